@@ -1,0 +1,1 @@
+"""Awaitable EV charge points and AWS helpers for notebooks."""

@@ -1,0 +1,256 @@
+"""What can go wrong, as one tree; programs decide on attributes, people read the sentence.
+
+This module imports nothing of the kit.
+
+    CpsimError
+    ├── ConnectError          never opened: address, TLS, HTTP status, no common subprotocol
+    ├── ConnectionLost        open, and not any more
+    │   └── NotRegistered     closed 1008 by the gateway: no such Thing
+    ├── CallFailed            the CSMS answered CALLERROR
+    ├── UnsupportedByCsms     the AWS sample's CALLRESULT {"error": "Command [X] not implemented."}
+    ├── ProtocolViolation     not OCPP-J, or breaks the JSON schema
+    ├── Timeout (also TimeoutError)
+    │   ├── CallTimeout       no answer to a CALL
+    │   └── WaitTimeout       a state did not come
+    ├── AwsError              an AWS verb failed; botocore's error is its cause
+    │   ├── NotFound          Thing, shadow, rule, table or stack is not there
+    │   └── NoCredentials     says which variable or profile to set
+    ├── LocalStackError       the embedded stack did not start, or has died
+    └── FleetError            charge points that could not start
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+__all__ = [
+    "AwsError",
+    "CallFailed",
+    "CallTimeout",
+    "Closed",
+    "ConnectError",
+    "ConnectionLost",
+    "CpsimError",
+    "FleetError",
+    "LocalStackError",
+    "NoCredentials",
+    "NotFound",
+    "NotRegistered",
+    "ProtocolViolation",
+    "Timeout",
+    "UnsupportedByCsms",
+    "WaitTimeout",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """How a WebSocket connection ended.
+
+    Attributes:
+        code: The close code of RFC 6455 section 7.4; 1006 when no close frame came.
+        reason: The close reason, often empty.
+        by: Who began: "gateway" (the other side), "charge point" (this side) or "network" (nobody said goodbye).
+    """
+
+    code: int
+    reason: str
+    by: Literal["gateway", "charge point", "network"]
+    text: str = field(default="", repr=False, compare=False)
+
+    def __str__(self) -> str:
+        return self.text or f"{self.code} {self.reason}".strip()
+
+
+class CpsimError(Exception):
+    """Everything the kit raises on its own account."""
+
+
+class ConnectError(CpsimError):
+    """The connection never opened.
+
+    Attributes:
+        url: The address that was tried.
+        status: The HTTP status of the refused handshake, or None when there was no HTTP answer.
+    """
+
+    def __init__(self, message: str, *, url: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.url = url
+        self.status = status
+
+
+class ConnectionLost(CpsimError):
+    """The connection was open and is not any more.
+
+    Attributes:
+        closed: How it ended, a :class:`Closed`.
+    """
+
+    def __init__(self, message: str, *, closed: Closed) -> None:
+        super().__init__(message)
+        self.closed = closed
+
+
+class NotRegistered(ConnectionLost):
+    """The gateway closed with 1008: no Thing has the charge point's id.
+
+    Attributes:
+        closed: How it ended, a :class:`Closed`.
+        charge_point_id: The id that is not registered.
+    """
+
+    def __init__(self, charge_point_id: str, *, closed: Closed) -> None:
+        super().__init__(
+            f"{charge_point_id}: the gateway closed with 1008: {closed.reason}. "
+            f'Create its Thing first: await stack.things.create("{charge_point_id}")',
+            closed=closed,
+        )
+        self.charge_point_id = charge_point_id
+
+
+class CallFailed(CpsimError):
+    """The other side answered CALLERROR.
+
+    Attributes:
+        action: The action that was asked.
+        code: The error code, e.g. "NotImplemented" (OCPP-J 2.0.1 part 4, table 7; OCPP-J 1.6, table 7).
+        description: The error description, possibly empty.
+        details: The error details, possibly empty.
+    """
+
+    def __init__(self, charge_point_id: str, action: str, code: str, description: str, details: Any) -> None:
+        super().__init__(f"{charge_point_id}: {action} was answered with CALLERROR {code}: {description or 'no text'}")
+        self.action = action
+        self.code = code
+        self.description = description
+        self.details = details
+
+
+class UnsupportedByCsms(CpsimError):
+    """The AWS sample's message processor has no such action; it says so in a CALLRESULT.
+
+    Attributes:
+        action: The action that was asked.
+    """
+
+    def __init__(self, charge_point_id: str, action: str, text: str) -> None:
+        super().__init__(
+            f"{charge_point_id}: the CSMS does not support {action}: {text} "
+            "The AWS sample answers BootNotification, Heartbeat and StatusNotification only."
+        )
+        self.action = action
+
+
+class ProtocolViolation(CpsimError):
+    """A message that is not OCPP-J, or a payload that breaks the action's JSON schema.
+
+    Attributes:
+        action: The action, or "" where none could be read.
+        path: Where in the payload, e.g. "chargingStation.model"; "" for the payload itself.
+        text: What is wrong there.
+        code: The CALLERROR code that names this kind of breach.
+    """
+
+    def __init__(self, message: str, *, action: str, path: str, text: str, code: str = "FormatViolation") -> None:
+        super().__init__(message)
+        self.action = action
+        self.path = path
+        self.text = text
+        self.code = code
+
+
+class Timeout(CpsimError, TimeoutError):
+    """Something did not happen in time; also a :class:`TimeoutError`."""
+
+
+class CallTimeout(Timeout):
+    """No answer to a CALL.
+
+    Attributes:
+        action: The action that was asked.
+        message_id: The id of the CALL.
+        waited: Seconds it was waited for.
+    """
+
+    def __init__(self, charge_point_id: str, action: str, message_id: str, waited: float) -> None:
+        super().__init__(
+            f"{charge_point_id}: no answer to {action} within {waited:g} s (message id {message_id}). "
+            "Is the CSMS running? A longer wait: timeout=…"
+        )
+        self.action = action
+        self.message_id = message_id
+        self.waited = waited
+
+
+class WaitTimeout(Timeout):
+    """A state did not come.
+
+    Attributes:
+        what: What was waited for.
+        last_seen: The last state seen, or None where there was none.
+    """
+
+    def __init__(self, what: str, waited: float, last_seen: object = None) -> None:
+        seen = "nothing was seen" if last_seen is None else f"last seen: {last_seen!r}"
+        super().__init__(f"waited {waited:g} s for {what}; {seen}")
+        self.what = what
+        self.last_seen = last_seen
+
+
+class AwsError(CpsimError):
+    """An AWS verb failed; the botocore error is its cause.
+
+    Attributes:
+        verb: Service and operation, e.g. "iot.create_thing".
+        code: The AWS error code, e.g. "InvalidRequestException"; "" where AWS was not reached.
+    """
+
+    def __init__(self, message: str, *, verb: str, code: str = "") -> None:
+        super().__init__(message)
+        self.verb = verb
+        self.code = code
+
+
+class NotFound(AwsError):
+    """A Thing, shadow, rule, table or stack is not there.
+
+    Attributes:
+        kind: "Thing", "shadow", "rule", "table" or "stack".
+        name: Its name.
+    """
+
+    def __init__(self, message: str, *, verb: str, code: str = "", kind: str, name: str) -> None:
+        super().__init__(message, verb=verb, code=code)
+        self.kind = kind
+        self.name = name
+
+
+class NoCredentials(AwsError):
+    """boto3's credential chain found no usable credentials."""
+
+
+class LocalStackError(CpsimError):
+    """The embedded stack did not start, or has died.
+
+    Attributes:
+        log: The last lines of its log.
+    """
+
+    def __init__(self, message: str, *, log: str = "") -> None:
+        super().__init__(f"{message}\nThe end of its log:\n{log}" if log else message)
+        self.log = log
+
+
+class FleetError(CpsimError):
+    """No charge point of a fleet could start.
+
+    Attributes:
+        errors: The error of each.
+    """
+
+    def __init__(self, message: str, errors: Sequence[Exception]) -> None:
+        super().__init__(message)
+        self.errors = tuple(errors)

@@ -1,0 +1,374 @@
+"""OCPP-J frames, payloads and JSON schemas of OCPP 1.6, 2.0.1 and 2.1, without I/O.
+
+The ``ocpp`` package brings the dataclasses, the enumerations and the JSON schemas. This module compiles each
+message's schema once, into a validator (jsonschema-rs) and into the two key conversions between the schema's names
+(``vendorName``) and the dataclasses' names (``vendor_name``). It imports nothing of the kit but ``errors``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import importlib
+import importlib.resources
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from types import ModuleType
+from typing import Any
+
+import jsonschema_rs
+import orjson
+
+from cpsim_kit.errors import ProtocolViolation
+
+__all__ = [
+    "CALL",
+    "CALLERROR",
+    "CALLRESULT",
+    "CALLRESULTERROR",
+    "KINDS",
+    "SEND",
+    "Message",
+    "Version",
+    "dump_frame",
+    "load_frame",
+    "version_of",
+]
+
+# Message type numbers: OCPP-J 2.0.1 part 4, 4.1.3; 5 and 6 came with 2.1.
+CALL, CALLRESULT, CALLERROR, CALLRESULTERROR, SEND = 2, 3, 4, 5, 6
+KINDS = {
+    CALL: "CALL",
+    CALLRESULT: "CALLRESULT",
+    CALLERROR: "CALLERROR",
+    CALLRESULTERROR: "CALLRESULTERROR",
+    SEND: "SEND",
+}
+
+_SUBPROTOCOLS = {"1.6": "ocpp1.6", "2.0.1": "ocpp2.0.1", "2.1": "ocpp2.1"}
+_PACKAGES = {"1.6": "v16", "2.0.1": "v201", "2.1": "v21"}
+
+# The CALLERROR code for a breach of each schema keyword; what is not listed is a PropertyConstraintViolation.
+# OCPP-J 2.0.1 part 4, table 7; OCPP-J 1.6, table 7, with its spellings, which its errata keep.
+_CODES = {
+    "type": "TypeConstraintViolation",
+    "maxLength": "TypeConstraintViolation",
+    "required": "ProtocolError",
+    "additionalProperties": "FormatViolation",
+    "minItems": "OccurrenceConstraintViolation",
+    "maxItems": "OccurrenceConstraintViolation",
+}
+_SPELLINGS = {
+    "1.6": {
+        "FormatViolation": "FormationViolation",
+        "OccurrenceConstraintViolation": "OccurenceConstraintViolation",
+        "RpcFrameworkError": "FormationViolation",
+    },
+    "2.0.1": {"OccurrenceConstraintViolation": "OccurenceConstraintViolation"},
+    "2.1": {},
+}
+
+
+def load_frame(text: str | bytes) -> Any:
+    """The JSON value of a frame.
+
+    Raises:
+        ProtocolViolation: It is not JSON.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as exc:
+        raise ProtocolViolation(f"not JSON: {exc}", action="", path="", text=str(exc)) from exc
+
+
+def dump_frame(frame: list[Any]) -> bytes:
+    """A frame as compact UTF-8 JSON.
+
+    Raises:
+        ProtocolViolation: It holds something that JSON has no form for.
+    """
+    try:
+        return orjson.dumps(frame)
+    except TypeError as exc:  # orjson.JSONEncodeError is a TypeError
+        raise ProtocolViolation(f"cannot be written as JSON: {exc}", action="", path="", text=str(exc)) from exc
+
+
+def version_of(payload: object) -> Version:
+    """The OCPP version a ``call`` dataclass belongs to, by the package it was defined in.
+
+    Raises:
+        TypeError: It is not a dataclass of ``ocpp.v16.call``, ``ocpp.v201.call`` or ``ocpp.v21.call``.
+    """
+    parts = type(payload).__module__.split(".")
+    if parts[0] == "ocpp" and parts[-1] == "call":
+        for name, package in _PACKAGES.items():
+            if parts[1] == package:
+                return Version.get(name)
+    raise TypeError(f"expected a dataclass of ocpp.v16.call, ocpp.v201.call or ocpp.v21.call, got {payload!r}")
+
+
+class Version:
+    """One OCPP version: its actions, dataclasses, schemas and names.
+
+    Attributes:
+        name: "1.6", "2.0.1" or "2.1".
+        subprotocol: The WebSocket subprotocol, e.g. "ocpp2.0.1".
+        calls: The ``call`` module of the ocpp package.
+        call_results: Its ``call_result`` module.
+        actions: All actions of the version.
+    """
+
+    def __init__(self, name: str) -> None:
+        package = _PACKAGES[name]
+        self.name = name
+        self.subprotocol = _SUBPROTOCOLS[name]
+        self.calls: ModuleType = importlib.import_module(f"ocpp.{package}.call")
+        self.call_results: ModuleType = importlib.import_module(f"ocpp.{package}.call_result")
+        self.actions = frozenset(str(action) for action in importlib.import_module(f"ocpp.{package}.enums").Action)
+        self._schemas = importlib.resources.files(f"ocpp.{package}") / "schemas"
+        self._field_names = _field_names(
+            self.calls, self.call_results, importlib.import_module(f"ocpp.{package}.datatypes")
+        )
+
+    def __repr__(self) -> str:
+        return f"<OCPP {self.name}>"
+
+    @staticmethod
+    @functools.cache
+    def get(name: str) -> Version:
+        """The version of that name; made once.
+
+        Raises:
+            ValueError: There is no such version.
+        """
+        if name not in _PACKAGES:
+            raise ValueError(f"OCPP version {name!r} is not known; use one of {', '.join(_PACKAGES)}")
+        return Version(name)
+
+    @functools.cache  # noqa: B019 - versions live as long as the process
+    def request(self, action: str) -> Message:
+        """The message that asks ``action``.
+
+        Raises:
+            ProtocolViolation: The version has no such action.
+        """
+        return self._message(action, self.calls, "" if self.name == "1.6" else "Request")
+
+    @functools.cache  # noqa: B019 - versions live as long as the process
+    def response(self, action: str) -> Message:
+        """The message that answers ``action``.
+
+        Raises:
+            ProtocolViolation: The version has no such action, or the action has no answer.
+        """
+        return self._message(action, self.call_results, "Response")
+
+    def code(self, name: str) -> str:
+        """A CALLERROR code as this version spells it."""
+        return _SPELLINGS[self.name].get(name, name)
+
+    def _message(self, action: str, module: ModuleType, suffix: str) -> Message:
+        path = self._schemas / f"{action}{suffix}.json"
+        if action not in self.actions or not path.is_file():
+            text = f"OCPP {self.name} has no {action} {'response' if suffix == 'Response' else 'request'}"
+            raise ProtocolViolation(text, action=action, path="", text=text, code="NotSupported")
+        schema = orjson.loads(path.read_text(encoding="utf-8-sig"))
+        return Message(self, action, getattr(module, action, None), schema, self._field_names)
+
+
+class Message:
+    """One payload of one version: a request or a response, its dataclass, validator and key conversions.
+
+    Attributes:
+        action: The action.
+        cls: The dataclass of the ocpp package, or None where it has none.
+        schema: The JSON schema, as the ocpp package ships it.
+    """
+
+    def __init__(
+        self, version: Version, action: str, cls: type | None, schema: dict[str, Any], names: Mapping[str, set[str]]
+    ) -> None:
+        self.action = action
+        self.cls = cls
+        self.schema = schema
+        self._version = version
+        self._fields = frozenset(field.name for field in dataclasses.fields(cls)) if cls else frozenset()
+        # Draft 4 for every version, as the ocpp package validates, whatever draft the file names; formats unchecked.
+        self._validator = jsonschema_rs.Draft4Validator(schema, validate_formats=False)
+        self._is_valid = self._validator.is_valid
+        self._node = _Node.compile(schema, schema, names, {}) or _Node()
+
+    def __repr__(self) -> str:
+        return f"<{self.cls.__module__ if self.cls else self._version}.{self.action}>"
+
+    def encode(self, payload: object) -> dict[str, Any]:
+        """A payload in the schema's names, validated; fields that are None are left out.
+
+        Args:
+            payload: The dataclass, or a dict in the dataclass's names or the schema's.
+
+        Raises:
+            ProtocolViolation: It breaks the schema.
+        """
+        data: dict[str, Any] = self._node.to_wire(payload)
+        if not self._is_valid(data):
+            raise self._violation(data)
+        return data
+
+    def decode(self, data: object) -> dict[str, Any]:
+        """A received payload in the dataclass's names, validated.
+
+        Raises:
+            ProtocolViolation: It breaks the schema.
+        """
+        if not self._is_valid(data):
+            raise self._violation(data)
+        return self._node.from_wire(data)  # type: ignore[no-any-return]
+
+    def decode_object(self, data: object) -> Any:
+        """A received payload as the dataclass, validated; nested types stay dicts, as in the ocpp package.
+
+        Raises:
+            ProtocolViolation: It breaks the schema.
+        """
+        values = self.decode(data)
+        assert self.cls is not None
+        if values.keys() <= self._fields:
+            return self.cls(**values)
+        # A field of the schema that the dataclass lacks: kept as a plain attribute, so that nothing is lost.
+        answer = self.cls(**{name: value for name, value in values.items() if name in self._fields})
+        for name in values.keys() - self._fields:
+            setattr(answer, name, values[name])
+        return answer
+
+    def _violation(self, data: object) -> ProtocolViolation:
+        error = next(iter(self._validator.iter_errors(data)))
+        keyword = next((str(part) for part in reversed(error.schema_path) if isinstance(part, str)), "")
+        path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path).lstrip(".")
+        code = self._version.code(_CODES.get(keyword, "PropertyConstraintViolation"))
+        where = f" at {path}" if path else ""
+        return ProtocolViolation(
+            f"{self.action} breaks the schema of OCPP {self._version.name}{where}: {error.message}",
+            action=self.action,
+            path=path,
+            text=error.message,
+            code=code,
+        )
+
+
+class _Node:
+    """One object of a schema: how its keys are called on the wire and in Python, and what lies below each."""
+
+    __slots__ = ("python", "wire")
+
+    def __init__(self) -> None:
+        self.wire: dict[str, tuple[str, _Node | None]] = {}  # Python's name -> wire name, node below
+        self.python: dict[str, tuple[str, _Node | None]] = {}  # wire name -> Python's name, node below
+
+    @classmethod
+    def compile(
+        cls, schema: Any, root: Any, names: Mapping[str, set[str]], seen: dict[str, _Node | None]
+    ) -> _Node | None:
+        """The node of a schema; None for what has no keys to convert. Arrays share the node of their items."""
+        ref = schema.get("$ref")
+        if ref is not None:
+            if ref not in seen:
+                seen[ref] = None  # no OCPP schema refers to itself; this ends the recursion if one ever does
+                target = functools.reduce(lambda node, part: node[part], ref.removeprefix("#/").split("/"), root)
+                seen[ref] = cls.compile(target, root, names, seen)
+            return seen[ref]
+        if "items" in schema:
+            return cls.compile(schema["items"], root, names, seen)
+        if "properties" not in schema:
+            return None
+        node = cls()
+        for wire, below in schema["properties"].items():
+            python = _python_name(wire, names)
+            child = cls.compile(below, root, names, seen)
+            node.python[wire] = (python, child)
+            node.wire[wire] = node.wire[python] = (wire, child)
+        return node
+
+    def to_wire(self, value: Any) -> Any:
+        """A value in wire names; keys the schema does not name stay as they are."""
+        kind = type(value)
+        if kind is list or kind is tuple:
+            return [self.to_wire(item) for item in value if item is not None]
+        if kind is not dict:
+            if not _is_dataclass(kind):
+                return _plain(value)
+            value = value.__dict__
+        wire = self.wire
+        scalars = _SCALARS
+        out = {}
+        for name, item in value.items():
+            if item is None:
+                continue
+            key, below = wire[name] if name in wire else (name, None)  # noqa: SIM401 - no tuple where not needed
+            if type(item) in scalars:
+                out[key] = item
+            elif below is None:
+                out[key] = _plain(item)
+            else:
+                out[key] = below.to_wire(item)
+        return out
+
+    def from_wire(self, value: Any) -> Any:
+        """A value in Python's names; keys the schema does not name stay as they are."""
+        if type(value) is list:
+            return [self.from_wire(item) for item in value]
+        if type(value) is not dict:
+            return value
+        python = self.python
+        out = {}
+        for key, item in value.items():
+            name, below = python.get(key) or (key, None)
+            out[name] = item if below is None else below.from_wire(item)
+        return out
+
+
+_SCALARS = frozenset((str, int, bool))
+_is_dataclass = functools.cache(dataclasses.is_dataclass)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it, its keys untouched: enumerations by value, decimals as numbers."""
+    if isinstance(value, enum.Enum):
+        return value._value_
+    if isinstance(value, float | Decimal):
+        value = float(value)
+        if value - value != 0:  # infinite, or not a number
+            text = f"JSON has no form for {value}"
+            raise ProtocolViolation(text, action="", path="", text=text, code="TypeConstraintViolation")
+        return value
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if _is_dataclass(type(value)):
+        return {name: _plain(item) for name, item in vars(value).items() if item is not None}
+    return value
+
+
+def _field_names(*modules: ModuleType) -> dict[str, set[str]]:
+    """Every dataclass field of a version, by its name without underscores and case."""
+    names: dict[str, set[str]] = {}
+    for module in modules:
+        for cls in vars(module).values():
+            if dataclasses.is_dataclass(cls):
+                for field in dataclasses.fields(cls):
+                    names.setdefault(_squash(field.name), set()).add(field.name)
+    return names
+
+
+def _python_name(wire: str, names: Mapping[str, set[str]]) -> str:
+    """The dataclass field for a schema's name: the one spelled alike, whatever its underscores and capitals."""
+    snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", wire).lower()
+    candidates = names.get(_squash(wire), {snake})
+    return snake if snake in candidates else min(candidates)
+
+
+def _squash(name: str) -> str:
+    return name.replace("_", "").lower()
