@@ -13,7 +13,7 @@ import functools
 import importlib
 import importlib.resources
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 from types import ModuleType
 from typing import Any
@@ -95,18 +95,18 @@ def dump_frame(frame: list[Any]) -> bytes:
         raise ProtocolViolation(f"cannot be written as JSON: {exc}", action="", path="", text=str(exc)) from exc
 
 
-def version_of(payload: object) -> Version:
+def version_of(kind: type) -> Version:
     """The OCPP version a ``call`` dataclass belongs to, by the package it was defined in.
 
     Raises:
         TypeError: It is not a dataclass of ``ocpp.v16.call``, ``ocpp.v201.call`` or ``ocpp.v21.call``.
     """
-    parts = type(payload).__module__.split(".")
+    parts = kind.__module__.split(".")
     if parts[0] == "ocpp" and parts[-1] == "call":
         for name, package in _PACKAGES.items():
             if parts[1] == package:
                 return Version.get(name)
-    raise TypeError(f"expected a dataclass of ocpp.v16.call, ocpp.v201.call or ocpp.v21.call, got {payload!r}")
+    raise TypeError(f"expected a dataclass of ocpp.v16.call, ocpp.v201.call or ocpp.v21.call, not {kind.__qualname__}")
 
 
 class Version:
@@ -212,7 +212,7 @@ class Message:
         Raises:
             ProtocolViolation: It breaks the schema.
         """
-        data: dict[str, Any] = self._node.to_wire(payload)
+        data = self.write(payload)
         if not self._is_valid(data):
             raise self._violation(data)
         return data
@@ -225,6 +225,14 @@ class Message:
         """
         if not self._is_valid(data):
             raise self._violation(data)
+        return self.read(data)
+
+    def write(self, payload: object) -> dict[str, Any]:
+        """A payload in the schema's names, not validated."""
+        return self._node.to_wire(payload)  # type: ignore[no-any-return]
+
+    def read(self, data: object) -> dict[str, Any]:
+        """A received payload in the dataclass's names, not validated."""
         return self._node.from_wire(data)  # type: ignore[no-any-return]
 
     def decode_object(self, data: object) -> Any:
@@ -330,7 +338,9 @@ class _Node:
 
 
 _SCALARS = frozenset((str, int, bool))
-_is_dataclass = functools.cache(dataclasses.is_dataclass)
+
+
+_is_dataclass: Callable[[type], bool] = functools.cache(dataclasses.is_dataclass)
 
 
 def _plain(value: Any) -> Any:

@@ -1,0 +1,776 @@
+"""An awaitable charge point: OCPP-J over one WebSocket, one CALL at a time.
+
+The only module that imports websockets for the charge point's side. It knows nothing of AWS.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import difflib
+import functools
+import inspect
+import ipaddress
+import logging
+import math
+import ssl as ssl_module
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import quote, urlsplit
+
+from ocpp.exceptions import OCPPError
+from ocpp.routing import create_route_map
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.typing import Subprotocol
+
+from cpsim_kit import frames
+from cpsim_kit.errors import (
+    CallFailed,
+    CallTimeout,
+    Closed,
+    ConnectError,
+    ConnectionLost,
+    NotRegistered,
+    ProtocolViolation,
+    UnsupportedByCsms,
+    WaitTimeout,
+)
+from cpsim_kit.frames import CALL, CALLERROR, CALLRESULT, Message, Version
+from cpsim_kit.messages import MessageLog, wall_clock
+
+__all__ = ["Beat", "ChargePoint"]
+
+logger = logging.getLogger("ocpp")
+
+_REMEMBERED = 128  # message ids kept to tell a late or duplicate answer from an unknown one
+
+Handler = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One heartbeat, answered.
+
+    Attributes:
+        sent_at: When it was sent, UTC.
+        latency_ms: Milliseconds from sending to the answer.
+        csms_time: The CSMS's clock, UTC; a time without zone is taken as UTC.
+    """
+
+    sent_at: datetime
+    latency_ms: float
+    csms_time: datetime
+
+
+class _Pending:
+    """The CALL that waits for its answer; it holds the turn until answered, timed out, or the connection closed."""
+
+    __slots__ = ("action", "answer", "answered", "future", "message_id", "sent", "timer")
+
+    def __init__(self, action: str, message_id: str, answer: Message, future: asyncio.Future[Any]) -> None:
+        self.action = action
+        self.message_id = message_id
+        self.answer = answer
+        self.future = future
+        self.sent = self.answered = time.perf_counter()
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class ChargePoint:
+    """A charge point (OCPP 2.0.1: Charging Station) connected to a CSMS; awaited or entered.
+
+        cp = await ChargePoint("CP1", "ws://127.0.0.1:9000")
+        async with ChargePoint("CP1", "ws://127.0.0.1:9000") as cp: ...
+
+    Subclasses may answer the CSMS with ``@on`` and ``@after`` of ``ocpp.routing``; see also :meth:`on`.
+
+    Args:
+        charge_point_id: The identity; the last part of the address (OCPP-J 2.0.1 part 4, 3.1.1).
+        url: The CSMS's address without the identity, ws:// or wss://.
+        version: OCPP version: "1.6", "2.0.1" or "2.1".
+        model: Reported at boot, like the following three.
+        vendor_name: At most 50 characters (1.6: 20).
+        serial_number: At most 25 characters.
+        firmware_version: At most 50 characters.
+        password: For HTTP Basic authentication, with the identity as user name (OCPP security profiles 1 and 2).
+        ssl: A context for wss://, with a client certificate for security profile 3.
+        headers: More headers of the opening handshake.
+        compression: None, or "deflate" for permessage-deflate.
+        open_timeout: Seconds to wait for the connection.
+        call_timeout: Seconds to wait for an answer, unless a call says otherwise.
+        close_timeout: Seconds to wait for the other side's close frame.
+        ping_interval: Seconds between WebSocket keepalive pings; None for none.
+        ping_timeout: Seconds to wait for a pong before the connection counts as lost; None for ever.
+        max_messages: How many frames :attr:`messages` keeps.
+
+    Attributes:
+        id: The identity.
+        url: The full address.
+        version: The OCPP version's name.
+        messages: Every frame sent and received, a :class:`~cpsim_kit.messages.MessageLog`.
+        boot_status: The status of the last BootNotification's answer, or "".
+        ignored: Counts frames that matched nothing: "late", "duplicate", "unknown", "malformed".
+    """
+
+    def __init__(
+        self,
+        charge_point_id: str,
+        url: str,
+        *,
+        version: str = "2.0.1",
+        model: str = "CPSIM-1",
+        vendor_name: str = "cpsim_kit",
+        serial_number: str | None = None,
+        firmware_version: str = "1.0.0",
+        password: str | None = None,
+        ssl: ssl_module.SSLContext | None = None,
+        headers: Mapping[str, str] | None = None,
+        compression: str | None = None,
+        open_timeout: float = 10,
+        call_timeout: float = 30,
+        close_timeout: float = 5,
+        ping_interval: float | None = 20,
+        ping_timeout: float | None = 20,
+        max_messages: int = 10_000,
+    ) -> None:
+        if not charge_point_id or charge_point_id.strip("/") != charge_point_id:
+            raise ValueError(f"a charge point id is not empty and does not begin or end with '/': {charge_point_id!r}")
+        self.id = charge_point_id
+        self.url = f"{url.rstrip('/')}/{quote(charge_point_id, safe=':/')}"
+        self._version = Version.get(version)
+        self.version = version
+        self.model = model
+        self.vendor_name = vendor_name
+        self.serial_number = f"SN-{charge_point_id}"[:25] if serial_number is None else serial_number
+        self.firmware_version = firmware_version
+        self._headers = dict(headers or {})
+        if password is not None:
+            token = base64.b64encode(f"{charge_point_id}:{password}".encode()).decode()
+            self._headers["Authorization"] = f"Basic {token}"
+        self._ssl = ssl
+        self._compression = compression
+        self._open_timeout = open_timeout
+        self._call_timeout = call_timeout
+        self._close_timeout = close_timeout
+        self._ping_interval = ping_interval
+        self._ping_timeout = ping_timeout
+        self.messages = MessageLog(max_messages)
+        self.boot_status = ""
+        self.ignored: Counter[str] = Counter()
+        self._heartbeat_interval: float | None = None
+        self._handlers: dict[str, Handler] = {}
+        self._after: dict[str, Handler] = {}
+        self._unchecked: set[str] = set()  # actions whose @on asked to skip schema validation
+        for action, route in create_route_map(self).items():
+            if "_on_action" in route:
+                self._handlers[str(action)] = route["_on_action"]
+                if route["_skip_schema_validation"]:
+                    self._unchecked.add(str(action))
+            if "_after_action" in route:
+                self._after[str(action)] = route["_after_action"]
+        # One connection's state; made by connect().
+        self._ws: ClientConnection | None = None
+        self._closed: Closed | None = None
+        self._closing = False  # this side began to close
+        self._reader: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._pending: _Pending | None = None
+        self._remembered: dict[str, str] = {}  # message id -> what another answer to it would be
+
+    def __repr__(self) -> str:
+        state = "new" if self._ws is None else "open" if self._closed is None else f"closed({self._closed.code})"
+        boot = f" boot={self.boot_status}" if self.boot_status else ""
+        return f"<ChargePoint {self.id} {state} {self._version.subprotocol}{boot}>"
+
+    # -- Opening and closing ------------------------------------------------------------------------------------------
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.connect().__await__()
+
+    async def __aenter__(self) -> Self:
+        return await self.connect()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the connection is open."""
+        return self._ws is not None and self._closed is None
+
+    @property
+    def closed(self) -> Closed | None:
+        """How the connection ended; None before it opened and while it is open."""
+        return self._closed
+
+    async def connect(self) -> Self:
+        """Open the connection, or open it again after it closed; does nothing while it is open.
+
+        Raises:
+            ConnectError: It did not open: wrong address, TLS, HTTP status, no common subprotocol, or no answer in time.
+        """
+        if self.is_open:
+            return self
+        ws = await self._open()
+        self._ws, self._closed, self._closing = ws, None, False
+        self._turn, self._wake = asyncio.Lock(), asyncio.Event()
+        self._pending = None
+        self._reader = asyncio.create_task(self._read(ws), name=f"cpsim[{self.id}].reader")
+        return self
+
+    async def _open(self) -> ClientConnection:
+        options: dict[str, Any] = {} if self._ssl is None else {"ssl": self._ssl}
+        if _is_loopback(self.url):
+            options["proxy"] = None  # what stays on this machine never goes through a proxy
+        try:
+            ws = await connect(
+                self.url,
+                subprotocols=[Subprotocol(self._version.subprotocol)],
+                compression=self._compression,
+                additional_headers=self._headers,
+                open_timeout=self._open_timeout,
+                close_timeout=self._close_timeout,
+                ping_interval=self._ping_interval,
+                ping_timeout=self._ping_timeout,
+                max_queue=None,  # the reader never waits: every frame is handled as it comes
+                **options,
+            )
+        except InvalidStatus as exc:
+            status = exc.response.status_code
+            hints = {401: "wrong or missing password=", 403: "not allowed", 404: "wrong path in the address"}
+            message = f"{self.id}: {self.url} refused the handshake with HTTP {status}"
+            hint = hints.get(status, "is this a CSMS's WebSocket address?")
+            raise ConnectError(f"{message}: {hint}", url=self.url, status=status) from exc
+        except TimeoutError as exc:
+            message = f"{self.id}: {self.url} did not answer within {self._open_timeout:g} s"
+            raise ConnectError(message, url=self.url) from exc
+        except (OSError, WebSocketException, ValueError, EOFError) as exc:
+            hint = " Is the stack running, and the address right?" if isinstance(exc, OSError) else ""
+            raise ConnectError(f"{self.id}: cannot connect to {self.url}: {exc}.{hint}", url=self.url) from exc
+        if ws.subprotocol is None:
+            await ws.close()
+            raise ConnectError(
+                f"{self.id}: {self.url} does not speak {self._version.subprotocol} (OCPP {self.version}). The AWS OCPP "
+                'Gateway lists ocpp1.6, ocpp2.0 and ocpp2.0.1: choose version="1.6" or version="2.0.1"',
+                url=self.url,
+            )
+        return ws
+
+    async def close(self, *, code: int = 1000, reason: str = "") -> None:
+        """Close the connection; calls that wait fail with ConnectionLost. Closing twice is harmless.
+
+        Args:
+            code: The close code sent (RFC 6455 section 7.4).
+            reason: The reason sent with it.
+        """
+        ws, reader = self._ws, self._reader
+        if ws is None or reader is None:
+            return
+        self._closing = True
+        current = asyncio.current_task()
+        tasks = [task for task in self._tasks if task is not current]
+        for task in tasks:
+            task.cancel()
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await ws.close(code, reason)
+        except BaseException:
+            ws.transport.abort()
+            raise
+        finally:
+            await asyncio.wait([reader])
+
+    async def wait_closed(self, timeout: float | None = None) -> Closed:
+        """Wait until the connection is closed, by whomever.
+
+        Args:
+            timeout: Seconds to wait; None for ever.
+
+        Raises:
+            WaitTimeout: It is still open.
+        """
+        self._require_connected()
+        try:
+            async with asyncio.timeout(timeout):
+                while self._closed is None:
+                    await self._wake.wait()
+        except TimeoutError as exc:
+            raise WaitTimeout(f"{self.id} to be closed", timeout or 0, self) from exc
+        return self._closed
+
+    # -- What a charge point says -------------------------------------------------------------------------------------
+
+    @property
+    def heartbeat_interval(self) -> float | None:
+        """Seconds between heartbeats, as the CSMS instructed or as set here; None before the first boot."""
+        return self._heartbeat_interval
+
+    @heartbeat_interval.setter
+    def heartbeat_interval(self, seconds: float) -> None:
+        if not seconds > 0:
+            raise ValueError(f"{self.id}: a heartbeat interval is more than 0 seconds, not {seconds!r}")
+        self._heartbeat_interval = seconds
+        self._wake_all()
+
+    async def boot(self, *, reason: str = "PowerUp", timeout: float | None = None) -> Any:
+        """Send BootNotification and return the CSMS's answer.
+
+        The status may be Accepted, Pending or Rejected; none of these is an error. When accepted, the interval of the
+        answer becomes :attr:`heartbeat_interval`. OCPP 2.0.1 part 2, B01-B03; OCPP 1.6, 4.2.
+
+        Args:
+            reason: A BootReasonEnumType value; OCPP 1.6 has none.
+            timeout: Seconds to wait for the answer; ``call_timeout`` when None.
+
+        Returns:
+            ``call_result.BootNotification`` of the version: status, interval in seconds, and the CSMS's clock.
+
+        Raises:
+            NotRegistered: The gateway has no Thing of this id.
+            ConnectionLost: The connection closed before the answer.
+            CallTimeout: No answer in time.
+            CallFailed: The CSMS answered CALLERROR.
+            ProtocolViolation: An attribute or the answer breaks the schema.
+        """
+        calls = self._version.calls
+        if self.version == "1.6":
+            request = calls.BootNotification(
+                charge_point_model=self.model,
+                charge_point_vendor=self.vendor_name,
+                charge_point_serial_number=self.serial_number,
+                firmware_version=self.firmware_version,
+            )
+        else:
+            station = {
+                "model": self.model,
+                "vendor_name": self.vendor_name,
+                "serial_number": self.serial_number,
+                "firmware_version": self.firmware_version,
+            }
+            request = calls.BootNotification(charging_station=station, reason=reason)
+        answer = await self.call(request, timeout=timeout)
+        self.boot_status = str(answer.status)
+        if self.boot_status == "Accepted" and answer.interval > 0:
+            self.heartbeat_interval = answer.interval
+        return answer
+
+    async def heartbeat(self, *, timeout: float | None = None) -> Beat:
+        """Send one Heartbeat. OCPP 2.0.1 part 2, G02; OCPP 1.6, 4.6.
+
+        Args:
+            timeout: Seconds to wait for the answer; ``call_timeout`` when None.
+
+        Raises:
+            ConnectionLost: The connection closed before the answer.
+            CallTimeout: No answer in time.
+            CallFailed: The CSMS answered CALLERROR.
+            ProtocolViolation: The answer breaks the schema, or its time is none.
+        """
+        answer, pending = await self._exchange(self._version.calls.Heartbeat(), timeout)
+        latency_ms = (pending.answered - pending.sent) * 1000
+        return Beat(wall_clock(pending.sent), latency_ms, self._csms_time(answer.current_time))
+
+    async def heartbeats(
+        self, count: int | None = None, interval: float | None = None, *, timeout: float | None = None
+    ) -> AsyncGenerator[Beat, None]:
+        """Heartbeats at the CSMS's interval, the first at once.
+
+        They keep to a grid of intervals, so that slow answers add no drift; a beat that would be late by a whole
+        interval is skipped. A changed :attr:`heartbeat_interval` takes effect at once. The iteration ends when this
+        side closes the connection, and raises when it is lost.
+
+        Args:
+            count: How many; None for no end.
+            interval: Seconds between two; :attr:`heartbeat_interval` when None.
+            timeout: Seconds to wait for each answer; ``call_timeout`` when None.
+
+        Raises:
+            ValueError: There is no interval: neither given nor instructed by an accepted boot.
+            ConnectionLost: The connection closed.
+            CallTimeout: A heartbeat was not answered in time.
+        """
+        if interval is not None and not interval > 0:
+            raise ValueError(f"{self.id}: a heartbeat interval is more than 0 seconds, not {interval!r}")
+        loop = asyncio.get_running_loop()
+        due, sent = loop.time(), 0
+        while count is None or sent < count:
+            if self._closed is not None and self._closed.by == "charge point":
+                return
+            beat = await self.heartbeat(timeout=timeout)
+            sent += 1
+            yield beat
+            while count is None or sent < count:
+                period = interval if interval is not None else self._heartbeat_interval
+                if period is None:
+                    raise ValueError(f"{self.id}: no heartbeat interval; boot first, or give interval= in seconds")
+                now = loop.time()
+                if self._closed is not None:
+                    break
+                if due + period <= now:
+                    due += period * max(1, math.floor((now - due) / period))
+                    break
+                await self._sleep(due + period - now)
+
+    async def call(self, payload: Any, *, timeout: float | None = None) -> Any:
+        """Send a CALL and return the answer, waiting for its turn where another CALL is not answered yet.
+
+        OCPP-J allows one outstanding CALL in each direction (2.0.1 part 4, 4.1.1; 1.6J, 4.1.1). A cancelled call keeps
+        its turn until its answer came or its time is up.
+
+        Args:
+            payload: A ``call`` dataclass of the charge point's version, e.g. ``ocpp.v201.call.StatusNotification``.
+            timeout: Seconds to wait for the answer once sent; ``call_timeout`` when None.
+
+        Returns:
+            The ``call_result`` dataclass of the same name; nested types are dicts in snake_case.
+
+        Raises:
+            TypeError: The payload is no ``call`` dataclass of this version.
+            ProtocolViolation: The payload, or the answer, breaks the schema; nothing is sent in the first case.
+            NotRegistered: The gateway has no Thing of this id.
+            ConnectionLost: The connection closed before the answer.
+            CallTimeout: No answer in time.
+            CallFailed: The CSMS answered CALLERROR.
+            UnsupportedByCsms: The AWS sample's message processor does not know the action.
+        """
+        answer, _ = await self._exchange(payload, timeout)
+        return answer
+
+    def on(self, action: str, handler: Handler) -> None:
+        """Answer the CSMS's CALLs of an action.
+
+        Args:
+            action: E.g. "Reset".
+            handler: Called with the payload's fields as keyword arguments (and ``call_unique_id`` if it names it);
+                sync or async; returns the ``call_result`` dataclass. It may itself :meth:`call`.
+
+        Raises:
+            ValueError: The version has no such action.
+        """
+        action = str(action)
+        if action not in self._version.actions:
+            close = difflib.get_close_matches(action, self._version.actions, n=3)
+            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            raise ValueError(f"{self.id}: OCPP {self.version} has no action {action!r}{hint}")
+        self._handlers[action] = handler
+
+    # -- Sending ------------------------------------------------------------------------------------------------------
+
+    async def _exchange(self, payload: Any, timeout: float | None) -> tuple[Any, _Pending]:
+        version, request, answer = _messages_of(type(payload))
+        if version is not self._version:
+            raise TypeError(
+                f"{self.id} speaks OCPP {self.version}, and {request.action} is of OCPP {version.name}: use the "
+                f"dataclasses of {self._version.calls.__name__}, or ChargePoint(…, version={version.name!r})"
+            )
+        try:
+            data = request.encode(payload)
+        except ProtocolViolation as exc:
+            raise _named(exc, self.id) from exc
+        ws = self._require_connected()
+        turn = self._turn
+        await turn.acquire()
+        try:
+            self._require_open()
+            message_id = str(uuid.uuid4())
+            frame = frames.dump_frame([CALL, message_id, request.action, data])
+            loop = asyncio.get_running_loop()
+            pending = _Pending(request.action, message_id, answer, loop.create_future())
+        except BaseException:
+            turn.release()
+            raise
+        wait = self._call_timeout if timeout is None else timeout
+        self._pending = pending
+        pending.timer = loop.call_later(wait, self._expire, pending, wait)
+        try:
+            await self._send(ws, frame)
+            return await pending.future, pending
+        except ConnectionClosed as exc:
+            pending.future.cancel()
+            if self._reader is not None:
+                await asyncio.wait([self._reader])  # it notes how the connection ended
+            raise self._lost() from exc
+
+    async def _send(self, ws: ClientConnection, frame: bytes) -> None:
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("%s: send %s", self.id, frame.decode())
+        self.messages.add(time.perf_counter(), frame, sent=True)
+        await ws.send(frame, text=True)
+
+    def _expire(self, pending: _Pending, waited: float) -> None:
+        if self._pending is pending:
+            self._settle(pending, "late")
+            if not pending.future.done():
+                pending.future.set_exception(CallTimeout(self.id, pending.action, pending.message_id, waited))
+
+    def _settle(self, pending: _Pending, another_answer: str) -> None:
+        """The CALL holds the turn no longer; another answer to it would be late or a duplicate."""
+        if pending.timer is not None:
+            pending.timer.cancel()
+        self._pending = None
+        self._remembered[pending.message_id] = another_answer
+        if len(self._remembered) > _REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        self._turn.release()
+
+    # -- Receiving ----------------------------------------------------------------------------------------------------
+
+    async def _read(self, ws: ClientConnection) -> None:
+        """Handle every frame until the connection closes; then fail what waits."""
+        receive = functools.partial(ws.recv, decode=False)
+        add = self.messages.add
+        try:
+            while True:
+                frame = await receive()
+                add(time.perf_counter(), frame, sent=False)
+                try:
+                    self._on_frame(frame)
+                except Exception:
+                    logger.exception("%s: failed on %r", self.id, frame)
+        except ConnectionClosed as exc:
+            self._closed = _closed(exc, on_purpose=self._closing)
+        finally:
+            self._closed = self._closed or Closed(1006, "", "network")
+            self._fail_pending()
+            self._wake_all()
+
+    def _fail_pending(self) -> None:
+        pending = self._pending
+        if pending is not None:
+            self._settle(pending, "late")
+            if not pending.future.done():
+                pending.future.set_exception(self._lost())
+
+    def _on_frame(self, text: str | bytes) -> None:
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("%s: receive message %s", self.id, _shown(text))
+        try:
+            frame = frames.load_frame(text)
+        except ProtocolViolation as exc:
+            return self._ignore("malformed", text, str(exc))
+        if not isinstance(frame, list) or len(frame) < 2:
+            return self._ignore("malformed", text, "not an array of message type, message id, …")
+        kind, message_id = frame[0], frame[1]
+        if not isinstance(message_id, str):
+            return self._ignore("malformed", text, "no message id")
+        if kind == CALLRESULT:
+            self._on_answer(frame, text)
+        elif kind == CALL:
+            self._on_call(frame, message_id)
+        elif kind == CALLERROR:
+            self._on_answer(frame, text)
+        elif kind in frames.KINDS and self.version == "2.1":
+            self._ignore("unknown", text, f"{frames.KINDS[kind]}, which asks for no answer")
+        elif self.version == "1.6":
+            self._ignore("malformed", text, "message types other than 2, 3 and 4 are ignored: OCPP-J 1.6, 4.1.3")
+        else:
+            self._ignore("malformed", text, "unknown message type")
+            self._answer_error(message_id, "MessageTypeNotSupported", f"message type {kind!r} is not known")
+        return None
+
+    def _on_answer(self, frame: list[Any], text: str | bytes) -> None:
+        pending, message_id = self._pending, frame[1]
+        if pending is None or pending.message_id != message_id:
+            reason = self._remembered.get(message_id, "unknown")
+            return self._ignore(reason, text, "no call waits for it")
+        pending.answered = time.perf_counter()
+        abandoned = pending.future.done()
+        self._settle(pending, "duplicate")
+        if abandoned:
+            return self._ignore("late", text, f"{pending.action} was given up")
+        try:
+            pending.future.set_result(self._answer_of(pending, frame))
+        except (ProtocolViolation, CallFailed, UnsupportedByCsms) as exc:
+            pending.future.set_exception(exc)
+        return None
+
+    def _answer_of(self, pending: _Pending, frame: list[Any]) -> Any:
+        if frame[0] == CALLERROR:
+            code, description, details = [*frame[2:5], "", "", {}][:3] if len(frame) < 5 else frame[2:5]
+            raise CallFailed(self.id, pending.action, str(code), str(description), details)
+        if len(frame) != 3:
+            text = f"a CALLRESULT has 3 elements, this one {len(frame)}"
+            raise ProtocolViolation(
+                f"{self.id}: answer to {pending.action}: {text}",
+                action=pending.action,
+                path="",
+                text=text,
+                code=self._version.code("RpcFrameworkError"),
+            )
+        payload = frame[2]
+        if isinstance(payload, dict) and payload.keys() == {"error"} and isinstance(payload["error"], str):
+            raise UnsupportedByCsms(self.id, pending.action, payload["error"])
+        try:
+            return pending.answer.decode_object(payload)
+        except ProtocolViolation as exc:
+            raise _named(exc, self.id, "answer to ") from exc
+
+    def _ignore(self, reason: str, text: str | bytes, why: str) -> None:
+        self.ignored[reason] += 1
+        logger.warning("%s: ignored a %s frame, %s: %s", self.id, reason, why, _shown(text))
+
+    # -- Answering the CSMS -------------------------------------------------------------------------------------------
+
+    def _on_call(self, frame: list[Any], message_id: str) -> None:
+        if len(frame) != 4 or not isinstance(frame[2], str):
+            return self._answer_error(message_id, "RpcFrameworkError", "a CALL is [2, message id, action, payload]")
+        action, payload = frame[2], frame[3]
+        if action not in self._version.actions:
+            return self._answer_error(message_id, "NotSupported", f"{action} is no action of OCPP {self.version}")
+        handler = self._handlers.get(action)
+        if handler is None:
+            return self._answer_error(message_id, "NotImplemented", f"{self.id} has no handler for {action}")
+        if not isinstance(payload, dict):
+            return self._answer_error(message_id, "FormatViolation", "the payload is not a JSON object")
+        request = self._version.request(action)
+        try:
+            values = request.read(payload) if action in self._unchecked else request.decode(payload)
+        except ProtocolViolation as exc:
+            return self._answer_error(message_id, exc.code, str(exc))
+        self._spawn(self._handle(action, message_id, handler, values), "handler")
+        return None
+
+    async def _handle(self, action: str, message_id: str, handler: Handler, values: dict[str, Any]) -> None:
+        try:
+            result = await _invoke(handler, values, message_id)
+        except OCPPError as exc:
+            await self._reply([CALLERROR, message_id, exc.code, str(exc.description), exc.details])
+            return
+        except Exception as exc:
+            logger.exception("%s: the handler of %s failed", self.id, action)
+            await self._reply([CALLERROR, message_id, "InternalError", f"{type(exc).__name__}: {exc}", {}])
+            return
+        response = self._version.response(action)
+        try:
+            data = response.write(result) if action in self._unchecked else response.encode(result)
+        except (ProtocolViolation, TypeError) as exc:
+            logger.error("%s: the handler of %s returned no valid answer: %s", self.id, action, exc)
+            await self._reply([CALLERROR, message_id, "InternalError", f"no valid answer: {exc}", {}])
+            return
+        await self._reply([CALLRESULT, message_id, data])
+        if action in self._after:
+            try:
+                await _invoke(self._after[action], values, message_id)
+            except Exception:
+                logger.exception("%s: what runs after %s failed", self.id, action)
+
+    def _answer_error(self, message_id: str, code: str, description: str) -> None:
+        frame = [CALLERROR, message_id, self._version.code(code), description[:255], {}]
+        self._spawn(self._reply(frame), "answer")
+
+    async def _reply(self, frame: list[Any]) -> None:
+        ws = self._ws
+        if ws is None:
+            return
+        try:
+            await self._send(ws, frames.dump_frame(frame))
+        except ProtocolViolation:
+            await self._send(ws, frames.dump_frame([*frame[:-1], {}]))  # an error's details that JSON cannot hold
+        except ConnectionClosed:
+            logger.info("%s: the connection closed before the answer to %s", self.id, frame[1])
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None], role: str) -> None:
+        task = asyncio.create_task(coroutine, name=f"cpsim[{self.id}].{role}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # -- State --------------------------------------------------------------------------------------------------------
+
+    def _require_connected(self) -> ClientConnection:
+        if self._ws is None:
+            raise RuntimeError(f"{self.id} is not connected; write `await cp`, or `async with … as cp`")
+        return self._ws
+
+    def _require_open(self) -> None:
+        if self._closed is not None:
+            raise self._lost()
+
+    def _lost(self) -> ConnectionLost:
+        """Why the connection is no more, as an error that says what to do."""
+        closed = self._closed or Closed(1006, "", "network")
+        if closed.code == 1008 and "not registered" in closed.reason:
+            return NotRegistered(self.id, closed=closed)
+        if closed.by == "charge point":
+            return ConnectionLost(f"{self.id}: this connection was closed here; open it again: await cp", closed=closed)
+        hints = {
+            1000: "Another connection with the same id may have taken over, or the gateway ended it.",
+            1006: "No close frame came: the gateway or the network went away. Open it again: await cp",
+            1011: "The gateway failed inside. The AWS sample's container does so with websockets 14 and newer.",
+        }
+        reason = f": {closed.reason}" if closed.reason else ""
+        hint = hints.get(closed.code, "")
+        return ConnectionLost(f"{self.id}: connection lost, code {closed.code}{reason}. {hint}".rstrip(), closed=closed)
+
+    def _wake_all(self) -> None:
+        wake, self._wake = self._wake, asyncio.Event()
+        wake.set()
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep, until then or until something changes."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+
+    def _csms_time(self, text: str) -> datetime:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError as exc:
+            message = f"{self.id}: answer to Heartbeat: currentTime is no time: {text!r}"
+            raise ProtocolViolation(message, action="Heartbeat", path="currentTime", text=str(exc)) from exc
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _find_messages(kind: type) -> tuple[Version, Message, Message]:
+    """The version, request and response of a ``call`` dataclass."""
+    version = frames.version_of(kind)
+    return version, version.request(kind.__name__), version.response(kind.__name__)
+
+
+_messages_of: Callable[[type], tuple[Version, Message, Message]] = functools.cache(_find_messages)
+
+
+async def _invoke(handler: Handler, values: dict[str, Any], message_id: str) -> Any:
+    if "call_unique_id" in inspect.signature(handler).parameters:
+        values = {**values, "call_unique_id": message_id}
+    result = handler(**values)
+    return await result if inspect.isawaitable(result) else result
+
+
+def _named(exc: ProtocolViolation, charge_point_id: str, what: str = "") -> ProtocolViolation:
+    """The same breach, with the charge point in its message."""
+    message = f"{charge_point_id}: {what}{exc}"
+    return ProtocolViolation(message, action=exc.action, path=exc.path, text=exc.text, code=exc.code)
+
+
+def _closed(exc: ConnectionClosed, *, on_purpose: bool) -> Closed:
+    """How a connection ended, told from the close frames and from whether this side meant it."""
+    if exc.rcvd is not None and exc.rcvd_then_sent is not False:
+        return Closed(exc.rcvd.code, exc.rcvd.reason, "gateway", str(exc))
+    if exc.sent is not None:  # not on purpose: a missed keepalive, or a frame that breaks RFC 6455
+        return Closed(exc.sent.code, exc.sent.reason, "charge point" if on_purpose else "network", str(exc))
+    return Closed(1006, "", "charge point" if on_purpose else "network", str(exc))
+
+
+def _shown(text: str | bytes) -> str:
+    return text.decode(errors="backslashreplace") if isinstance(text, bytes) else text
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
