@@ -1,1 +1,20 @@
-"""Awaitable EV charge points and AWS helpers for notebooks."""
+"""Awaitable EV charge points and AWS helpers for notebooks: explore the AWS OCPP Gateway, with or without AWS.
+
+from cpsim_kit import Stack
+
+stack = await Stack.open()                      # the embedded local stack, or the one CPSIM_STACK names
+await stack.things.create("CP1")
+async with stack.charge_point("CP1") as cp:
+    await cp.boot()
+"""
+
+from cpsim_kit import errors
+from cpsim_kit.charge_point import Beat, ChargePoint
+from cpsim_kit.errors import Closed
+from cpsim_kit.shadow import Shadow
+from cpsim_kit.stack import Stack
+from cpsim_kit.things import Thing
+
+__version__ = "0.1.0"
+
+__all__ = ["Beat", "ChargePoint", "Closed", "Shadow", "Stack", "Thing", "errors"]

@@ -10,7 +10,6 @@ import base64
 import difflib
 import functools
 import inspect
-import ipaddress
 import logging
 import math
 import ssl as ssl_module
@@ -22,7 +21,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from ocpp.exceptions import OCPPError
 from ocpp.routing import create_route_map
@@ -31,12 +30,14 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from websockets.typing import Subprotocol
 
 from cpsim_kit import frames
+from cpsim_kit.addresses import is_loopback
 from cpsim_kit.errors import (
     CallFailed,
     CallTimeout,
     Closed,
     ConnectError,
     ConnectionLost,
+    CpsimError,
     NotRegistered,
     ProtocolViolation,
     UnsupportedByCsms,
@@ -109,6 +110,7 @@ class ChargePoint:
         ping_interval: Seconds between WebSocket keepalive pings; None for none.
         ping_timeout: Seconds to wait for a pong before the connection counts as lost; None for ever.
         max_messages: How many frames :attr:`messages` keeps.
+        explain: Asked, in a thread, when the connection broke without a close frame: an error that says why, or None.
 
     Attributes:
         id: The identity.
@@ -139,6 +141,7 @@ class ChargePoint:
         ping_interval: float | None = 20,
         ping_timeout: float | None = 20,
         max_messages: int = 10_000,
+        explain: Callable[[], CpsimError | None] | None = None,
     ) -> None:
         if not charge_point_id or charge_point_id.strip("/") != charge_point_id:
             raise ValueError(f"a charge point id is not empty and does not begin or end with '/': {charge_point_id!r}")
@@ -161,6 +164,8 @@ class ChargePoint:
         self._close_timeout = close_timeout
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
+        self._explain = explain
+        self._why: CpsimError | None = None
         self.messages = MessageLog(max_messages)
         self.boot_status = ""
         self.ignored: Counter[str] = Counter()
@@ -223,7 +228,7 @@ class ChargePoint:
         if self.is_open:
             return self
         ws = await self._open()
-        self._ws, self._closed, self._closing = ws, None, False
+        self._ws, self._closed, self._closing, self._why = ws, None, False, None
         self._turn, self._wake = asyncio.Lock(), asyncio.Event()
         self._pending = None
         self._reader = asyncio.create_task(self._read(ws), name=f"cpsim[{self.id}].reader")
@@ -231,7 +236,7 @@ class ChargePoint:
 
     async def _open(self) -> ClientConnection:
         options: dict[str, Any] = {} if self._ssl is None else {"ssl": self._ssl}
-        if _is_loopback(self.url):
+        if is_loopback(self.url):
             options["proxy"] = None  # what stays on this machine never goes through a proxy
         try:
             ws = await connect(
@@ -539,7 +544,10 @@ class ChargePoint:
                 except Exception:
                     logger.exception("%s: failed on %r", self.id, frame)
         except ConnectionClosed as exc:
-            self._closed = _closed(exc, on_purpose=self._closing)
+            closed = _closed(exc, on_purpose=self._closing)
+            if closed.code == 1006 and self._explain is not None:
+                self._why = await asyncio.to_thread(self._explain)
+            self._closed = closed
         finally:
             self._closed = self._closed or Closed(1006, "", "network")
             self._fail_pending()
@@ -708,6 +716,10 @@ class ChargePoint:
             1006: "No close frame came: the gateway or the network went away. Open it again: await cp",
             1011: "The gateway failed inside. The AWS sample's container does so with websockets 14 and newer.",
         }
+        if self._why is not None:
+            error = ConnectionLost(f"{self.id}: connection lost: {self._why}", closed=closed)
+            error.__cause__ = self._why
+            return error
         reason = f": {closed.reason}" if closed.reason else ""
         hint = hints.get(closed.code, "")
         return ConnectionLost(f"{self.id}: connection lost, code {closed.code}{reason}. {hint}".rstrip(), closed=closed)
@@ -766,11 +778,3 @@ def _closed(exc: ConnectionClosed, *, on_purpose: bool) -> Closed:
 
 def _shown(text: str | bytes) -> str:
     return text.decode(errors="backslashreplace") if isinstance(text, bytes) else text
-
-
-def _is_loopback(url: str) -> bool:
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

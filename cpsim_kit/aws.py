@@ -1,0 +1,184 @@
+"""The one door to boto3: clients of one session, calls in threads, botocore's errors as the kit's.
+
+The session is an object that is passed in; there is no module-level client. It knows nothing of stacks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import boto3
+from botocore import exceptions as boto_errors
+from botocore.config import Config
+
+from cpsim_kit.addresses import is_loopback
+from cpsim_kit.errors import AwsError, CpsimError, NoCredentials, NotFound
+
+__all__ = ["Aws"]
+
+T = TypeVar("T")
+
+_THREADS = 16
+
+_CREDENTIALS_HINT = (
+    "Set AWS_PROFILE (after `aws configure` or `aws sso login`), or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
+    "without an AWS account, unset CPSIM_STACK: the local stack needs none."
+)
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
+_REFUSED = {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidSignatureException", "SignatureDoesNotMatch"}
+
+
+class Aws:
+    """One boto3 session, its clients, and threads to call them in.
+
+    Args:
+        region: The region; None for boto3's own choice.
+        profile: The profile; None for boto3's own choice.
+        endpoint_url: The endpoint of every service; None for AWS's own, or AWS_ENDPOINT_URL.
+        access_key: For an endpoint that asks for no real credentials; None for boto3's credential chain.
+        explain: Asked when the endpoint cannot be reached; an error it returns is raised instead.
+
+    Attributes:
+        region: The region in use.
+        endpoint_url: As given.
+
+    Raises:
+        NoCredentials: There is no such profile.
+        AwsError: No region is configured.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str | None = None,
+        profile: str | None = None,
+        endpoint_url: str | None = None,
+        access_key: str | None = None,
+        explain: Callable[[], CpsimError | None] | None = None,
+    ) -> None:
+        try:
+            self._session = boto3.Session(
+                region_name=region,
+                profile_name=profile,
+                aws_access_key_id=access_key,
+                aws_secret_access_key=access_key,
+            )
+        except boto_errors.ProfileNotFound as exc:
+            raise NoCredentials(f"{exc}. {_CREDENTIALS_HINT}", verb="boto3.Session") from exc
+        if self._session.region_name is None:
+            message = 'no AWS region is configured: set AWS_REGION, or give region="eu-west-1"'
+            raise AwsError(message, verb="boto3.Session")
+        self.region: str = self._session.region_name
+        self.endpoint_url = endpoint_url
+        self._explain = explain or (lambda: None)
+        self._clients: dict[str, Any] = {}
+        self._lock = threading.Lock()  # boto3 sessions make clients in one thread at a time
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="cpsim-aws")
+        options: dict[str, Any] = {"max_pool_connections": _THREADS, "retries": {"mode": "adaptive"}}
+        if endpoint_url is not None and is_loopback(endpoint_url):
+            options["proxies"] = {}  # what stays on this machine never goes through a proxy
+        self._config = Config(**options)
+
+    def __repr__(self) -> str:
+        return f"<Aws {self.region} {self.endpoint_url or 'AWS'}>"
+
+    def client(self, service: str) -> Any:
+        """The boto3 client of a service, made once."""
+        with self._lock:
+            if service not in self._clients:
+                self._clients[service] = self._session.client(
+                    service, endpoint_url=self.endpoint_url, config=self._config
+                )
+            return self._clients[service]
+
+    async def call(self, verb: str, /, **parameters: Any) -> dict[str, Any]:
+        """Call an operation in a thread.
+
+        Args:
+            verb: Service and operation as boto3 spells them, e.g. "iot.create_thing".
+            **parameters: The operation's parameters.
+
+        Raises:
+            NotFound: What is named is not there.
+            NoCredentials: No credentials, or expired or refused ones.
+            AwsError: Anything else that AWS or the way to it objects to.
+        """
+        service, operation = verb.split(".")
+        return await self.run(verb, lambda: getattr(self.client(service), operation)(**parameters), parameters)
+
+    async def pages(self, verb: str, key: str, /, **parameters: Any) -> list[dict[str, Any]]:
+        """All items of a paginated operation; raises as :meth:`call` does."""
+        service, operation = verb.split(".")
+
+        def collect() -> list[dict[str, Any]]:
+            paginator = self.client(service).get_paginator(operation)
+            return [item for page in paginator.paginate(**parameters) for item in page[key]]
+
+        return await self.run(verb, collect, parameters)
+
+    async def run(self, verb: str, work: Callable[[], T], parameters: dict[str, Any]) -> T:
+        """Run blocking boto3 work in a thread; raises as :meth:`call` does."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, functools.partial(self._translated, verb, work, parameters))
+
+    def _translated(self, verb: str, work: Callable[[], T], parameters: dict[str, Any]) -> T:
+        try:
+            return work()
+        except boto_errors.ClientError as exc:
+            raise _client_error(verb, exc, parameters) from exc
+        except (
+            boto_errors.NoCredentialsError,
+            boto_errors.PartialCredentialsError,
+            boto_errors.CredentialRetrievalError,
+            boto_errors.SSOError,
+            boto_errors.ProfileNotFound,
+        ) as exc:
+            raise NoCredentials(f"{verb}: {exc}. {_CREDENTIALS_HINT}", verb=verb) from exc
+        except boto_errors.ParamValidationError as exc:
+            raise AwsError(f"{verb}: {exc}", verb=verb, code="ParamValidation") from exc
+        except (boto_errors.BotoCoreError, boto_errors.HTTPClientError) as exc:
+            if why := self._explain():
+                raise why from exc
+            raise AwsError(f"{verb}: {exc}. Is the network up, and region and endpoint right?", verb=verb) from exc
+
+    def close(self) -> None:
+        """Let go of threads and connections."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
+            self._clients.clear()
+
+
+def _client_error(verb: str, exc: Any, parameters: dict[str, Any]) -> AwsError:
+    error = exc.response.get("Error", {})
+    code, text = error.get("Code", ""), error.get("Message", str(exc))
+    if code in _EXPIRED or code in _REFUSED:
+        return NoCredentials(f"{verb}: {code}: {text}. {_CREDENTIALS_HINT}", verb=verb, code=code)
+    kind, name = _subject(verb, parameters)
+    if code in {"ResourceNotFoundException", "ResourceNotFound"} or (code == "ValidationError" and "exist" in text):
+        return NotFound(f"{verb}: there is no {kind} {name}: {text}", verb=verb, code=code, kind=kind, name=name)
+    if code in {"AccessDenied", "AccessDeniedException", "UnauthorizedException", "UnauthorizedOperation"}:
+        text += ". The credentials in use lack this permission."
+    return AwsError(f"{verb} failed for {name}: {code}: {text}", verb=verb, code=code)
+
+
+def _subject(verb: str, parameters: dict[str, Any]) -> tuple[str, str]:
+    """What a verb was about: a kind and a name."""
+    if "shadow" in verb:
+        return "shadow", str(parameters.get("thingName", ""))
+    for parameter, kind in (
+        ("thingName", "Thing"),
+        ("ruleName", "rule"),
+        ("TableName", "table"),
+        ("StackName", "stack"),
+        ("QueueUrl", "queue"),
+    ):
+        if parameter in parameters:
+            return kind, str(parameters[parameter])
+    return "resource", verb

@@ -1,0 +1,115 @@
+"""The child process of the local stack: ``python -m cpsim_kit.local``, started by ``launcher``.
+
+Its first line on stdout is one JSON object with the addresses. It ends on SIGTERM, and when its standard input ends:
+that is the pipe from its parent, which the operating system closes however the parent dies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+
+from cpsim_kit.local.csms import CHARACTERS, Csms
+from cpsim_kit.local.emulator import Emulator
+from cpsim_kit.local.gateway import Gateway
+from cpsim_kit.local.registry import Registry
+
+_GRACE = 2.0  # seconds to close in good order; then the process ends all the same
+
+
+async def _run(options: argparse.Namespace, stop: asyncio.Event) -> None:
+    emulator = Emulator(options.region)
+    await emulator.start()
+    registry = Registry(emulator)
+    gateway = Gateway(emulator, registry.has)
+    await gateway.start()
+    csms = Csms(emulator, interval=options.interval, character=options.csms)
+    await csms.start()
+    websocket_url = f"ws://127.0.0.1:{gateway.port}"
+    await registry.deploy(options.stack_name, websocket_url)
+    addresses = {
+        "websocket_url": websocket_url,
+        "endpoint_url": emulator.url,
+        "stack_name": options.stack_name,
+        "region": options.region,
+        "mqtt_url": f"ws://127.0.0.1:{emulator.port}/mqtt",
+    }
+    gc.freeze()  # what start-up made lives as long as the process
+    print(json.dumps(addresses), flush=True)  # noqa: T201 - what the launcher reads
+    await stop.wait()
+    for part in (gateway, csms, registry, emulator):
+        await part.stop()
+
+
+def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, log: str) -> None:
+    """Stop when standard input ends; a thread, so that a busy loop cannot hold it up."""
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    with contextlib.suppress(OSError):
+        os.unlink(log)  # nobody is left who would
+    with contextlib.suppress(RuntimeError):  # the loop is closed already
+        loop.call_soon_threadsafe(stop.set)
+    _exit_after_grace()
+
+
+def _exit_after_grace() -> None:
+    timer = threading.Timer(_GRACE, os._exit, args=(1,))
+    timer.daemon = True
+    timer.start()
+
+
+def _raise_file_limit() -> None:
+    """Room for thousands of connections, as far as the system allows."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource  # noqa: PLC0415 - not on Windows
+
+        _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+async def _main(options: argparse.Namespace) -> None:
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+
+    def on_signal(*_: object) -> None:
+        loop.call_soon_threadsafe(stop.set)
+        _exit_after_grace()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process in good order
+    threading.Thread(target=_watch_parent, args=(loop, stop, options.log), daemon=True).start()
+    await _run(options, stop)
+
+
+def main() -> None:
+    """Run until told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m cpsim_kit.local", description="The local stack's process.")
+    parser.add_argument("--stack-name", default="AwsOcppGatewayStack")
+    parser.add_argument("--region", default="us-east-1")
+    parser.add_argument("--interval", type=int, default=10)
+    parser.add_argument("--csms", choices=CHARACTERS, default="kit")
+    parser.add_argument("--log", default="")
+    options = parser.parse_args()
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("cpsim").setLevel(logging.INFO)
+    logging.getLogger("kms").setLevel(logging.ERROR)  # says that it misses cryptography, which nothing here needs
+    _raise_file_limit()
+    if sys.platform == "win32":
+        asyncio.run(_main(options))
+    else:
+        import uvloop  # noqa: PLC0415 - not on Windows
+
+        uvloop.run(_main(options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""The OCPP gateway: WebSocket -> ``{id}/in``, ``{id}/out`` -> WebSocket, as the AWS OCPP Gateway sample does it.
+
+What a client can observe is the sample's to the letter: subprotocols, close codes, reasons, takeover. Inside, one
+subscription to ``+/out`` serves every charge point, where the sample has one MQTT client each. Knows no AWS service:
+it is given a broker, and a function that tells whether an id is registered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol
+
+from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+__all__ = ["SUBPROTOCOLS", "Broker", "Gateway"]
+
+logger = logging.getLogger("cpsim.gateway")
+
+SUBPROTOCOLS = (Subprotocol("ocpp1.6"), Subprotocol("ocpp2.0"), Subprotocol("ocpp2.0.1"))
+_LONGEST_REASON = 123  # bytes of a close reason, RFC 6455 section 5.5
+
+
+class Broker(Protocol):
+    """What the gateway and the CSMS need of an MQTT broker."""
+
+    async def publish(self, topic: str, payload: bytes, *, client_id: str | None = None) -> None: ...
+
+    async def subscribe(
+        self, topic_filter: str, deliver: Callable[[str, bytes], Coroutine[Any, Any, None]]
+    ) -> None: ...
+
+    async def presence(self, event: str, client_id: str, session: str, **fields: Any) -> None: ...
+
+    def new_session(self) -> str: ...
+
+
+class Gateway:
+    """Accepts charge points on 127.0.0.1 and a free port.
+
+    Args:
+        broker: Where frames go and come from.
+        is_registered: Tells whether a Thing of that id exists.
+    """
+
+    def __init__(self, broker: Broker, is_registered: Callable[[str], bool]) -> None:
+        self._broker = broker
+        self._is_registered = is_registered
+        self._connections: dict[str, tuple[ServerConnection, str]] = {}  # id -> socket, session
+        self._closing: set[asyncio.Task[None]] = set()
+        self._server: Server | None = None
+        self.port = 0
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    async def start(self) -> None:
+        """Listen; sets :attr:`port`."""
+        await self._broker.subscribe("+/out", self._on_out)
+        self._server = await serve(
+            self._serve,
+            "127.0.0.1",
+            0,
+            subprotocols=list(SUBPROTOCOLS),
+            select_subprotocol=_select_subprotocol,
+            close_timeout=2,
+        )
+        self.port = next(iter(self._server.sockets)).getsockname()[1]
+
+    async def stop(self) -> None:
+        """Close every connection with 1001 and stop listening."""
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    async def _serve(self, ws: ServerConnection) -> None:
+        if ws.subprotocol is None:
+            await ws.close()
+            return
+        assert ws.request is not None
+        charge_point_id = ws.request.path.strip("/")
+        if not self._is_registered(charge_point_id):
+            reason = f"Charge Point {charge_point_id} not registered as an IoT Thing"
+            logger.warning("refused: %s", reason)
+            await ws.close(1008, reason.encode()[:_LONGEST_REASON].decode(errors="ignore"))
+            return
+        session = self._broker.new_session()
+        former = self._connections.get(charge_point_id)
+        self._connections[charge_point_id] = ws, session
+        try:
+            if former is not None:
+                await self._evict(charge_point_id, *former)
+            await self._broker.presence("connected", charge_point_id, session, ipAddress="127.0.0.1")
+            await self._forward(ws, charge_point_id)
+        finally:
+            if self._connections.get(charge_point_id) == (ws, session):
+                del self._connections[charge_point_id]
+                await self._broker.presence(
+                    "disconnected",
+                    charge_point_id,
+                    session,
+                    clientInitiatedDisconnect=False,
+                    disconnectReason="CONNECTION_LOST",
+                )
+
+    async def _forward(self, ws: ServerConnection, charge_point_id: str) -> None:
+        """WebSocket -> ``{id}/in``, until the connection closes or another takes the id over."""
+        topic = f"{charge_point_id}/in"
+        try:
+            while True:
+                frame = await ws.recv(decode=False)
+                if self._connections.get(charge_point_id, (None,))[0] is not ws:
+                    return
+                await self._broker.publish(topic, frame, client_id=charge_point_id)
+        except ConnectionClosed:
+            pass
+
+    async def _on_out(self, topic: str, payload: bytes) -> None:
+        """``{id}/out`` -> WebSocket."""
+        connection = self._connections.get(topic.removesuffix("/out"))
+        if connection is None:
+            return
+        ws = connection[0]
+        try:
+            text = payload.decode()
+        except UnicodeDecodeError:
+            logger.warning("%s: a payload that is not UTF-8; the sample fails on it with 1011", topic)
+            self._close_later(ws, 1011)
+            return
+        broadcast((ws,), text)  # writes without waiting: a slow charge point holds nobody up
+
+    async def _evict(self, charge_point_id: str, ws: ServerConnection, session: str) -> None:
+        """The older of two connections with one id: closed with 1000 and an empty reason."""
+        logger.info("%s: taken over by a newer connection", charge_point_id)
+        self._close_later(ws, 1000)
+        await self._broker.presence(
+            "disconnected",
+            charge_point_id,
+            session,
+            clientInitiatedDisconnect=False,
+            disconnectReason="DUPLICATE_CLIENTID",
+        )
+
+    def _close_later(self, ws: ServerConnection, code: int) -> None:
+        task = asyncio.create_task(ws.close(code), name="cpsim[gateway].close")
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+def _select_subprotocol(_ws: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """The one both sides like best; None where they share none, and the handshake succeeds all the same."""
+    common = [name for name in offered if name in SUBPROTOCOLS]
+    return min(common, key=lambda name: offered.index(name) + SUBPROTOCOLS.index(name), default=None)

@@ -1,0 +1,169 @@
+"""Starts the local stack's child process, reads its addresses, shows its log, and ends it.
+
+Runs in the reader's process and imports nothing of the child's. Blocking; callers use a thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from cpsim_kit.errors import LocalStackError
+
+__all__ = ["LocalOptions", "LocalProcess"]
+
+_READY_TIMEOUT = 60.0  # seconds; a cold start on a slow disk takes a few
+_STOP_TIMEOUT = 5.0
+_DYING = 0.3  # seconds between a dying process's last closed socket and its end
+
+# What the child needs of the environment; the rest could only change what ministack or boto3 do.
+_INHERITED = (
+    "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "SYSTEMROOT", "TEMP", "TMP", "TMPDIR", "USERPROFILE",
+    "VIRTUAL_ENV",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LocalOptions:
+    """What a local stack is started with.
+
+    Attributes:
+        name: The CloudFormation stack's name.
+        region: The AWS region it claims to be in.
+        interval: Seconds between heartbeats that its CSMS instructs.
+        csms: "kit" or "sample".
+    """
+
+    name: str = "AwsOcppGatewayStack"
+    region: str = "us-east-1"
+    interval: int = 10
+    csms: str = "kit"
+
+
+_running: dict[LocalOptions, LocalProcess] = {}
+_starting = threading.Lock()
+
+
+class LocalProcess:
+    """A running local stack.
+
+    Attributes:
+        options: What it was started with.
+        pid: Its process id.
+        websocket_url: Where charge points connect.
+        endpoint_url: Where boto3 connects.
+        mqtt_url: Where MQTT over WebSockets connects.
+    """
+
+    def __init__(self, options: LocalOptions) -> None:
+        self.options = options
+        self._stopped = False
+        handle, name = tempfile.mkstemp(prefix="cpsim-local-", suffix=".log")
+        self._log = Path(name)
+        command = [sys.executable, "-m", "cpsim_kit.local", "--log", name]
+        command += ["--stack-name", options.name, "--region", options.region]
+        command += ["--interval", str(options.interval), "--csms", options.csms]
+        environment = {key: os.environ[key] for key in _INHERITED if key in os.environ}
+        environment["PYTHONPATH"] = str(Path(__file__).parents[2])
+        environment["PYTHONUNBUFFERED"] = "1"
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - this interpreter and our own module
+                command,
+                stdin=subprocess.PIPE,  # kept open and never written to: its end tells the child that we are gone
+                stdout=subprocess.PIPE,
+                stderr=handle,
+                env=environment,
+                start_new_session=True,  # an interrupt of the cell or the terminal is not for the child
+            )
+        finally:
+            os.close(handle)
+        self.pid = self._process.pid
+        try:
+            addresses = self._read_addresses()
+        except BaseException:
+            self.stop()
+            raise
+        self.websocket_url: str = addresses["websocket_url"]
+        self.endpoint_url: str = addresses["endpoint_url"]
+        self.mqtt_url: str = addresses["mqtt_url"]
+
+    @classmethod
+    def shared(cls, options: LocalOptions) -> LocalProcess:
+        """The running process of these options, started where there is none.
+
+        Raises:
+            LocalStackError: It did not start.
+        """
+        with _starting:
+            process = _running.get(options)
+            if process is None or not process.is_running:
+                process = _running[options] = cls(options)
+            return process
+
+    def __repr__(self) -> str:
+        state = "running" if self.is_running else f"ended with {self._process.returncode}"
+        return f"<LocalProcess {self.pid} {state}>"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the process is alive."""
+        return self._process.poll() is None
+
+    def log(self, lines: int = 20) -> str:
+        """The last lines of the child's log; "" once it was stopped."""
+        with contextlib.suppress(OSError):
+            return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
+        return ""
+
+    def why_dead(self) -> LocalStackError | None:
+        """The error for those who wait on a process that is no more; None while it runs, or was stopped on purpose."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(_DYING)
+        if self.is_running or self._stopped:
+            return None
+        return LocalStackError(
+            f"the local stack (process {self.pid}) has died, exit status {self._process.poll()}; "
+            "start another: stack = await Stack.local()",
+            log=self.log(),
+        )
+
+    def stop(self) -> None:
+        """End the process: by closing its standard input, then by SIGTERM, then by SIGKILL."""
+        self._stopped = True
+        process = self._process
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        for end in (None, process.terminate, process.kill):
+            if end is not None:
+                end()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_STOP_TIMEOUT)
+                break
+        self._log.unlink(missing_ok=True)
+
+    def _read_addresses(self) -> dict[str, str]:
+        lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        stdout = self._process.stdout
+        assert stdout is not None
+        threading.Thread(target=lambda: lines.put(stdout.readline()), daemon=True).start()
+        try:
+            line = lines.get(timeout=_READY_TIMEOUT)
+        except queue.Empty:
+            raise LocalStackError(f"the local stack was not ready in {_READY_TIMEOUT:g} s", log=self.log()) from None
+        if not line:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_STOP_TIMEOUT)
+            status = self._process.poll()
+            raise LocalStackError(f"the local stack did not start, exit status {status}", log=self.log())
+        addresses: dict[str, str] = json.loads(line)
+        return addresses

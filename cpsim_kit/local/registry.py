@@ -1,0 +1,102 @@
+"""The stack's AWS resources: made by CloudFormation in the emulator, and the work the sample gives to Lambda.
+
+Deleted Things reach a queue by a rule, and are taken out of the registry table from there, as in the sample.
+Uses boto3 against the emulator's endpoint like any client; blocking calls run in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from typing import Any
+
+import boto3
+from botocore.config import Config
+
+from cpsim_kit.local.emulator import Emulator
+from cpsim_kit.local.template import TEMPLATE
+
+__all__ = ["Registry"]
+
+logger = logging.getLogger("cpsim.registry")
+
+
+class Registry:
+    """Which charge points the gateway accepts.
+
+    Args:
+        emulator: A started emulator.
+    """
+
+    def __init__(self, emulator: Emulator) -> None:
+        self._emulator = emulator
+        self._table = ""
+        self._queue_url = ""
+        self._deleted = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+
+    def has(self, charge_point_id: str) -> bool:
+        """Whether a Thing of this id is registered."""
+        return bool(charge_point_id) and self._emulator.has_item(self._table, "chargePointId", charge_point_id)
+
+    async def deploy(self, stack_name: str, websocket_url: str) -> None:
+        """Create the CloudFormation stack and turn thing events on."""
+        await asyncio.to_thread(self._deploy, stack_name, websocket_url)
+        await self._emulator.subscribe("$aws/events/thing/+/deleted", self._on_deleted)
+        self._worker = asyncio.create_task(self._work(), name="cpsim[registry].worker")
+
+    async def stop(self) -> None:
+        """Stop following deletions."""
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.wait([self._worker])
+
+    def _deploy(self, stack_name: str, websocket_url: str) -> None:
+        cloudformation = self._client("cloudformation")
+        self._client("iot").update_event_configurations(eventConfigurations={"THING": {"Enabled": True}})
+        cloudformation.create_stack(
+            StackName=stack_name,
+            TemplateBody=TEMPLATE,
+            Parameters=[{"ParameterKey": "WebsocketUrl", "ParameterValue": websocket_url}],
+            Capabilities=["CAPABILITY_IAM"],
+        )
+        waiter = cloudformation.get_waiter("stack_create_complete")
+        waiter.wait(StackName=stack_name, WaiterConfig={"Delay": 0.02, "MaxAttempts": 500})
+        resources = cloudformation.describe_stack_resources(StackName=stack_name)["StackResources"]
+        physical = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
+        self._table, self._queue_url = physical["ChargePointTable"], physical["DeletedThings"]
+
+    async def _on_deleted(self, _topic: str, _payload: bytes) -> None:
+        self._deleted.set()
+
+    async def _work(self) -> None:
+        while True:
+            await self._deleted.wait()
+            self._deleted.clear()
+            try:
+                await asyncio.to_thread(self._take_out_deleted)
+            except Exception:
+                logger.exception("the queue of deleted Things could not be worked off")
+
+    def _take_out_deleted(self) -> None:
+        sqs, dynamodb = self._client("sqs"), self._client("dynamodb")
+        wait = 1  # the rule puts the event in the queue just after we were told of it
+        while messages := sqs.receive_message(
+            QueueUrl=self._queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=wait
+        ).get("Messages"):
+            for message in messages:
+                key = {"chargePointId": {"S": json.loads(message["Body"])["chargePointId"]}}
+                dynamodb.delete_item(TableName=self._table, Key=key)
+                sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"])
+            wait = 0
+
+    def _client(self, service: str) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=self._emulator.url,
+            region_name=self._emulator.region,
+            aws_access_key_id="local",
+            aws_secret_access_key="local",  # noqa: S106 - the emulator asks for any
+            config=Config(proxies={}, retries={"total_max_attempts": 1}),
+        )

@@ -1,0 +1,60 @@
+"""The CloudFormation template of the local stack: the part of the AWS OCPP Gateway sample that a client can see."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+__all__ = ["OUTPUT_KEY", "TEMPLATE"]
+
+OUTPUT_KEY = "websocketURL"
+
+
+def _rule(sql: str, *actions: dict[str, Any]) -> dict[str, Any]:
+    payload = {"AwsIotSqlVersion": "2016-03-23", "Sql": sql, "Actions": list(actions)}
+    return {"Type": "AWS::IoT::TopicRule", "Properties": {"TopicRulePayload": payload}}
+
+
+_ROLE = {"Fn::GetAtt": ["RuleRole", "Arn"]}
+
+TEMPLATE = json.dumps(
+    {
+        "Description": "What a client sees of the AWS OCPP Gateway.",
+        "Parameters": {"WebsocketUrl": {"Type": "String"}},
+        "Resources": {
+            "ChargePointTable": {
+                "Type": "AWS::DynamoDB::Table",
+                "Properties": {
+                    "AttributeDefinitions": [{"AttributeName": "chargePointId", "AttributeType": "S"}],
+                    "KeySchema": [{"AttributeName": "chargePointId", "KeyType": "HASH"}],
+                    "BillingMode": "PAY_PER_REQUEST",
+                },
+            },
+            "DeletedThings": {"Type": "AWS::SQS::Queue"},
+            "RuleRole": {
+                "Type": "AWS::IAM::Role",
+                "Properties": {
+                    "AssumeRolePolicyDocument": {
+                        "Version": "2012-10-17",
+                        "Statement": [
+                            {
+                                "Effect": "Allow",
+                                "Principal": {"Service": "iot.amazonaws.com"},
+                                "Action": "sts:AssumeRole",
+                            }
+                        ],
+                    }
+                },
+            },
+            "CreateThingRule": _rule(
+                "SELECT thingName as chargePointId, timestamp FROM '$aws/events/thing/+/created'",
+                {"DynamoDBv2": {"PutItem": {"TableName": {"Ref": "ChargePointTable"}}, "RoleArn": _ROLE}},
+            ),
+            "DeleteThingRule": _rule(
+                "SELECT thingName as chargePointId, timestamp FROM '$aws/events/thing/+/deleted'",
+                {"Sqs": {"QueueUrl": {"Ref": "DeletedThings"}, "RoleArn": _ROLE}},
+            ),
+        },
+        "Outputs": {OUTPUT_KEY: {"Description": "Address for charge points", "Value": {"Ref": "WebsocketUrl"}}},
+    }
+)

@@ -1,0 +1,280 @@
+"""Where we run: a deployed AWS OCPP Gateway, or the embedded local stack, by one code path.
+
+``Stack.local()`` starts a process and then attaches to it as ``Stack.aws()`` attaches to AWS: through the outputs and
+resources of a CloudFormation stack. The stack makes charge points and AWS helpers with its addresses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Generator
+from types import TracebackType
+from typing import Any, Self
+from weakref import WeakSet
+
+from cpsim_kit.aws import Aws
+from cpsim_kit.charge_point import ChargePoint
+from cpsim_kit.errors import AwsError, NotFound
+from cpsim_kit.local.launcher import LocalOptions, LocalProcess
+from cpsim_kit.shadow import ShadowRequest
+from cpsim_kit.things import Things
+
+__all__ = ["Stack"]
+
+logger = logging.getLogger("cpsim.stack")
+
+OUTPUT_KEY = "websocketURL"  # as the sample's CloudFormation stack calls it
+
+_stacks: dict[LocalProcess, Stack] = {}  # of this process's local stacks, so that a cell run twice finds its own
+
+
+class _Opening:
+    """What ``Stack.open``, ``.local`` and ``.aws`` return: a stack once awaited or entered."""
+
+    def __init__(self, opening: Callable[[], Awaitable[Stack]]) -> None:
+        self._opening = opening
+        self._stack: Stack | None = None
+
+    def __await__(self) -> Generator[Any, None, Stack]:
+        return self._opening().__await__()
+
+    async def __aenter__(self) -> Stack:
+        self._stack = await self._opening()
+        return self._stack
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._stack is not None
+        await self._stack.__aexit__(exc_type, exc, traceback)
+
+
+class Stack:
+    """An AWS OCPP Gateway to talk to: its addresses, its Things, its shadows; and the maker of charge points.
+
+    Made by :meth:`open`, :meth:`local` or :meth:`aws`, each awaited or entered.
+
+    Attributes:
+        name: The CloudFormation stack's name.
+        region: The AWS region.
+        websocket_url: Where charge points connect, without a trailing slash.
+        endpoint_url: Where boto3 connects; None on AWS.
+        things: Creates, lists and deletes Things.
+    """
+
+    def __init__(
+        self, name: str, aws: Aws, websocket_url: str, registry_table: str | None, process: LocalProcess | None
+    ) -> None:
+        self.name = name
+        self.region = aws.region
+        self.websocket_url = websocket_url.rstrip("/")
+        self.endpoint_url = aws.endpoint_url
+        self._aws = aws
+        self._process = process
+        self._closed = False
+        self._charge_points: WeakSet[ChargePoint] = WeakSet()
+        self._created: list[tuple[str, Callable[[], Awaitable[None]]]] = []
+        self.things = Things(aws, registry_table, lambda what, delete: self._created.append((what, delete)))
+
+    def __repr__(self) -> str:
+        where = "AWS" if self._process is None else "local"
+        state = " closed" if self._closed else ""
+        return f"<Stack {self.name} {where} {self.region} {self.websocket_url}{state}>"
+
+    # -- Opening ------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls) -> _Opening:
+        """The stack that CPSIM_STACK names: unset or "local" the local stack, else a deployed CloudFormation stack.
+
+        Raises as :meth:`local` and :meth:`aws` do.
+        """
+        name = os.environ.get("CPSIM_STACK", "").strip()
+        return cls.local() if name in {"", "local"} else cls.aws(name)
+
+    @classmethod
+    def local(
+        cls, *, interval: int = 10, csms: str = "kit", name: str = "AwsOcppGatewayStack", region: str = "us-east-1"
+    ) -> _Opening:
+        """Start the embedded stack: no AWS account, no Docker, everything on 127.0.0.1.
+
+        Asked again with the same arguments, the one already running in this Python process is returned. It ends with
+        :meth:`close`, or with this process.
+
+        Args:
+            interval: Seconds between heartbeats that its CSMS instructs.
+            csms: "kit", which answers every action of a charge point, or "sample", with the AWS sample's quirks.
+            name: The CloudFormation stack's name.
+            region: The AWS region it claims to be in.
+
+        Raises:
+            ValueError: An argument is out of range.
+            LocalStackError: It did not start; the message carries the end of its log.
+        """
+        if interval < 1:
+            raise ValueError(f"interval is a whole number of seconds, at least 1, not {interval!r}")
+        if csms not in {"kit", "sample"}:
+            raise ValueError(f'csms is "kit" or "sample", not {csms!r}')
+        options = LocalOptions(name=name, region=region, interval=int(interval), csms=csms)
+        return _Opening(lambda: cls._open_local(options))
+
+    @classmethod
+    def aws(
+        cls, name: str, *, region: str | None = None, profile: str | None = None, endpoint_url: str | None = None
+    ) -> _Opening:
+        """Attach to a deployed AWS OCPP Gateway; creates nothing.
+
+        Needs cloudformation:DescribeStacks and cloudformation:DescribeStackResources.
+
+        Args:
+            name: The CloudFormation stack's name, e.g. "AwsOcppGatewayStack".
+            region: Its region; boto3's own choice when None.
+            profile: A profile of the AWS configuration; boto3's own choice when None.
+            endpoint_url: Another endpoint for every service, e.g. of a stack started by ``cpsim stack``.
+
+        Raises:
+            NoCredentials: boto3's credential chain found none.
+            NotFound: There is no such stack in that region.
+            AwsError: AWS refused, or the stack has no output ``websocketURL``.
+        """
+        endpoint_url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL") or None
+
+        async def attach() -> Stack:
+            aws = await asyncio.to_thread(Aws, region=region, profile=profile, endpoint_url=endpoint_url)
+            return await cls._attach(name, aws, None)
+
+        return _Opening(attach)
+
+    @classmethod
+    async def _open_local(cls, options: LocalOptions) -> Stack:
+        process = await asyncio.to_thread(LocalProcess.shared, options)
+        if process in _stacks:
+            return _stacks[process]
+        try:
+            aws = await asyncio.to_thread(
+                Aws,
+                region=options.region,
+                endpoint_url=process.endpoint_url,
+                access_key="local",
+                explain=process.why_dead,
+            )
+            stack = await cls._attach(options.name, aws, process)
+        except Exception:
+            await asyncio.to_thread(process.stop)
+            raise
+        return _stacks.setdefault(process, stack)  # two cells that open at once get one stack
+
+    @classmethod
+    async def _attach(cls, name: str, aws: Aws, process: LocalProcess | None) -> Stack:
+        """The same for AWS and the local stack: outputs and resources of a CloudFormation stack."""
+        try:
+            answer = await aws.call("cloudformation.describe_stacks", StackName=name)
+        except NotFound as exc:
+            message = (
+                f"there is no CloudFormation stack {name} in {aws.region}. "
+                "Is the region right (AWS_REGION, or region=), and the gateway deployed?"
+            )
+            raise NotFound(message, verb=exc.verb, code=exc.code, kind="stack", name=name) from exc
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in answer["Stacks"][0].get("Outputs", [])}
+        if OUTPUT_KEY not in outputs:
+            found = ", ".join(sorted(outputs)) or "none"
+            message = (
+                f"the CloudFormation stack {name} has no output {OUTPUT_KEY} (outputs: {found}); is it the gateway's?"
+            )
+            raise AwsError(message, verb="cloudformation.describe_stacks")
+        resources = await aws.call("cloudformation.describe_stack_resources", StackName=name)
+        table = next(
+            (
+                resource["PhysicalResourceId"]
+                for resource in resources["StackResources"]
+                if resource["ResourceType"] == "AWS::DynamoDB::Table"
+                and resource["LogicalResourceId"].startswith("ChargePointTable")
+            ),
+            None,
+        )
+        return cls(name, aws, outputs[OUTPUT_KEY], table, process)
+
+    # -- What a stack gives -------------------------------------------------------------------------------------------
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of this stack's session, for ad hoc use; made once. Its calls block the cell."""
+        return self._aws.client(service)
+
+    def shadow(self, charge_point_id: str) -> ShadowRequest:
+        """The Device Shadow of a charge point: ``await stack.shadow("CP1")``, or ``.wait_for(…)``.
+
+        Raises, when awaited:
+            NotFound: The charge point has none, e.g. because it never booted.
+            AwsError: AWS refused.
+        """
+        return ShadowRequest(self._aws, charge_point_id)
+
+    def charge_point(self, charge_point_id: str, **options: Any) -> ChargePoint:
+        """A charge point at this stack's gateway; awaited or entered. :meth:`close` closes it.
+
+        Args:
+            charge_point_id: The identity; its Thing must exist.
+            **options: As :class:`~cpsim_kit.charge_point.ChargePoint` takes them.
+        """
+        explain = None if self._process is None else self._process.why_dead
+        charge_point = ChargePoint(charge_point_id, self.websocket_url, explain=explain, **options)
+        self._charge_points.add(charge_point)
+        return charge_point
+
+    def log(self, lines: int = 20) -> str:
+        """The last lines of the local stack's log; on AWS, where to look instead."""
+        if self._process is None:
+            return f"this stack runs on AWS: look in CloudWatch Logs, region {self.region}, groups of stack {self.name}"
+        return self._process.log(lines)
+
+    # -- Closing ------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            await self.close()
+        except AwsError as left_behind:
+            if exc is None:
+                raise
+            exc.add_note(str(left_behind))  # the body's own error goes first
+
+    async def close(self) -> None:
+        """Close its charge points, delete what this object created, newest first, and stop a local stack it started.
+
+        Closing twice is harmless. Everything is tried before anything is raised.
+
+        Raises:
+            AwsError: Something could not be deleted; the message names it, so that it can be by hand.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            await asyncio.gather(*(cp.close() for cp in list(self._charge_points)), return_exceptions=True)
+            left_behind = await self._delete_created()
+        finally:
+            self._aws.close()
+            if self._process is not None:
+                _stacks.pop(self._process, None)
+                await asyncio.to_thread(self._process.stop)
+        if left_behind:
+            raise AwsError(f"{self.name}: could not delete {'; '.join(left_behind)}", verb="close")
+
+    async def _delete_created(self) -> list[str]:
+        left_behind = []
+        while self._created:
+            what, delete = self._created.pop()
+            if self._process is not None and not self._process.is_running:
+                continue  # it went with the process
+            try:
+                await delete()
+            except Exception as exc:  # noqa: BLE001 - the next one is deleted whatever happened to this one
+                logger.warning("could not delete %s: %s", what, exc)
+                left_behind.append(f"{what} ({exc})")
+        return left_behind
