@@ -50,6 +50,8 @@ __all__ = ["Beat", "ChargePoint"]
 
 logger = logging.getLogger("ocpp")
 
+Version.get("2.0.1")  # imported now, so that the first charge point does not hold the event loop up
+
 _REMEMBERED = 128  # message ids kept to tell a late or duplicate answer from an unknown one
 
 Handler = Callable[..., Any]

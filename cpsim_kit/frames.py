@@ -13,6 +13,7 @@ import functools
 import importlib
 import importlib.resources
 import re
+import sys
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from types import ModuleType
@@ -36,6 +37,13 @@ __all__ = [
     "load_frame",
     "version_of",
 ]
+
+if "jsonschema" not in sys.modules:
+    # The ocpp package imports jsonschema, and that builds the grammar of RFC 3987 wherever JupyterLab has brought the
+    # package for it: two seconds at every start, for two formats that OCPP has not. So it is not found, this once.
+    sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+    importlib.import_module("jsonschema")
+    del sys.modules["rfc3987_syntax"]
 
 # Message type numbers: OCPP-J 2.0.1 part 4, 4.1.3; 5 and 6 came with 2.1.
 CALL, CALLRESULT, CALLERROR, CALLRESULTERROR, SEND = 2, 3, 4, 5, 6

@@ -82,7 +82,9 @@ class Things:
         attributes = {name: str(value) for name, value in (attributes or {}).items()}
         for name, value in attributes.items():
             if not _ATTRIBUTE.fullmatch(value):
-                raise ValueError(f"{charge_point_id}: attribute {name}={value!r}: use letters, digits and _.,@/:#- only")
+                raise ValueError(
+                    f"{charge_point_id}: attribute {name}={value!r}: use letters, digits and _.,@/:#- only"
+                )
         created = await self._create(charge_point_id, attributes)
         if created:
             self._remember(f"Thing {charge_point_id}", lambda: self._delete_if_there(charge_point_id))

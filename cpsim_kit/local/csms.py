@@ -78,6 +78,9 @@ CHARGE_POINT_ACTIONS = {
     ),
 }
 
+for _name in CHARGE_POINT_ACTIONS:
+    Version.get(_name)  # imported now, so that the first boot does not wait for it
+
 # The sample's queue: batches of 10 to the Lambda function, 3 tries, then the dead letter queue. Its visibility timeout
 # is 30 s; nobody studies a quirk that takes so long, so here it is one.
 _BATCH = 10

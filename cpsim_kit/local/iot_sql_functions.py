@@ -100,10 +100,11 @@ def to_int(value: Any) -> int | Undefined:
 
 def to_bool(value: Any) -> bool | Undefined:
     """Convert to Boolean: only a Boolean, or "true" and "false" in any case."""
-    if type(value) is bool:
+    if isinstance(value, bool):
         return value
     if type(value) is str:
-        return {"true": True, "false": False}.get(value.lower(), UNDEFINED)
+        lowered = value.lower()
+        return True if lowered == "true" else False if lowered == "false" else UNDEFINED
     return UNDEFINED
 
 
