@@ -11,10 +11,11 @@ async with stack.charge_point("CP1") as cp:
 from cpsim_kit import errors
 from cpsim_kit.charge_point import Beat, ChargePoint
 from cpsim_kit.errors import Closed
+from cpsim_kit.notebook import checkpoint, expect_error, run
 from cpsim_kit.shadow import Shadow
 from cpsim_kit.stack import Stack
 from cpsim_kit.things import Thing
 
 __version__ = "0.1.0"
 
-__all__ = ["Beat", "ChargePoint", "Closed", "Shadow", "Stack", "Thing", "errors"]
+__all__ = ["Beat", "ChargePoint", "Closed", "Shadow", "Stack", "Thing", "checkpoint", "errors", "expect_error", "run"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -70,10 +71,11 @@ class Aws:
             )
         except boto_errors.ProfileNotFound as exc:
             raise NoCredentials(f"{exc}. {_CREDENTIALS_HINT}", verb="boto3.Session") from exc
-        if self._session.region_name is None:
-            message = 'no AWS region is configured: set AWS_REGION, or give region="eu-west-1"'
+        chosen = self._session.region_name or os.environ.get("AWS_REGION")  # which boto3 leaves to other SDKs
+        if not chosen:
+            message = 'no AWS region is configured: set AWS_DEFAULT_REGION, or give region="eu-west-1"'
             raise AwsError(message, verb="boto3.Session")
-        self.region: str = self._session.region_name
+        self.region: str = chosen
         self.endpoint_url = endpoint_url
         self._explain = explain or (lambda: None)
         self._clients: dict[str, Any] = {}
@@ -92,7 +94,7 @@ class Aws:
         with self._lock:
             if service not in self._clients:
                 self._clients[service] = self._session.client(
-                    service, endpoint_url=self.endpoint_url, config=self._config
+                    service, region_name=self.region, endpoint_url=self.endpoint_url, config=self._config
                 )
             return self._clients[service]
 

@@ -29,6 +29,7 @@ __all__ = [
     "AwsError",
     "CallFailed",
     "CallTimeout",
+    "CheckpointFailed",
     "Closed",
     "ConnectError",
     "ConnectionLost",
@@ -254,3 +255,7 @@ class FleetError(CpsimError):
     def __init__(self, message: str, errors: Sequence[Exception]) -> None:
         super().__init__(message)
         self.errors = tuple(errors)
+
+
+class CheckpointFailed(AssertionError):
+    """A notebook's checkpoint does not hold. Outside the tree: a verdict on the notebook, not a fault of the kit."""

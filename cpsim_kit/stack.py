@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from cpsim_kit.aws import Aws
 from cpsim_kit.charge_point import ChargePoint
-from cpsim_kit.errors import AwsError, NotFound
+from cpsim_kit.errors import AwsError, LocalStackError, NotFound
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
 from cpsim_kit.shadow import ShadowRequest
 from cpsim_kit.things import Things
@@ -25,6 +25,7 @@ __all__ = ["Stack"]
 
 logger = logging.getLogger("cpsim.stack")
 
+_WATCH = 0.2  # seconds between two looks at the process
 OUTPUT_KEY = "websocketURL"  # as the sample's CloudFormation stack calls it
 
 _stacks: dict[LocalProcess, Stack] = {}  # of this process's local stacks, so that a cell run twice finds its own
@@ -174,7 +175,7 @@ class Stack:
         except NotFound as exc:
             message = (
                 f"there is no CloudFormation stack {name} in {aws.region}. "
-                "Is the region right (AWS_REGION, or region=), and the gateway deployed?"
+                "Is the region right (AWS_DEFAULT_REGION, or region=), and the gateway deployed?"
             )
             raise NotFound(message, verb=exc.verb, code=exc.code, kind="stack", name=name) from exc
         outputs = {output["OutputKey"]: output["OutputValue"] for output in answer["Stacks"][0].get("Outputs", [])}
@@ -228,6 +229,17 @@ class Stack:
         if self._process is None:
             return f"this stack runs on AWS: look in CloudWatch Logs, region {self.region}, groups of stack {self.name}"
         return self._process.log(lines)
+
+    @property
+    def mqtt_url(self) -> str | None:
+        """Where MQTT over WebSockets connects without a signature; None on AWS, which asks for one."""
+        return None if self.endpoint_url is None else f"ws{self.endpoint_url.removeprefix('http')}/mqtt"
+
+    async def wait_died(self) -> LocalStackError:
+        """Wait until the local stack's process has died, and return why; a stack on AWS never does."""
+        while self._process is None or self._process.is_running or (why := self._process.why_dead()) is None:
+            await asyncio.sleep(_WATCH)  # noqa: ASYNC110 - a process has no event to wait for
+        return why
 
     # -- Closing ------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,283 @@
+"""The command line: ``cpsim simulate``, ``cpsim stack``, ``cpsim lab``."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from cpsim_kit import __version__
+from cpsim_kit.charge_point import ChargePoint
+from cpsim_kit.errors import ConnectionLost, CpsimError
+from cpsim_kit.stack import Stack
+
+__all__ = ["main"]
+
+_DONE, _FAILED, _BAD_ARGUMENTS = 0, 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; returns its exit status: 0 done or interrupted, 1 failed, 2 bad arguments."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s:%(name)s:%(message)s", force=True)
+    logging.getLogger("botocore").setLevel(logging.WARNING)
+    try:
+        status: int = options.command(options)
+    except KeyboardInterrupt:
+        return _DONE
+    except ValueError as exc:  # an argument that only the library can judge
+        print(f"cpsim {options.name}: error: {exc}", file=sys.stderr)
+        return _BAD_ARGUMENTS
+    except CpsimError as exc:
+        logging.error("%s", exc)
+        return _FAILED
+    return status
+
+
+# -- cpsim simulate ---------------------------------------------------------------------------------------------------
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    return asyncio.run(_simulate_charge_point(options))
+
+
+async def _simulate_charge_point(options: argparse.Namespace) -> int:
+    async with contextlib.AsyncExitStack() as stack_of_contexts:
+        stack = None
+        if options.url is None:
+            stack = await stack_of_contexts.enter_async_context(_stack(options.interval))
+            await stack.things.create(options.cp_id)
+        charge_point = ChargePoint(
+            options.cp_id,
+            stack.websocket_url if stack is not None else options.url,
+            version=options.ocpp,
+            model=options.cp_model,
+            vendor_name=options.cp_vendor,
+            serial_number=options.cp_serial,
+            firmware_version=options.cp_version,
+            password=options.password,
+        )
+        try:
+            async with charge_point:
+                await _boot_and_beat(charge_point, options.count)
+                if stack is not None:
+                    shadow = await stack.shadow(options.cp_id).wait_for(lambda shadow: shadow.reported)
+                    print(json.dumps(shadow.reported, indent=2))
+        except ConnectionLost as exc:
+            logging.error("%s: %s", options.cp_id, exc.closed)
+            print(exc, file=sys.stderr)
+            return _FAILED
+    return _DONE
+
+
+@contextlib.asynccontextmanager
+async def _stack(interval: int) -> AsyncIterator[Stack]:
+    """The stack CPSIM_STACK names; a local one with this interval."""
+    local = os.environ.get("CPSIM_STACK", "").strip() in {"", "local"}
+    async with Stack.local(interval=interval) if local else Stack.open() as stack:
+        logging.info("%s: %s", stack.name, stack)
+        yield stack
+
+
+async def _boot_and_beat(charge_point: ChargePoint, count: int | None) -> None:
+    while (answer := await charge_point.boot()).status != "Accepted":
+        wait = max(answer.interval, 1)  # OCPP 2.0.1 part 2, B02 and B03: the least time until the next try
+        logging.warning("%s: boot %s, again in %s s", charge_point.id, charge_point.boot_status, wait)
+        await asyncio.sleep(wait)
+    logging.info("%s: connected to central system", charge_point.id)
+    logging.info("%s: heartbeat interval set to %s", charge_point.id, charge_point.heartbeat_interval)
+    async for _beat in charge_point.heartbeats(count):
+        pass
+
+
+# -- cpsim stack ------------------------------------------------------------------------------------------------------
+
+
+def _run_stack(options: argparse.Namespace) -> int:
+    return asyncio.run(_keep_stack(options))
+
+
+async def _keep_stack(options: argparse.Namespace) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, lambda *_: loop.call_soon_threadsafe(stop.set))
+    async with Stack.local(interval=options.interval, csms=options.csms) as stack:
+        for charge_point_id in options.thing:
+            await stack.things.create(charge_point_id)
+        addresses = {
+            "websocket_url": stack.websocket_url,
+            "endpoint_url": stack.endpoint_url,
+            "stack_name": stack.name,
+            "region": stack.region,
+            "mqtt_url": stack.mqtt_url,
+        }
+        print(json.dumps(addresses) if options.json else _to_paste(addresses), flush=True)
+        died = asyncio.create_task(stack.wait_died(), name="cpsim[stack].watch")
+        stopped = asyncio.create_task(stop.wait(), name="cpsim[stack].stop")
+        done, waiting = await asyncio.wait([died, stopped], return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        if died in done:
+            raise died.result()
+    return _DONE
+
+
+def _to_paste(addresses: dict[str, Any]) -> str:
+    return f"""\
+# The local stack runs until Ctrl-C. In another terminal:
+export CPSIM_STACK={addresses["stack_name"]}
+export AWS_ENDPOINT_URL={addresses["endpoint_url"]}
+export AWS_DEFAULT_REGION={addresses["region"]}
+export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
+cpsim simulate --url {addresses["websocket_url"]} --cp-id CP1
+# MQTT over WebSockets: {addresses["mqtt_url"]}"""
+
+
+# -- cpsim lab --------------------------------------------------------------------------------------------------------
+
+
+def _lab(options: argparse.Namespace) -> int:
+    folder = _notebooks(Path(options.folder))
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}"]
+    if options.no_browser:
+        command.append("--no-browser")
+    if options.port is not None:
+        command.append(f"--port={options.port}")
+    command.append(str(folder / "00_start_here.ipynb"))
+    return subprocess.call(command)  # noqa: S603 - this interpreter
+
+
+def _notebooks(folder: Path) -> Path:
+    """The notebooks of a checkout, or those of the package copied to the reader's folder, keeping what is there."""
+    checkout = Path(__file__).parents[1] / "notebooks"
+    if checkout.is_dir():
+        return checkout
+    folder.mkdir(parents=True, exist_ok=True)
+    for notebook in sorted((Path(__file__).parent / "notebooks").iterdir()):
+        if notebook.is_file() and not (folder / notebook.name).exists():
+            shutil.copy(notebook, folder)
+    return folder.resolve()
+
+
+# -- Arguments --------------------------------------------------------------------------------------------------------
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what to try after an error."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(_BAD_ARGUMENTS, f"{self.prog}: error: {message}\nTry: {self.prog} --help\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="cpsim",
+        description="Simulated EV charge points for the AWS OCPP Gateway, on a local stack or on AWS.",
+        epilog="Example:\n  cpsim simulate --cp-id CP1 --count 3 --interval 1",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"cpsim {__version__}")
+    commands = parser.add_subparsers(dest="name", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    simulate = _add_command(
+        commands,
+        "simulate",
+        "boot a charge point, then send heartbeats at the instructed interval",
+        "Without --url, the local stack is started (or the stack that CPSIM_STACK names is used), the charge point's "
+        "Thing is created first, and the Device Shadow's reported state is printed as JSON at the end.\n\n"
+        "Exit status: 0 after --count heartbeats or Ctrl-C, 1 when refused or lost, 2 on bad arguments.",
+        "cpsim simulate --cp-id CP1 --count 3 --interval 1",
+    )
+    simulate.add_argument("--url", type=_websocket_url, help="the gateway's address, ws://… or wss://…")
+    simulate.add_argument("--cp-id", type=_charge_point_id, default="CP1", help="the charge point's id (%(default)s)")
+    simulate.add_argument("--cp-serial", default="CP1234567890A01", help="its serial number (%(default)s)")
+    simulate.add_argument("--cp-model", default="CHARGE_POINT_MODEL", help="its model (%(default)s)")
+    simulate.add_argument("--cp-version", default="1.2.3.4", help="its firmware version (%(default)s)")
+    simulate.add_argument("--cp-vendor", default="CHARGE_POINT_VENDOR", help="its vendor (%(default)s)")
+    simulate.add_argument("--ocpp", choices=["1.6", "2.0.1", "2.1"], default="2.0.1", help="version (%(default)s)")
+    simulate.add_argument("--password", help="for HTTP Basic authentication")
+    simulate.add_argument("--count", type=_positive, help="end after so many heartbeats (never)")
+    simulate.add_argument(
+        "--interval", type=_positive, default=10, help="seconds between heartbeats the local stack instructs (10)"
+    )
+    simulate.set_defaults(command=_simulate)
+
+    stack = _add_command(
+        commands,
+        "stack",
+        "run the local stack until Ctrl-C",
+        "Prints its addresses as lines to paste in another terminal; with --json, one JSON object on the first line.",
+        "cpsim stack --thing CP1 --interval 5",
+    )
+    stack.add_argument(
+        "--thing", nargs="+", action="extend", default=[], type=_charge_point_id, help="create these Things first"
+    )
+    stack.add_argument("--interval", type=_positive, default=10, help="seconds between heartbeats it instructs (10)")
+    stack.add_argument("--csms", choices=["kit", "sample"], default="kit", help="sample: the AWS sample's quirks")
+    stack.add_argument("--json", action="store_true", help="print the addresses as JSON")
+    stack.set_defaults(command=_run_stack)
+
+    lab = _add_command(
+        commands,
+        "lab",
+        "open JupyterLab on the tutorial notebooks",
+        "In a checkout, its notebooks; otherwise a copy of them in --folder, where nothing of yours is overwritten.",
+        "cpsim lab --no-browser",
+    )
+    lab.add_argument("--folder", default="cpsim-notebooks", help="where the copies go (%(default)s)")
+    lab.add_argument("--no-browser", action="store_true", help="only print the address")
+    lab.add_argument("--port", type=_positive, help="JupyterLab's port")
+    lab.set_defaults(command=_lab)
+    return parser
+
+
+def _add_command(commands: Any, name: str, summary: str, description: str, example: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description="\n\n".join(
+            textwrap.fill(part, 80) for part in [f"{summary.capitalize()}.", *description.split("\n\n")]
+        ),
+        epilog=f"Example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    if not re.fullmatch(r"[0-9]+", text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number of at least 1 is needed, not {text!r}")
+    return int(text)
+
+
+def _websocket_url(text: str) -> str:
+    if not re.match(r"wss?://[^/]+", text):
+        raise argparse.ArgumentTypeError(f"an address like ws://host:port or wss://host is needed, not {text!r}")
+    return text
+
+
+def _charge_point_id(text: str) -> str:
+    if not re.fullmatch(r"[a-zA-Z0-9:_-]{1,128}", text):
+        raise argparse.ArgumentTypeError(f"letters, digits, colons, underscores and hyphens are allowed, not {text!r}")
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

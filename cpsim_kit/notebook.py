@@ -1,0 +1,120 @@
+"""What a notebook's cells say: checkpoints, expected errors, and ``run`` for synchronous code.
+
+The only module besides the command line that prints.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import inspect
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import nest_asyncio2
+
+from cpsim_kit.errors import CheckpointFailed
+
+__all__ = ["ExpectedError", "checkpoint", "expect_error", "run"]
+
+T = TypeVar("T")
+
+
+def checkpoint(sentence: str, holds: object) -> None:
+    """Print a sentence that holds.
+
+    Args:
+        sentence: Something the reader could repeat, e.g. "CP1 is accepted".
+        holds: Its truth.
+
+    Raises:
+        CheckpointFailed: It does not hold.
+        TypeError: The truth is a coroutine that nobody awaited.
+    """
+    if inspect.isawaitable(holds):
+        if inspect.iscoroutine(holds):
+            holds.close()
+        raise TypeError(f"checkpoint {sentence!r}: write `await` before what is checked")
+    if not holds:
+        raise CheckpointFailed(f"{sentence}: this does not hold")
+    print(f"✓ {sentence}")
+
+
+class ExpectedError:
+    """An error that a ``with expect_error(…)`` block met; its attributes are those of the error.
+
+    Attributes:
+        error: The error, or None while the block runs.
+    """
+
+    def __init__(self, *kinds: type[BaseException]) -> None:
+        self._kinds = kinds
+        self.error: BaseException | None = None
+
+    def __repr__(self) -> str:
+        return f"<ExpectedError {self.error!r}>"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or self.__dict__.get("error") is None:
+            raise AttributeError(f"no error yet, so no {name!r}")
+        return getattr(self.error, name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        names = " or ".join(kind.__name__ for kind in self._kinds)
+        if exc is None:
+            raise CheckpointFailed(f"{names} was expected, and nothing was raised")
+        if not isinstance(exc, self._kinds):
+            return False
+        self.error = exc
+        print(f"✓ {type(exc).__name__}, as expected: {exc}")
+        return True
+
+
+def expect_error(*kinds: type[BaseException]) -> ExpectedError:
+    """Fail unless the block raises one of these errors; keep it to be looked at.
+
+        with expect_error(errors.NotRegistered) as refused:
+            await cp.boot()
+        refused.closed.code
+
+    Args:
+        *kinds: Exception classes.
+
+    Raises:
+        CheckpointFailed: The block raised nothing. Any other error goes through.
+    """
+    return ExpectedError(*kinds)
+
+
+_loop: asyncio.AbstractEventLoop | None = None
+
+
+def run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end from synchronous code: the one blocking door.
+
+    In a cell, where an event loop runs already, it runs nested in that loop (nest-asyncio2); elsewhere in one loop that
+    is kept, so that what one call opened another can use. A cell needs it only inside a plain function: at its top
+    level, ``await`` does.
+
+    Args:
+        coroutine: E.g. ``cp.heartbeat()``.
+
+    Returns:
+        What the coroutine returns; its exceptions come out as they are.
+    """
+    global _loop  # noqa: PLW0603 - the loop of a script, which has no other place to live
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        if _loop is None or _loop.is_closed():
+            _loop = asyncio.new_event_loop()
+            atexit.register(_loop.close)
+        return _loop.run_until_complete(coroutine)
+    nest_asyncio2.apply(loop)
+    return loop.run_until_complete(coroutine)
