@@ -252,7 +252,7 @@ def _add_command(commands: Any, name: str, summary: str, description: str, examp
         name,
         help=summary,
         description="\n\n".join(
-            textwrap.fill(part, 80) for part in [f"{summary.capitalize()}.", *description.split("\n\n")]
+            textwrap.fill(part, 80) for part in [f"{summary[0].upper()}{summary[1:]}.", *description.split("\n\n")]
         ),
         epilog=f"Example:\n  {example}",
         formatter_class=argparse.RawDescriptionHelpFormatter,

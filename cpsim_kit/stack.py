@@ -237,8 +237,8 @@ class Stack:
 
     async def wait_died(self) -> LocalStackError:
         """Wait until the local stack's process has died, and return why; a stack on AWS never does."""
-        while self._process is None or self._process.is_running or (why := self._process.why_dead()) is None:
-            await asyncio.sleep(_WATCH)  # noqa: ASYNC110 - a process has no event to wait for
+        while self._process is None or (why := await asyncio.to_thread(self._process.why_dead)) is None:
+            await asyncio.sleep(_WATCH)
         return why
 
     # -- Closing ------------------------------------------------------------------------------------------------------

@@ -1,0 +1,63 @@
+"""Shared by all tests: the unit of time, waiting, and the check that a test leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+
+import psutil
+import pytest
+from csms_stub import Csms
+
+FACTOR = float(os.environ.get("CPSIM_TEST_TIME_FACTOR", "1"))
+MS = 0.001 * FACTOR  # every interval of a test is a multiple of it
+SOON = 10 * FACTOR  # seconds in which what ought to happen at once has happened, on the slowest machine
+
+
+async def until(condition: Callable[[], object], what: str = "a condition") -> None:
+    """Wait until ``condition()`` is true; fail when it is not soon."""
+    deadline = time.monotonic() + SOON
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {SOON:g} s for {what}"
+        await asyncio.sleep(MS)
+
+
+def open_sockets() -> set[str]:
+    """The TCP sockets that this process holds open."""
+    return {
+        f"{connection.laddr} -> {connection.raddr or 'listening'} {connection.status}"
+        for connection in psutil.Process().net_connections("tcp")
+    }
+
+
+def cpsim_tasks() -> set[str]:
+    """The names of the running loop's tasks that belong to an object of the kit."""
+    return {task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("cpsim[")}
+
+
+@pytest.fixture(autouse=True)
+async def nothing_left_behind() -> AsyncIterator[None]:
+    """Fail a test that leaves a task of the kit, an open socket, or an error that nobody looked at."""
+    addresses = {entry.rsplit(" ", 1)[0] for entry in open_sockets()}
+    unseen: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: unseen.append(f"{context['message']}: {context.get('exception')!r}"))
+
+    def left() -> set[str]:
+        return {entry for entry in open_sockets() if entry.rsplit(" ", 1)[0] not in addresses} | cpsim_tasks()
+
+    yield
+    deadline = time.monotonic() + 2 * FACTOR  # a transport closes its socket some turns of the loop after close()
+    while left() and time.monotonic() < deadline:
+        await asyncio.sleep(MS)
+    assert not left(), "the test left a task or an open socket behind"
+    assert not unseen, "the loop caught an error that nobody looked at"
+
+
+@pytest.fixture
+async def csms() -> AsyncIterator[Csms]:
+    """A CSMS stub that answers everything, until told otherwise."""
+    async with Csms() as csms:
+        yield csms
