@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-__all__ = ["is_loopback"]
+__all__ = ["MqttEndpoint", "is_loopback"]
 
 
 def is_loopback(url: str) -> bool:
@@ -15,3 +16,27 @@ def is_loopback(url: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+@dataclass(frozen=True)
+class MqttEndpoint:
+    """Where to connect, once: a presigned path is good for one connection.
+
+    Attributes:
+        host: The TCP host.
+        port: The TCP port.
+        path: The path of the WebSocket, with the signature's query on AWS.
+        tls: Whether to use TLS.
+        headers: Headers of the handshake to be set, e.g. Host.
+    """
+
+    host: str
+    port: int
+    path: str = "/mqtt"
+    tls: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """The address without its signature."""
+        return f"{'wss' if self.tls else 'ws'}://{self.host}:{self.port}{self.path.partition('?')[0]}"

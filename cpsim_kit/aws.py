@@ -11,26 +11,40 @@ import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from typing import Any, TypeVar
+from urllib.parse import quote, urlsplit
 
 import boto3
+from boto3.dynamodb.types import TypeDeserializer
 from botocore import exceptions as boto_errors
+from botocore.auth import SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 
-from cpsim_kit.addresses import is_loopback
+from cpsim_kit.addresses import MqttEndpoint, is_loopback
 from cpsim_kit.errors import AwsError, CpsimError, NoCredentials, NotFound
 
-__all__ = ["Aws"]
+__all__ = ["Aws", "plain_item"]
 
 T = TypeVar("T")
 
 _THREADS = 16
+_SIGNATURE_LIFE = 300  # seconds within which a signed MQTT path must be used
 
 _CREDENTIALS_HINT = (
     "Set AWS_PROFILE (after `aws configure` or `aws sso login`), or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
     "without an AWS account, unset CPSIM_STACK: the local stack needs none."
 )
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
+_MISSING = {
+    "AWS.SimpleQueueService.NonExistentQueue",
+    "NoSuchEntity",
+    "QueueDoesNotExist",
+    "ResourceNotFound",
+    "ResourceNotFoundException",
+}
 _REFUSED = {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidSignatureException", "SignatureDoesNotMatch"}
 
 
@@ -148,6 +162,40 @@ class Aws:
                 raise why from exc
             raise AwsError(f"{verb}: {exc}. Is the network up, and region and endpoint right?", verb=verb) from exc
 
+    def mqtt_endpoint(self) -> MqttEndpoint:
+        """Where MQTT over WebSockets connects, signed for one connection; blocking.
+
+        AWS IoT Core developer guide, "MQTT over the WebSocket Secure protocol": Signature Version 4 in the query, for the
+        service iotdevicegateway; a session token is appended after signing. Credentials are refreshed where they expire.
+
+        Raises:
+            NoCredentials: There are none.
+            AwsError: AWS refused to name the endpoint.
+        """
+        verb = "iot.describe_endpoint"
+        address: str = self._translated(
+            verb, lambda: self.client("iot").describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"], {}
+        )
+        path = self._translated(verb, lambda: self._sign_mqtt_path(address), {})
+        if self.endpoint_url is None:
+            return MqttEndpoint(address, 443, path, tls=True, headers={"Host": address})
+        own = urlsplit(self.endpoint_url)  # the name that the emulator gives resolves nowhere
+        tls = own.scheme == "https"
+        return MqttEndpoint(
+            own.hostname or "", own.port or (443 if tls else 80), path, tls=tls, headers={"Host": address}
+        )
+
+    def _sign_mqtt_path(self, host: str) -> str:
+        credentials = self._session.get_credentials()
+        if credentials is None:
+            raise boto_errors.NoCredentialsError
+        frozen = credentials.get_frozen_credentials()
+        request = AWSRequest("GET", f"wss://{host}/mqtt", headers={"host": host})
+        without_token = Credentials(frozen.access_key, frozen.secret_key)
+        SigV4QueryAuth(without_token, "iotdevicegateway", self.region, expires=_SIGNATURE_LIFE).add_auth(request)
+        token = f"&X-Amz-Security-Token={quote(frozen.token, safe='')}" if frozen.token else ""
+        return f"/mqtt?{urlsplit(request.url).query}{token}"
+
     def close(self) -> None:
         """Let go of threads and connections."""
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -163,7 +211,7 @@ def _client_error(verb: str, exc: Any, parameters: dict[str, Any]) -> AwsError:
     if code in _EXPIRED or code in _REFUSED:
         return NoCredentials(f"{verb}: {code}: {text}. {_CREDENTIALS_HINT}", verb=verb, code=code)
     kind, name = _subject(verb, parameters)
-    if code in {"ResourceNotFoundException", "ResourceNotFound"} or (code == "ValidationError" and "exist" in text):
+    if code in _MISSING or (code == "ValidationError" and "exist" in text):
         return NotFound(f"{verb}: there is no {kind} {name}: {text}", verb=verb, code=code, kind=kind, name=name)
     if code in {"AccessDenied", "AccessDeniedException", "UnauthorizedException", "UnauthorizedOperation"}:
         text += ". The credentials in use lack this permission."
@@ -180,7 +228,25 @@ def _subject(verb: str, parameters: dict[str, Any]) -> tuple[str, str]:
         ("TableName", "table"),
         ("StackName", "stack"),
         ("QueueUrl", "queue"),
+        ("QueueName", "queue"),
+        ("RoleName", "role"),
     ):
         if parameter in parameters:
             return kind, str(parameters[parameter])
     return "resource", verb
+
+
+def plain_item(row: dict[str, Any]) -> dict[str, Any]:
+    """A DynamoDB item as plain Python values."""
+    deserialize = TypeDeserializer().deserialize
+    return {name: _plain(deserialize(value)) for name, value in row.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value

@@ -484,7 +484,7 @@ class ChargePoint:
         try:
             data = request.encode(payload)
         except ProtocolViolation as exc:
-            raise _named(exc, self.id) from exc
+            raise exc.of(self.id) from exc
         ws = self._require_connected()
         turn = self._turn
         await turn.acquire()
@@ -624,7 +624,7 @@ class ChargePoint:
         try:
             return pending.answer.decode_object(payload)
         except ProtocolViolation as exc:
-            raise _named(exc, self.id, "answer to ") from exc
+            raise exc.of(self.id, "answer to ") from exc
 
     def _ignore(self, reason: str, text: str | bytes, why: str) -> None:
         self.ignored[reason] += 1
@@ -761,12 +761,6 @@ async def _invoke(handler: Handler, values: dict[str, Any], message_id: str) -> 
         values = {**values, "call_unique_id": message_id}
     result = handler(**values)
     return await result if inspect.isawaitable(result) else result
-
-
-def _named(exc: ProtocolViolation, charge_point_id: str, what: str = "") -> ProtocolViolation:
-    """The same breach, with the charge point in its message."""
-    message = f"{charge_point_id}: {what}{exc}"
-    return ProtocolViolation(message, action=exc.action, path=exc.path, text=exc.text, code=exc.code)
 
 
 def _closed(exc: ConnectionClosed, *, on_purpose: bool) -> Closed:

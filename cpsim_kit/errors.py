@@ -162,6 +162,11 @@ class ProtocolViolation(CpsimError):
         self.text = text
         self.code = code
 
+    def of(self, charge_point_id: str, what: str = "") -> ProtocolViolation:
+        """The same breach, with the charge point in its message."""
+        message = f"{charge_point_id}: {what}{self}"
+        return ProtocolViolation(message, action=self.action, path=self.path, text=self.text, code=self.code)
+
 
 class Timeout(CpsimError, TimeoutError):
     """Something did not happen in time; also a :class:`TimeoutError`."""
@@ -176,10 +181,16 @@ class CallTimeout(Timeout):
         waited: Seconds it was waited for.
     """
 
-    def __init__(self, charge_point_id: str, action: str, message_id: str, waited: float) -> None:
+    def __init__(
+        self,
+        charge_point_id: str,
+        action: str,
+        message_id: str,
+        waited: float,
+        hint: str = "Is the CSMS running? A longer wait: timeout=…",
+    ) -> None:
         super().__init__(
-            f"{charge_point_id}: no answer to {action} within {waited:g} s (message id {message_id}). "
-            "Is the CSMS running? A longer wait: timeout=…"
+            f"{charge_point_id}: no answer to {action} within {waited:g} s (message id {message_id}). {hint}"
         )
         self.action = action
         self.message_id = message_id

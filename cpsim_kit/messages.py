@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from cpsim_kit.errors import ProtocolViolation
-from cpsim_kit.frames import CALL, CALLERROR, CALLRESULT, KINDS, load_frame
+from cpsim_kit.frames import CALLRESULT, KINDS, load_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "MessageLog", "Record", "wall_clock"]
+__all__ = ["COLUMNS", "MessageLog", "Record", "parse_frame", "wall_clock"]
 
 COLUMNS = ("sent_at", "direction", "kind", "action", "message_id", "latency_ms", "payload")
 
@@ -80,7 +80,7 @@ class MessageLog:
     def __iter__(self) -> Iterator[Record]:
         asked: dict[tuple[bool, str], tuple[float, str]] = {}  # (sent by us, message id) -> moment, action
         for moment, sent, text in list(self._raw):
-            kind, action, message_id, payload = _read(text)
+            kind, action, message_id, payload = parse_frame(text)
             latency_ms = float("nan")
             if kind == "CALL":
                 asked[sent, message_id] = moment, action
@@ -123,20 +123,17 @@ class MessageLog:
         )
 
 
-def _read(text: str | bytes) -> tuple[str, str, str, Any]:
-    """Kind, action, message id and payload of a frame."""
+def parse_frame(text: str | bytes) -> tuple[str, str, str, Any]:
+    """Kind, action (of a CALL), message id and payload of a frame; kind is "malformed" for what is not OCPP-J."""
     try:
         match load_frame(text):
-            case [2, str(message_id), str(action), payload]:
-                return KINDS[CALL], action, message_id, payload
+            case [(2 | 6) as number, str(message_id), str(action), payload]:
+                return KINDS[number], action, message_id, payload
             case [3, str(message_id), payload]:
                 return KINDS[CALLRESULT], "", message_id, payload
-            case [4, str(message_id), code, *rest]:
-                description, details = [*rest, "", {}][:2] if len(rest) < 2 else rest[:2]
-                payload = {"code": code, "description": description, "details": details}
-                return KINDS[CALLERROR], "", message_id, payload
-            case [int(number), str(message_id), *rest] if number in KINDS:
-                return KINDS[number], "", message_id, rest
+            case [(4 | 5) as number, str(message_id), *rest]:
+                payload = _NO_ERROR | dict(zip(_NO_ERROR, rest, strict=False))
+                return KINDS[number], "", message_id, payload
             case [_, str(message_id), *_]:
                 return "malformed", "", message_id, _text(text)
     except ProtocolViolation:

@@ -7,6 +7,7 @@ resources of a CloudFormation stack. The stack makes charge points and AWS helpe
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 from collections.abc import Awaitable, Callable, Generator
@@ -16,8 +17,11 @@ from weakref import WeakSet
 
 from cpsim_kit.aws import Aws
 from cpsim_kit.charge_point import ChargePoint
+from cpsim_kit.csms_call import CsmsCaller
 from cpsim_kit.errors import AwsError, LocalStackError, NotFound
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
+from cpsim_kit.monitor import Monitor
+from cpsim_kit.rules import Rule
 from cpsim_kit.shadow import ShadowRequest
 from cpsim_kit.things import Things
 
@@ -77,7 +81,9 @@ class Stack:
         self._closed = False
         self._charge_points: WeakSet[ChargePoint] = WeakSet()
         self._created: list[tuple[str, Callable[[], Awaitable[None]]]] = []
-        self.things = Things(aws, registry_table, lambda what, delete: self._created.append((what, delete)))
+        self._monitors: WeakSet[Monitor] = WeakSet()
+        self._caller = CsmsCaller(aws, aws.mqtt_endpoint)
+        self.things = Things(aws, registry_table, self._remember)
 
     def __repr__(self) -> str:
         where = "AWS" if self._process is None else "local"
@@ -212,6 +218,72 @@ class Stack:
         """
         return ShadowRequest(self._aws, charge_point_id)
 
+    def monitor(self, *filters: str, limit: int = 10_000) -> Monitor:
+        """Watch MQTT topics; entered, e.g. ``async with stack.monitor("+/in", "+/out") as monitor``.
+
+        On AWS it needs iot:DescribeEndpoint, iot:Connect, iot:Subscribe and iot:Receive.
+
+        Args:
+            *filters: Topic filters, with ``+`` for one level and ``#`` for the rest.
+            limit: How many messages are kept.
+        """
+        monitor = Monitor(self._aws.mqtt_endpoint, filters, limit=limit)
+        self._monitors.add(monitor)
+        return monitor
+
+    def rule(
+        self,
+        name: str,
+        *,
+        sql: str,
+        table: str | None = None,
+        queue: str | None = None,
+        republish: str | None = None,
+    ) -> Rule:
+        """A topic rule with one action; awaited or entered, see :class:`~cpsim_kit.rules.Rule`.
+
+        Args:
+            name: Letters, digits and underscores.
+            sql: AWS IoT SQL.
+            table: A DynamoDB table for the results, made where it is not there.
+            queue: An SQS queue for them, made where it is not there.
+            republish: A topic for them.
+        """
+        return Rule(self._aws, self._remember, name, sql=sql, table=table, queue=queue, republish=republish)
+
+    async def publish(self, topic: str, payload: str | bytes | dict[str, Any] | list[Any], *, qos: int = 1) -> None:
+        """Publish an MQTT message by AWS IoT's HTTPS API.
+
+        Args:
+            topic: The topic, without wildcards.
+            payload: Text or bytes as they are; a dict or list as JSON.
+            qos: 0 or 1.
+
+        Raises:
+            AwsError: AWS refused.
+        """
+        body = json.dumps(payload) if isinstance(payload, dict | list) else payload
+        await self._aws.call("iot-data.publish", topic=topic, qos=qos, payload=body)
+
+    async def send(self, charge_point_id: str, payload: Any, *, timeout: float = 30) -> Any:
+        """Send a CALL to a charge point as the CSMS does, over ``{id}/out``, and return its answer from ``{id}/in``.
+
+        Args:
+            charge_point_id: The charge point; it must be connected.
+            payload: A ``call`` dataclass, e.g. ``ocpp.v201.call.Reset(type="Immediate")``.
+            timeout: Seconds to wait for the answer.
+
+        Returns:
+            The ``call_result`` dataclass of the same name.
+
+        Raises:
+            CallTimeout: No answer; an unknown or unconnected id looks the same.
+            CallFailed: The charge point answered CALLERROR.
+            ProtocolViolation: The payload or the answer breaks the schema.
+            AwsError: AWS refused.
+        """
+        return await self._caller.send(charge_point_id, payload, timeout)
+
     def charge_point(self, charge_point_id: str, **options: Any) -> ChargePoint:
         """A charge point at this stack's gateway; awaited or entered. :meth:`close` closes it.
 
@@ -268,7 +340,8 @@ class Stack:
             return
         self._closed = True
         try:
-            await asyncio.gather(*(cp.close() for cp in list(self._charge_points)), return_exceptions=True)
+            open_ones = [*self._charge_points, *self._monitors, self._caller]
+            await asyncio.gather(*(one.close() for one in open_ones), return_exceptions=True)
             left_behind = await self._delete_created()
         finally:
             self._aws.close()
@@ -277,6 +350,9 @@ class Stack:
                 await asyncio.to_thread(self._process.stop)
         if left_behind:
             raise AwsError(f"{self.name}: could not delete {'; '.join(left_behind)}", verb="close")
+
+    def _remember(self, what: str, delete: Callable[[], Awaitable[None]]) -> None:
+        self._created.append((what, delete))
 
     async def _delete_created(self) -> list[str]:
         left_behind = []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import socket
 import time
@@ -16,7 +17,11 @@ import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from cpsim_kit.local.rule_engine import NO_MATCH, RuleEngine
+
 __all__ = ["ACCOUNT", "Emulator"]
+
+logger = logging.getLogger("cpsim.rules")
 
 ACCOUNT = "000000000000"
 
@@ -45,6 +50,7 @@ class Emulator:
         self._server: asyncio.Task[None] | None = None
         self._presence_versions: dict[str, int] = {}
         self._iot: Any = None
+        self._rules = RuleEngine()
 
     async def start(self) -> None:
         """Serve; the endpoint answers when this returns."""
@@ -67,6 +73,7 @@ class Emulator:
         from ministack.services import iot  # noqa: PLC0415
 
         self._iot = iot
+        self._use_rule_engine()
         config = Config()
         config.bind = [f"fd://{self._socket.detach()}"]
         config.keep_alive_timeout = 75
@@ -74,9 +81,21 @@ class Emulator:
         config.graceful_timeout = 0.5
         config.websocket_ping_interval = None
         self._server = asyncio.create_task(
-            serve(app, config, shutdown_trigger=self._stop.wait), name="cpsim[local].aws"
+            serve(self._with_plain_mqtt(app), config, shutdown_trigger=self._stop.wait), name="cpsim[local].aws"
         )
         await asyncio.sleep(0)
+
+    def _with_plain_mqtt(self, app: Any) -> Any:
+        """The application, with MQTT at /mqtt whatever the Host; by itself it wants the name of an AWS IoT endpoint."""
+        host = f"local-ats.iot.{self.region}.localhost".encode()
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "websocket" and scope["path"] == "/mqtt":
+                headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+                scope = {**scope, "headers": [*headers, (b"host", host)]}
+            await app(scope, receive, send)
+
+        return application
 
     async def stop(self) -> None:
         """Stop serving."""
@@ -128,6 +147,43 @@ class Emulator:
         with request_scope(ACCOUNT, self.region):
             status, _headers, body = dynamodb._get_item({"TableName": table, "Key": {key: {"S": value}}})
         return status == 200 and "Item" in json.loads(body)
+
+    def _use_rule_engine(self) -> None:
+        """Put our evaluation of AWS IoT SQL in the place of ministack's, which lacks get(), paths after calls and ${…}."""
+        iot, engine = self._iot, self._rules
+
+        async def run(
+            account: str,
+            region: str,
+            rule: dict[str, Any],
+            payload: bytes,
+            topic: str = "",
+            client_id: str | None = None,
+        ) -> None:
+            if not rule or rule.get("ruleDisabled"):
+                return
+            name, sql = rule["ruleName"], rule["sql"]
+            event = engine.evaluate(name, sql, topic, payload or b"", client_id)
+            if event is NO_MATCH:
+                return
+            if isinstance(event, bytes):  # SELECT * of a payload that is not JSON
+                event = event.decode(errors="replace")
+            failures = []
+            for action in rule.get("actions") or []:
+                try:
+                    filled = engine.fill(action, sql, topic, payload or b"", client_id)
+                    await iot._dispatch_rule_action(account, region, name, filled, event)
+                except Exception as exc:  # noqa: BLE001 - a rule that fails never fails the publisher
+                    kind = next(iter(action), "?")
+                    logger.warning("rule %s: its %s action failed on %s: %s", name, kind, topic, exc)
+                    failures.append({"failedAction": kind, "failedResource": str(action), "errorMessage": str(exc)})
+            if failures:
+                await iot._dispatch_rule_error_action(account, region, rule, topic, payload, client_id, failures)
+
+        iot._run_rule_actions = run
+        iot._validate_rule_sql = engine.refusal
+        iot._unimplemented_sql_functions = lambda _sql: []
+        iot._rule_topic_filter = engine.topic_filter
 
     @staticmethod
     def new_session() -> str:

@@ -98,12 +98,13 @@ class Gateway:
         finally:
             if self._connections.get(charge_point_id) == (ws, session):
                 del self._connections[charge_point_id]
+                # However the socket ended, the sample's MQTT client says goodbye to the broker.
                 await self._broker.presence(
                     "disconnected",
                     charge_point_id,
                     session,
-                    clientInitiatedDisconnect=False,
-                    disconnectReason="CONNECTION_LOST",
+                    clientInitiatedDisconnect=True,
+                    disconnectReason="CLIENT_INITIATED_DISCONNECT",
                 )
 
     async def _forward(self, ws: ServerConnection, charge_point_id: str) -> None:

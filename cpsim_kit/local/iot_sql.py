@@ -1,26 +1,25 @@
 """AWS IoT SQL: compile the statement of a topic rule once, evaluate it for each message.
 
-Pure: no I/O, and no import from this package but its own functions (`iot_sql_functions`). sqlglot parses, after a pass over
-the tokens that says what AWS says differently; the tree becomes closures. Source: "AWS IoT SQL reference" in the AWS IoT
-Core developer guide (iot-sql-reference and the pages below it), quoted in docstrings as "the guide".
+Pure: no I/O, and no import from this package but its own functions (`iot_sql_functions`). sqlglot's tokenizer and
+parser, reduced to AWS's words, make a tree; the tree becomes closures. Source: "AWS IoT SQL reference" in the AWS IoT
+Core developer guide (iot-sql-reference and the pages below it), called "the guide" here.
 
     statement = compile_sql("SELECT topic(1) AS id, timestamp() AS at FROM '+/in' WHERE get(*, 2) = 'Heartbeat'")
     if statement.matches("CP1/in"):
         event = statement.evaluate("CP1/in", b'[2, "1", "Heartbeat", {}]')      # a dict, or NO_MATCH
 
-Undefined is not Null: a field that is not there is Undefined, almost everything done with it is Undefined (AND and OR too,
-as their tables in the guide say), a WHERE that is Undefined does not match, and Undefined never appears in an outgoing
-event: the field, or the element of an array literal, is left out; on its own it is the empty string.
+Undefined is not Null: a field that is not there is Undefined, and so is almost everything done with it (AND and OR too,
+as their tables in the guide say). WHERE does not match when it is Undefined. It never gets out: SELECT leaves the field
+out, a literal the member or element; alone (SELECT VALUE, a template) it is the empty string.
 
-A payload that is no JSON object or array is *raw*: ``SELECT *`` gives its bytes, ``encode(*, 'base64')`` works, ``* AS name``
-is its base64, and every field is Undefined. Beside other items, ``*`` adds the fields of a JSON object and nothing of a raw
-payload or an array; an item with an alias wins over a field of that name.
+A payload that is no JSON object or array is *raw*: ``SELECT *`` is its bytes, ``encode(*, 'base64')`` works, ``* AS x``
+is its base64, and every field is Undefined. Among other items ``*`` adds the fields of a JSON object, and nothing of an
+array or a raw payload; an item that is named wins over a field of the same name.
 
-What AWS has and this does not, it refuses by name when a statement is compiled, rather than never firing.
+What AWS has and this has not is refused by name when it is compiled, so that no rule silently never fires.
 """
 
 import functools
-import math
 import operator
 import re
 import time
@@ -31,7 +30,8 @@ from typing import Any, ClassVar, Final
 import orjson
 from sqlglot import exp, parser
 from sqlglot.errors import ErrorLevel, ParseError, TokenError
-from sqlglot.tokens import Token, Tokenizer, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
+from sqlglot.tokens import Tokenizer
 
 from cpsim_kit.local import iot_sql_functions as functions
 from cpsim_kit.local.iot_sql_functions import UNDEFINED, Sentinel
@@ -50,15 +50,14 @@ __all__ = [
 NO_MATCH: Final = Sentinel.NO_MATCH
 """What `Statement.evaluate` returns when WHERE is not true; compare with ``is``."""
 
-VERSIONS: Final = ("2015-10-08", "2016-03-23", "beta")
-
 Expression = Callable[["_Message"], Any]
 
 
 class SqlError(ValueError):
-    """A statement or template that AWS IoT, or this local stand-in, does not take.
+    """A statement or template that AWS IoT, or its local stand-in, does not take.
 
     Attributes:
+        message: What is wrong, without the place.
         statement: The whole text.
         position: Where in it, from 0; None when no place is to blame.
     """
@@ -72,18 +71,16 @@ class SqlError(ValueError):
     def __str__(self) -> str:
         if self.position is None:
             return self.message
-        before = self.statement[: self.position]
-        start = before.rfind("\n") + 1
-        column = self.position - start
-        line = self.statement[start:].split("\n", 1)[0]
+        lines = self.statement[: self.position].split("\n")
+        column = len(lines[-1])
+        line = (lines[-1] + self.statement[self.position :]).split("\n", 1)[0]
         left = max(0, column - 60)
-        excerpt = line[left : column + 40]
-        place = f"line {before.count(chr(10)) + 1}, column {column + 1}"
-        return f"{self.message} ({place})\n    {excerpt}\n    {' ' * (column - left)}^"
+        caret = " " * (column - left) + "^"
+        return f"{self.message} (line {len(lines)}, column {column + 1})\n    {line[left : column + 40]}\n    {caret}"
 
 
 class Statement:
-    """A compiled statement.
+    """A compiled statement; `compile_sql` makes it.
 
     Attributes:
         sql: The statement's text.
@@ -91,11 +88,11 @@ class Statement:
         topic_filter: The topic filter of FROM; empty without FROM, as a rule for Basic Ingest may be.
     """
 
-    def __init__(self, compiler: "_Compiler") -> None:
-        self.sql = compiler.source.text
-        self.version = compiler.version
-        self.topic_filter = compiler.topic_filter()
-        self._where, self._select = compiler.statement()
+    def __init__(self, sql: str, version: str) -> None:
+        compiler = _Compiler(sql, version)
+        self.sql = sql
+        self.version = version
+        self.topic_filter, self._where, self._select = compiler.statement()
         self._variables = compiler.variables
         self._levels = self.topic_filter.split("/")
         self._any_depth = self._levels[-1] == "#"
@@ -107,8 +104,8 @@ class Statement:
     def matches(self, topic: str) -> bool:
         """Whether FROM takes a message published to ``topic``.
 
-        As on AWS: ``a/#`` does not match ``a``, and a filter that begins with a wildcard does not match
-        ``$aws/events/…``. MQTT topics ("Topic filters") in the guide.
+        As on AWS, ``a/#`` does not match ``a`` ("MQTT topics" in the guide), and a filter that begins with a wildcard
+        does not match ``$aws/events/…``.
         """
         if not self.topic_filter:
             return False
@@ -144,14 +141,14 @@ class Statement:
         Returns:
             The event as JSON data, the payload's bytes for ``SELECT *`` of a raw payload, or `NO_MATCH`.
         """
-        message = _Message(topic, payload, client_id, principal, account_id, trace_id, now, self._variables)
+        message = _Message(topic, payload, self._variables, client_id, principal, account_id, trace_id, now)
         if self._where is not None and functions.to_bool(self._where(message)) is not True:
             return NO_MATCH
         return self._select(message)
 
 
 class Template:
-    """A compiled substitution template: text with ``${expression}`` in it. "Substitution templates" in the guide."""
+    """A compiled substitution template, text with ``${expression}`` in it; `compile_template` makes it."""
 
     def __init__(self, text: str, parts: list[str | Expression], variables: dict[str, Expression]) -> None:
         self.text = text
@@ -161,24 +158,15 @@ class Template:
     def __repr__(self) -> str:
         return f"<Template {self.text!r}>"
 
-    def render(
-        self,
-        topic: str,
-        payload: bytes,
-        *,
-        client_id: str | None = None,
-        principal: str | None = None,
-        account_id: str | None = None,
-        trace_id: str | None = None,
-        now: Callable[[], float] = time.time,
-    ) -> str:
+    def render(self, topic: str, payload: bytes, **message: Any) -> str:
         """Fill the template for one message; the arguments are those of `Statement.evaluate`.
 
-        The expressions see the original payload, not the outgoing event. Undefined and Null are the empty string. ``$$``
-        stays as it is: what it means is up to the action (in a republish topic, ``$$aws`` stands for ``$aws``).
+        The expressions see the original payload, not the outgoing event. Undefined and Null are the empty string.
+        ``$$`` stays as it is: its meaning belongs to the action (a republish topic says ``$$aws`` for ``$aws``).
         """
-        message = _Message(topic, payload, client_id, principal, account_id, trace_id, now, self._variables)
-        return "".join([part if isinstance(part, str) else _text(part(message)) for part in self._parts])
+        context = _Message(topic, payload, self._variables, **message)
+        texts = [part if isinstance(part, str) else functions.to_string(part(context)) for part in self._parts]
+        return "".join([text for text in texts if text is not UNDEFINED])
 
 
 def compile_sql(sql: str, *, version: str = "2016-03-23") -> Statement:
@@ -186,22 +174,22 @@ def compile_sql(sql: str, *, version: str = "2016-03-23") -> Statement:
 
     Args:
         sql: ``[SET @name = …] SELECT … [FROM 'topic/filter'] [WHERE …]``.
-        version: The rule's ``awsIotSqlVersion``. 2015-10-08 has no literals of arrays and objects, no nested queries, fewer
-            functions, and keeps 10.0 a Decimal; "beta" is taken as 2016-03-23.
+        version: The rule's ``awsIotSqlVersion``. 2015-10-08 has no array and object literals, no nested queries and
+            fewer functions, and keeps 10.0 a Decimal; "beta" is taken as 2016-03-23.
 
     Raises:
         SqlError: The statement is wrong, or uses something the local stack does not have; says where.
     """
-    return Statement(_Compiler(_Source(sql, 0, len(sql)), version, {}))
+    return Statement(sql, version)
 
 
 def compile_template(template: str, *, statement: Statement | None = None, version: str = "2016-03-23") -> Template:
-    """Compile a substitution template.
+    """Compile a substitution template. "Substitution templates" in the guide.
 
     Args:
         template: Text, in which each ``${…}`` holds an expression.
         statement: The rule's statement, whose SET variables the template may use.
-        version: The rule's ``awsIotSqlVersion``; that of ``statement`` if there is one.
+        version: The rule's ``awsIotSqlVersion``; ``statement`` brings its own.
 
     Raises:
         SqlError: An expression is wrong or not closed; says where in the template.
@@ -213,18 +201,10 @@ def compile_template(template: str, *, statement: Statement | None = None, versi
     while (start := template.find("${", end)) >= 0:
         parts.append(template[end:start])
         end = _closing_brace(template, start + 2)
-        parts.append(_Compiler(_Source(template, start + 2, end), version, variables).single_expression())
+        parts.append(_Compiler(template, version, start + 2, end, variables).template_expression())
         end += 1
     parts.append(template[end:])
     return Template(template, parts, variables)
-
-
-def substitute(template: str, topic: str, payload: bytes, **message: Any) -> str:
-    """Render a template that is compiled once and then remembered; the arguments are those of `Template.render`."""
-    return _remembered(template).render(topic, payload, **message)
-
-
-_remembered = functools.lru_cache(maxsize=256)(compile_template)
 
 
 def _closing_brace(template: str, start: int) -> int:
@@ -236,10 +216,18 @@ def _closing_brace(template: str, start: int) -> int:
     raise SqlError("${ is not closed", template, start - 2)
 
 
+_remembered = functools.lru_cache(maxsize=256)(compile_template)
+
+
+def substitute(template: str, topic: str, payload: bytes, **message: Any) -> str:
+    """Render a template that is compiled once and then remembered; the arguments are those of `Template.render`."""
+    return _remembered(template).render(topic, payload, **message)
+
+
 class _Message:
     """One message while it is evaluated.
 
-    ``row`` is what names of fields refer to: the document, or an item of a nested query.
+    ``row`` is what names of fields refer to: the document (Undefined for a raw payload), or an item of a nested query.
     """
 
     __slots__ = ("account_id", "client_id", "now", "principal", "raw", "row", "topic", "trace_id", "variables")
@@ -248,12 +236,12 @@ class _Message:
         self,
         topic: str,
         payload: bytes,
-        client_id: str | None,
-        principal: str | None,
-        account_id: str | None,
-        trace_id: str | None,
-        now: Callable[[], float],
         variables: dict[str, Expression],
+        client_id: str | None = None,
+        principal: str | None = None,
+        account_id: str | None = None,
+        trace_id: str | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self.topic = topic if not topic.startswith("$aws/rules/") else "".join(topic.split("/", 3)[3:])
         self.raw = payload
@@ -277,33 +265,36 @@ class _Message:
         return UNDEFINED if self.trace_id is None else self.trace_id
 
 
-def _text(value: Any) -> str:
-    text = functions.to_string(value)
-    return "" if text is UNDEFINED else text
+# From text to tree.
 
-
-# From text to tree: sqlglot's tokenizer, what AWS says differently, sqlglot's parser.
-
-_WORD = re.compile(r"[^\W\d]\w*")
-_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
-_STRUCTURE = frozenset(("SELECT", "FROM", "WHERE", "AS", "AND", "OR", "NOT", "IN", "NULL", "TRUE", "FALSE"))
-_CASE = frozenset(("CASE", "WHEN", "THEN", "ELSE", "END"))
+_WORD = re.compile(r"@?[^\W\d]\w*")
 _OPENING = frozenset((TokenType.L_PAREN, TokenType.L_BRACKET, TokenType.L_BRACE))
 _CLOSING = frozenset((TokenType.R_PAREN, TokenType.R_BRACKET, TokenType.R_BRACE))
-_OPERAND_ENDS = _CLOSING.union(
-    (TokenType.IDENTIFIER, TokenType.VAR, TokenType.STRING, TokenType.NUMBER),
-    (TokenType.END, TokenType.NULL, TokenType.TRUE, TokenType.FALSE),
+_ITEM_ENDS = _CLOSING.union((TokenType.COMMA, TokenType.FROM, TokenType.WHERE, TokenType.SELECT, TokenType.SENTINEL))
+_OPERAND_STARTS = _OPENING.union(
+    (TokenType.VAR, TokenType.STRING, TokenType.NUMBER, TokenType.CASE, TokenType.EXISTS),
+    (TokenType.NOT, TokenType.NULL, TokenType.TRUE, TokenType.FALSE),
 )
-_ENDS_AN_ITEM = _CLOSING.union((TokenType.COMMA, TokenType.FROM, TokenType.WHERE, TokenType.SENTINEL))
-_AFTER_A_NAME = _ENDS_AN_ITEM.union(
-    (TokenType.ALIAS, TokenType.DOT, TokenType.AND, TokenType.OR, TokenType.IN),
-    (TokenType.EQ, TokenType.NEQ, TokenType.LT, TokenType.LTE, TokenType.GT, TokenType.GTE),
-    (TokenType.PLUS, TokenType.DASH, TokenType.STAR, TokenType.SLASH, TokenType.MOD, TokenType.DPIPE),
-)
+
+
+_WORDS = ("SELECT", "FROM", "WHERE", "AS", "AND", "OR", "NOT", "IN", "EXISTS", "NULL", "TRUE", "FALSE")
+_KEYWORDS = (*_WORDS, "CASE", "WHEN", "THEN", "ELSE", "END", "<>", "!=", "<=", ">=", "||")
+_NOT_OF_AWS = frozenset(("BETWEEN", "GROUP", "HAVING", "IS", "JOIN", "LIKE", "LIMIT", "ORDER", "UNION"))
+
+
+class _Tokenizer(Tokenizer):
+    """sqlglot's tokenizer with AWS's words only: all others are names. No comments; double quotes are strings."""
+
+    QUOTES: ClassVar = ["'", '"']
+    STRING_ESCAPES: ClassVar = ["'", '"']
+    IDENTIFIERS: ClassVar = []
+    COMMENTS: ClassVar = []
+    SINGLE_TOKENS: ClassVar = {sign: kind for sign, kind in Tokenizer.SINGLE_TOKENS.items() if sign != "@"}
+    KEYWORDS: ClassVar = {word: Tokenizer.KEYWORDS[word] for word in _KEYWORDS}
 
 
 class _Unparsed(ParseError):
-    """A ParseError, which sqlglot itself may catch while it tries alternatives, with its token; None is the end."""
+    """A ParseError (sqlglot catches it where it tries alternatives) with the token to blame; None is the end."""
 
     def __init__(self, message: str, token: Token | None) -> None:
         super().__init__(message)
@@ -311,146 +302,96 @@ class _Unparsed(ParseError):
 
 
 class _Parser(parser.Parser):
-    """sqlglot's default parser, but every function stays as it is written, and an error knows its token."""
+    """sqlglot's parser, which leaves every function as it is written and takes no name for an item without AS."""
 
     FUNCTIONS: ClassVar = {}
     FUNCTION_PARSERS: ClassVar = {}
     NO_PAREN_FUNCTIONS: ClassVar = {}
     NO_PAREN_FUNCTION_PARSERS: ClassVar = {"CASE": parser.Parser.NO_PAREN_FUNCTION_PARSERS["CASE"]}
+    ALIAS_TOKENS: ClassVar = {TokenType.UNKNOWN}
+    TABLE_ALIAS_TOKENS: ClassVar = {TokenType.UNKNOWN}
 
     def raise_error(self, message: str, token: Any = None) -> None:
         raise _Unparsed(message, token or self._curr or None)
 
 
 class _Source:
-    """The text of a statement, or of one expression in a template (``start`` to ``end``), and its tokens.
-
-    ``tokens`` are sqlglot's, settled where AWS IoT SQL differs from sqlglot's default dialect: text in double quotes is a
-    string; a word is a name unless it is one of AWS's own, or stands behind an operand (LIKE, LIMIT: refused by name
-    later); ``@name`` is one token; an alias may have dots; SELECT VALUE is what sqlglot knows as SELECT AS VALUE.
-    """
+    """The text of a statement, or of the expression at ``start`` to ``end`` in a template, as tokens and trees."""
 
     def __init__(self, text: str, start: int, end: int) -> None:
         self.text = text
-        self.topic_filter: Token | None = None
-        self.tokens: list[Token] = []
-        self._depth = 0
-        found = self._tokenized(start, end)
-        first, last = (Token(TokenType.SENTINEL, "", start=at, end=at - 1) for at in (start, end))
-        for before, token, after, beyond in zip(
-            [first, *found], found, [*found[1:], last], [*found[2:], last, last], strict=False
-        ):
-            self._settle(token, before, after, beyond)
-
-    def fail(self, message: str, place: Token | int | None) -> SqlError:
-        return SqlError(message, self.text, place.start if isinstance(place, Token) else place)
-
-    def _tokenized(self, start: int, end: int) -> list[Token]:
         try:
-            found = Tokenizer().tokenize(self.text[start:end])
+            found = _Tokenizer().tokenize(text[start:end])
         except TokenError as error:
-            quotes = re.compile(r"(['\"])(?:(?!\1).)*(\1)?", re.DOTALL).finditer(self.text, start, end)
-            raise self.fail("a string is not closed", next((q.start() for q in quotes if not q[2]), None)) from error
+            quotes = re.compile(r"(['\"])(?:(?!\1).)*(\1)?", re.DOTALL).finditer(text, start, end)
+            raise self.fail("this string is not closed", next((q.start() for q in quotes if not q[2]), None)) from error
         for token in found:
             token.start += start
             token.end += start
-        return found
+        self.end = Token(TokenType.SENTINEL, "", start=end, end=end)
+        self.tokens = self._settled([*found, self.end, self.end])
 
-    def _written(self, token: Token) -> str:
-        return self.text[token.start : token.end + 1]
+    def fail(self, message: str, place: exp.Expr | Token | int | None) -> SqlError:
+        if isinstance(place, Token):
+            place = place.start
+        elif isinstance(place, exp.Expr):
+            place = min((node.meta["start"] for node in place.walk() if "start" in node.meta), default=None)
+        return SqlError(message, self.text, place)
 
-    def _settle(self, token: Token, before: Token, after: Token, beyond: Token) -> None:
-        kind, preceding, following = token.token_type, before.token_type, after.token_type
-        if token.comments:
-            comment = re.compile(r"--|/\*").search(self.text, before.end + 1)
-            raise self.fail("comments are not part of AWS IoT SQL", comment.start() if comment else token)
-        if self.tokens and self.tokens[-1] is self.topic_filter and kind is not TokenType.WHERE:
-            raise self.fail(f"unexpected {self._written(token)!r}: only WHERE may follow the topic filter", token)
-        if preceding is TokenType.FROM:
-            self._settle_source(token)
-        if preceding is TokenType.IN and kind is TokenType.L_PAREN and following is not TokenType.SELECT:
-            raise self.fail("IN takes an array, as in IN [1, 2]", token)
-        if kind is TokenType.COMMA and following in _ENDS_AN_ITEM:
-            raise self.fail("nothing follows this comma", token)
-        self._depth += (kind in _OPENING) - (kind in _CLOSING)
-        if kind is TokenType.PARAMETER:
-            if not _WORD.fullmatch(self._written(after)) or after.start != token.end + 1:
-                raise self.fail("@ is followed by the name of a variable", token)
-        elif preceding is TokenType.PARAMETER:
-            token.token_type, token.text, token.start = (
-                TokenType.IDENTIFIER,
-                self.text[before.start : token.end + 1],
-                before.start,
-            )
-            self.tokens.append(token)
-        elif self._extends_alias(token, preceding):
-            self.tokens[-1].text += self._written(token)
-        elif kind in (TokenType.IDENTIFIER, TokenType.STRING, TokenType.NUMBER):
-            self._settle_literal(token, preceding)
-            self.tokens.append(token)
-        elif _WORD.fullmatch(self._written(token)):
-            self._settle_word(token, preceding, following, beyond.token_type)
-        else:
-            self.tokens.append(token)
+    def _settled(self, found: list[Token]) -> list[Token]:
+        """Settle what AWS says differently, and refuse what sqlglot lets pass.
 
-    def _extends_alias(self, token: Token, preceding: TokenType) -> bool:
-        """Whether a dot, or the word after it, belongs to an alias such as ``bar.baz``."""
-        alias = len(self.tokens) > 1 and self.tokens[-2].token_type is TokenType.ALIAS
-        dotted = preceding is TokenType.DOT and self.tokens[-1].text.endswith(".")
-        return alias and (token.token_type is TokenType.DOT or (dotted and bool(_WORD.fullmatch(self._written(token)))))
+        SELECT VALUE becomes SELECT AS VALUE, which sqlglot knows; any word may follow a dot or AS; an alias may be a
+        string, and may have dots.
+        """
+        settled = [self.end]
+        for token, after, beyond in zip(found, found[1:], found[2:], strict=False):
+            kind, before, text = token.token_type, settled[-1].token_type, self.text[token.start : token.end + 1]
+            word = _WORD.fullmatch(text) is not None
+            if kind in (TokenType.VAR, TokenType.UNKNOWN) and not word:
+                raise self.fail(f"unexpected {text!r}; get(object, 'name') reads a name that is no plain word", token)
+            if kind is TokenType.COMMA and after.token_type in _ITEM_ENDS:
+                raise self.fail("nothing follows this comma", token)
+            if kind is TokenType.COLON and before is not TokenType.STRING:
+                raise self.fail("only the key of an object, a string, comes before ':'", token)
+            if before is TokenType.IN and kind is TokenType.L_PAREN and after.token_type is not TokenType.SELECT:
+                raise self.fail("IN takes an array, as in IN [1, 2]", token)
+            in_alias = len(settled) > 1 and settled[-2].token_type is TokenType.ALIAS
+            if in_alias and (kind is TokenType.DOT or (word and settled[-1].text.endswith("."))):
+                settled[-1].text += text
+                continue
+            if before is TokenType.SELECT and text.upper() == "VALUE":
+                star = after.token_type is TokenType.STAR and beyond.token_type in _ITEM_ENDS
+                if star or after.token_type in _OPERAND_STARTS:
+                    settled.append(Token(TokenType.ALIAS, "AS", start=token.start, end=token.end))
+            elif word and before in (TokenType.DOT, TokenType.ALIAS):
+                token.token_type = TokenType.VAR
+            elif kind is TokenType.STRING and before is TokenType.ALIAS:
+                token.token_type = TokenType.IDENTIFIER
+            settled.append(token)
+        return settled[1:]
 
-    def _settle_source(self, token: Token) -> None:
-        """Check what follows FROM: outside brackets the topic filter, inside a path."""
-        if self._depth:
-            if token.token_type is TokenType.STRING:
-                raise self.fail("FROM of a nested query takes a field, not a topic filter", token)
-        elif self._written(token)[:1] != "'":
-            raise self.fail("FROM takes a topic filter in single quotes", token)
-        else:
-            self.topic_filter = token
-
-    def _settle_literal(self, token: Token, preceding: TokenType) -> None:
-        if preceding is TokenType.DOT:
-            raise self.fail("a name after '.' is a plain word; use get(object, 'name')", token)
-        if token.token_type is not TokenType.NUMBER:
-            token.token_type = TokenType.IDENTIFIER if preceding is TokenType.ALIAS else TokenType.STRING
-        elif not _NUMBER.fullmatch(token.text) or not math.isfinite(float(token.text)):
-            raise self.fail(f"{token.text} is not a number of AWS IoT SQL", token)
-
-    def _settle_word(self, token: Token, preceding: TokenType, following: TokenType, beyond: TokenType) -> None:
-        word = token.text.upper()
-        operand_follows = following not in _AFTER_A_NAME or (following is TokenType.STAR and beyond in _ENDS_AN_ITEM)
-        if preceding in (TokenType.DOT, TokenType.ALIAS):
-            token.token_type = TokenType.IDENTIFIER
-        elif preceding is TokenType.SELECT and word == "VALUE" and operand_follows:
-            self.tokens.append(Token(TokenType.ALIAS, "AS", start=token.start, end=token.end))
-            token.token_type = TokenType.VAR
-        elif word in _STRUCTURE or word in _CASE or preceding in _OPERAND_ENDS:
-            pass
-        elif following is TokenType.L_PAREN:
-            token.token_type = TokenType.EXISTS if word == "EXISTS" else TokenType.VAR
-        elif not (preceding is TokenType.SELECT and word == "DISTINCT" and operand_follows):
-            token.token_type = TokenType.IDENTIFIER
-        self.tokens.append(token)
-
-    def parse(self, tokens: list[Token]) -> exp.Expression:
-        """Parse tokens of this text into one tree.
+    def parse(self, tokens: list[Token]) -> exp.Select:
+        """Parse tokens of this text into one SELECT.
 
         Raises:
-            SqlError: They are no statement.
+            SqlError: They are none.
         """
         try:
             trees = _Parser(error_level=ErrorLevel.IMMEDIATE).parse(tokens, self.text)
         except _Unparsed as error:
             if error.token is None:
-                raise self.fail("unexpected end", tokens[-1].end + 1) from error
-            raise self.fail(f"unexpected {self._written(error.token)!r}", error.token) from error
+                raise self.fail("unexpected end", self.end) from error
+            text = self.text[error.token.start : error.token.end + 1]
+            refused = (
+                f"{text.upper()} is not part of AWS IoT SQL" if text.upper() in _NOT_OF_AWS else f"unexpected {text!r}"
+            )
+            raise self.fail(refused, error.token) from error
         except RecursionError as error:
             raise self.fail("nested too deeply", None) from error
-        tree = trees[0]
-        if len(trees) != 1 or not isinstance(tree, exp.Expression):
-            raise self.fail("not one statement", None)
-        return tree
+        if len(trees) != 1 or not isinstance(trees[0], exp.Select):
+            raise self.fail("not one SELECT", None)
+        return trees[0]
 
 
 # From tree to closures.
@@ -466,21 +407,7 @@ _MESSAGE_FUNCTIONS: Final[dict[str, Expression]] = {
 }
 """The functions without arguments that look at the message."""
 
-
-def _ordering(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], Any]:
-    def compared(left: Any, right: Any) -> Any:
-        first, second = functions.to_number(left), functions.to_number(right)
-        return UNDEFINED if first is UNDEFINED or second is UNDEFINED else compare(first, second)
-
-    return compared
-
-
-def _unequal(left: Any, right: Any) -> Any:
-    same = functions.equal(left, right)
-    return UNDEFINED if same is UNDEFINED else not same
-
-
-_BINARY: Final[dict[type[exp.Expression], Callable[[Any, Any], Any]]] = {
+_BINARY: Final[dict[type[exp.Expr], Callable[[Any, Any], Any]]] = {
     exp.Add: functions.add,
     exp.Sub: functions.subtract,
     exp.Mul: functions.multiply,
@@ -488,153 +415,123 @@ _BINARY: Final[dict[type[exp.Expression], Callable[[Any, Any], Any]]] = {
     exp.Mod: functions.modulo,
     exp.DPipe: functions.join,
     exp.EQ: functions.equal,
-    exp.NEQ: _unequal,
-    exp.LT: _ordering(operator.lt),
-    exp.LTE: _ordering(operator.le),
-    exp.GT: _ordering(operator.gt),
-    exp.GTE: _ordering(operator.ge),
+    exp.NEQ: functions.unequal,
+    exp.LT: functions.ordering(operator.lt),
+    exp.LTE: functions.ordering(operator.le),
+    exp.GT: functions.ordering(operator.gt),
+    exp.GTE: functions.ordering(operator.ge),
 }
 
-_ARGUMENTS: Final[dict[type[exp.Expression], str]] = {
+_ARGUMENTS: Final[dict[type[exp.Expr], str]] = {
     **dict.fromkeys(_BINARY, "this expression safe typed"),
-    exp.And: "this expression",
-    exp.Anonymous: "this expressions",
-    exp.Array: "expressions",
-    exp.Boolean: "this",
-    exp.Bracket: "this expressions",
+    **dict.fromkeys((exp.And, exp.Or, exp.Dot), "this expression"),
+    **dict.fromkeys((exp.Boolean, exp.Exists, exp.Neg, exp.Not, exp.Paren, exp.Subquery), "this"),
+    **dict.fromkeys((exp.Anonymous, exp.Bracket), "this expressions"),
+    **dict.fromkeys((exp.Array, exp.Struct), "expressions"),
+    **dict.fromkeys((exp.Null, exp.Star), ""),
     exp.Case: "this ifs default",
     exp.Column: "this table db catalog",
-    exp.Dot: "this expression",
-    exp.Exists: "this",
     exp.In: "this expressions field query",
     exp.Literal: "this is_string",
-    exp.Neg: "this",
-    exp.Not: "this",
-    exp.Null: "",
-    exp.Or: "this expression",
-    exp.Paren: "this",
     exp.Select: "expressions from_ where kind",
-    exp.Star: "",
-    exp.Struct: "expressions",
-    exp.Subquery: "this",
     exp.Table: "this db catalog alias",
 }
-"""The nodes AWS IoT SQL has, with the arguments that may be set; any other is refused."""
-
-_WORDING: Final = {
-    "joins": "JOIN",
-    "order": "ORDER BY",
-    "group": "GROUP BY",
-    "window": "OVER",
-    "alias": "a name with AS at this place",
-    "concat": "a string right after a string",
-    "tuple": "a list in parentheses",
-    "is": "IS (use isNull() or isUndefined())",
-    "except_": "EXCEPT",
-}
-"""Names of refused nodes and arguments where sqlglot's own, in capitals, would not say it."""
+"""The nodes AWS IoT SQL has and the arguments they may have; others are refused."""
 
 
 class _Compiler:
-    """Compiles the trees of one text into closures over a message."""
+    """Compiles one text into closures over a message. A method ``_name`` compiles the node with that key in sqlglot."""
 
-    def __init__(self, source: _Source, version: str, variables: dict[str, Expression]) -> None:
-        if version not in VERSIONS:
-            raise SqlError(f"SQL version {version!r} is not one of {', '.join(VERSIONS)}", source.text)
-        self.source = source
+    def __init__(
+        self,
+        text: str,
+        version: str,
+        start: int = 0,
+        end: int | None = None,
+        variables: dict[str, Expression] | None = None,
+    ) -> None:
+        if version not in ("2015-10-08", "2016-03-23", "beta"):
+            raise SqlError(f"{version!r} is not an SQL version", text)
+        self.source = _Source(text, start, len(text) if end is None else end)
         self.version = version
-        self.variables = variables
+        self.variables = dict(variables or {})
         self._modern = version != "2015-10-08"
         self._tidy = functions.whole if self._modern else functions.finite
-        self._alias: str | None = None  # of the nested query being compiled
-        self._queries = 0  # nested queries around what is being compiled
+        self._alias = ""  # of the nested query being compiled
+        self._queries = 0  # how many nested queries are around what is being compiled
         self._depth = 0
 
-    def fail(self, message: str, place: exp.Expression | Token | None) -> SqlError:
-        if isinstance(place, exp.Expression):
-            return self.source.fail(
-                message, min((n.meta["start"] for n in place.walk() if "start" in n.meta), default=None)
-            )
+    def fail(self, message: str, place: exp.Expr | Token | None) -> SqlError:
         return self.source.fail(message, place)
 
-    def since_2016(self, what: str, place: exp.Expression) -> None:
+    def since_2016(self, what: str, place: exp.Expr) -> None:
         if not self._modern:
             raise self.fail(f"{what} needs SQL version 2016-03-23", place)
 
     # Statements
 
-    def statement(self) -> tuple[Expression | None, Expression]:
-        """Compile SET into ``variables``; return the closures of WHERE and SELECT."""
+    def statement(self) -> tuple[str, Expression | None, Expression]:
+        """Compile SET into ``variables``; return the topic filter and the closures of WHERE and SELECT."""
         tokens = self.source.tokens
-        if tokens and tokens[0].text.upper() == "SET" and tokens[1:] and tokens[1].text.startswith("@"):
+        if tokens and tokens[0].text.upper() == "SET":
             tokens = self._set(tokens)
         if not tokens or tokens[0].token_type is not TokenType.SELECT:
-            raise self.fail("a statement is SELECT …, or SET … SELECT …", tokens[0] if tokens else None)
+            raise self.fail("a statement is [SET …] SELECT … [FROM …] [WHERE …]", tokens[0] if tokens else None)
         select = self.source.parse(tokens)
         self._check(select)
-        where = select.args.get("where")
-        return (self.expression(where.this) if where else None), self._projection(select)
+        return self._topic_filter(select), self._condition(select), self._projection(select)
 
-    def single_expression(self) -> Expression:
-        """Compile the text as one expression, of a template."""
-        if not self.source.tokens:
-            raise self.fail("an expression is missing", None)
-        select = self.source.parse([Token(TokenType.SELECT, "SELECT"), *self.source.tokens])
-        self._check(select)
-        if len(select.expressions) != 1 or select.args.get("from_") or select.args.get("where"):
-            raise self.fail("a template holds one expression", self.source.tokens[0])
+    def template_expression(self) -> Expression:
+        return self._lone(self.source.tokens, None)
+
+    def _lone(self, tokens: list[Token], place: Token | None) -> Expression:
+        """Compile tokens that are one expression, which sqlglot parses as the item of a SELECT."""
+        if not tokens:
+            raise self.fail("an expression is missing", place or self.source.end)
+        select = self.source.parse([Token(TokenType.SELECT, "SELECT"), *tokens])
+        if len(select.expressions) != 1 or len([value for value in select.args.values() if value]) > 1:
+            raise self.fail("not one expression", tokens[0])
         return self.expression(select.expressions[0])
-
-    def topic_filter(self) -> str:
-        """Return FROM's topic filter, or "" without FROM."""
-        token = self.source.topic_filter
-        if token is None:
-            return ""
-        levels = token.text.split("/")
-        if (
-            not token.text
-            or any("+" in level and level != "+" for level in levels)
-            or "#" in token.text[:-1]
-            or "#" in levels[-1][1:]
-        ):
-            raise self.fail(
-                f"{token.text!r} is not a topic filter: + and # stand for whole levels, # for the last", token
-            )
-        return token.text
 
     def _set(self, tokens: list[Token]) -> list[Token]:
         """Compile ``SET @name = expression, …``; return the tokens from SELECT on."""
         depth, start = 0, 1
         for at, token in enumerate(tokens):
             depth += (token.token_type in _OPENING) - (token.token_type in _CLOSING)
-            ends = token.token_type is TokenType.SELECT
-            if depth == 0 and (ends or token.token_type is TokenType.COMMA):
-                self._assign(tokens[start:at], token)
+            if depth == 0 and token.token_type in (TokenType.SELECT, TokenType.COMMA):
+                name, equals, *expression = [*tokens[start:at], token, token][: max(at - start, 2)]
+                if name.text[:1] != "@" or equals.token_type is not TokenType.EQ:
+                    raise self.fail("SET takes @name = expression", name)
+                if name.text in self.variables or len(name.text) > 65:
+                    raise self.fail(f"{name.text} is set twice, or its name has more than 64 characters", name)
+                self.variables[name.text] = self._lone(expression, token)
                 start = at + 1
-                if ends:
+                if token.token_type is TokenType.SELECT:
                     return tokens[at:]
-        raise self.fail("SET is not followed by SELECT", tokens[0])
+        raise self.fail("SET needs a SELECT after it", tokens[0])
 
-    def _assign(self, tokens: list[Token], end: Token) -> None:
-        if len(tokens) < 3 or not tokens[0].text.startswith("@") or tokens[1].token_type is not TokenType.EQ:
-            raise self.fail("SET takes @name = expression", tokens[0] if tokens else end)
-        name = tokens[0].text
-        if name in self.variables:
-            raise self.fail(f"{name} is set twice", tokens[0])
-        if len(name) > 65:
-            raise self.fail("the name of a variable has at most 64 characters", tokens[0])
-        select = self.source.parse([Token(TokenType.SELECT, "SELECT"), *tokens[2:]])
-        self._check(select)
-        if len(select.expressions) != 1:
-            raise self.fail("SET takes @name = expression", tokens[0])
-        self.variables[name] = self.expression(select.expressions[0])
+    def _topic_filter(self, select: exp.Select) -> str:
+        if not select.args.get("from_"):
+            return ""
+        table = select.args["from_"].this
+        place = table.this.meta.get("start", 0) if isinstance(table, exp.Table) else 0
+        if self.source.text[place] != "'" or table.args.get("db") or table.alias:
+            raise self.fail("FROM takes one topic filter in single quotes", table)
+        text: str = table.name
+        if not re.fullmatch(r"(\+|#|[^+#/]*)(/(\+|[^+#/]*))*(/#)?", text) or text[:2] == "#/" or not text:
+            raise self.fail(f"{text!r} is no topic filter: + and # stand for whole levels, # for the last ones", table)
+        return text
 
-    def _projection(self, select: exp.Expression) -> Expression:
-        """Compile the items of SELECT into a closure that makes the event, or an item of a nested query."""
+    def _condition(self, select: exp.Select) -> Expression | None:
+        where = select.args.get("where")
+        return self.expression(where.this) if where else None
+
+    def _projection(self, select: exp.Select) -> Expression:
+        """Compile the items of SELECT into a closure that makes the event, or one result of a nested query."""
         items = select.expressions
-        if not items:
-            raise self.fail("SELECT has no items", self.source.tokens[0])
         outermost = not self._queries
+        if not items:
+            raise self.fail("SELECT needs an item", self.source.tokens[0])
         if len(items) == 1 and isinstance(items[0], exp.Star):
             self._check(items[0])
             return _row_or_payload if outermost else _row
@@ -642,7 +539,7 @@ class _Compiler:
             if len(items) > 1 or isinstance(items[0], exp.Alias):
                 raise self.fail("SELECT VALUE takes one expression, without a name", items[-1])
             value = self.expression(items[0])
-            return (lambda message: _or_empty(value(message))) if outermost else value
+            return _or_empty(value) if outermost else value
         fields = [(self._name(item), self._item(item)) for item in items if not isinstance(item, exp.Star)]
         with_star = len(fields) < len(items)
 
@@ -657,68 +554,62 @@ class _Compiler:
 
         return project
 
-    def _item(self, item: exp.Expression) -> Expression:
-        if not isinstance(item, exp.Alias):
-            return self.expression(item)
-        if isinstance(item.this, exp.Star) and not self._queries:
-            self._check(item.this)
-            return _row_or_base64
-        return self.expression(item.this)
-
-    def _name(self, item: exp.Expression) -> str:
-        """Return the key of an item: its alias, the last name of a path, or the function's name."""
+    def _item(self, item: exp.Expr) -> Expression:
         if isinstance(item, exp.Alias):
-            alias = item.args["alias"]
-            if not isinstance(alias, exp.Identifier) or not alias.args.get("quoted"):
-                raise self.fail(f"unexpected {alias.name!r}: a name of an item needs AS", alias)
-            return alias.name
+            expression = self.expression(item.this)
+            return _row_or_base64 if expression is _row and not self._queries else expression
+        return self.expression(item)
+
+    def _name(self, item: exp.Expr) -> str:
+        """Return the key of an item: its alias, else the last name of a path, else the function's name."""
+        if isinstance(item, exp.Alias):
+            return item.alias
         if isinstance(item, exp.Column | exp.Anonymous | exp.Dot):
             return item.name.removeprefix("@")
-        raise self.fail("this item needs a name: add AS name", item)
+        raise self.fail("this item needs a name: write AS name after it", item)
 
     # Expressions
 
-    def expression(self, node: exp.Expression) -> Expression:
+    def expression(self, node: exp.Expr) -> Expression:
         self._depth += 1
         if self._depth > 64:
             raise self.fail("nested more than 64 deep", node)
         self._check(node)
         operation = _BINARY.get(type(node))
-        compiled = self._binary(node, operation) if operation else getattr(self, f"_{node.key}")(node)
+        compiled: Expression = self._binary(node, operation) if operation else getattr(self, f"_{node.key}")(node)
         self._depth -= 1
-        return compiled  # type: ignore[no-any-return]  # every method below returns an Expression
+        return compiled
 
-    def _check(self, node: exp.Expression) -> None:
+    def _check(self, node: exp.Expr) -> None:
         """Refuse what sqlglot parses and AWS IoT SQL does not have."""
         allowed = _ARGUMENTS.get(type(node))
-        refused = node.key if allowed is None else ""
-        place = node
-        for name, value in node.args.items() if allowed is not None else ():
+        if allowed is None:
+            raise self.fail(f"{node.key.upper()} is not part of AWS IoT SQL at this place", node)
+        for name, value in node.args.items():
             if value and name not in allowed.split():
-                refused, place = name, value[0] if isinstance(value, list) else value
-        if refused:
-            raise self.fail(f"{_WORDING.get(refused, refused.upper())} is not part of AWS IoT SQL", place)
+                place = value[0] if isinstance(value, list) else value
+                raise self.fail(f"{name.strip('_').upper()} is not part of AWS IoT SQL at this place", place)
 
-    def _binary(self, node: exp.Expression, operation: Callable[[Any, Any], Any]) -> Expression:
+    def _binary(self, node: exp.Expr, operation: Callable[[Any, Any], Any]) -> Expression:
         left, right, tidy = self.expression(node.this), self.expression(node.expression), self._tidy
-        if operation is functions.equal and isinstance(node.expression, exp.Literal) and node.expression.is_string:
+        if operation is functions.equal and node.expression.is_string:
             text = node.expression.this
 
-            def equals_text(message: _Message) -> Any:  # the most frequent WHERE, without a call for each message
+            def equals_text(message: _Message) -> Any:  # what most rules ask, so it is worth a shorter way
                 value = left(message)
                 return UNDEFINED if value is UNDEFINED else value == text
 
             return equals_text
         return lambda message: tidy(operation(left(message), right(message)))
 
-    def _and(self, node: exp.Expression) -> Expression:
-        return self._connect(node, all)
+    def _and(self, node: exp.Expr) -> Expression:
+        return self._connected(node, all)
 
-    def _or(self, node: exp.Expression) -> Expression:
-        return self._connect(node, any)
+    def _or(self, node: exp.Expr) -> Expression:
+        return self._connected(node, any)
 
-    def _connect(self, node: exp.Expression, decide: Callable[[list[Any]], bool]) -> Expression:
-        """AND and OR: Undefined unless every operand is a Boolean, or a String that is one. "Operators" in the guide."""
+    def _connected(self, node: exp.Expr, decide: Callable[[list[Any]], bool]) -> Expression:
+        """Compile AND and OR: Undefined unless every operand is a Boolean or converts to one ("Operators")."""
         operands = [self.expression(operand) for operand in node.flatten()]
 
         def connected(message: _Message) -> Any:
@@ -727,7 +618,7 @@ class _Compiler:
 
         return connected
 
-    def _not(self, node: exp.Expression) -> Expression:
+    def _not(self, node: exp.Expr) -> Expression:
         operand = self.expression(node.this)
 
         def negated(message: _Message) -> Any:
@@ -736,67 +627,62 @@ class _Compiler:
 
         return negated
 
-    def _neg(self, node: exp.Expression) -> Expression:
+    def _neg(self, node: exp.Expr) -> Expression:
         operand = self.expression(node.this)
         return lambda message: functions.subtract(0, operand(message))
 
-    def _paren(self, node: exp.Expression) -> Expression:
+    def _paren(self, node: exp.Expr) -> Expression:
         return self.expression(node.this)
 
-    def _literal(self, node: exp.Expression) -> Expression:
-        text = node.this
-        value: Any = text
-        if not node.is_string:
-            value = functions.integer(int(text)) if text.isdigit() else self._tidy(float(text))
+    def _literal(self, node: exp.Expr) -> Expression:
+        value: Any = node.this
+        if isinstance(node, exp.Literal) and not node.is_string:
+            short = value.isdigit() and len(value) < 40
+            value = functions.integer(int(value)) if short else self._tidy(float(value))
+        if value is UNDEFINED:
+            raise self.fail("this number is too large", node)
         return lambda _: value
 
-    def _boolean(self, node: exp.Expression) -> Expression:
-        value = node.this
-        return lambda _: value
+    _boolean = _null = _literal
 
-    def _null(self, _node: exp.Expression) -> Expression:
-        return lambda _: None
-
-    def _star(self, _node: exp.Expression) -> Expression:
+    def _star(self, _node: exp.Expr) -> Expression:
         return _row
 
-    def _column(self, node: exp.Expression) -> Expression:
-        return self._path(node, [part.name for part in node.parts])
+    def _column(self, node: exp.Column) -> Expression:
+        return self._path(node, node.parts)
 
-    def _path(self, node: exp.Expression, names: list[str]) -> Expression:
+    def _path(self, node: exp.Expr, parts: list[Any]) -> Expression:
         """Compile a path of names: from a SET variable, the alias of a nested query, or a field of the row."""
-        first, *rest = names
+        if not all(isinstance(part, exp.Identifier) for part in parts):
+            raise self.fail("a path is plain words; get(object, 'name') reads other names", node)
+        first, *rest = [part.name for part in parts]
         if first.startswith("@"):
             if first not in self.variables:
                 raise self.fail(f"{first} is not set", node)
-            return _member(lambda message: message.variables[first], rest, self._tidy)
-        if first == self._alias:
-            return _member(_row, rest, self._tidy)
-        return _member(_row, names, self._tidy)
+            return _members(lambda message: message.variables[first], rest, self._tidy)
+        return _members(_row, rest if first == self._alias else [first, *rest], self._tidy)
 
-    def _dot(self, node: exp.Expression) -> Expression:
+    def _dot(self, node: exp.Expr) -> Expression:
         if not isinstance(node.expression, exp.Identifier):
-            raise self.fail("only a name may follow '.'", node.expression)
-        return _member(self.expression(node.this), [node.expression.name], self._tidy)
+            raise self.fail("only a plain word may follow '.'", node.expression)
+        return _members(self.expression(node.this), [node.expression.name], self._tidy)
 
-    def _bracket(self, node: exp.Expression) -> Expression:
+    def _bracket(self, node: exp.Expr) -> Expression:
         if len(node.expressions) != 1:
             raise self.fail("an index is one expression", node)
-        container, index = self.expression(node.this), self.expression(node.expressions[0])
-        get, tidy = functions.FUNCTIONS["get"].call, self._tidy
-        return lambda message: tidy(get(container(message), index(message)))
+        return _call(functions.get, [self.expression(node.this), self.expression(node.expressions[0])], self._tidy)
 
-    def _array(self, node: exp.Expression) -> Expression:
+    def _array(self, node: exp.Expr) -> Expression:
         self.since_2016("an array literal", node)
         elements = [self.expression(element) for element in node.expressions]
-        return lambda message: [v for v in [element(message) for element in elements] if v is not UNDEFINED]
+        return lambda message: [value for value in [e(message) for e in elements] if value is not UNDEFINED]
 
-    def _struct(self, node: exp.Expression) -> Expression:
+    def _struct(self, node: exp.Expr) -> Expression:
         self.since_2016("an object literal", node)
         members = []
         for member in node.expressions:
-            if not isinstance(member, exp.PropertyEQ) or "start" in member.this.meta:
-                raise self.fail("the keys of an object literal are strings", member)
+            if not isinstance(member, exp.PropertyEQ):
+                raise self.fail("an object literal is {'key': value, …}", member)
             members.append((member.name, self.expression(member.expression)))
 
         def build(message: _Message) -> Any:
@@ -805,19 +691,20 @@ class _Compiler:
 
         return build
 
-    def _in(self, node: exp.Expression) -> Expression:
+    def _in(self, node: exp.Expr) -> Expression:
         item = self.expression(node.this)
-        right = node.args.get("field") or node.args.get("query") or exp.Array(expressions=node.expressions)
-        items = self.expression(right)
+        items = self.expression(
+            node.args.get("field") or node.args.get("query") or exp.Array(expressions=node.expressions)
+        )
         return lambda message: functions.contains(item(message), items(message))
 
-    def _case(self, node: exp.Expression) -> Expression:
+    def _case(self, node: exp.Expr) -> Expression:
         if node.this is None:
-            raise self.fail("CASE WHEN is not part of AWS IoT SQL: write CASE value WHEN …", node)
+            raise self.fail("CASE needs a value: CASE value WHEN … THEN … END", node)
         subject = self.expression(node.this)
         branches = [(self.expression(branch.this), self.expression(branch.args["true"])) for branch in node.args["ifs"]]
         default = node.args.get("default")
-        otherwise = self.expression(default) if default is not None else _undefined
+        otherwise = self.expression(default) if default else _undefined
 
         def choose(message: _Message) -> Any:
             value = subject(message)
@@ -830,7 +717,12 @@ class _Compiler:
 
         return choose
 
-    def _exists(self, node: exp.Expression) -> Expression:
+    # Nested queries
+
+    def _subquery(self, node: exp.Expr) -> Expression:
+        return self._query(node.this)
+
+    def _exists(self, node: exp.Expr) -> Expression:
         query = self._query(node.this)
 
         def exists(message: _Message) -> bool:
@@ -839,25 +731,20 @@ class _Compiler:
 
         return exists
 
-    def _subquery(self, node: exp.Expression) -> Expression:
-        return self._query(node.this)
-
-    def _query(self, select: exp.Expression) -> Expression:
+    def _query(self, select: exp.Select) -> Expression:
         """Compile a nested query: of an Array it makes an Array, of an Object one result. "Nested object queries"."""
         self.since_2016("a nested query", select)
         self._check(select)
-        if not select.args.get("from_"):
-            raise self.fail("a nested query needs FROM and a field", select)
-        table = select.args["from_"].this
+        table = select.args["from_"].this if select.args.get("from_") else None
+        if not isinstance(table, exp.Table) or getattr(table.this, "quoted", False):
+            raise self.fail("a nested query is SELECT … FROM field", table or select)
         self._check(table)
-        path = isinstance(table.this, exp.Identifier | exp.Dot)
-        source = self._path(table, [p.name for p in table.parts]) if path else self.expression(table.this)
-        outer = self._alias
-        self._alias, self._queries = table.alias or None, self._queries + 1
-        where = select.args.get("where")
-        condition = self.expression(where.this) if where else None
-        project = self._projection(select)
-        self._alias, self._queries = outer, self._queries - 1
+        rows = self.expression(table.this) if isinstance(table.this, exp.Anonymous) else self._path(table, table.parts)
+        outer, self._alias = self._alias, table.alias
+        self._queries += 1
+        condition, project = self._condition(select), self._projection(select)
+        self._alias = outer
+        self._queries -= 1
 
         def pick(message: _Message, row: Any) -> Any:
             message.row = row
@@ -866,11 +753,11 @@ class _Compiler:
             return project(message)
 
         def query(message: _Message) -> Any:
-            rows, row = source(message), message.row
+            found, row = rows(message), message.row
             try:
-                if type(rows) is list:
-                    return [value for value in [pick(message, item) for item in rows] if value is not UNDEFINED]
-                return pick(message, rows) if type(rows) is dict else UNDEFINED
+                if type(found) is list:
+                    return [value for value in [pick(message, item) for item in found] if value is not UNDEFINED]
+                return pick(message, found) if type(found) is dict else UNDEFINED
             finally:
                 message.row = row
 
@@ -878,49 +765,49 @@ class _Compiler:
 
     # Functions
 
-    def _anonymous(self, node: exp.Expression) -> Expression:
-        name, arguments = node.name.lower(), node.expressions
+    def _anonymous(self, node: exp.Expr) -> Expression:
+        name = node.name.lower()
         if name == "cast":
             return self._cast(node)
         if name in functions.UNSUPPORTED:
             raise self.fail(f"{name}() is not supported by the local stack", node)
-        if name in ("encode", "decode") and len(arguments) > 1:
-            scheme = arguments[1]
-            if len(arguments) > 2 or not isinstance(scheme, exp.Literal) or scheme.this != "base64":
-                raise self.fail(f"{name}() is supported by the local stack with 'base64' only", scheme)
-            if name == "encode" and isinstance(arguments[0], exp.Star) and not self._queries:
-                return lambda message: functions.to_base64(message.raw)
-        if name.startswith("regexp_") and len(arguments) > 1 and arguments[1].is_string:
-            if functions.regular_expression(arguments[1].this) is UNDEFINED:
-                raise self.fail("not a regular expression that the local stack understands", arguments[1])
-        expressions = [self.expression(argument) for argument in arguments]
+        self._check_literals(name, node.expressions)
+        if name == "encode" and len(node.expressions) == 2 and node.expressions[0].is_star and not self._queries:
+            return lambda message: functions.to_base64(message.raw)
+        arguments = [self.expression(argument) for argument in node.expressions]
+        if name == "topic" and len(arguments) == 1:
+            return _topic_level(arguments[0])
         if name in _MESSAGE_FUNCTIONS:
-            if name == "topic" and len(expressions) == 1:
-                return _topic_level(expressions[0])
-            return _undefined if expressions else _MESSAGE_FUNCTIONS[name]
+            return _undefined if arguments else _MESSAGE_FUNCTIONS[name]
         if name == "sql_version":
-            version = self.version
-            return _undefined if expressions else lambda _: version
+            return _undefined if arguments else lambda _: self.version
         function = functions.FUNCTIONS.get(name)
         if function is None:
             raise self.fail(f"{node.name}() is not a function of AWS IoT SQL", node)
         if function.since_2016:
             self.since_2016(f"{name}()", node)
-        if not function.least <= len(expressions) <= function.most:
-            return _undefined
-        return _call(function.call, expressions, self._tidy)
+        fits = function.least <= len(arguments) <= function.most
+        return _call(function.call, arguments, self._tidy) if fits else _undefined
 
-    def _cast(self, node: exp.Expression) -> Expression:
+    def _check_literals(self, name: str, arguments: list[Any]) -> None:
+        """Refuse the literals that AWS may take and the local stack can not."""
+        if name in ("encode", "decode") and (len(arguments) > 2 or (arguments[1:] and arguments[1].this != "base64")):
+            raise self.fail(f"{name}() is supported by the local stack for 'base64' only", arguments[1])
+        if name.startswith("regexp_") and arguments[1:] and arguments[1].is_string:
+            pattern = arguments[1]
+            if functions.regular_expression(pattern.this) is UNDEFINED:
+                raise self.fail("the local stack does not understand this regular expression", pattern)
+
+    def _cast(self, node: exp.Expr) -> Expression:
         alias = node.expressions[0] if len(node.expressions) == 1 else None
         if not isinstance(alias, exp.Alias):
-            raise self.fail("cast() takes a value AS a type", node)
+            raise self.fail("cast() is written cast(value AS type)", node)
         kind = functions.CAST_TYPES.get(alias.alias.lower())
         if kind is None:
-            raise self.fail(f"{alias.alias!r} is not a type that cast() knows", alias.args["alias"])
+            raise self.fail(f"{alias.alias} is not a type of cast()", alias.args["alias"])
         if alias.alias.lower() in ("decimal", "bool", "boolean"):
             self.since_2016(f"cast() to {alias.alias}", alias.args["alias"])
-        value = self.expression(alias.this)
-        return _call(functions.cast, [value, lambda _: kind], self._tidy)
+        return _call(functools.partial(functions.cast, kind), [self.expression(alias.this)], self._tidy)
 
 
 def _undefined(_message: _Message) -> Any:
@@ -939,11 +826,15 @@ def _row_or_base64(message: _Message) -> Any:
     return functions.to_base64(message.raw) if message.row is UNDEFINED else message.row
 
 
-def _or_empty(value: Any) -> Any:
-    return "" if value is UNDEFINED else value
+def _or_empty(expression: Expression) -> Expression:
+    def value_or_empty(message: _Message) -> Any:
+        value = expression(message)
+        return "" if value is UNDEFINED else value
+
+    return value_or_empty
 
 
-def _member(base: Expression, names: list[str], tidy: Callable[[Any], Any]) -> Expression:
+def _members(base: Expression, names: list[str], tidy: Callable[[Any], Any]) -> Expression:
     """Follow names into Objects; anything else on the way makes the result Undefined."""
     if base is _row and len(names) == 1:
         name = names[0]
@@ -975,6 +866,8 @@ def _topic_level(number: Expression) -> Expression:
 
 
 def _call(function: Callable[..., Any], arguments: list[Expression], tidy: Callable[[Any], Any]) -> Expression:
+    """Compile a call; what a function cannot do with its arguments is Undefined."""
+
     def call(message: _Message) -> Any:
         try:
             return tidy(function(*[argument(message) for argument in arguments]))

@@ -42,7 +42,9 @@ class Sentinel(enum.Enum):
         return False
 
     def __repr__(self) -> str:
-        return self.value
+        return str(self.value)
+
+    __str__ = __repr__
 
 
 UNDEFINED: Final = Sentinel.UNDEFINED
@@ -132,10 +134,8 @@ def to_string(value: Any) -> str | Undefined:
 
 def equal(left: Any, right: Any) -> bool | Undefined:
     """Compare with ``=``: numbers by value, containers deeply, different types are unequal, Undefined is Undefined."""
-    if left is UNDEFINED or right is UNDEFINED:
-        return UNDEFINED
     try:
-        return _same(left, right)
+        return UNDEFINED if left is UNDEFINED or right is UNDEFINED else _same(left, right)
     except RecursionError:
         return UNDEFINED
 
@@ -143,7 +143,7 @@ def equal(left: Any, right: Any) -> bool | Undefined:
 def _same(left: Any, right: Any) -> bool:
     kind, other = type(left), type(right)
     if kind is not other:
-        return kind in _NUMBERS and other in _NUMBERS and left == right
+        return kind in _NUMBERS and other in _NUMBERS and bool(left == right)
     if kind is list:
         return len(left) == len(right) and all(map(_same, left, right))
     if kind is dict:
@@ -152,6 +152,21 @@ def _same(left: Any, right: Any) -> bool:
 
 
 _NUMBERS = frozenset({int, float})
+
+
+def unequal(left: Any, right: Any) -> bool | Undefined:
+    same = equal(left, right)
+    return UNDEFINED if same is UNDEFINED else not same
+
+
+def ordering(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool | Undefined]:
+    """Make one of the comparisons that convert both sides to numbers."""
+
+    def compared(left: Any, right: Any) -> bool | Undefined:
+        first, second = to_number(left), to_number(right)
+        return UNDEFINED if first is UNDEFINED or second is UNDEFINED else compare(first, second)
+
+    return compared
 
 
 def contains(item: Any, items: Any) -> bool | Undefined:
@@ -272,7 +287,8 @@ def _trunc(value: Any, places: Any) -> Any:
     return float(exact.quantize(step, decimal.ROUND_DOWN, _ROUNDED))
 
 
-def _get(container: Any, key: Any) -> Any:
+def get(container: Any, key: Any) -> Any:
+    """Take an item of an Array, a character of a String (both count from 0) or a member of an Object."""
     kind = type(container)
     if kind is dict:
         return container.get(key, UNDEFINED) if type(key) is str else UNDEFINED
@@ -415,7 +431,7 @@ def _replacement(text: str, groups: int) -> tuple[str | int, ...]:
     return tuple(parts)
 
 
-def cast(value: Any, kind: str) -> Any:
+def cast(kind: str, value: Any) -> Any:
     """Convert explicitly: as the standard conversions, and between numbers and Booleans. Null casts to Undefined."""
     if kind == "string":
         return to_string(value)
@@ -637,7 +653,7 @@ FUNCTIONS: Final[dict[str, Function]] = {
     "encode": Function(_encode, 2, 2, since_2016=True),
     "endswith": Function(_textual(str.endswith), 2, 2),
     "floor": Function(_rounded(decimal.ROUND_FLOOR), 1, 1),
-    "get": Function(_get, 2, 2),
+    "get": Function(get, 2, 2),
     "get_or_default": Function(_get_or_default, 1, 2, since_2016=True),
     "indexof": Function(_textual(str.find), 2, 2, since_2016=True),
     "isnull": Function(lambda value: value is None, 1, 1),

@@ -1,0 +1,93 @@
+"""Speaks to charge points as the CSMS does: a CALL on ``{id}/out``, its answer from ``{id}/in``. ``stack.send``."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from cpsim_kit.addresses import MqttEndpoint
+from cpsim_kit.aws import Aws
+from cpsim_kit.errors import CallFailed, CallTimeout, CpsimError, ProtocolViolation
+from cpsim_kit.frames import CALL, CALLERROR, CALLRESULT, Message, dump_frame, load_frame, version_of
+from cpsim_kit.mqtt import MqttConnection
+
+__all__ = ["CsmsCaller"]
+
+
+class CsmsCaller:
+    """One MQTT connection, opened with the first call, for all answers.
+
+    Args:
+        aws: The door to boto3, by which CALLs are published.
+        endpoint: Where to connect for the answers.
+    """
+
+    def __init__(self, aws: Aws, endpoint: Callable[[], MqttEndpoint]) -> None:
+        self._aws = aws
+        self._endpoint = endpoint
+        self._connection: MqttConnection | None = None
+        self._subscribed: set[str] = set()
+        self._opening = asyncio.Lock()
+        self._waiting: dict[tuple[str, str], asyncio.Future[list[Any]]] = {}  # charge point, message id -> answer
+
+    async def send(self, charge_point_id: str, payload: Any, timeout: float) -> Any:
+        """Send a CALL and return the ``call_result`` dataclass; see ``Stack.send``."""
+        version = version_of(type(payload))
+        action = type(payload).__name__
+        data = version.request(action).encode(payload)
+        message_id = str(uuid.uuid4())
+        await self._listen_to(charge_point_id)
+        answer = self._waiting[charge_point_id, message_id] = asyncio.get_running_loop().create_future()
+        try:
+            frame = dump_frame([CALL, message_id, action, data])
+            await self._aws.call("iot-data.publish", topic=f"{charge_point_id}/out", qos=1, payload=frame)
+            async with asyncio.timeout(timeout):
+                return _result(charge_point_id, action, version.response(action), await answer)
+        except CpsimError:
+            raise
+        except TimeoutError as exc:
+            hint = "Is it connected, and does it answer this action? See stack.monitor."
+            raise CallTimeout(charge_point_id, action, message_id, timeout, hint) from exc
+        finally:
+            del self._waiting[charge_point_id, message_id]
+
+    async def close(self) -> None:
+        """Disconnect."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.close()
+
+    async def _listen_to(self, charge_point_id: str) -> None:
+        async with self._opening:
+            if self._connection is None:
+                connection = MqttConnection(self._endpoint, self._on_message)
+                await connection.open([])
+                self._connection = connection
+                self._subscribed.clear()
+            if charge_point_id not in self._subscribed:
+                await self._connection.subscribe(f"{charge_point_id}/in")
+                self._subscribed.add(charge_point_id)
+
+    def _on_message(self, topic: str, payload: bytes, _moment: float) -> None:
+        try:
+            frame = load_frame(payload)
+        except ProtocolViolation:
+            return
+        match frame:
+            case [3 | 4, str(message_id), *_]:
+                future = self._waiting.get((topic.removesuffix("/in"), message_id))
+                if future is not None and not future.done():
+                    future.set_result(frame)
+
+
+def _result(charge_point_id: str, action: str, response: Message, frame: list[Any]) -> Any:
+    if frame[0] == CALLERROR:
+        code, description, details = (*frame[2:5], "", "", {})[:3]
+        raise CallFailed(charge_point_id, action, str(code), str(description), details)
+    assert frame[0] == CALLRESULT
+    try:
+        return response.decode_object(frame[2] if len(frame) > 2 else None)
+    except ProtocolViolation as exc:
+        raise exc.of(charge_point_id, "answer to ") from exc

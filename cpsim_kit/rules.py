@@ -1,0 +1,362 @@
+"""Topic rules: AWS IoT SQL on MQTT messages, with an action. AWS IoT Core developer guide, "Rules for AWS IoT".
+
+Made by ``stack.rule``. Creates what the rule needs (table or queue, and a role of least privilege), and deletes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections.abc import Awaitable, Callable, Generator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from cpsim_kit.aws import Aws, plain_item
+from cpsim_kit.errors import AwsError, NotFound, WaitTimeout
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Rule"]
+
+_SQL_VERSION = "2016-03-23"
+_KEY = "chargePointId"
+_POLL = 0.05  # seconds, at first
+_ACTIVE_TIMEOUT = 60  # seconds; a fresh IAM role takes some until AWS IoT can assume it
+
+# CreateTopicRule ruleName; CreateTable TableName; CreateQueue QueueName; topic names are at most 256 bytes.
+_NAMES = {
+    "rule": re.compile(r"[a-zA-Z0-9_]{1,128}"),
+    "table": re.compile(r"[a-zA-Z0-9_.-]{3,255}"),
+    "queue": re.compile(r"[a-zA-Z0-9_-]{1,80}"),
+}
+
+
+@dataclass(frozen=True)
+class _Action:
+    """What a rule does with a message: the action's document without its role, and what the role must allow."""
+
+    name: str
+    document: dict[str, Any]
+    permission: str
+    resource: str
+
+
+class Rule:
+    """A topic rule with one action; awaited or entered, which creates it and waits until it is active.
+
+        async with stack.rule("heartbeats", sql=SQL, table="heartbeats") as rule: ...
+        rule = await stack.rule("heartbeats", sql=SQL, table="heartbeats")     # stack.close() deletes it
+
+    Exactly one of ``table``, ``queue`` and ``republish`` is given. A rule that is there already is replaced; a table or
+    queue that is there is used, and kept at the end.
+
+    Args:
+        aws: The door to boto3.
+        remember: Called once created, with its name and how to delete it.
+        name: Letters, digits and underscores, at most 128.
+        sql: The statement; AWS's own SQL, sent as it is.
+        table: A DynamoDB table (key ``chargePointId``, on demand); each attribute of the result becomes a column.
+        queue: An SQS queue for the result as JSON.
+        republish: A topic for the result; ``${…}`` is substituted.
+
+    Attributes:
+        name: The rule's name.
+        sql: Its statement.
+    """
+
+    def __init__(
+        self,
+        aws: Aws,
+        remember: Callable[[str, Callable[[], Awaitable[None]]], None],
+        name: str,
+        *,
+        sql: str,
+        table: str | None = None,
+        queue: str | None = None,
+        republish: str | None = None,
+    ) -> None:
+        targets = {"table": table, "queue": queue, "republish": republish}
+        given = [kind for kind, target in targets.items() if target is not None]
+        if len(given) != 1:
+            raise ValueError(f"rule {name}: give one of table=, queue= and republish=, not {given or 'none'}")
+        _check_name("rule", name)
+        if table is not None:
+            _check_name("table", table)
+        if queue is not None:
+            _check_name("queue", queue)
+        if republish is not None and (not republish or len(republish.encode()) > 256 or re.search(r"[+#]", republish)):
+            raise ValueError(f"rule {name}: republish= is a topic of at most 256 bytes without wildcards")
+        self.name = name
+        self.sql = sql
+        self._aws = aws
+        self._remember = remember
+        self._table = table
+        self._queue = queue
+        self._republish = republish
+        self._queue_url = ""
+        self._received: list[Any] = []  # what was taken from the queue
+        self._undo: list[Callable[[], Awaitable[Any]]] = []  # deletions of what this object created, oldest first
+        self._created = False
+
+    def __repr__(self) -> str:
+        target = self._table or self._queue or self._republish
+        return f"<Rule {self.name} {'active' if self._created else 'not created'} -> {target}>"
+
+    def __await__(self) -> Generator[Any, None, Self]:
+        return self.create().__await__()
+
+    async def __aenter__(self) -> Self:
+        return await self.create()
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.delete()
+
+    async def create(self) -> Self:
+        """Create the rule and what it needs; returns once it is active. Creating it again replaces it.
+
+        Raises:
+            AwsError: AWS refused; bad SQL is refused with the place of the error.
+            WaitTimeout: It did not become active.
+        """
+        try:
+            action = await self._prepare_target()
+            role = await self._create_role(action)
+            await self._put_rule({action.name: {**action.document, "roleArn": role}})
+        except BaseException:
+            await asyncio.shield(self._undo_all())
+            raise
+        if not self._created:
+            self._created = True
+            self._remember(f"rule {self.name}", self.delete)
+        return self
+
+    async def delete(self) -> None:
+        """Delete the rule, its role, and the table or queue where this object created it. Harmless twice."""
+        self._created = False
+        await self._undo_all()
+
+    # -- Results ------------------------------------------------------------------------------------------------------
+
+    async def items(self) -> list[dict[str, Any]]:
+        """The rows of the table, or what has come to the queue so far; numbers are int or float.
+
+        Raises:
+            TypeError: The rule republishes; watch the topic with ``stack.monitor``.
+            AwsError: AWS refused.
+        """
+        if self._table is not None:
+            rows = await self._aws.pages("dynamodb.scan", "Items", TableName=self._table, ConsistentRead=True)
+            return [plain_item(row) for row in rows]
+        if self._queue is None:
+            raise TypeError(f'rule {self.name} republishes; watch it: stack.monitor("{self._republish}")')
+        while messages := await self._receive():
+            for message in messages:
+                self._received.append(json.loads(message["Body"]))
+        return list(self._received)
+
+    async def wait_for_items(self, count: int = 1, *, timeout: float = 30) -> list[dict[str, Any]]:
+        """:meth:`items`, as soon as there are so many.
+
+        Args:
+            count: How many, at least.
+            timeout: Seconds to wait.
+
+        Raises:
+            WaitTimeout: There are fewer; ``last_seen`` has them. On the local stack, ``stack.log()`` says why a rule
+                failed while it ran.
+            TypeError: The rule republishes.
+        """
+        found: list[dict[str, Any]] = []
+        poll = _POLL
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    found = await self.items()
+                    if len(found) >= count:
+                        return found
+                    await asyncio.sleep(poll)
+                    poll = min(poll * 1.5, 1.0)
+        except TimeoutError as exc:
+            what = f"{count} items of rule {self.name}, {len(found)} came; does a message match its SQL? {self.sql}"
+            raise WaitTimeout(what, timeout, found or None) from exc
+
+    async def to_frame(self) -> pd.DataFrame:
+        """:meth:`items` as a DataFrame, ordered by charge point where there is one."""
+        items = await self.items()
+        return await asyncio.to_thread(_to_frame, items)
+
+    # -- What a rule needs --------------------------------------------------------------------------------------------
+
+    async def _prepare_target(self) -> _Action:
+        if self._table is not None:
+            arn = await self._create_table(self._table)
+            return _Action("dynamoDBv2", {"putItem": {"tableName": self._table}}, "dynamodb:PutItem", arn)
+        if self._queue is not None:
+            arn = await self._create_queue(self._queue)
+            return _Action("sqs", {"queueUrl": self._queue_url, "useBase64": False}, "sqs:SendMessage", arn)
+        assert self._republish is not None
+        account = (await self._aws.call("sts.get_caller_identity"))["Account"]
+        topic = re.sub(r"\$\{[^}]*\}", "*", self._republish.replace("$$", "$", 1))
+        arn = f"arn:aws:iot:{self._aws.region}:{account}:topic/{topic}"
+        return _Action("republish", {"topic": self._republish, "qos": 1}, "iot:Publish", arn)
+
+    async def _create_table(self, name: str) -> str:
+        try:
+            table = (await self._aws.call("dynamodb.describe_table", TableName=name))["Table"]
+        except NotFound:
+            await self._aws.call(
+                "dynamodb.create_table",
+                TableName=name,
+                KeySchema=[{"AttributeName": _KEY, "KeyType": "HASH"}],
+                AttributeDefinitions=[{"AttributeName": _KEY, "AttributeType": "S"}],
+                BillingMode="PAY_PER_REQUEST",
+            )
+            self._undo.append(lambda: self._aws.call("dynamodb.delete_table", TableName=name))
+            table = await self._wait_active(name)
+        key = [element["AttributeName"] for element in table["KeySchema"]]
+        if key != [_KEY]:
+            raise AwsError(
+                f"rule {self.name}: the table {name} is there, with the key {', '.join(key)} instead of {_KEY}; "
+                "choose another table=",
+                verb="dynamodb.describe_table",
+            )
+        return str(table["TableArn"])
+
+    async def _wait_active(self, name: str) -> dict[str, Any]:
+        async def active() -> dict[str, Any] | None:
+            table: dict[str, Any] = (await self._aws.call("dynamodb.describe_table", TableName=name))["Table"]
+            return table if table["TableStatus"] == "ACTIVE" else None
+
+        return await _poll(active, f"the table {name} to become active")
+
+    async def _create_queue(self, name: str) -> str:
+        try:
+            answer = await self._aws.call("sqs.get_queue_url", QueueName=name)
+        except NotFound:
+            answer = await self._aws.call("sqs.create_queue", QueueName=name)
+            url = answer["QueueUrl"]
+            self._undo.append(lambda: self._aws.call("sqs.delete_queue", QueueUrl=url))
+        self._queue_url = answer["QueueUrl"]
+        attributes = await self._aws.call(
+            "sqs.get_queue_attributes", QueueUrl=self._queue_url, AttributeNames=["QueueArn"]
+        )
+        return str(attributes["Attributes"]["QueueArn"])
+
+    async def _create_role(self, action: _Action) -> str:
+        """A role that AWS IoT may assume, and that may do this one thing."""
+        role = f"cpsim-rule-{self.name}"[:64]
+        trust = {"Effect": "Allow", "Principal": {"Service": "iot.amazonaws.com"}, "Action": "sts:AssumeRole"}
+        allow = {"Effect": "Allow", "Action": action.permission, "Resource": action.resource}
+        try:
+            answer = await self._aws.call(
+                "iam.create_role",
+                RoleName=role,
+                AssumeRolePolicyDocument=_policy(trust),
+                Description=f"Made by cpsim_kit for the AWS IoT topic rule {self.name}",
+            )
+        except AwsError as exc:
+            if exc.code != "EntityAlreadyExists":
+                raise
+            answer = await self._aws.call("iam.get_role", RoleName=role)
+        else:
+            self._undo.append(lambda: self._delete_role(role))
+        await self._aws.call("iam.put_role_policy", RoleName=role, PolicyName="action", PolicyDocument=_policy(allow))
+        return str(answer["Role"]["Arn"])
+
+    async def _delete_role(self, role: str) -> None:
+        with contextlib.suppress(NotFound):
+            await self._aws.call("iam.delete_role_policy", RoleName=role, PolicyName="action")
+        await self._aws.call("iam.delete_role", RoleName=role)
+
+    async def _put_rule(self, action: dict[str, Any]) -> None:
+        payload = {"sql": self.sql, "awsIotSqlVersion": _SQL_VERSION, "actions": [action], "ruleDisabled": False}
+
+        async def put() -> bool:
+            try:
+                try:
+                    await self._aws.call("iot.create_topic_rule", ruleName=self.name, topicRulePayload=payload)
+                except AwsError as exc:
+                    if exc.code != "ResourceAlreadyExistsException":
+                        raise
+                    await self._aws.call("iot.replace_topic_rule", ruleName=self.name, topicRulePayload=payload)
+                else:
+                    self._undo.append(lambda: self._aws.call("iot.delete_topic_rule", ruleName=self.name))
+            except AwsError as exc:
+                if exc.code == "InvalidRequestException" and "role" in str(exc).lower():
+                    return False  # a fresh role is not known everywhere yet
+                raise
+            return True
+
+        async def active() -> bool:
+            try:
+                answer = await self._aws.call("iot.get_topic_rule", ruleName=self.name)
+            except AwsError as exc:
+                if exc.code == "UnauthorizedException":  # AWS's answer for a rule that is not there (yet)
+                    return False
+                raise
+            return not answer["rule"].get("ruleDisabled")
+
+        await _poll(put, f"AWS IoT to accept the role of rule {self.name}")
+        await _poll(active, f"rule {self.name} to become active")
+
+    async def _undo_all(self) -> None:
+        """Delete what was created, newest first; what is gone already is fine."""
+        failed: AwsError | None = None
+        while self._undo:
+            delete = self._undo.pop()
+            try:
+                await delete()
+            except NotFound:
+                pass
+            except AwsError as exc:
+                failed = failed or exc
+        if failed is not None:
+            raise failed
+
+    async def _receive(self) -> list[dict[str, Any]]:
+        """Up to ten messages of the queue, taken out of it."""
+        answer = await self._aws.call(
+            "sqs.receive_message", QueueUrl=self._queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=0
+        )
+        messages: list[dict[str, Any]] = answer.get("Messages", [])
+        for message in messages:
+            await self._aws.call("sqs.delete_message", QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"])
+        return messages
+
+
+async def _poll(look: Callable[[], Awaitable[Any]], what: str) -> Any:
+    """What ``look`` finds, as soon as it finds something."""
+    poll = _POLL
+    try:
+        async with asyncio.timeout(_ACTIVE_TIMEOUT):
+            while not (found := await look()):
+                await asyncio.sleep(poll)
+                poll = min(poll * 1.5, 2.0)
+    except TimeoutError as exc:
+        raise WaitTimeout(what, _ACTIVE_TIMEOUT) from exc
+    return found
+
+
+def _check_name(kind: str, name: str) -> None:
+    pattern = _NAMES[kind]
+    if not pattern.fullmatch(name):
+        raise ValueError(f"{name!r} cannot be the name of a {kind}: AWS allows {pattern.pattern}")
+
+
+def _policy(statement: dict[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def _to_frame(items: list[dict[str, Any]]) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415 - half a second, in a thread, so that charge points go on
+
+    frame = pd.DataFrame(items)
+    if _KEY in frame:
+        frame = frame.sort_values(_KEY, ignore_index=True)
+    return frame
