@@ -165,8 +165,8 @@ class Aws:
     def mqtt_endpoint(self) -> MqttEndpoint:
         """Where MQTT over WebSockets connects, signed for one connection; blocking.
 
-        AWS IoT Core developer guide, "MQTT over the WebSocket Secure protocol": Signature Version 4 in the query, for the
-        service iotdevicegateway; a session token is appended after signing. Credentials are refreshed where they expire.
+        AWS IoT Core developer guide, "MQTT over the WebSocket Secure protocol": Signature Version 4 in the query, for
+        the service iotdevicegateway; a session token is appended after signing. Expired credentials are refreshed.
 
         Raises:
             NoCredentials: There are none.

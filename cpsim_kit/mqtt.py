@@ -1,7 +1,7 @@
 """The one door to MQTT: one connection over WebSockets, in a thread of its own, that reconnects by itself.
 
 paho's own thread does the network, so that nothing here depends on the running event loop: a kernel's, uvloop's, or
-the one Windows has, which cannot watch sockets for others. What arrives is handed to the loop that opened the connection.
+the one Windows has, which cannot watch sockets for others. What arrives is handed to the loop that opened it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["MqttConnection"]
 logger = logging.getLogger("cpsim.mqtt")
 
 _KEEPALIVE = 30  # seconds; AWS IoT Core allows 30 to 1200
-_RECONNECT = (0.2, 10)  # seconds, the first and the longest wait
+_RECONNECT = (1, 10)  # seconds, the first and the longest wait
 
 
 class MqttConnection:

@@ -233,7 +233,8 @@ class Rule:
             table: dict[str, Any] = (await self._aws.call("dynamodb.describe_table", TableName=name))["Table"]
             return table if table["TableStatus"] == "ACTIVE" else None
 
-        return await _poll(active, f"the table {name} to become active")
+        table: dict[str, Any] = await _poll(active, f"the table {name} to become active")
+        return table
 
     async def _create_queue(self, name: str) -> str:
         try:

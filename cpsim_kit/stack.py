@@ -340,7 +340,7 @@ class Stack:
             return
         self._closed = True
         try:
-            open_ones = [*self._charge_points, *self._monitors, self._caller]
+            open_ones: list[Any] = [*self._charge_points, *self._monitors, self._caller]
             await asyncio.gather(*(one.close() for one in open_ones), return_exceptions=True)
             left_behind = await self._delete_created()
         finally:

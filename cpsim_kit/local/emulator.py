@@ -149,7 +149,7 @@ class Emulator:
         return status == 200 and "Item" in json.loads(body)
 
     def _use_rule_engine(self) -> None:
-        """Put our evaluation of AWS IoT SQL in the place of ministack's, which lacks get(), paths after calls and ${…}."""
+        """Put our AWS IoT SQL in the place of ministack's, which lacks get(), paths after calls and ${…}."""
         iot, engine = self._iot, self._rules
 
         async def run(
