@@ -141,5 +141,8 @@ def parse_frame(text: str | bytes) -> tuple[str, str, str, Any]:
     return "malformed", "", "", _text(text)
 
 
+_NO_ERROR: dict[str, Any] = {"code": "", "description": "", "details": {}}
+
+
 def _text(text: str | bytes) -> str:
     return text.decode(errors="backslashreplace") if isinstance(text, bytes) else text

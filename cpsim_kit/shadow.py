@@ -8,23 +8,27 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from cpsim_kit.aws import Aws
 from cpsim_kit.errors import NotFound, WaitTimeout
+from cpsim_kit.monitor import Monitor
 
-__all__ = ["Shadow", "ShadowRequest"]
+__all__ = ["Shadow", "ShadowRequest", "ShadowWatch"]
 
 _POLL = 0.05  # seconds, at first
 
 
 @dataclass(frozen=True)
 class Shadow:
-    """One version of a classic Device Shadow, whole.
+    """One version of a Device Shadow, whole.
 
     Attributes:
         charge_point_id: The Thing's name.
+        name: The shadow's name, "" for the classic one.
         reported: What the charge point reported last, e.g. the payload of its BootNotification.
         desired: What it is asked to become.
         version: Rises by one with each update.
@@ -36,29 +40,34 @@ class Shadow:
     desired: dict[str, Any] = field(default_factory=dict)
     version: int = 0
     metadata: dict[str, Any] = field(default_factory=dict, repr=False)
+    name: str = ""
 
     def __repr__(self) -> str:
         desired = f" desired={self.desired}" if self.desired else ""
-        return f"<Shadow {self.charge_point_id} version={self.version} reported={self.reported}{desired}>"
+        named = f"/{self.name}" if self.name else ""
+        return f"<Shadow {self.charge_point_id}{named} version={self.version} reported={self.reported}{desired}>"
 
 
 class ShadowRequest:
-    """A shadow to be read; made by ``stack.shadow(id)``, and awaited.
+    """A shadow to be read, changed or watched; made by ``stack.shadow(id)``, and awaited.
 
     Args:
         aws: The door to boto3.
         charge_point_id: The Thing's name.
+        name: A named shadow; "" for the classic one.
     """
 
-    def __init__(self, aws: Aws, charge_point_id: str) -> None:
+    def __init__(self, aws: Aws, charge_point_id: str, name: str = "") -> None:
         self._aws = aws
         self._id = charge_point_id
+        self._name = name
+        self._parameters = {"thingName": charge_point_id} | ({"shadowName": name} if name else {})
 
     def __repr__(self) -> str:
         return f'<ShadowRequest {self._id}: write await stack.shadow("{self._id}")>'
 
     def __await__(self) -> Generator[Any, None, Shadow]:
-        return self._read().__await__()
+        return self._exchange("iot-data.get_thing_shadow", self._parameters).__await__()
 
     async def wait_for(self, predicate: Callable[[Shadow], object], *, timeout: float = 10) -> Shadow:
         """The shadow, as soon as the predicate is true of it; one that does not exist yet is waited for.
@@ -76,11 +85,8 @@ class ShadowRequest:
         try:
             async with asyncio.timeout(timeout):
                 while True:
-                    try:
-                        shadow = await self._read()
-                    except NotFound:
-                        pass
-                    else:
+                    with suppress(NotFound):
+                        shadow = await self
                         if (seen is None or shadow.version != seen.version) and predicate(shadow):
                             return shadow
                         seen = shadow
@@ -89,18 +95,97 @@ class ShadowRequest:
         except TimeoutError as exc:
             raise WaitTimeout(f"the Device Shadow of {self._id}", timeout, seen) from exc
 
-    async def _read(self) -> Shadow:
-        def read() -> bytes:
-            body: bytes = self._aws.client("iot-data").get_thing_shadow(thingName=self._id)["payload"].read()
+    async def update(
+        self,
+        *,
+        desired: dict[str, Any] | None = None,
+        reported: dict[str, Any] | None = None,
+        version: int | None = None,
+    ) -> Shadow:
+        """Change the shadow, and return it whole; keys not named stay, a value of None removes its key.
+
+        Args:
+            desired: What the charge point is asked to become.
+            reported: What it is; as a rule the charge point's own word.
+            version: Change only this version.
+
+        Raises:
+            AwsError: AWS refused; ``code`` is "ConflictException" where the shadow has another version by now.
+        """
+        state = {key: value for key, value in (("desired", desired), ("reported", reported)) if value is not None}
+        document: dict[str, Any] = {"state": state} | ({} if version is None else {"version": version})
+        await self._exchange("iot-data.update_thing_shadow", {**self._parameters, "payload": json.dumps(document)})
+        return await self
+
+    async def delete(self) -> None:
+        """Delete the shadow; its version goes on counting.
+
+        Raises:
+            NotFound: There is none.
+            AwsError: AWS refused.
+        """
+        await self._aws.call("iot-data.delete_thing_shadow", **self._parameters)
+
+    def watch(self) -> ShadowWatch:
+        """Each change from now on: ``async with stack.shadow("CP1").watch() as changes`` and ``async for``."""
+        named = f"/name/{self._name}" if self._name else ""
+        topic = f"$aws/things/{self._id}/shadow{named}/update/documents"
+        return ShadowWatch(Monitor(self._aws.mqtt_endpoint, (topic,)), self._id, self._name)
+
+    async def _exchange(self, verb: str, parameters: dict[str, Any]) -> Shadow:
+        service, operation = verb.split(".")
+
+        def work() -> bytes:
+            body: bytes = getattr(self._aws.client(service), operation)(**parameters)["payload"].read()
             return body
 
-        parameters = {"thingName": self._id}
-        document = json.loads(await self._aws.run("iot-data.get_thing_shadow", read, parameters))
-        state = document.get("state", {})
-        return Shadow(
-            self._id,
-            state.get("reported", {}),
-            state.get("desired", {}),
-            document.get("version", 0),
-            document.get("metadata", {}),
-        )
+        return _shadow(self._id, self._name, json.loads(await self._aws.run(verb, work, parameters)))
+
+
+class ShadowWatch:
+    """Each version of a shadow after a change, in order; entered, then iterated or taken from.
+
+    AWS IoT publishes them on the reserved topic ``…/shadow/update/documents``.
+    """
+
+    def __init__(self, monitor: Monitor, charge_point_id: str, name: str) -> None:
+        self._monitor = monitor
+        self._id = charge_point_id
+        self._name = name
+
+    def __repr__(self) -> str:
+        return f"<ShadowWatch {self._id} {self._monitor!r}>"
+
+    async def __aenter__(self) -> Self:
+        await self._monitor.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._monitor.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Shadow:
+        return self._current((await self._monitor.__anext__()).payload)
+
+    async def take(self, count: int, *, timeout: float | None = None) -> list[Shadow]:
+        """The next versions, once there are so many; waits and raises as ``Monitor.take`` does."""
+        return [self._current(message.payload) for message in await self._monitor.take(count, timeout=timeout)]
+
+    def _current(self, document: Any) -> Shadow:
+        return _shadow(self._id, self._name, document["current"])
+
+
+def _shadow(charge_point_id: str, name: str, document: dict[str, Any]) -> Shadow:
+    state = document.get("state", {})
+    return Shadow(
+        charge_point_id,
+        state.get("reported", {}),
+        state.get("desired", {}),
+        document.get("version", 0),
+        document.get("metadata", {}),
+        name,
+    )

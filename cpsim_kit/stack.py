@@ -209,14 +209,18 @@ class Stack:
         """A boto3 client of this stack's session, for ad hoc use; made once. Its calls block the cell."""
         return self._aws.client(service)
 
-    def shadow(self, charge_point_id: str) -> ShadowRequest:
-        """The Device Shadow of a charge point: ``await stack.shadow("CP1")``, or ``.wait_for(…)``.
+    def shadow(self, charge_point_id: str, name: str = "") -> ShadowRequest:
+        """The Device Shadow of a charge point: ``await stack.shadow("CP1")``, or ``.wait_for(…)``, ``.update(…)``.
+
+        Args:
+            charge_point_id: The Thing's name.
+            name: A named shadow; "" for the classic one, where boots are reported.
 
         Raises, when awaited:
             NotFound: The charge point has none, e.g. because it never booted.
             AwsError: AWS refused.
         """
-        return ShadowRequest(self._aws, charge_point_id)
+        return ShadowRequest(self._aws, charge_point_id, name)
 
     def monitor(self, *filters: str, limit: int = 10_000) -> Monitor:
         """Watch MQTT topics; entered, e.g. ``async with stack.monitor("+/in", "+/out") as monitor``.

@@ -27,7 +27,8 @@ OWNERS_SIX = {"ocpp", "websockets", "jupyterlab", "boto3", "pandas", "nest-async
 LAYERS = [
     {"errors", "addresses", "frames", "messages"},
     {"charge_point", "mqtt", "aws"},
-    {"things", "shadow", "rules", "monitor", "csms_call", "fleet", "local"},
+    {"monitor", "csms_call", "local"},
+    {"things", "shadow", "rules", "fleet"},
     {"stack"},
     {"notebook", "cli"},
     {"__init__"},

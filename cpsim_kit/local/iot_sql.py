@@ -345,11 +345,15 @@ class _Source:
         string, and may have dots.
         """
         settled = [self.end]
+        depth = 0
         for token, after, beyond in zip(found, found[1:], found[2:], strict=False):
             kind, before, text = token.token_type, settled[-1].token_type, self.text[token.start : token.end + 1]
             word = _WORD.fullmatch(text) is not None
             if kind in (TokenType.VAR, TokenType.UNKNOWN) and not word:
                 raise self.fail(f"unexpected {text!r}; get(object, 'name') reads a name that is no plain word", token)
+            depth += (kind in _OPENING) - (kind in _CLOSING)
+            if before is TokenType.FROM and depth == 0 and text[0] != "'":
+                raise self.fail("FROM takes one topic filter in single quotes", token)
             if kind is TokenType.COMMA and after.token_type in _ITEM_ENDS:
                 raise self.fail("nothing follows this comma", token)
             if kind is TokenType.COLON and before is not TokenType.STRING:
@@ -514,9 +518,8 @@ class _Compiler:
         if not select.args.get("from_"):
             return ""
         table = select.args["from_"].this
-        place = table.this.meta.get("start", 0) if isinstance(table, exp.Table) else 0
-        if self.source.text[place] != "'" or table.args.get("db") or table.alias:
-            raise self.fail("FROM takes one topic filter in single quotes", table)
+        if table.alias:
+            raise self.fail("the topic filter has no name", table.args["alias"])
         text: str = table.name
         if not re.fullmatch(r"(\+|#|[^+#/]*)(/(\+|[^+#/]*))*(/#)?", text) or text[:2] == "#/" or not text:
             raise self.fail(f"{text!r} is no topic filter: + and # stand for whole levels, # for the last ones", table)
@@ -771,23 +774,27 @@ class _Compiler:
             return self._cast(node)
         if name in functions.UNSUPPORTED:
             raise self.fail(f"{name}() is not supported by the local stack", node)
-        self._check_literals(name, node.expressions)
-        if name == "encode" and len(node.expressions) == 2 and node.expressions[0].is_star and not self._queries:
-            return lambda message: functions.to_base64(message.raw)
-        arguments = [self.expression(argument) for argument in node.expressions]
-        if name == "topic" and len(arguments) == 1:
-            return _topic_level(arguments[0])
-        if name in _MESSAGE_FUNCTIONS:
-            return _undefined if arguments else _MESSAGE_FUNCTIONS[name]
-        if name == "sql_version":
-            return _undefined if arguments else lambda _: self.version
         function = functions.FUNCTIONS.get(name)
         if function is None:
-            raise self.fail(f"{node.name}() is not a function of AWS IoT SQL", node)
+            return self._of_message(node, name)
         if function.since_2016:
             self.since_2016(f"{name}()", node)
-        fits = function.least <= len(arguments) <= function.most
-        return _call(function.call, arguments, self._tidy) if fits else _undefined
+        self._check_literals(name, node.expressions)
+        if not function.least <= len(node.expressions) <= function.most:
+            return _undefined
+        if name == "encode" and node.expressions[0].is_star and not self._queries:
+            return lambda message: functions.to_base64(message.raw)
+        return _call(function.call, [self.expression(argument) for argument in node.expressions], self._tidy)
+
+    def _of_message(self, node: exp.Expr, name: str) -> Expression:
+        """Compile a function that looks at the message rather than at values."""
+        if name == "topic" and len(node.expressions) == 1:
+            return _topic_level(self.expression(node.expressions[0]))
+        if name == "sql_version":
+            return _undefined if node.expressions else lambda _: self.version
+        if name not in _MESSAGE_FUNCTIONS:
+            raise self.fail(f"{node.name}() is not a function of AWS IoT SQL", node)
+        return _undefined if node.expressions else _MESSAGE_FUNCTIONS[name]
 
     def _check_literals(self, name: str, arguments: list[Any]) -> None:
         """Refuse the literals that AWS may take and the local stack can not."""
