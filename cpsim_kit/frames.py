@@ -15,6 +15,7 @@ import importlib.resources
 import re
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal
 from types import ModuleType
 from typing import Any
@@ -29,6 +30,7 @@ __all__ = [
     "CALLERROR",
     "CALLRESULT",
     "CALLRESULTERROR",
+    "CHARGE_POINT_ACTIONS",
     "KINDS",
     "SEND",
     "Message",
@@ -57,6 +59,57 @@ KINDS = {
 
 _SUBPROTOCOLS = {"1.6": "ocpp1.6", "2.0.1": "ocpp2.0.1", "2.1": "ocpp2.1"}
 _PACKAGES = {"1.6": "v16", "2.0.1": "v201", "2.1": "v21"}
+
+# What a charge point may ask a CSMS: OCPP 2.0.1 part 2, appendix; OCPP 1.6, chapter 4, and its security white paper.
+CHARGE_POINT_ACTIONS = {
+    "2.0.1": frozenset(
+        {
+            "Authorize",
+            "BootNotification",
+            "ClearedChargingLimit",
+            "DataTransfer",
+            "FirmwareStatusNotification",
+            "Get15118EVCertificate",
+            "GetCertificateStatus",
+            "Heartbeat",
+            "LogStatusNotification",
+            "MeterValues",
+            "NotifyChargingLimit",
+            "NotifyCustomerInformation",
+            "NotifyDisplayMessages",
+            "NotifyEVChargingNeeds",
+            "NotifyEVChargingSchedule",
+            "NotifyEvent",
+            "NotifyMonitoringReport",
+            "NotifyReport",
+            "PublishFirmwareStatusNotification",
+            "ReportChargingProfiles",
+            "ReservationStatusUpdate",
+            "SecurityEventNotification",
+            "SignCertificate",
+            "StatusNotification",
+            "TransactionEvent",
+        }
+    ),
+    "1.6": frozenset(
+        {
+            "Authorize",
+            "BootNotification",
+            "DataTransfer",
+            "DiagnosticsStatusNotification",
+            "FirmwareStatusNotification",
+            "Heartbeat",
+            "LogStatusNotification",
+            "MeterValues",
+            "SecurityEventNotification",
+            "SignCertificate",
+            "SignedFirmwareStatusNotification",
+            "StartTransaction",
+            "StatusNotification",
+            "StopTransaction",
+        }
+    ),
+}
 
 # The CALLERROR code for a breach of each schema keyword; what is not listed is a PropertyConstraintViolation.
 # OCPP-J 2.0.1 part 4, table 7; OCPP-J 1.6, table 7, with its spellings, which its errata keep.
@@ -259,6 +312,17 @@ class Message:
             setattr(answer, name, values[name])
         return answer
 
+    def example(self) -> dict[str, Any]:
+        """The smallest valid payload, in the schema's names; "Accepted" where there is a choice of status.
+
+        With the few fields that the dataclass asks for and the schema does not.
+        """
+        payload: dict[str, Any] = _example(self.schema, self.schema)
+        for field in dataclasses.fields(self.cls) if self.cls else ():
+            if field.default is dataclasses.MISSING and (wire := self._node.wire.get(field.name)):
+                payload.setdefault(wire[0], _example(self.schema["properties"][wire[0]], self.schema))
+        return payload
+
     def _violation(self, data: object) -> ProtocolViolation:
         error = next(iter(self._validator.iter_errors(data)))
         keyword = next((str(part) for part in reversed(error.schema_path) if isinstance(part, str)), "")
@@ -368,6 +432,26 @@ def _plain(value: Any) -> Any:
     if _is_dataclass(type(value)):
         return {name: _plain(item) for name, item in vars(value).items() if item is not None}
     return value
+
+
+def _example(schema: dict[str, Any], root: dict[str, Any]) -> Any:
+    """The smallest value a schema allows."""
+    if "$ref" in schema:
+        schema = root["definitions"][schema["$ref"].rsplit("/", 1)[-1]]
+    if "enum" in schema:
+        return "Accepted" if "Accepted" in schema["enum"] else schema["enum"][0]
+    match schema.get("type"):
+        case "object":
+            properties = schema.get("properties", {})
+            return {name: _example(properties[name], root) for name in schema.get("required", [])}
+        case "array":
+            return [_example(schema["items"], root)] * schema.get("minItems", 0)
+        case "string":
+            return datetime.now(UTC).isoformat() if schema.get("format") == "date-time" else ""
+        case "boolean":
+            return False
+        case _:
+            return schema.get("minimum", 0)
 
 
 def _field_names(*modules: ModuleType) -> dict[str, set[str]]:

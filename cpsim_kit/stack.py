@@ -12,18 +12,23 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
 from cpsim_kit.aws import Aws
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.csms_call import CsmsCaller
 from cpsim_kit.errors import AwsError, LocalStackError, NotFound
+from cpsim_kit.frames import CHARGE_POINT_ACTIONS
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
 from cpsim_kit.monitor import Monitor
 from cpsim_kit.rules import Rule
 from cpsim_kit.shadow import ShadowRequest
+from cpsim_kit.support import support_matrix
 from cpsim_kit.things import Things
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Stack"]
 
@@ -287,6 +292,43 @@ class Stack:
             AwsError: AWS refused.
         """
         return await self._caller.send(charge_point_id, payload, timeout)
+
+    async def support_matrix(
+        self,
+        *,
+        version: str = "2.0.1",
+        charge_point_id: str = "CPSIM-SUPPORT",
+        timeout: float = 5,
+        progress: bool = True,
+    ) -> pd.DataFrame:
+        """What the CSMS behind this gateway answers: each action of a charge point, sent once.
+
+        Creates the Thing where it is not there, and deletes it then. On AWS some seconds, a few hundred messages.
+
+        Args:
+            version: "1.6" or "2.0.1".
+            charge_point_id: Who asks; its Device Shadow will show the boot.
+            timeout: Seconds to wait for each answer.
+            progress: Show a progress bar where it takes more than a second.
+
+        Returns:
+            One row per action: action, outcome ("answered", "CALLERROR", "not implemented" as the AWS sample says it,
+            "no answer", "invalid answer", "connection lost"), code, latency_ms, detail.
+
+        Raises:
+            ValueError: There is no such version.
+            ConnectError: The gateway does not accept the charge point.
+            AwsError: AWS refused to create the Thing.
+        """
+        if version not in CHARGE_POINT_ACTIONS:
+            raise ValueError(f"version is {' or '.join(CHARGE_POINT_ACTIONS)}, not {version!r}")
+        thing = await self.things.create(charge_point_id)
+        try:
+            async with self.charge_point(charge_point_id, version=version) as charge_point:
+                return await support_matrix(charge_point, timeout=timeout, progress=progress)
+        finally:
+            if thing.created:
+                await self.things.delete(charge_point_id)
 
     def charge_point(self, charge_point_id: str, **options: Any) -> ChargePoint:
         """A charge point at this stack's gateway; awaited or entered. :meth:`close` closes it.

@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from tqdm import tqdm
+
 from cpsim_kit.aws import Aws
-from cpsim_kit.errors import AwsError, NotFound, WaitTimeout
+from cpsim_kit.errors import AwsError, CpsimError, NotFound, WaitTimeout
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Thing", "Things"]
+__all__ = ["ManyThings", "Thing", "Things"]
 
 _NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")  # CreateThing, thingName
 _ATTRIBUTE = re.compile(r"[a-zA-Z0-9_.,@/:#-]{0,800}")  # CreateThing, attributePayload
+_KEY = "chargePointId"
+_BATCH = 100  # keys of one BatchGetItem
 _POLL = 0.05  # seconds, at first
 
 
@@ -39,6 +43,32 @@ class Thing:
     def __repr__(self) -> str:
         attributes = "".join(f" {name}={value}" for name, value in self.attributes.items())
         return f"<Thing {self.charge_point_id}{attributes} {'created' if self.created else 'was there already'}>"
+
+
+@dataclass
+class ManyThings:
+    """What ``create_many`` or ``delete_many`` did.
+
+    Attributes:
+        done: Created, or deleted.
+        kept: There already.
+        failed: The error of each that failed.
+    """
+
+    done: list[str] = field(default_factory=list)
+    kept: list[str] = field(default_factory=list)
+    failed: dict[str, CpsimError] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"<ManyThings {len(self.done)} done, {len(self.kept)} kept, {len(self.failed)} failed>"
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per charge point: charge_point_id, outcome ("done", "kept", "failed"), error."""
+        import pandas as pd  # noqa: PLC0415 - half a second that a load generator need not spend
+
+        rows = [(each, "done", "") for each in self.done] + [(each, "kept", "") for each in self.kept]
+        rows += [(each, "failed", str(error)) for each, error in self.failed.items()]
+        return pd.DataFrame(rows, columns=["charge_point_id", "outcome", "error"])
 
 
 class Things:
@@ -75,10 +105,7 @@ class Things:
             AwsError: AWS refused.
             WaitTimeout: The registry did not learn of it in time.
         """
-        if not _NAME.fullmatch(charge_point_id):
-            raise ValueError(
-                f"{charge_point_id!r} cannot be a Thing: use 1 to 128 letters, digits, colons, underscores and hyphens"
-            )
+        _check_name(charge_point_id)
         attributes = {name: str(value) for name, value in (attributes or {}).items()}
         for name, value in attributes.items():
             if not _ATTRIBUTE.fullmatch(value):
@@ -90,6 +117,54 @@ class Things:
             self._remember(f"Thing {charge_point_id}", lambda: self._delete_if_there(charge_point_id))
         await self._wait_registered(charge_point_id, timeout, expected=True)
         return Thing(charge_point_id, attributes, created)
+
+    async def create_many(
+        self, charge_point_ids: Iterable[str], *, concurrency: int = 10, progress: bool = True, timeout: float = 60
+    ) -> ManyThings:
+        """Create many Things; returns once the gateway accepts them all. What is there already is kept.
+
+        Run it again after an interruption or a failure: it goes on with what is missing. AWS allows 100 CreateThing a
+        second by default, and is asked to slow us down by boto3's adaptive retries; 10,000 Things take some minutes.
+        Things cost nothing to keep; registry operations cost in the order of a dollar per million ("AWS IoT Core
+        pricing"). ``stack.close()`` deletes those this call created.
+
+        Args:
+            charge_point_ids: The names; each is checked before anything is created.
+            concurrency: Calls at a time.
+            progress: Show a progress bar where it takes more than a second.
+            timeout: Seconds to wait for the gateway's registry after the last one.
+
+        Returns:
+            What was created, what was there, and what failed with which error; failures raise nothing.
+
+        Raises:
+            ValueError: AWS IoT allows no such name; nothing was created.
+            AwsError: AWS did not list what is there.
+            WaitTimeout: The registry did not learn of all in time.
+        """
+        ids = list(dict.fromkeys(charge_point_ids))
+        for charge_point_id in ids:
+            _check_name(charge_point_id)
+        there = {thing["thingName"] for thing in await self._aws.pages("iot.list_things", "things")}
+        result = ManyThings(kept=[charge_point_id for charge_point_id in ids if charge_point_id in there])
+        if missing := [charge_point_id for charge_point_id in ids if charge_point_id not in there]:
+            self._remember(f"{len(missing)} Things", lambda: self._delete_created(result))
+        await self._for_each(missing, self._create_one, result, concurrency, "creating Things" if progress else None)
+        await self._wait_all_registered([*result.kept, *result.done], timeout, expected=True)
+        return result
+
+    async def delete_many(
+        self, charge_point_ids: Iterable[str], *, concurrency: int = 10, progress: bool = True, timeout: float = 60
+    ) -> ManyThings:
+        """Delete many Things and their shadows; returns once the gateway refuses them all. Missing ones are fine.
+
+        Args, limits and errors as of :meth:`create_many`.
+        """
+        ids = list(dict.fromkeys(charge_point_ids))
+        result = ManyThings()
+        await self._for_each(ids, self._delete_one, result, concurrency, "deleting Things" if progress else None)
+        await self._wait_all_registered(result.done, timeout, expected=False)
+        return result
 
     async def list(self) -> pd.DataFrame:
         """All Things of the account and region, one row each: charge_point_id, attributes, version.
@@ -142,6 +217,71 @@ class Things:
             await self._aws.call("iot.update_thing", thingName=charge_point_id, attributePayload=payload)
         return False
 
+    async def _create_one(self, charge_point_id: str) -> None:
+        await self._aws.call("iot.create_thing", thingName=charge_point_id)
+
+    async def _delete_one(self, charge_point_id: str) -> None:
+        with contextlib.suppress(NotFound):
+            await self._aws.call("iot-data.delete_thing_shadow", thingName=charge_point_id)
+        with contextlib.suppress(NotFound):
+            await self._aws.call("iot.delete_thing", thingName=charge_point_id)
+
+    async def _delete_created(self, result: ManyThings) -> None:
+        failed = (await self.delete_many(result.done, progress=False)).failed
+        if failed:
+            raise next(iter(failed.values()))
+
+    async def _for_each(
+        self,
+        ids: Sequence[str],
+        work: Callable[[str], Awaitable[None]],
+        result: ManyThings,
+        concurrency: int,
+        title: str | None,
+    ) -> None:
+        """Do the work for each id, so many at a time, into the result."""
+        todo = iter(ids)
+        with tqdm(total=len(ids), desc=title, unit="", delay=1, disable=title is None) as bar:
+
+            async def worker() -> None:
+                for charge_point_id in todo:
+                    try:
+                        await work(charge_point_id)
+                    except CpsimError as exc:
+                        result.failed[charge_point_id] = exc
+                    else:
+                        result.done.append(charge_point_id)
+                    bar.update()
+
+            async with asyncio.TaskGroup() as group:
+                for number in range(min(concurrency, len(ids))):
+                    group.create_task(worker(), name=f"cpsim[things].worker-{number}")
+
+    async def _wait_all_registered(self, ids: Sequence[str], timeout: float, *, expected: bool) -> None:
+        """Wait until the gateway's registry has all ids, or none of them."""
+        if self._table is None:
+            return
+        waiting = list(ids)
+        try:
+            async with asyncio.timeout(timeout):
+                while waiting:
+                    batch = waiting[:_BATCH]
+                    registered = await self._registered(batch)
+                    waiting = [each for each in batch if (each in registered) is not expected] + waiting[_BATCH:]
+                    if len(waiting) and waiting[0] in batch:
+                        await asyncio.sleep(_POLL)
+        except TimeoutError as exc:
+            state = "accept" if expected else "forget"
+            what = f"the gateway's registry (table {self._table}) to {state} {len(waiting)} Things"
+            raise WaitTimeout(what, timeout, waiting[:3]) from exc
+
+    async def _registered(self, ids: Sequence[str]) -> set[str]:
+        """Which of these the registry has."""
+        keys = [{_KEY: {"S": charge_point_id}} for charge_point_id in ids]
+        request = {self._table: {"Keys": keys, "ConsistentRead": True}}
+        answer = await self._aws.call("dynamodb.batch_get_item", RequestItems=request)
+        return {item[_KEY]["S"] for item in answer["Responses"].get(self._table, [])}
+
     async def _delete_if_there(self, charge_point_id: str) -> None:
         with contextlib.suppress(NotFound):
             await self.delete(charge_point_id)
@@ -166,10 +306,17 @@ class Things:
         answer = await self._aws.call(
             "dynamodb.get_item",
             TableName=self._table,
-            Key={"chargePointId": {"S": charge_point_id}},
+            Key={_KEY: {"S": charge_point_id}},
             ConsistentRead=True,
         )
         return "Item" in answer
+
+
+def _check_name(charge_point_id: str) -> None:
+    if not _NAME.fullmatch(charge_point_id):
+        raise ValueError(
+            f"{charge_point_id!r} cannot be a Thing: use 1 to 128 letters, digits, colons, underscores and hyphens"
+        )
 
 
 def _to_frame(things: list[dict[str, Any]]) -> pd.DataFrame:

@@ -28,7 +28,7 @@ LAYERS = [
     {"errors", "addresses", "frames", "messages"},
     {"charge_point", "mqtt", "aws"},
     {"monitor", "csms_call", "local"},
-    {"things", "shadow", "rules", "fleet"},
+    {"things", "shadow", "rules", "support", "fleet"},
     {"stack"},
     {"notebook", "cli"},
     {"__init__"},

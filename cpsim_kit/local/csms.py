@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from cpsim_kit.errors import ProtocolViolation
-from cpsim_kit.frames import CALL, CALLERROR, CALLRESULT, Message, Version, dump_frame, load_frame
+from cpsim_kit.frames import CALL, CALLERROR, CALLRESULT, CHARGE_POINT_ACTIONS, Message, Version, dump_frame, load_frame
 from cpsim_kit.local.gateway import Broker
 
 __all__ = ["CHARACTERS", "Csms"]
@@ -26,57 +26,6 @@ __all__ = ["CHARACTERS", "Csms"]
 logger = logging.getLogger("cpsim.csms")
 
 CHARACTERS = ("kit", "sample")
-
-# What a charge point may ask: OCPP 2.0.1 part 2, appendix; OCPP 1.6, chapter 4, and its security white paper.
-CHARGE_POINT_ACTIONS = {
-    "2.0.1": frozenset(
-        {
-            "Authorize",
-            "BootNotification",
-            "ClearedChargingLimit",
-            "DataTransfer",
-            "FirmwareStatusNotification",
-            "Get15118EVCertificate",
-            "GetCertificateStatus",
-            "Heartbeat",
-            "LogStatusNotification",
-            "MeterValues",
-            "NotifyChargingLimit",
-            "NotifyCustomerInformation",
-            "NotifyDisplayMessages",
-            "NotifyEVChargingNeeds",
-            "NotifyEVChargingSchedule",
-            "NotifyEvent",
-            "NotifyMonitoringReport",
-            "NotifyReport",
-            "PublishFirmwareStatusNotification",
-            "ReportChargingProfiles",
-            "ReservationStatusUpdate",
-            "SecurityEventNotification",
-            "SignCertificate",
-            "StatusNotification",
-            "TransactionEvent",
-        }
-    ),
-    "1.6": frozenset(
-        {
-            "Authorize",
-            "BootNotification",
-            "DataTransfer",
-            "DiagnosticsStatusNotification",
-            "FirmwareStatusNotification",
-            "Heartbeat",
-            "LogStatusNotification",
-            "MeterValues",
-            "SecurityEventNotification",
-            "SignCertificate",
-            "SignedFirmwareStatusNotification",
-            "StartTransaction",
-            "StatusNotification",
-            "StopTransaction",
-        }
-    ),
-}
 
 for _name in CHARGE_POINT_ACTIONS:
     Version.get(_name)  # imported now, so that the first boot does not wait for it
@@ -214,7 +163,7 @@ class Csms:
 
     def _valid_answer(self, message: Message) -> dict[str, Any]:
         """The required fields of an answer, in favour of the charge point where there is a choice."""
-        answer: dict[str, Any] = _example(message.schema, message.schema)
+        answer = message.example()
         if "transactionId" in answer:
             answer["transactionId"] = next(self._transaction_ids)
         return answer
@@ -252,23 +201,3 @@ def _version_of(action: str, payload: Any) -> Version:
         else "NotImplemented"
     )
     raise ProtocolViolation(text, action=action, path="", text=text, code=code)
-
-
-def _example(schema: dict[str, Any], root: dict[str, Any]) -> Any:
-    """The smallest value a schema allows."""
-    if "$ref" in schema:
-        schema = root["definitions"][schema["$ref"].rsplit("/", 1)[-1]]
-    if "enum" in schema:
-        return "Accepted" if "Accepted" in schema["enum"] else schema["enum"][0]
-    match schema.get("type"):
-        case "object":
-            properties = schema.get("properties", {})
-            return {name: _example(properties[name], root) for name in schema.get("required", [])}
-        case "array":
-            return [_example(schema["items"], root)] * schema.get("minItems", 0)
-        case "string":
-            return datetime.now(UTC).isoformat() if schema.get("format") == "date-time" else ""
-        case "boolean":
-            return False
-        case _:
-            return schema.get("minimum", 0)

@@ -351,6 +351,8 @@ class _Source:
             word = _WORD.fullmatch(text) is not None
             if kind in (TokenType.VAR, TokenType.UNKNOWN) and not word:
                 raise self.fail(f"unexpected {text!r}; get(object, 'name') reads a name that is no plain word", token)
+            if text + self.text[after.start : after.end + 1] in ("--", "/*") and after.start == token.end + 1:
+                raise self.fail("comments are not part of AWS IoT SQL", token)
             depth += (kind in _OPENING) - (kind in _CLOSING)
             if before is TokenType.FROM and depth == 0 and text[0] != "'":
                 raise self.fail("FROM takes one topic filter in single quotes", token)
