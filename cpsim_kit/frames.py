@@ -256,6 +256,11 @@ class Message:
         self.schema = schema
         self._version = version
         self._fields = frozenset(field.name for field in dataclasses.fields(cls)) if cls else frozenset()
+        self._required = frozenset(
+            field.name
+            for field in (dataclasses.fields(cls) if cls else ())
+            if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        )
         # Draft 4 for every version, as the ocpp package validates, whatever draft the file names; formats unchecked.
         self._validator = jsonschema_rs.Draft4Validator(schema, validate_formats=False)
         self._is_valid = self._validator.is_valid
@@ -265,7 +270,7 @@ class Message:
         return f"<{self.cls.__module__ if self.cls else self._version}.{self.action}>"
 
     def encode(self, payload: object) -> dict[str, Any]:
-        """A payload in the schema's names, validated; fields that are None are left out.
+        """A payload in the schema's names, validated; fields that are None are left out, times become ISO 8601.
 
         Args:
             payload: The dataclass, or a dict in the dataclass's names or the schema's.
@@ -273,9 +278,11 @@ class Message:
         Raises:
             ProtocolViolation: It breaks the schema.
         """
-        data = self.write(payload)
-        if not self._is_valid(data):
-            raise self._violation(data)
+        try:
+            data = self.write(payload)
+        except (ValueError, RecursionError) as exc:
+            raise self._unreadable(exc) from exc
+        self._check(data)
         return data
 
     def decode(self, data: object) -> dict[str, Any]:
@@ -284,8 +291,7 @@ class Message:
         Raises:
             ProtocolViolation: It breaks the schema.
         """
-        if not self._is_valid(data):
-            raise self._violation(data)
+        self._check(data)
         return self.read(data)
 
     def write(self, payload: object) -> dict[str, Any]:
@@ -304,6 +310,8 @@ class Message:
         """
         values = self.decode(data)
         assert self.cls is not None
+        for name in self._required - values.keys():  # three requests of 1.6 ask for more than their schemas
+            values[name] = None
         if values.keys() <= self._fields:
             return self.cls(**values)
         # A field of the schema that the dataclass lacks: kept as a plain attribute, so that nothing is lost.
@@ -322,6 +330,20 @@ class Message:
             if field.default is dataclasses.MISSING and (wire := self._node.wire.get(field.name)):
                 payload.setdefault(wire[0], _example(self.schema["properties"][wire[0]], self.schema))
         return payload
+
+    def _check(self, data: object) -> None:
+        try:
+            if self._is_valid(data):
+                return
+            violation = self._violation(data)
+        except (ValueError, RecursionError) as exc:
+            raise self._unreadable(exc) from exc
+        raise violation
+
+    def _unreadable(self, exc: Exception) -> ProtocolViolation:
+        """What JSON has no form for, or is nested too deep to look at."""
+        text, code = f"cannot be read as JSON: {exc}", self._version.code("TypeConstraintViolation")
+        return ProtocolViolation(f"{self.action} {text}", action=self.action, path="", text=text, code=code)
 
     def _violation(self, data: object) -> ProtocolViolation:
         error = next(iter(self._validator.iter_errors(data)))
@@ -377,9 +399,10 @@ class _Node:
         if kind is list or kind is tuple:
             return [self.to_wire(item) for item in value if item is not None]
         if kind is not dict:
-            if not _is_dataclass(kind):
+            if _is_dataclass(kind):
+                value = value.__dict__
+            elif not isinstance(value, dict):
                 return _plain(value)
-            value = value.__dict__
         wire = self.wire
         scalars = _SCALARS
         out = {}
@@ -422,9 +445,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float | Decimal):
         value = float(value)
         if value - value != 0:  # infinite, or not a number
-            text = f"JSON has no form for {value}"
-            raise ProtocolViolation(text, action="", path="", text=text, code="TypeConstraintViolation")
+            raise ValueError(f"JSON has no form for {value}")
         return value
+    if isinstance(value, datetime):
+        return value.isoformat()
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -450,6 +474,8 @@ def _example(schema: dict[str, Any], root: dict[str, Any]) -> Any:
             return datetime.now(UTC).isoformat() if schema.get("format") == "date-time" else ""
         case "boolean":
             return False
+        case "integer":
+            return int(schema.get("minimum", 0))
         case _:
             return schema.get("minimum", 0)
 
