@@ -151,7 +151,7 @@ cpsim simulate --url {addresses["websocket_url"]} --cp-id CP1
 
 
 def _lab(options: argparse.Namespace) -> int:
-    folder = _notebooks(Path(options.folder))
+    folder = notebooks_folder(Path(options.folder))
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}"]
     if options.no_browser:
         command.append("--no-browser")
@@ -161,14 +161,17 @@ def _lab(options: argparse.Namespace) -> int:
     return subprocess.call(command)  # noqa: S603 - this interpreter
 
 
-def _notebooks(folder: Path) -> Path:
-    """The notebooks of a checkout, or those of the package copied to the reader's folder, keeping what is there."""
-    checkout = Path(__file__).parents[1] / "notebooks"
+def notebooks_folder(folder: Path, *, package: Path = Path(__file__).parent) -> Path:
+    """The notebooks of a checkout, or those of an installed package copied to the reader's folder.
+
+    What is in that folder already is kept: it may have been changed.
+    """
+    checkout = package.parent / "notebooks"
     if checkout.is_dir():
         return checkout
     folder.mkdir(parents=True, exist_ok=True)
-    for notebook in sorted((Path(__file__).parent / "notebooks").iterdir()):
-        if notebook.is_file() and not (folder / notebook.name).exists():
+    for notebook in sorted((package / "notebooks").glob("*.ipynb")):
+        if not (folder / notebook.name).exists():
             shutil.copy(notebook, folder)
     return folder.resolve()
 

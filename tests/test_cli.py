@@ -1,0 +1,326 @@
+"""The command line as a person uses it: real processes, their output and their exit status."""
+
+import asyncio
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ocpp.v201
+import psutil
+import pytest
+from conftest import SOON
+from ocpp.v201 import call
+from stack_fixtures import READERS_VARIABLES
+from websockets.asyncio.client import connect
+
+from cpsim_kit import __version__, cli
+from cpsim_kit.local.launcher import LocalProcess
+
+COMMAND = [sys.executable, "-m", "cpsim_kit.cli"]
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.upper().startswith(READERS_VARIABLES)}
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+
+def cpsim(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments],
+        env=ENVIRONMENT | environment,
+        capture_output=True,
+        text=True,
+        timeout=6 * SOON,
+        check=False,
+    )
+
+
+class RunningStack:
+    """``cpsim stack --json`` as a process of its own."""
+
+    def __init__(self, *arguments: str) -> None:
+        self.process = subprocess.Popen(
+            [*COMMAND, "stack", "--json", *arguments], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+        )
+        assert self.process.stdout is not None
+        self.addresses: dict[str, str] = json.loads(self.process.stdout.readline())
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def end(self) -> None:
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.wait(SOON)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[RunningStack]:
+    stack = RunningStack("--thing", "CP1", "CP3", "--interval", "1")
+    yield stack
+    stack.end()
+
+
+def test_simulate_prints_the_samples_lines_and_the_shadow() -> None:
+    done = cpsim("simulate", "--cp-id", "CP1", "--count", "3", "--interval", "1", "--cp-model", "ABC 123 XYZ")
+    assert done.returncode == 0, done.stderr
+    lines = done.stderr.splitlines()
+    boot = re.fullmatch(r'INFO:ocpp:CP1: send \[2,"([0-9a-f-]{36})","BootNotification",(\{.*\})\]', lines[1])
+    assert boot is not None
+    assert json.loads(boot[2])["chargingStation"]["model"] == "ABC 123 XYZ"
+    assert re.fullmatch(rf'INFO:ocpp:CP1: receive message \[3,"{boot[1]}",\{{.*"status":"Accepted"\}}\]', lines[2])
+    assert lines[3] == "INFO:root:CP1: connected to central system"
+    assert lines[4] == "INFO:root:CP1: heartbeat interval set to 1"
+    assert len(re.findall(r'^INFO:ocpp:CP1: send \[2,"[0-9a-f-]{36}","Heartbeat",\{\}\]$', done.stderr, re.M)) == 3
+    assert len(re.findall(r'^INFO:ocpp:CP1: receive message \[3,"[0-9a-f-]{36}",', done.stderr, re.M)) == 4
+    assert json.loads(done.stdout) == json.loads(boot[2])
+
+
+def test_simulate_of_an_unregistered_id_prints_the_1008_line_and_fails(running: RunningStack) -> None:
+    done = cpsim("simulate", "--url", running.addresses["websocket_url"], "--cp-id", "CP2", "--count", "1")
+    assert done.returncode == 1
+    reason = "1008 (policy violation) Charge Point CP2 not registered as an IoT Thing"
+    assert f"ERROR:root:CP2: received {reason}; then sent {reason}" in done.stderr
+    assert 'stack.things.create("CP2")' in done.stderr
+    assert done.stdout == ""
+
+
+def test_simulate_against_a_running_stack(running: RunningStack) -> None:
+    done = cpsim("simulate", "--url", running.addresses["websocket_url"], "--cp-id", "CP1", "--count", "2")
+    assert done.returncode == 0, done.stderr
+    assert "INFO:root:CP1: heartbeat interval set to 1" in done.stderr
+    assert done.stdout == ""  # without AWS there is no shadow to read
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+def test_simulate_speaks(version: str, running: RunningStack) -> None:
+    done = cpsim("simulate", "--url", running.addresses["websocket_url"], "--ocpp", version, "--count", "1")
+    assert done.returncode == 0, done.stderr
+
+
+def test_simulate_uses_the_stack_that_cpsim_stack_names(running: RunningStack) -> None:
+    done = cpsim(
+        *("simulate", "--cp-id", "CP-NEW", "--count", "1"),
+        CPSIM_STACK=running.addresses["stack_name"],
+        AWS_ENDPOINT_URL=running.addresses["endpoint_url"],
+        AWS_DEFAULT_REGION=running.addresses["region"],
+        AWS_ACCESS_KEY_ID="local",
+        AWS_SECRET_ACCESS_KEY="local",
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["reason"] == "PowerUp"
+
+
+def test_simulate_ends_well_on_ctrl_c(running: RunningStack) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "simulate", "--url", running.addresses["websocket_url"]],
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while "Heartbeat" not in process.stderr.readline():
+        pass
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(SOON) == 0
+    assert "Traceback" not in rest
+
+
+def test_simulate_says_when_the_connection_is_lost() -> None:
+    stack = RunningStack("--thing", "CP1", "--interval", "1")
+    process = subprocess.Popen(
+        [*COMMAND, "simulate", "--url", stack.addresses["websocket_url"]],
+        env=ENVIRONMENT,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while "Heartbeat" not in process.stderr.readline():
+        pass
+    stack.end()
+    rest = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(SOON) == 1
+    assert "ERROR:root:CP1: " in rest
+    assert "Traceback" not in rest
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "",
+        "nonsense",
+        "--bogus",
+        "simulate --bogus",
+        "simulate --count 0",
+        "simulate --count -1",
+        "simulate --count many",
+        "simulate --interval 0",
+        "simulate --interval 1.5",
+        "simulate --url http://127.0.0.1",
+        "simulate --url nonsense",
+        "simulate --cp-id 'CP 1'",
+        "simulate --cp-id CP/1",
+        "simulate --cp-id ''",
+        "simulate --ocpp 2.2",
+        "simulate extra",
+        "simulate --cou 3",
+        "stack --thing 'CP 1'",
+        "stack --interval 0",
+        "stack --csms none",
+        "lab --port none",
+    ],
+)
+def test_bad_arguments_are_errors_with_a_hint(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(shlex.split(arguments))
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert "error:" in error
+    assert "--help" in error
+
+
+@pytest.mark.parametrize("arguments", ["--help", "simulate --help", "stack --help", "lab --help"])
+def test_help_has_an_example(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments.split())
+    assert ended.value.code == 0
+    assert re.search(r"Example:\n  cpsim ", capsys.readouterr().out)
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"cpsim {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("simulate --url ws://127.0.0.1:9", "cannot connect to ws://127.0.0.1:9/CP1"),
+        ("simulate --url ws://nowhere.invalid", "nowhere.invalid"),
+    ],
+)
+def test_an_address_where_nobody_listens(arguments: str, words: str) -> None:
+    done = cpsim(*arguments.split())
+    assert done.returncode == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_stack_that_is_not_there_or_without_credentials() -> None:
+    done = cpsim("simulate", CPSIM_STACK="Nope", AWS_DEFAULT_REGION="us-east-1", AWS_EC2_METADATA_DISABLED="true")
+    assert done.returncode == 1
+    assert "AWS_PROFILE" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_stack_prints_lines_to_paste() -> None:
+    process = subprocess.Popen([*COMMAND, "stack"], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(7)]
+    process.send_signal(signal.SIGINT)
+    process.stdout.close()
+    assert process.wait(SOON) == 0
+    exported = dict(re.findall(r"(\w+)=(\S+)", "".join(line for line in lines if line.startswith("export "))))
+    assert exported.keys() == {
+        *("CPSIM_STACK", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    }
+    assert any(re.match(r"cpsim simulate --url ws://127\.0\.0\.1:\d+ --cp-id CP1$", line) for line in lines)
+
+
+def test_stack_prints_one_json_object_first(running: RunningStack) -> None:
+    assert running.addresses.keys() == {"websocket_url", "endpoint_url", "stack_name", "region", "mqtt_url"}
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_stack_ends_with_its_child(signal_number: signal.Signals) -> None:
+    stack = RunningStack()
+    children = stack.children()
+    assert len(children) == 1
+    stack.process.send_signal(signal_number)
+    assert stack.process.wait(SOON) == 0
+    stack.end()
+    assert not psutil.wait_procs(children, timeout=SOON)[1]
+
+
+def test_no_process_is_left_when_the_parent_is_killed() -> None:
+    stack = RunningStack("--thing", "CP1")
+    children = stack.children()
+    stack.process.kill()
+    killed = time.monotonic()
+    stack.end()
+    gone, alive = psutil.wait_procs(children, timeout=SOON)
+    assert gone
+    assert not alive, f"alive {time.monotonic() - killed:.1f} s after the kill"
+
+
+def test_stack_says_when_its_process_dies() -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "stack", "--json"], env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    psutil.Process(process.pid).children()[0].kill()
+    output, error = process.communicate(timeout=SOON)
+    assert process.returncode == 1
+    assert "has died" in error
+    assert "Traceback" not in error + output
+
+
+async def test_a_client_of_the_ocpp_package_alone_boots_and_beats(running: RunningStack) -> None:
+    class Station(ocpp.v201.ChargePoint):  # in the manner of the ocpp package's own example
+        async def boot_and_beat(self) -> tuple[Any, Any]:
+            station = {"model": "Wallbox XYZ", "vendor_name": "anewone"}
+            boot = await self.call(call.BootNotification(charging_station=station, reason="PowerUp"), suppress=False)
+            return boot, await self.call(call.Heartbeat(), suppress=False)
+
+    url = f"{running.addresses['websocket_url']}/CP3"
+    async with connect(url, subprotocols=["ocpp2.0.1"], proxy=None) as ws:  # type: ignore[list-item]
+        station = Station("CP3", ws)
+        reading = asyncio.create_task(station.start())
+        boot, beat = await station.boot_and_beat()
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+    assert boot.status == "Accepted"
+    assert beat.current_time
+
+
+def test_lab_takes_the_checkouts_notebooks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(cli.subprocess, "call", lambda command: started.append(command) or 0)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["lab", "--no-browser", "--port", "8899"]) == 0
+    notebooks = Path(cli.__file__).parents[1] / "notebooks"
+    assert f"--ServerApp.root_dir={notebooks}" in started[0]
+    assert started[0][-1] == str(notebooks / "00_start_here.ipynb")
+    assert {"--no-browser", "--port=8899"} <= set(started[0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_lab_of_an_installed_package_copies_what_is_not_there(tmp_path: Path) -> None:
+    installed = tmp_path / "site-packages" / "cpsim_kit"
+    (installed / "notebooks").mkdir(parents=True)
+    for name in ("00_start_here.ipynb", "01_boot_and_heartbeat.ipynb"):
+        (installed / "notebooks" / name).write_text(f"new {name}")
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "00_start_here.ipynb").write_text("changed by its reader")
+    assert cli.notebooks_folder(mine, package=installed) == mine
+    assert (mine / "00_start_here.ipynb").read_text() == "changed by its reader"
+    assert (mine / "01_boot_and_heartbeat.ipynb").read_text() == "new 01_boot_and_heartbeat.ipynb"
+
+
+def test_the_shared_process_is_not_what_the_command_line_starts(shared: LocalProcess, running: RunningStack) -> None:
+    assert shared.endpoint_url != running.addresses["endpoint_url"]
