@@ -22,6 +22,7 @@ from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
+from botocore.session import Session
 
 from cpsim_kit.addresses import MqttEndpoint, is_loopback
 from cpsim_kit.errors import AwsError, CpsimError, NoCredentials, NotFound
@@ -32,6 +33,14 @@ T = TypeVar("T")
 
 _THREADS = 16
 _SIGNATURE_LIFE = 300  # seconds within which a signed MQTT path must be used
+
+# A botocore session with a key of its own looks at nobody's profile and files: session variable -> file's name,
+# environment's name, default, conversion.
+_NOTHING_OF_THE_READERS = {
+    "profile": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+}
 
 _CREDENTIALS_HINT = (
     "Set AWS_PROFILE (after `aws configure` or `aws sso login`), or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
@@ -45,6 +54,13 @@ _MISSING = {
     "ResourceNotFound",
     "ResourceNotFoundException",
 }
+_FORBIDDEN = {
+    "AccessDenied",
+    "AccessDeniedException",
+    "ForbiddenException",
+    "UnauthorizedException",
+    "UnauthorizedOperation",
+}
 _REFUSED = {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidSignatureException", "SignatureDoesNotMatch"}
 
 
@@ -57,6 +73,8 @@ class Aws:
         endpoint_url: The endpoint of every service; None for AWS's own, or AWS_ENDPOINT_URL.
         access_key: For an endpoint that asks for no real credentials; None for boto3's credential chain.
         explain: Asked when the endpoint cannot be reached; an error it returns is raised instead.
+        connect_timeout: Seconds to wait for a connection; boto3 tries three times.
+        read_timeout: Seconds to wait for an answer; boto3 tries three times.
 
     Attributes:
         region: The region in use.
@@ -75,6 +93,8 @@ class Aws:
         endpoint_url: str | None = None,
         access_key: str | None = None,
         explain: Callable[[], CpsimError | None] | None = None,
+        connect_timeout: float = 10,
+        read_timeout: float = 30,
     ) -> None:
         try:
             self._session = boto3.Session(
@@ -82,20 +102,29 @@ class Aws:
                 profile_name=profile,
                 aws_access_key_id=access_key,
                 aws_secret_access_key=access_key,
+                botocore_session=None if access_key is None else Session(session_vars=_NOTHING_OF_THE_READERS),
             )
+            chosen = self._session.region_name or os.environ.get("AWS_REGION")  # which boto3 leaves to other SDKs
         except boto_errors.ProfileNotFound as exc:
             raise NoCredentials(f"{exc}. {_CREDENTIALS_HINT}", verb="boto3.Session") from exc
-        chosen = self._session.region_name or os.environ.get("AWS_REGION")  # which boto3 leaves to other SDKs
+        except boto_errors.BotoCoreError as exc:
+            raise AwsError(f"boto3's configuration cannot be read: {exc}", verb="boto3.Session") from exc
         if not chosen:
             message = 'no AWS region is configured: set AWS_DEFAULT_REGION, or give region="eu-west-1"'
             raise AwsError(message, verb="boto3.Session")
         self.region: str = chosen
         self.endpoint_url = endpoint_url
         self._explain = explain or (lambda: None)
+        self._closed = False
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()  # boto3 sessions make clients in one thread at a time
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="cpsim-aws")
-        options: dict[str, Any] = {"max_pool_connections": _THREADS, "retries": {"mode": "adaptive"}}
+        options: dict[str, Any] = {
+            "max_pool_connections": _THREADS,
+            "retries": {"mode": "adaptive"},
+            "connect_timeout": connect_timeout,
+            "read_timeout": read_timeout,
+        }
         if endpoint_url is not None and is_loopback(endpoint_url):
             options["proxies"] = {}  # what stays on this machine never goes through a proxy
         self._config = Config(**options)
@@ -132,13 +161,19 @@ class Aws:
         service, operation = verb.split(".")
 
         def collect() -> list[dict[str, Any]]:
-            paginator = self.client(service).get_paginator(operation)
-            return [item for page in paginator.paginate(**parameters) for item in page[key]]
+            items = []
+            for page in self.client(service).get_paginator(operation).paginate(**parameters):
+                if key not in page:
+                    raise AwsError(f"{verb}: an answer without {key}; is this an AWS endpoint?", verb=verb)
+                items += page[key]
+            return items
 
         return await self.run(verb, collect, parameters)
 
     async def run(self, verb: str, work: Callable[[], T], parameters: dict[str, Any]) -> T:
         """Run blocking boto3 work in a thread; raises as :meth:`call` does."""
+        if self._closed:
+            raise RuntimeError(f"{verb}: this stack is closed; open another: stack = await Stack.open()")
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, functools.partial(self._translated, verb, work, parameters))
 
@@ -146,7 +181,7 @@ class Aws:
         try:
             return work()
         except boto_errors.ClientError as exc:
-            raise _client_error(verb, exc, parameters) from exc
+            raise _client_error(verb, exc, parameters) from _without_frames(exc)
         except (
             boto_errors.NoCredentialsError,
             boto_errors.PartialCredentialsError,
@@ -154,13 +189,19 @@ class Aws:
             boto_errors.SSOError,
             boto_errors.ProfileNotFound,
         ) as exc:
-            raise NoCredentials(f"{verb}: {exc}. {_CREDENTIALS_HINT}", verb=verb) from exc
+            raise NoCredentials(f"{verb}: {exc}. {_CREDENTIALS_HINT}", verb=verb) from _without_frames(exc)
         except boto_errors.ParamValidationError as exc:
-            raise AwsError(f"{verb}: {exc}", verb=verb, code="ParamValidation") from exc
+            raise AwsError(f"{verb}: {exc}", verb=verb, code="ParamValidation") from _without_frames(exc)
         except (boto_errors.BotoCoreError, boto_errors.HTTPClientError) as exc:
             if why := self._explain():
-                raise why from exc
-            raise AwsError(f"{verb}: {exc}. Is the network up, and region and endpoint right?", verb=verb) from exc
+                raise why from _without_frames(exc)
+            message = f"{verb}: {exc}. Is the network up, and region and endpoint right?"
+            raise AwsError(message, verb=verb) from _without_frames(exc)
+        except CpsimError:
+            raise
+        except Exception as exc:  # botocore's parsers raise all kinds of errors on what is not AWS's
+            message = f"{verb}: no answer that AWS gives, {exc!r}. Is the endpoint right?"
+            raise AwsError(message, verb=verb) from exc
 
     def mqtt_endpoint(self) -> MqttEndpoint:
         """Where MQTT over WebSockets connects, signed for one connection; blocking.
@@ -198,11 +239,21 @@ class Aws:
 
     def close(self) -> None:
         """Let go of threads and connections."""
+        self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         with self._lock:
             for client in self._clients.values():
                 client.close()
             self._clients.clear()
+
+
+def _without_frames(exc: Exception) -> Exception:
+    """An error to be a cause: botocore's frames would hold its sockets open for as long as anybody keeps the error."""
+    link: BaseException | None = exc
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__cause__ or link.__context__
+    return exc
 
 
 def _client_error(verb: str, exc: Any, parameters: dict[str, Any]) -> AwsError:
@@ -213,7 +264,7 @@ def _client_error(verb: str, exc: Any, parameters: dict[str, Any]) -> AwsError:
     kind, name = _subject(verb, parameters)
     if code in _MISSING or (code == "ValidationError" and "exist" in text):
         return NotFound(f"{verb}: there is no {kind} {name}: {text}", verb=verb, code=code, kind=kind, name=name)
-    if code in {"AccessDenied", "AccessDeniedException", "UnauthorizedException", "UnauthorizedOperation"}:
+    if code in _FORBIDDEN:
         text += ". The credentials in use lack this permission."
     return AwsError(f"{verb} failed for {name}: {code}: {text}", verb=verb, code=code)
 

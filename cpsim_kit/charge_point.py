@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import difflib
 import functools
 import inspect
@@ -27,6 +28,7 @@ from ocpp.exceptions import OCPPError
 from ocpp.routing import create_route_map
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.frames import Close
 from websockets.typing import Subprotocol
 
 from cpsim_kit import frames
@@ -43,7 +45,7 @@ from cpsim_kit.errors import (
     UnsupportedByCsms,
     WaitTimeout,
 )
-from cpsim_kit.frames import CALL, CALLERROR, CALLRESULT, Message, Version
+from cpsim_kit.frames import CALL, CALLERROR, CALLRESULT, CALLRESULTERROR, SEND, Message, Version
 from cpsim_kit.messages import MessageLog, wall_clock
 
 __all__ = ["Beat", "ChargePoint"]
@@ -53,6 +55,7 @@ logger = logging.getLogger("ocpp")
 Version.get("2.0.1")  # imported now, so that the first charge point does not hold the event loop up
 
 _REMEMBERED = 128  # message ids kept to tell a late or duplicate answer from an unknown one
+_SMALL = 2**15  # bytes of a frame that the send buffer takes at once
 
 Handler = Callable[..., Any]
 
@@ -182,6 +185,7 @@ class ChargePoint:
                     self._unchecked.add(str(action))
             if "_after_action" in route:
                 self._after[str(action)] = route["_after_action"]
+        self._opening = asyncio.Lock()  # held while opening and while closing
         # One connection's state; made by connect().
         self._ws: ClientConnection | None = None
         self._closed: Closed | None = None
@@ -227,20 +231,25 @@ class ChargePoint:
         Raises:
             ConnectError: It did not open: wrong address, TLS, HTTP status, no common subprotocol, or no answer in time.
         """
-        if self.is_open:
+        async with self._opening:
+            if self.is_open and not self._closing:
+                return self
+            if self._reader is not None:
+                await asyncio.wait([self._reader])
+                async with self._turn:
+                    pass  # calls that queued on the connection before have failed now
+            ws = await self._open()
+            self._ws, self._closed, self._closing, self._why = ws, None, False, None
+            self._turn, self._wake = asyncio.Lock(), asyncio.Event()
+            self._pending = None
+            self._reader = asyncio.create_task(self._read(ws), name=f"cpsim[{self.id}].reader")
             return self
-        ws = await self._open()
-        self._ws, self._closed, self._closing, self._why = ws, None, False, None
-        self._turn, self._wake = asyncio.Lock(), asyncio.Event()
-        self._pending = None
-        self._reader = asyncio.create_task(self._read(ws), name=f"cpsim[{self.id}].reader")
-        return self
 
     async def _open(self) -> ClientConnection:
         options: dict[str, Any] = {} if self._ssl is None else {"ssl": self._ssl}
-        if is_loopback(self.url):
-            options["proxy"] = None  # what stays on this machine never goes through a proxy
         try:
+            if is_loopback(self.url):
+                options["proxy"] = None  # what stays on this machine never goes through a proxy
             ws = await connect(
                 self.url,
                 subprotocols=[Subprotocol(self._version.subprotocol)],
@@ -262,11 +271,11 @@ class ChargePoint:
         except TimeoutError as exc:
             message = f"{self.id}: {self.url} did not answer within {self._open_timeout:g} s"
             raise ConnectError(message, url=self.url) from exc
-        except (OSError, WebSocketException, ValueError, EOFError) as exc:
+        except (OSError, WebSocketException, ValueError, EOFError, ImportError) as exc:
             hint = " Is the stack running, and the address right?" if isinstance(exc, OSError) else ""
             raise ConnectError(f"{self.id}: cannot connect to {self.url}: {exc}.{hint}", url=self.url) from exc
         if ws.subprotocol is None:
-            await ws.close()
+            await self._say_goodbye(ws)
             raise ConnectError(
                 f"{self.id}: {self.url} does not speak {self._version.subprotocol} (OCPP {self.version}). The AWS OCPP "
                 'Gateway lists ocpp1.6, ocpp2.0 and ocpp2.0.1: choose version="1.6" or version="2.0.1"',
@@ -274,29 +283,42 @@ class ChargePoint:
             )
         return ws
 
+    async def _say_goodbye(self, ws: ClientConnection, code: int = 1000, reason: str = "") -> None:
+        """Close with a close frame if that works in time; the socket is closed in any case."""
+        try:
+            async with asyncio.timeout(self._close_timeout):  # websockets' own does not cover a full send buffer
+                await ws.close(code, reason)
+        except TimeoutError:
+            pass
+        finally:
+            ws.transport.abort()
+
     async def close(self, *, code: int = 1000, reason: str = "") -> None:
         """Close the connection; calls that wait fail with ConnectionLost. Closing twice is harmless.
 
         Args:
             code: The close code sent (RFC 6455 section 7.4).
-            reason: The reason sent with it.
+            reason: The reason sent with it, at most 123 bytes.
+
+        Raises:
+            ValueError: A close frame cannot carry this code or reason.
         """
-        ws, reader = self._ws, self._reader
-        if ws is None or reader is None:
-            return
-        self._closing = True
-        current = asyncio.current_task()
-        tasks = [task for task in self._tasks if task is not current]
-        for task in tasks:
-            task.cancel()
-        try:
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await ws.close(code, reason)
-        except BaseException:
-            ws.transport.abort()
-            raise
-        finally:
-            await asyncio.wait([reader])
+        _check_close(code, reason)
+        async with self._opening:
+            ws, reader = self._ws, self._reader
+            if ws is None or reader is None:
+                return
+            self._closing = True
+            current = asyncio.current_task()
+            tasks = [task for task in self._tasks if task is not current]
+            for task in tasks:
+                task.cancel()
+            try:
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await self._say_goodbye(ws, code, reason)
+            finally:
+                ws.transport.abort()  # where this was cancelled
+                await asyncio.wait([reader])
 
     async def wait_closed(self, timeout: float | None = None) -> Closed:
         """Wait until the connection is closed, by whomever.
@@ -409,18 +431,22 @@ class ChargePoint:
         """
         if interval is not None and not interval > 0:
             raise ValueError(f"{self.id}: a heartbeat interval is more than 0 seconds, not {interval!r}")
+        if interval is None and self._heartbeat_interval is None:
+            raise ValueError(f"{self.id}: no heartbeat interval; boot first, or give interval= in seconds")
         loop = asyncio.get_running_loop()
         due, sent = loop.time(), 0
         while count is None or sent < count:
-            if self._closed is not None and self._closed.by == "charge point":
-                return
-            beat = await self.heartbeat(timeout=timeout)
+            try:
+                beat = await self.heartbeat(timeout=timeout)
+            except ConnectionLost as exc:
+                if exc.closed.by == "charge point":
+                    return
+                raise
             sent += 1
             yield beat
             while count is None or sent < count:
                 period = interval if interval is not None else self._heartbeat_interval
-                if period is None:
-                    raise ValueError(f"{self.id}: no heartbeat interval; boot first, or give interval= in seconds")
+                assert period is not None
                 now = loop.time()
                 if self._closed is not None:
                     break
@@ -501,13 +527,19 @@ class ChargePoint:
         self._pending = pending
         pending.timer = loop.call_later(wait, self._expire, pending, wait)
         try:
-            await self._send(ws, frame)
+            if len(frame) <= _SMALL:
+                await self._send(ws, frame)
+            else:
+                with contextlib.suppress(TimeoutError):  # then _expire() says so
+                    async with asyncio.timeout(wait):  # a gateway that does not read leaves it in the send buffer
+                        await self._send(ws, frame)
             return await pending.future, pending
         except ConnectionClosed as exc:
-            pending.future.cancel()
             if self._reader is not None:
                 await asyncio.wait([self._reader])  # it notes how the connection ended
             raise self._lost() from exc
+        finally:
+            pending.future.cancel()
 
     async def _send(self, ws: ClientConnection, frame: bytes) -> None:
         if logger.isEnabledFor(logging.INFO):
@@ -547,8 +579,11 @@ class ChargePoint:
                     logger.exception("%s: failed on %r", self.id, frame)
         except ConnectionClosed as exc:
             closed = _closed(exc, on_purpose=self._closing)
-            if closed.code == 1006 and self._explain is not None:
-                self._why = await asyncio.to_thread(self._explain)
+            if closed.code == 1006 and closed.by == "network" and self._explain is not None:
+                try:
+                    self._why = await asyncio.to_thread(self._explain)
+                except Exception:
+                    logger.exception("%s: cannot tell why the connection was lost", self.id)
             self._closed = closed
         finally:
             self._closed = self._closed or Closed(1006, "", "network")
@@ -580,12 +615,11 @@ class ChargePoint:
             self._on_call(frame, message_id)
         elif kind == CALLERROR:
             self._on_answer(frame, text)
-        elif kind in frames.KINDS and self.version == "2.1":
+        elif kind in (CALLRESULTERROR, SEND) and self.version == "2.1":
             self._ignore("unknown", text, f"{frames.KINDS[kind]}, which asks for no answer")
         elif self.version == "1.6":
             self._ignore("malformed", text, "message types other than 2, 3 and 4 are ignored: OCPP-J 1.6, 4.1.3")
         else:
-            self._ignore("malformed", text, "unknown message type")
             self._answer_error(message_id, "MessageTypeNotSupported", f"message type {kind!r} is not known")
         return None
 
@@ -607,7 +641,8 @@ class ChargePoint:
 
     def _answer_of(self, pending: _Pending, frame: list[Any]) -> Any:
         if frame[0] == CALLERROR:
-            code, description, details = [*frame[2:5], "", "", {}][:3] if len(frame) < 5 else frame[2:5]
+            missing: list[Any] = ["", "", {}][len(frame) - 2 :]
+            code, description, details = [*frame[2:5], *missing]
             raise CallFailed(self.id, pending.action, str(code), str(description), details)
         if len(frame) != 3:
             text = f"a CALLRESULT has 3 elements, this one {len(frame)}"
@@ -628,7 +663,7 @@ class ChargePoint:
 
     def _ignore(self, reason: str, text: str | bytes, why: str) -> None:
         self.ignored[reason] += 1
-        logger.warning("%s: ignored a %s frame, %s: %s", self.id, reason, why, _shown(text))
+        logger.warning("%s: ignored (%s), %s: %s", self.id, reason, why, _shown(text))
 
     # -- Answering the CSMS -------------------------------------------------------------------------------------------
 
@@ -648,47 +683,44 @@ class ChargePoint:
             values = request.read(payload) if action in self._unchecked else request.decode(payload)
         except ProtocolViolation as exc:
             return self._answer_error(message_id, exc.code, str(exc))
-        self._spawn(self._handle(action, message_id, handler, values), "handler")
+        self._spawn(self._handle(self._require_connected(), action, message_id, handler, values), "handler")
         return None
 
-    async def _handle(self, action: str, message_id: str, handler: Handler, values: dict[str, Any]) -> None:
+    async def _handle(
+        self, ws: ClientConnection, action: str, message_id: str, handler: Handler, values: dict[str, Any]
+    ) -> None:
         try:
             result = await _invoke(handler, values, message_id)
-        except OCPPError as exc:
-            await self._reply([CALLERROR, message_id, exc.code, str(exc.description), exc.details])
-            return
-        except Exception as exc:
-            logger.exception("%s: the handler of %s failed", self.id, action)
-            await self._reply([CALLERROR, message_id, "InternalError", f"{type(exc).__name__}: {exc}", {}])
-            return
-        response = self._version.response(action)
-        try:
+            response = self._version.response(action)
             data = response.write(result) if action in self._unchecked else response.encode(result)
-        except (ProtocolViolation, TypeError) as exc:
-            logger.error("%s: the handler of %s returned no valid answer: %s", self.id, action, exc)
-            await self._reply([CALLERROR, message_id, "InternalError", f"no valid answer: {exc}", {}])
+            if not isinstance(data, dict):
+                raise TypeError(f"an answer is an object, not {result!r}")
+            frame = frames.dump_frame([CALLRESULT, message_id, data])
+        except OCPPError as exc:
+            code = getattr(exc, "code", "GenericError")
+            frame = _error_frame(message_id, code, str(exc.description), exc.details)
+        except Exception as exc:
+            logger.exception("%s: the handler of %s failed, or its answer is not valid", self.id, action)
+            frame = _error_frame(message_id, "InternalError", f"{type(exc).__name__}: {exc}")
+        else:
+            await self._reply(ws, frame)
+            if action in self._after:
+                try:
+                    await _invoke(self._after[action], values, message_id)
+                except Exception:
+                    logger.exception("%s: what runs after %s failed", self.id, action)
             return
-        await self._reply([CALLRESULT, message_id, data])
-        if action in self._after:
-            try:
-                await _invoke(self._after[action], values, message_id)
-            except Exception:
-                logger.exception("%s: what runs after %s failed", self.id, action)
+        await self._reply(ws, frame)
 
     def _answer_error(self, message_id: str, code: str, description: str) -> None:
-        frame = [CALLERROR, message_id, self._version.code(code), description[:255], {}]
-        self._spawn(self._reply(frame), "answer")
+        frame = _error_frame(message_id, self._version.code(code), description)
+        self._spawn(self._reply(self._require_connected(), frame), "answer")
 
-    async def _reply(self, frame: list[Any]) -> None:
-        ws = self._ws
-        if ws is None:
-            return
+    async def _reply(self, ws: ClientConnection, frame: bytes) -> None:
         try:
-            await self._send(ws, frames.dump_frame(frame))
-        except ProtocolViolation:
-            await self._send(ws, frames.dump_frame([*frame[:-1], {}]))  # an error's details that JSON cannot hold
+            await self._send(ws, frame)
         except ConnectionClosed:
-            logger.info("%s: the connection closed before the answer to %s", self.id, frame[1])
+            logger.info("%s: the connection closed before an answer was sent", self.id)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], role: str) -> None:
         task = asyncio.create_task(coroutine, name=f"cpsim[{self.id}].{role}")
@@ -714,16 +746,18 @@ class ChargePoint:
         if closed.by == "charge point":
             return ConnectionLost(f"{self.id}: this connection was closed here; open it again: await cp", closed=closed)
         hints = {
-            1000: "Another connection with the same id may have taken over, or the gateway ended it.",
-            1006: "No close frame came: the gateway or the network went away. Open it again: await cp",
-            1011: "The gateway failed inside. The AWS sample's container does so with websockets 14 and newer.",
+            ("gateway", 1000): "Another connection with the same id may have taken over, or the gateway ended it.",
+            ("gateway", 1011): "The gateway failed inside. The AWS sample's does so with websockets 14 and newer.",
+            ("network", 1006): "No close frame came: the gateway or the network went away. Open it again: await cp",
+            ("network", 1009): "The gateway sent a frame of more than 1 MiB.",
+            ("network", 1011): f"The gateway answered no ping within {self._ping_timeout} s. Open it again: await cp",
         }
         if self._why is not None:
             error = ConnectionLost(f"{self.id}: connection lost: {self._why}", closed=closed)
             error.__cause__ = self._why
             return error
         reason = f": {closed.reason}" if closed.reason else ""
-        hint = hints.get(closed.code, "")
+        hint = hints.get((closed.by, closed.code), "")
         return ConnectionLost(f"{self.id}: connection lost, code {closed.code}{reason}. {hint}".rstrip(), closed=closed)
 
     def _wake_all(self) -> None:
@@ -741,10 +775,10 @@ class ChargePoint:
     def _csms_time(self, text: str) -> datetime:
         try:
             moment = datetime.fromisoformat(text)
-        except ValueError as exc:
+            return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+        except (ValueError, OverflowError) as exc:
             message = f"{self.id}: answer to Heartbeat: currentTime is no time: {text!r}"
             raise ProtocolViolation(message, action="Heartbeat", path="currentTime", text=str(exc)) from exc
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
 def _find_messages(kind: type) -> tuple[Version, Message, Message]:
@@ -761,6 +795,25 @@ async def _invoke(handler: Handler, values: dict[str, Any], message_id: str) -> 
         values = {**values, "call_unique_id": message_id}
     result = handler(**values)
     return await result if inspect.isawaitable(result) else result
+
+
+def _error_frame(message_id: str, code: str, description: str, details: Any = None) -> bytes:
+    """A CALLERROR, whatever the text and the details are: OCPP-J allows 255 characters of text."""
+    head = [CALLERROR, message_id, code, description.encode(errors="backslashreplace").decode()[:255]]
+    try:
+        return frames.dump_frame([*head, {} if details is None else details])
+    except ProtocolViolation:
+        return frames.dump_frame([*head, {}])  # JSON cannot hold the details
+
+
+def _check_close(code: int, reason: str) -> None:
+    """Refuse what a close frame cannot carry, before anything is closed."""
+    try:
+        size = len(Close(code, reason).serialize())
+    except WebSocketException as exc:
+        raise ValueError(f"a close frame cannot carry the code {code}: RFC 6455 section 7.4") from exc
+    if size > 125:
+        raise ValueError(f"a close frame carries at most 123 bytes of reason, not {size - 2}")
 
 
 def _closed(exc: ConnectionClosed, *, on_purpose: bool) -> Closed:

@@ -9,11 +9,13 @@ from typing import Any
 
 from cpsim_kit.addresses import MqttEndpoint
 from cpsim_kit.aws import Aws
-from cpsim_kit.errors import CallFailed, CallTimeout, CpsimError, ProtocolViolation
+from cpsim_kit.errors import AwsError, CallFailed, CallTimeout, CpsimError, ProtocolViolation
 from cpsim_kit.frames import CALL, CALLERROR, CALLRESULT, Message, dump_frame, load_frame, version_of
 from cpsim_kit.mqtt import MqttConnection
 
 __all__ = ["CsmsCaller"]
+
+_SUBSCRIPTIONS = 40  # to single charge points, at most
 
 
 class CsmsCaller:
@@ -28,7 +30,7 @@ class CsmsCaller:
         self._aws = aws
         self._endpoint = endpoint
         self._connection: MqttConnection | None = None
-        self._subscribed: set[str] = set()
+        self._subscribed: set[str] = set()  # charge points, or "+" for all
         self._opening = asyncio.Lock()
         self._waiting: dict[tuple[str, str], asyncio.Future[list[Any]]] = {}  # charge point, message id -> answer
 
@@ -54,7 +56,11 @@ class CsmsCaller:
             del self._waiting[charge_point_id, message_id]
 
     async def close(self) -> None:
-        """Disconnect."""
+        """Disconnect; who waits for an answer is told."""
+        for (charge_point_id, message_id), answer in self._waiting.items():
+            if not answer.done():
+                text = f"{charge_point_id}: closed here before the answer to the CALL {message_id} came"
+                answer.set_exception(AwsError(text, verb="mqtt.receive"))
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.close()
@@ -66,9 +72,11 @@ class CsmsCaller:
                 await connection.open([])
                 self._connection = connection
                 self._subscribed.clear()
-            if charge_point_id not in self._subscribed:
-                await self._connection.subscribe(f"{charge_point_id}/in")
-                self._subscribed.add(charge_point_id)
+            # AWS IoT Core allows 50 subscriptions a connection; whoever calls so many listens to all.
+            level = charge_point_id if len(self._subscribed) < _SUBSCRIPTIONS else "+"
+            if not self._subscribed & {charge_point_id, "+"}:
+                await self._connection.subscribe(f"{level}/in")
+                self._subscribed.add(level)
 
     def _on_message(self, topic: str, payload: bytes, _moment: float) -> None:
         try:

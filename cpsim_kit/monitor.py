@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 from cpsim_kit.addresses import MqttEndpoint
 from cpsim_kit.errors import WaitTimeout
 from cpsim_kit.messages import parse_frame, wall_clock
-from cpsim_kit.mqtt import MqttConnection
+from cpsim_kit.mqtt import MqttConnection, check_filter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,6 +51,9 @@ class Message:
     payload: Any
     received_at: datetime
 
+    def __repr__(self) -> str:
+        return f"<Message {' '.join(part for part in (self.topic, self.kind, self.action) if part)}>"
+
 
 class Monitor:
     """Messages of some topics, in order, from the moment it is entered.
@@ -65,14 +68,20 @@ class Monitor:
         filters: Topic filters.
         limit: How many messages are kept; older ones are dropped, counted, and said once.
 
+    Raises:
+        ValueError: There is no filter, or one is none.
+
     Attributes:
         dropped: Messages dropped before anybody took them.
-        gaps: Pairs of times between which the connection was down, and messages may be missing.
+        gaps: Pairs of times between which the connection was down, and messages may be missing; reconnection is its
+            own affair, and logged.
     """
 
     def __init__(self, endpoint: Callable[[], MqttEndpoint], filters: tuple[str, ...], *, limit: int = 10_000) -> None:
         if not filters:
             raise ValueError('a monitor needs a topic filter, e.g. stack.monitor("+/in", "+/out")')
+        for topic_filter in filters:
+            check_filter(topic_filter)
         if limit < 1:
             raise ValueError(f"limit is at least 1, not {limit}")
         self.filters = filters
@@ -82,7 +91,7 @@ class Monitor:
         self._queue: deque[Message] = deque()
         self._limit = limit
         self._arrived = asyncio.Event()
-        self._actions: OrderedDict[str, str] = OrderedDict()
+        self._actions: OrderedDict[tuple[str, str], str] = OrderedDict()  # topic of the answer, message id -> action
         self._connection = MqttConnection(endpoint, self._on_message, self._on_gap)
         self._open = False
 
@@ -130,8 +139,13 @@ class Monitor:
             timeout: Seconds to wait; None for ever.
 
         Raises:
+            ValueError: So many are never kept; see ``limit``.
             WaitTimeout: Fewer came; ``last_seen`` has those, and the next ``take`` or ``async for`` too.
         """
+        if count > self._limit:
+            raise ValueError(
+                f"take({count}): this monitor keeps {self._limit} messages; stack.monitor(…, limit={count})"
+            )
         try:
             async with asyncio.timeout(timeout):
                 while len(self._queue) < count:
@@ -170,11 +184,12 @@ class Monitor:
         if is_ocpp:
             kind, action, message_id, value = parse_frame(payload)
             if kind == "CALL":
-                self._actions[message_id] = action
+                answered_on = f"{charge_point_id}/{'out' if topic.endswith('/in') else 'in'}"
+                self._actions[answered_on, message_id] = action
                 if len(self._actions) > _PAIRED:
                     self._actions.popitem(last=False)
-            elif not action:
-                action = self._actions.get(message_id, "")
+            elif kind != "malformed" and not action:
+                action = self._actions.get((topic, message_id), "")
         else:
             value = _json_or_text(payload)
         message = Message(topic, charge_point_id, kind, action, message_id, value, wall_clock(moment))

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
+import threading
 import time
 import uuid
 from collections.abc import Callable, Sequence
@@ -21,12 +22,59 @@ from paho.mqtt.enums import CallbackAPIVersion
 from cpsim_kit.addresses import MqttEndpoint
 from cpsim_kit.errors import AwsError, ConnectError, CpsimError, WaitTimeout
 
-__all__ = ["MqttConnection"]
+__all__ = ["MqttConnection", "check_filter"]
 
 logger = logging.getLogger("cpsim.mqtt")
 
 _KEEPALIVE = 30  # seconds; AWS IoT Core allows 30 to 1200
+_KEEPALIVE_TIMEOUT = 141  # paho's reason when the broker has not answered pings
 _RECONNECT = (1, 10)  # seconds, the first and the longest wait
+_LONGEST_FILTER = 256  # bytes; AWS IoT Core message broker limits
+
+
+def check_filter(topic_filter: str) -> None:
+    """Refuse what is no topic filter (MQTT 3.1.1, 4.7), before a broker closes the connection for it.
+
+    Raises:
+        ValueError: It is none.
+    """
+    levels = topic_filter.split("/")
+    wildcards = [level for level in levels if "+" in level or "#" in level]
+    if (
+        not topic_filter
+        or len(topic_filter.encode()) > _LONGEST_FILTER
+        or "\0" in topic_filter
+        or not {"+", "#"}.issuperset(wildcards)
+        or "#" in levels[:-1]
+    ):
+        raise ValueError(
+            f"{topic_filter!r} is no topic filter: + stands for one whole level, # for the rest and only at the end, "
+            f"and AWS allows {_LONGEST_FILTER} bytes"
+        )
+
+
+class _Client(paho.Client):
+    """paho, which by itself leaves the socket of a refused WebSocket handshake to the garbage collector."""
+
+    _half_open: Any = None
+
+    def _create_socket(self) -> Any:
+        try:
+            return super()._create_socket()
+        except BaseException:
+            if self._half_open is not None:
+                self._half_open.close()
+            raise
+        finally:
+            self._half_open = None
+
+    def _create_socket_connection(self) -> Any:
+        self._half_open = super()._create_socket_connection()
+        return self._half_open
+
+    def _ssl_wrap_socket(self, tcp_sock: Any) -> Any:
+        self._half_open = super()._ssl_wrap_socket(tcp_sock)
+        return self._half_open
 
 
 class MqttConnection:
@@ -35,7 +83,8 @@ class MqttConnection:
     Args:
         endpoint: Asked before each connection, in a thread; signs afresh on AWS.
         on_message: Called in the event loop with topic, payload and the moment of ``time.perf_counter()``.
-        on_gap: Called in the event loop after a reconnection, with the two moments it was down between.
+        on_gap: Called in the event loop once subscribed again after the connection was lost, with the two moments
+            between which messages may have been missed.
 
     Attributes:
         client_id: The MQTT client id; random, so that no charge point's connection is taken over.
@@ -51,12 +100,16 @@ class MqttConnection:
         self._on_message = on_message
         self._on_gap = on_gap
         self.client_id = f"cpsim-{uuid.uuid4().hex[:12]}"
-        self._filters: list[str] = []
-        self._waiting: dict[int, asyncio.Future[list[Any]]] = {}  # packet id -> granted
+        self._filters: list[str] = []  # confirmed by the broker; subscribed to again with each new connection
+        self._waiting: dict[int, tuple[str, asyncio.Future[list[Any]]]] = {}  # packet id -> filter, what is granted
         self._connected: asyncio.Future[None] | None = None
-        self._down_since: float | None = None
-        self._closing = False
         self._client: paho.Client | None = None
+        self._lock = threading.Lock()  # between close() and a connection that is still being made
+        self._closing = False
+        # Of paho's thread alone:
+        self._next_endpoint: MqttEndpoint | None = None
+        self._down_since: float | None = None
+        self._unconfirmed: set[int] = set()  # packet ids of subscriptions made again
 
     def __repr__(self) -> str:
         state = "open" if self._client is not None and self._client.is_connected() else "not connected"
@@ -70,14 +123,20 @@ class MqttConnection:
             timeout: Seconds to wait for each answer of the broker.
 
         Raises:
+            ValueError: A filter is none.
             ConnectError: No connection.
             AwsError: The broker refused the connection or a subscription.
             WaitTimeout: It did not answer.
         """
+        for topic_filter in filters:
+            check_filter(topic_filter)
+        if self._client is not None:
+            raise RuntimeError("MQTT: this connection is open already")
         self._loop = asyncio.get_running_loop()
         self._connected = self._loop.create_future()
+        self._filters, self._closing, self._down_since = [], False, None
         try:
-            self._client = await asyncio.to_thread(self._start)
+            await asyncio.to_thread(self._start)
             async with asyncio.timeout(timeout):
                 await self._connected
             for topic_filter in filters:
@@ -93,82 +152,116 @@ class MqttConnection:
 
     async def subscribe(self, topic_filter: str, *, timeout: float = 10) -> None:
         """Subscribe to one more filter; raises as :meth:`open` does."""
+        check_filter(topic_filter)
         assert self._client is not None
-        future = self._loop.create_future()
         _result, packet_id = self._client.subscribe(topic_filter, qos=1)
         if packet_id is None:
-            raise ConnectError("MQTT: not connected", url=self.client_id)
-        self._waiting[packet_id] = future
+            raise AwsError("MQTT: the connection is lost, and not up again yet", verb="mqtt.subscribe")
+        future: asyncio.Future[list[Any]] = self._loop.create_future()
+        self._waiting[packet_id] = topic_filter, future
         try:
             async with asyncio.timeout(timeout):
                 granted = await future
+        except CpsimError:
+            raise
         except TimeoutError as exc:
             raise WaitTimeout(f"the MQTT broker to confirm the subscription to {topic_filter}", timeout) from exc
         finally:
             self._waiting.pop(packet_id, None)
         if any(code.is_failure for code in granted):
-            message = f"MQTT: the broker refused the subscription to {topic_filter!r}; is it allowed by iot:Subscribe?"
-            raise AwsError(message, verb="mqtt.subscribe", code=str(granted[0]))
+            raise _refused(topic_filter, str(granted[0]))
         self._filters.append(topic_filter)
 
     async def close(self) -> None:
         """Disconnect; harmless twice."""
-        self._closing = True
-        client, self._client = self._client, None
+        with self._lock:
+            self._closing = True
+            client, self._client = self._client, None
+        if self._connected is not None:
+            self._connected.cancel()
         if client is not None:
-            client.disconnect()
-            await asyncio.to_thread(client.loop_stop)
+            await asyncio.to_thread(_stop, client)
 
-    # -- In paho's thread ---------------------------------------------------------------------------------------------
+    # -- In paho's thread, or the one that starts it ------------------------------------------------------------------
 
-    def _start(self) -> paho.Client:
-        endpoint = self._endpoint()
-        client = paho.Client(
+    def _start(self) -> None:
+        self._next_endpoint = endpoint = self._endpoint()
+        client = _Client(
             CallbackAPIVersion.VERSION2, client_id=self.client_id, transport="websockets", protocol=paho.MQTTv311
         )
         if endpoint.tls:
             client.tls_set_context(ssl.create_default_context())
-        client.ws_set_options(endpoint.path, endpoint.headers)
         client.reconnect_delay_set(*_RECONNECT)
+        client.on_pre_connect = self._before_connecting
         client.on_connect = self._connected_in_thread
         client.on_disconnect = self._disconnected_in_thread
         client.on_subscribe = self._subscribed_in_thread
         client.on_message = self._message_in_thread
         try:
             client.connect(endpoint.host, endpoint.port, _KEEPALIVE)
-        except (OSError, ValueError, paho.WebsocketConnectionError) as exc:
+        except (OSError, ValueError) as exc:
             message = f"MQTT: cannot connect to {endpoint.url}: {exc}"
             raise ConnectError(message, url=endpoint.url) from exc
         client.loop_start()
-        return client
+        with self._lock:
+            abandoned = self._closing
+            if not abandoned:
+                self._client = client
+        if abandoned:  # whoever opened did not wait for it
+            _stop(client)
+
+    def _before_connecting(self, client: paho.Client, _userdata: Any) -> None:
+        """Each connection has its own endpoint: a signature is good for one, and for some minutes."""
+        endpoint, self._next_endpoint = self._next_endpoint, None
+        if endpoint is None:
+            try:
+                endpoint = self._endpoint()
+            except CpsimError as exc:
+                logger.warning("MQTT: not connected again yet: %s", str(exc))  # whose traceback holds the client
+                raise ConnectionError(str(exc)) from exc  # paho tries again after an OSError
+        client.ws_set_options(endpoint.path, endpoint.headers)
 
     def _connected_in_thread(self, client: paho.Client, _userdata: Any, _flags: Any, reason: Any, _props: Any) -> None:
-        if not reason.is_failure and self._down_since is not None:
-            for topic_filter in self._filters:
-                client.subscribe(topic_filter, qos=1)
-        self._call(self._on_connected, reason, time.perf_counter())
+        self._call(self._on_connected, reason)
+        if reason.is_failure or self._down_since is None:
+            return
+        packets = [client.subscribe(topic_filter, qos=1)[1] for topic_filter in list(self._filters)]
+        self._unconfirmed = {packet_id for packet_id in packets if packet_id is not None}
+        self._end_gap()
 
     def _disconnected_in_thread(
-        self, client: paho.Client, _userdata: Any, _flags: Any, reason: Any, _props: Any
+        self, _client: paho.Client, _userdata: Any, _flags: Any, reason: Any, _props: Any
     ) -> None:
         if self._closing:
             return
+        self._unconfirmed = set()
         if self._down_since is None:
-            self._down_since = time.perf_counter()
-        logger.warning("MQTT: connection lost (%s); reconnecting", reason)
-        try:
-            endpoint = self._endpoint()  # the old signature may have expired
-            client.ws_set_options(endpoint.path, endpoint.headers)
-        except CpsimError as exc:
-            logger.warning("MQTT: no fresh signature: %s", exc)
+            noticed_late = 2 * _KEEPALIVE if reason.value == _KEEPALIVE_TIMEOUT else 0
+            self._down_since = time.perf_counter() - noticed_late
+        self._call(self._on_disconnected, reason)
 
     def _subscribed_in_thread(
         self, _client: paho.Client, _userdata: Any, packet_id: int, codes: Any, _props: Any
     ) -> None:
-        self._call(self._on_subscribed, packet_id, list(codes))
+        if packet_id in self._unconfirmed:
+            self._unconfirmed.discard(packet_id)
+            if any(code.is_failure for code in codes):
+                logger.error("MQTT: the broker confirms a subscription no more: %s", codes[0])
+            self._end_gap()
+        else:
+            self._call(self._on_subscribed, packet_id, list(codes))
+
+    def _end_gap(self) -> None:
+        """What is published from now on is received, once every subscription is confirmed again."""
+        if self._down_since is not None and not self._unconfirmed:
+            since, self._down_since = self._down_since, None
+            if self._on_gap is not None:
+                self._call(self._on_gap, since, time.perf_counter())
 
     def _message_in_thread(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
-        self._call(self._on_message, message.topic, message.payload, time.perf_counter())
+        moment = time.perf_counter()
+        with contextlib.suppress(UnicodeDecodeError):  # of the topic: MQTT has none that is not UTF-8
+            self._call(self._on_message, message.topic, message.payload, moment)
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
@@ -176,22 +269,41 @@ class MqttConnection:
 
     # -- In the event loop --------------------------------------------------------------------------------------------
 
-    def _on_connected(self, reason: Any, moment: float) -> None:
+    def _on_connected(self, reason: Any) -> None:
         future = self._connected
         assert future is not None
-        if reason.is_failure:
-            if not future.done():
-                message = f"MQTT: the broker refused the connection: {reason}; is it allowed by iot:Connect?"
-                future.set_exception(AwsError(message, verb="mqtt.connect", code=str(reason)))
+        if future.done():
             return
-        if not future.done():
+        if reason.is_failure:
+            message = f"MQTT: the broker refused the connection: {reason}; is it allowed by iot:Connect?"
+            future.set_exception(AwsError(message, verb="mqtt.connect", code=str(reason)))
+        else:
             future.set_result(None)
-        elif self._down_since is not None:
-            since, self._down_since = self._down_since, None
-            if self._on_gap is not None:
-                self._on_gap(since, moment)
+
+    def _on_disconnected(self, reason: Any) -> None:
+        """AWS IoT Core closes the connection on what its policies do not allow, without another word."""
+        assert self._connected is not None
+        if not self._connected.done():
+            message = f"MQTT: the broker closed the connection at once ({reason}); is it allowed by iot:Connect?"
+            self._connected.set_exception(AwsError(message, verb="mqtt.connect", code=str(reason)))
+        elif self._waiting:
+            for topic_filter, future in self._waiting.values():
+                if not future.done():
+                    future.set_exception(_refused(topic_filter, str(reason)))
+        else:
+            logger.warning("MQTT: connection lost (%s); reconnecting", reason)
 
     def _on_subscribed(self, packet_id: int, codes: list[Any]) -> None:
-        future = self._waiting.get(packet_id)
+        _filter, future = self._waiting.get(packet_id, ("", None))
         if future is not None and not future.done():
             future.set_result(codes)
+
+
+def _stop(client: paho.Client) -> None:
+    client.disconnect()
+    client.loop_stop()
+
+
+def _refused(topic_filter: str, code: str) -> AwsError:
+    message = f"MQTT: the broker refused the subscription to {topic_filter!r} ({code}); is it allowed by iot:Subscribe?"
+    return AwsError(message, verb="mqtt.subscribe", code=code)

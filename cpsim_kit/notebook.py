@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import inspect
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -92,29 +92,33 @@ def expect_error(*kinds: type[BaseException]) -> ExpectedError:
     return ExpectedError(*kinds)
 
 
-_loop: asyncio.AbstractEventLoop | None = None
+_runner: asyncio.Runner | None = None
 
 
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
+def run(awaitable: Awaitable[T]) -> T:
     """Run a coroutine to its end from synchronous code: the one blocking door.
 
     In a cell, where an event loop runs already, it runs nested in that loop (nest-asyncio2); elsewhere in one loop that
-    is kept, so that what one call opened another can use. A cell needs it only inside a plain function: at its top
-    level, ``await`` does.
+    is kept until the process ends, so that what one call opened another can use. A cell needs it only inside a plain
+    function: at its top level, ``await`` does.
 
     Args:
-        coroutine: E.g. ``cp.heartbeat()``.
+        awaitable: What could be awaited, e.g. ``cp.heartbeat()`` or ``Stack.open()``.
 
     Returns:
-        What the coroutine returns; its exceptions come out as they are.
+        What awaiting it returns; its exceptions come out as they are.
     """
-    global _loop  # noqa: PLW0603 - the loop of a script, which has no other place to live
+    global _runner  # noqa: PLW0603 - the loop of a script, which has no other place to live
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        if _loop is None or _loop.is_closed():
-            _loop = asyncio.new_event_loop()
-            atexit.register(_loop.close)
-        return _loop.run_until_complete(coroutine)
+        if _runner is None:
+            _runner = asyncio.Runner()
+            atexit.register(_runner.close)  # which cancels what a script left open, so that it ends without complaint
+        return _runner.run(_result(awaitable))
     nest_asyncio2.apply(loop)
-    return loop.run_until_complete(coroutine)
+    return loop.run_until_complete(_result(awaitable))
+
+
+async def _result(awaitable: Awaitable[T]) -> T:
+    return await awaitable

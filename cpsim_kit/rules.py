@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Generator
@@ -25,6 +26,7 @@ __all__ = ["Rule"]
 _SQL_VERSION = "2016-03-23"
 _KEY = "chargePointId"
 _POLL = 0.05  # seconds, at first
+_LONGEST_ROLE = 64  # CreateRole RoleName
 _ACTIVE_TIMEOUT = 60  # seconds; a fresh IAM role takes some until AWS IoT can assume it
 
 # CreateTopicRule ruleName; CreateTable TableName; CreateQueue QueueName; topic names are at most 256 bytes.
@@ -124,12 +126,13 @@ class Rule:
             AwsError: AWS refused; bad SQL is refused with the place of the error.
             WaitTimeout: It did not become active.
         """
+        kept = len(self._undo)
         try:
             action = await self._prepare_target()
             role = await self._create_role(action)
             await self._put_rule({action.name: {**action.document, "roleArn": role}})
         except BaseException:
-            await asyncio.shield(self._undo_all())
+            await asyncio.shield(self._undo_all(kept))
             raise
         if not self._created:
             self._created = True
@@ -207,18 +210,31 @@ class Rule:
         return _Action("republish", {"topic": self._republish, "qos": 1}, "iot:Publish", arn)
 
     async def _create_table(self, name: str) -> str:
-        try:
-            table = (await self._aws.call("dynamodb.describe_table", TableName=name))["Table"]
-        except NotFound:
-            await self._aws.call(
-                "dynamodb.create_table",
-                TableName=name,
-                KeySchema=[{"AttributeName": _KEY, "KeyType": "HASH"}],
-                AttributeDefinitions=[{"AttributeName": _KEY, "AttributeType": "S"}],
-                BillingMode="PAY_PER_REQUEST",
-            )
-            self._undo.append(lambda: self._aws.call("dynamodb.delete_table", TableName=name))
-            table = await self._wait_active(name)
+        async def usable() -> dict[str, Any] | None:
+            """The table, made where there is none; one that is still being deleted is waited for."""
+            try:
+                found: dict[str, Any] = (await self._aws.call("dynamodb.describe_table", TableName=name))["Table"]
+            except NotFound:
+                await create()
+                return None
+            return found if found["TableStatus"] in {"ACTIVE", "UPDATING"} else None
+
+        async def create() -> None:
+            try:
+                await self._aws.call(
+                    "dynamodb.create_table",
+                    TableName=name,
+                    KeySchema=[{"AttributeName": _KEY, "KeyType": "HASH"}],
+                    AttributeDefinitions=[{"AttributeName": _KEY, "AttributeType": "S"}],
+                    BillingMode="PAY_PER_REQUEST",
+                )
+            except AwsError as exc:
+                if exc.code != "ResourceInUseException":  # it was made just now, and DescribeTable does not see it yet
+                    raise
+            else:
+                self._undo.append(lambda: self._aws.call("dynamodb.delete_table", TableName=name))
+
+        table = await _poll(usable, f"the table {name} to become active")
         key = [element["AttributeName"] for element in table["KeySchema"]]
         if key != [_KEY]:
             raise AwsError(
@@ -227,14 +243,6 @@ class Rule:
                 verb="dynamodb.describe_table",
             )
         return str(table["TableArn"])
-
-    async def _wait_active(self, name: str) -> dict[str, Any]:
-        async def active() -> dict[str, Any] | None:
-            table: dict[str, Any] = (await self._aws.call("dynamodb.describe_table", TableName=name))["Table"]
-            return table if table["TableStatus"] == "ACTIVE" else None
-
-        table: dict[str, Any] = await _poll(active, f"the table {name} to become active")
-        return table
 
     async def _create_queue(self, name: str) -> str:
         try:
@@ -251,7 +259,9 @@ class Rule:
 
     async def _create_role(self, action: _Action) -> str:
         """A role that AWS IoT may assume, and that may do this one thing."""
-        role = f"cpsim-rule-{self.name}"[:64]
+        role = f"cpsim-rule-{self.name}"
+        if len(role) > _LONGEST_ROLE:  # still one role for each rule
+            role = f"{role[: _LONGEST_ROLE - 9]}-{hashlib.sha256(self.name.encode()).hexdigest()[:8]}"
         trust = {"Effect": "Allow", "Principal": {"Service": "iot.amazonaws.com"}, "Action": "sts:AssumeRole"}
         allow = {"Effect": "Allow", "Action": action.permission, "Resource": action.resource}
         try:
@@ -287,7 +297,7 @@ class Rule:
                         raise
                     await self._aws.call("iot.replace_topic_rule", ruleName=self.name, topicRulePayload=payload)
                 else:
-                    self._undo.append(lambda: self._aws.call("iot.delete_topic_rule", ruleName=self.name))
+                    self._undo.append(self._delete_rule)
             except AwsError as exc:
                 if exc.code == "InvalidRequestException" and "role" in str(exc).lower():
                     return False  # a fresh role is not known everywhere yet
@@ -306,10 +316,17 @@ class Rule:
         await _poll(put, f"AWS IoT to accept the role of rule {self.name}")
         await _poll(active, f"rule {self.name} to become active")
 
-    async def _undo_all(self) -> None:
-        """Delete what was created, newest first; what is gone already is fine."""
+    async def _delete_rule(self) -> None:
+        try:
+            await self._aws.call("iot.delete_topic_rule", ruleName=self.name)
+        except AwsError as exc:
+            if exc.code != "UnauthorizedException":  # AWS's answer for a rule that is not there (any more)
+                raise
+
+    async def _undo_all(self, kept: int = 0) -> None:
+        """Delete what was created, newest first, but for the oldest few; what is gone already is fine."""
         failed: AwsError | None = None
-        while self._undo:
+        while len(self._undo) > kept:
             delete = self._undo.pop()
             try:
                 await delete()

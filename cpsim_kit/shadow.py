@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -14,12 +15,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from cpsim_kit.aws import Aws
-from cpsim_kit.errors import NotFound, WaitTimeout
+from cpsim_kit.errors import AwsError, NotFound, WaitTimeout
 from cpsim_kit.monitor import Monitor
 
 __all__ = ["Shadow", "ShadowRequest", "ShadowWatch"]
 
 _POLL = 0.05  # seconds, at first
+_NAME = re.compile(r"[$a-zA-Z0-9:_-]{1,64}")  # UpdateThingShadow, shadowName
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,14 @@ class ShadowRequest:
         aws: The door to boto3.
         charge_point_id: The Thing's name.
         name: A named shadow; "" for the classic one.
+
+    Raises:
+        ValueError: AWS IoT allows no such shadow name.
     """
 
     def __init__(self, aws: Aws, charge_point_id: str, name: str = "") -> None:
+        if name and not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} cannot be the name of a shadow: AWS allows {_NAME.pattern}")
         self._aws = aws
         self._id = charge_point_id
         self._name = name
@@ -139,7 +146,11 @@ class ShadowRequest:
             body: bytes = getattr(self._aws.client(service), operation)(**parameters)["payload"].read()
             return body
 
-        return _shadow(self._id, self._name, json.loads(await self._aws.run(verb, work, parameters)))
+        body = await self._aws.run(verb, work, parameters)
+        try:
+            return _shadow(self._id, self._name, json.loads(body))
+        except (AttributeError, ValueError) as exc:
+            raise AwsError(f"{verb}: the answer is no Device Shadow: {exc}", verb=verb) from exc
 
 
 class ShadowWatch:
@@ -180,12 +191,12 @@ class ShadowWatch:
 
 
 def _shadow(charge_point_id: str, name: str, document: dict[str, Any]) -> Shadow:
-    state = document.get("state", {})
+    state, metadata = document.get("state", {}), document.get("metadata", {})
     return Shadow(
         charge_point_id,
         state.get("reported", {}),
         state.get("desired", {}),
         document.get("version", 0),
-        document.get("metadata", {}),
+        {key: metadata[key] for key in ("reported", "desired") if key in metadata},
         name,
     )

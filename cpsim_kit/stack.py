@@ -125,7 +125,7 @@ class Stack:
             ValueError: An argument is out of range.
             LocalStackError: It did not start; the message carries the end of its log.
         """
-        if interval < 1:
+        if interval < 1 or interval != int(interval):
             raise ValueError(f"interval is a whole number of seconds, at least 1, not {interval!r}")
         if csms not in {"kit", "sample"}:
             raise ValueError(f'csms is "kit" or "sample", not {csms!r}')
@@ -174,39 +174,22 @@ class Stack:
             )
             stack = await cls._attach(options.name, aws, process)
         except Exception:
-            await asyncio.to_thread(process.stop)
+            if process not in _stacks:
+                await asyncio.to_thread(process.stop)
             raise
-        return _stacks.setdefault(process, stack)  # two cells that open at once get one stack
+        if process in _stacks:  # two cells that open at once get one stack
+            aws.close()
+        return _stacks.setdefault(process, stack)
 
     @classmethod
     async def _attach(cls, name: str, aws: Aws, process: LocalProcess | None) -> Stack:
-        """The same for AWS and the local stack: outputs and resources of a CloudFormation stack."""
+        """The same for AWS and the local stack; lets go of ``aws`` where it fails."""
         try:
-            answer = await aws.call("cloudformation.describe_stacks", StackName=name)
-        except NotFound as exc:
-            message = (
-                f"there is no CloudFormation stack {name} in {aws.region}. "
-                "Is the region right (AWS_DEFAULT_REGION, or region=), and the gateway deployed?"
-            )
-            raise NotFound(message, verb=exc.verb, code=exc.code, kind="stack", name=name) from exc
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in answer["Stacks"][0].get("Outputs", [])}
-        if OUTPUT_KEY not in outputs:
-            found = ", ".join(sorted(outputs)) or "none"
-            message = (
-                f"the CloudFormation stack {name} has no output {OUTPUT_KEY} (outputs: {found}); is it the gateway's?"
-            )
-            raise AwsError(message, verb="cloudformation.describe_stacks")
-        resources = await aws.call("cloudformation.describe_stack_resources", StackName=name)
-        table = next(
-            (
-                resource["PhysicalResourceId"]
-                for resource in resources["StackResources"]
-                if resource["ResourceType"] == "AWS::DynamoDB::Table"
-                and resource["LogicalResourceId"].startswith("ChargePointTable")
-            ),
-            None,
-        )
-        return cls(name, aws, outputs[OUTPUT_KEY], table, process)
+            websocket_url, table = await _addresses(name, aws)
+        except BaseException:
+            aws.close()
+            raise
+        return cls(name, aws, websocket_url, table, process)
 
     # -- What a stack gives -------------------------------------------------------------------------------------------
 
@@ -385,6 +368,9 @@ class Stack:
         if self._closed:
             return
         self._closed = True
+        if self._process is not None:
+            _stacks.pop(self._process, None)
+            self._process.retire()
         try:
             open_ones: list[Any] = [*self._charge_points, *self._monitors, self._caller]
             await asyncio.gather(*(one.close() for one in open_ones), return_exceptions=True)
@@ -392,7 +378,6 @@ class Stack:
         finally:
             self._aws.close()
             if self._process is not None:
-                _stacks.pop(self._process, None)
                 await asyncio.to_thread(self._process.stop)
         if left_behind:
             raise AwsError(f"{self.name}: could not delete {'; '.join(left_behind)}", verb="close")
@@ -412,3 +397,34 @@ class Stack:
                 logger.warning("could not delete %s: %s", what, exc)
                 left_behind.append(f"{what} ({exc})")
         return left_behind
+
+
+async def _addresses(name: str, aws: Aws) -> tuple[str, str | None]:
+    """The gateway's address and its registry table, from a CloudFormation stack's outputs and resources."""
+    try:
+        answer = await aws.call("cloudformation.describe_stacks", StackName=name)
+    except NotFound as exc:
+        message = (
+            f"there is no CloudFormation stack {name} in {aws.region}. "
+            "Is the region right (AWS_DEFAULT_REGION, or region=), and the gateway deployed?"
+        )
+        raise NotFound(message, verb=exc.verb, code=exc.code, kind="stack", name=name) from exc
+    [found, *_] = answer.get("Stacks") or [{}]
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+    if OUTPUT_KEY not in outputs:
+        others = ", ".join(sorted(outputs)) or "none"
+        message = (
+            f"the CloudFormation stack {name} has no output {OUTPUT_KEY} (outputs: {others}); is it the gateway's?"
+        )
+        raise AwsError(message, verb="cloudformation.describe_stacks")
+    resources = await aws.call("cloudformation.describe_stack_resources", StackName=name)
+    table = next(
+        (
+            resource["PhysicalResourceId"]
+            for resource in resources["StackResources"]
+            if resource["ResourceType"] == "AWS::DynamoDB::Table"
+            and resource["LogicalResourceId"].startswith("ChargePointTable")
+        ),
+        None,
+    )
+    return outputs[OUTPUT_KEY], table

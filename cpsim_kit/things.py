@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["ManyThings", "Thing", "Things"]
 
 _NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")  # CreateThing, thingName
-_ATTRIBUTE = re.compile(r"[a-zA-Z0-9_.,@/:#-]{0,800}")  # CreateThing, attributePayload
+_ATTRIBUTE = re.compile(r"[a-zA-Z0-9_.,@/:#-]{1,128}")  # CreateThing, attributePayload: a name
+_VALUE = re.compile(r"[a-zA-Z0-9_.,@/:#-]{0,800}")
 _KEY = "chargePointId"
 _BATCH = 100  # keys of one BatchGetItem
 _POLL = 0.05  # seconds, at first
@@ -97,7 +98,8 @@ class Things:
 
         Args:
             charge_point_id: The Thing's name: letters, digits, ``:``, ``_`` and ``-``, at most 128.
-            attributes: Up to 50 names and values without spaces (CreateThing, attributePayload).
+            attributes: Names and values without spaces; AWS IoT allows three to a Thing without a type. An empty value
+                removes one.
             timeout: Seconds to wait for the gateway's registry.
 
         Raises:
@@ -108,11 +110,11 @@ class Things:
         _check_name(charge_point_id)
         attributes = {name: str(value) for name, value in (attributes or {}).items()}
         for name, value in attributes.items():
-            if not _ATTRIBUTE.fullmatch(value):
+            if not (_ATTRIBUTE.fullmatch(name) and _VALUE.fullmatch(value)):
                 raise ValueError(
                     f"{charge_point_id}: attribute {name}={value!r}: use letters, digits and _.,@/:#- only"
                 )
-        created = await self._create(charge_point_id, attributes)
+        created, attributes = await self._create(charge_point_id, attributes)
         if created:
             self._remember(f"Thing {charge_point_id}", lambda: self._delete_if_there(charge_point_id))
         await self._wait_registered(charge_point_id, timeout, expected=True)
@@ -142,6 +144,7 @@ class Things:
             AwsError: AWS did not list what is there.
             WaitTimeout: The registry did not learn of all in time.
         """
+        _check_concurrency(concurrency)
         ids = list(dict.fromkeys(charge_point_ids))
         for charge_point_id in ids:
             _check_name(charge_point_id)
@@ -160,7 +163,10 @@ class Things:
 
         Args, limits and errors as of :meth:`create_many`.
         """
+        _check_concurrency(concurrency)
         ids = list(dict.fromkeys(charge_point_ids))
+        for charge_point_id in ids:
+            _check_name(charge_point_id)
         result = ManyThings()
         await self._for_each(ids, self._delete_one, result, concurrency, "deleting Things" if progress else None)
         await self._wait_all_registered(result.done, timeout, expected=False)
@@ -203,19 +209,23 @@ class Things:
         await self._aws.call("iot.delete_thing", thingName=charge_point_id)
         await self._wait_registered(charge_point_id, timeout, expected=False)
 
-    async def _create(self, charge_point_id: str, attributes: dict[str, str]) -> bool:
-        """Create or update; whether it was created."""
+    async def _create(self, charge_point_id: str, attributes: dict[str, str]) -> tuple[bool, dict[str, str]]:
+        """Create or update; whether it was created, and the attributes it has now."""
         try:
-            await self._aws.call("iot.describe_thing", thingName=charge_point_id)
+            there = (await self._aws.call("iot.describe_thing", thingName=charge_point_id))["attributes"]
         except NotFound:
-            await self._aws.call(
-                "iot.create_thing", thingName=charge_point_id, attributePayload={"attributes": attributes}
-            )
-            return True
+            payload: dict[str, Any] = {"attributes": attributes}
+            try:
+                await self._aws.call("iot.create_thing", thingName=charge_point_id, attributePayload=payload)
+            except AwsError as exc:
+                if exc.code != "ResourceAlreadyExistsException":
+                    raise
+                return await self._create(charge_point_id, attributes)  # somebody was faster
+            return True, attributes
         if attributes:
             payload = {"attributes": attributes, "merge": True}
             await self._aws.call("iot.update_thing", thingName=charge_point_id, attributePayload=payload)
-        return False
+        return False, {name: value for name, value in {**there, **attributes}.items() if value}
 
     async def _create_one(self, charge_point_id: str) -> None:
         await self._aws.call("iot.create_thing", thingName=charge_point_id)
@@ -317,6 +327,11 @@ def _check_name(charge_point_id: str) -> None:
         raise ValueError(
             f"{charge_point_id!r} cannot be a Thing: use 1 to 128 letters, digits, colons, underscores and hyphens"
         )
+
+
+def _check_concurrency(concurrency: int) -> None:
+    if concurrency < 1:
+        raise ValueError(f"concurrency is at least 1, not {concurrency}")
 
 
 def _to_frame(things: list[dict[str, Any]]) -> pd.DataFrame:

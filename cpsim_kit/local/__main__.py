@@ -1,7 +1,8 @@
 """The child process of the local stack: ``python -m cpsim_kit.local``, started by ``launcher``.
 
 Its first line on stdout is one JSON object with the addresses. It ends on SIGTERM, and when its standard input ends:
-that is the pipe from its parent, which the operating system closes however the parent dies.
+that is the pipe from its parent, which the operating system closes however the parent dies. A fork of the parent would
+keep the pipe open, so it also looks whether the parent is still there.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import gc
 import json
 import logging
 import os
+import select
 import signal
 import sys
 import threading
@@ -23,6 +25,7 @@ from cpsim_kit.local.gateway import Gateway
 from cpsim_kit.local.registry import Registry
 
 _GRACE = 2.0  # seconds to close in good order; then the process ends all the same
+_LOOK = 1.0  # seconds between two looks for the parent
 
 
 async def _run(options: argparse.Namespace, stop: asyncio.Event) -> None:
@@ -50,10 +53,17 @@ async def _run(options: argparse.Namespace, stop: asyncio.Event) -> None:
 
 
 def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, log: str) -> None:
-    """Stop when standard input ends; a thread, so that a busy loop cannot hold it up."""
+    """Stop when standard input ends, or the parent is gone and only a fork of it holds the pipe open.
+
+    A thread, so that a busy loop cannot hold it up.
+    """
+    parent = os.getppid()
     with contextlib.suppress(OSError):
-        while os.read(0, 4096):
-            pass
+        while os.getppid() == parent:
+            if sys.platform != "win32" and not select.select([0], [], [], _LOOK)[0]:
+                continue
+            if not os.read(0, 4096):
+                break
     with contextlib.suppress(OSError):
         os.unlink(log)  # nobody is left who would
     with contextlib.suppress(RuntimeError):  # the loop is closed already

@@ -48,7 +48,8 @@ class Emulator:
         self.url = f"http://127.0.0.1:{self.port}"
         self._stop = asyncio.Event()
         self._server: asyncio.Task[None] | None = None
-        self._presence_versions: dict[str, int] = {}
+        self._presence_versions: dict[str, int] = {}  # the last of each client id
+        self._sessions: dict[str, int] = {}  # the version of each session that is alive
         self._iot: Any = None
         self._rules = RuleEngine()
 
@@ -124,10 +125,12 @@ class Emulator:
     async def presence(self, event: str, client_id: str, session: str, **fields: Any) -> None:
         """Publish a lifecycle event on ``$aws/events/presence/{event}/{client_id}``.
 
-        AWS IoT Core developer guide, "Lifecycle events".
+        AWS IoT Core developer guide, "Lifecycle events": both events of a session have the same version.
         """
-        version = self._presence_versions.get(client_id, 0)
-        self._presence_versions[client_id] = version + 1
+        version = self._sessions.pop(session, None)
+        if version is None:
+            version = self._presence_versions.get(client_id, -1) + 1
+            self._presence_versions[client_id] = self._sessions[session] = version
         body = {
             "clientId": client_id,
             "timestamp": int(time.time() * 1000),

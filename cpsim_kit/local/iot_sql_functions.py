@@ -220,17 +220,16 @@ def arithmetic(
     of_ints: Callable[[int, int], int],
     of_decimals: Callable[[decimal.Decimal, decimal.Decimal], decimal.Decimal],
 ) -> Number | Undefined:
-    """Compute on two Ints, or on two operands converted to Decimal."""
+    """Compute on two Ints, or on two operands converted to Decimal; the caller drops an infinite result."""
     try:
         if type(left) is int and type(right) is int:
             return integer(of_ints(left, right))
         first, second = to_number(left), to_number(right)
         if first is UNDEFINED or second is UNDEFINED:
             return UNDEFINED
-        result = float(of_decimals(decimal.Decimal(repr(first)), decimal.Decimal(repr(second))))
+        return float(of_decimals(decimal.Decimal(repr(first)), decimal.Decimal(repr(second))))
     except ArithmeticError:
         return UNDEFINED
-    return result if math.isfinite(result) else UNDEFINED
 
 
 # Functions. Each takes values and returns a value; ValueError and ArithmeticError mean Undefined to the caller.
@@ -465,7 +464,8 @@ _PATTERN = re.compile(r"(?P<quoted>'(?:[^']|'')*')|(?P<field>([A-Za-z])\3*)|(?P<
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _pattern_parts(pattern: str) -> list[tuple[str, int, str]]:
+@functools.lru_cache(maxsize=64)
+def _pattern_parts(pattern: str) -> tuple[tuple[str, int, str], ...]:
     """Split a date pattern into ``(letter, count, "")`` fields and ``("", 0, text)`` literals."""
     parts: list[tuple[str, int, str]] = []
     position = 0
@@ -479,9 +479,10 @@ def _pattern_parts(pattern: str) -> list[tuple[str, int, str]]:
         else:
             parts.append(("", 0, (quoted[1:-1].replace("''", "'") or "'") if quoted else found["text"]))
         position = found.end()
-    return parts
+    return tuple(parts)
 
 
+@functools.lru_cache(maxsize=64)
 def _zone(name: str) -> tzinfo:
     """Find a time zone by id, offset or both (``UTC+01:00``).
 

@@ -65,7 +65,7 @@ class LocalProcess:
 
     def __init__(self, options: LocalOptions) -> None:
         self.options = options
-        self._stopped = False
+        self._stopped = self._retired = False
         handle, name = tempfile.mkstemp(prefix="cpsim-local-", suffix=".log")
         self._log = Path(name)
         command = [sys.executable, "-m", "cpsim_kit.local", "--log", name]
@@ -104,7 +104,7 @@ class LocalProcess:
         """
         with _starting:
             process = _running.get(options)
-            if process is None or not process.is_running:
+            if process is None or process._retired or not process.is_running:
                 process = _running[options] = cls(options)
             return process
 
@@ -134,6 +134,10 @@ class LocalProcess:
             "start another: stack = await Stack.local()",
             log=self.log(),
         )
+
+    def retire(self) -> None:
+        """Have :meth:`shared` start another one from now on, as this one is about to be stopped."""
+        self._retired = True
 
     def stop(self) -> None:
         """End the process: by closing its standard input, then by SIGTERM, then by SIGKILL."""

@@ -1,0 +1,283 @@
+"""A deployed AWS OCPP Gateway for tests: a process of its own with the sample's resources, made by CloudFormation.
+
+The sample is aws-samples/aws-ocpp-gateway. Its container and its Lambda functions run here as tasks; they are reached
+as the sample's are: frames go over MQTT topics, a rule and a queue to the message processor, and Things into the
+registry table by rules. The kit's launcher, `Stack.local` and the local stack's own CloudFormation template have no
+part in it. Run by hand, it prints its addresses as JSON and serves until its standard input ends:
+
+    python tests/deployed_stack.py --interval 10
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, Self
+
+STACK = "AwsOcppGatewayStack"
+OTHER_STACK = "SomethingElse"  # a stack that is no gateway's
+REGION = "eu-west-1"
+
+
+# -- The tests' side --------------------------------------------------------------------------------------------------
+
+
+class DeployedStack:
+    """The process.
+
+    Attributes:
+        endpoint_url: Where boto3 connects.
+        websocket_url: Where charge points connect.
+    """
+
+    def __init__(self) -> None:
+        self._log = Path(tempfile.mkdtemp(prefix="cpsim-deployed-")) / "log"
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, __file__],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+                start_new_session=True,
+            )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line, f"the deployed stack did not start:\n{self.log()}"
+        addresses = json.loads(line)
+        self.pid = self._process.pid
+        self.endpoint_url: str = addresses["endpoint_url"]
+        self.websocket_url: str = addresses["websocket_url"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate(timeout=10)
+        self._log.unlink()
+        self._log.parent.rmdir()
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def environment(self, endpoint_url: str | None = None) -> dict[str, str]:
+        """What a reader exports to work on it."""
+        return {
+            "CPSIM_STACK": STACK,
+            "AWS_ENDPOINT_URL": endpoint_url or self.endpoint_url,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+            "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            "AWS_SESSION_TOKEN": "a/session+token==",
+        }
+
+
+# -- The sample's template, as CDK synthesises it ---------------------------------------------------------------------
+
+
+def _queue(dead_letters: str | None = None) -> dict[str, Any]:
+    if dead_letters is None:
+        return {"Type": "AWS::SQS::Queue", "Properties": {}}
+    target = {"Fn::GetAtt": [dead_letters, "Arn"]}
+    policy = {"deadLetterTargetArn": target, "maxReceiveCount": 3}
+    return {"Type": "AWS::SQS::Queue", "Properties": {"RedrivePolicy": policy}}
+
+
+def _role() -> dict[str, Any]:
+    trust = {"Effect": "Allow", "Principal": {"Service": "iot.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = {"Version": "2012-10-17", "Statement": [trust]}
+    return {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": document}}
+
+
+def _rule(sql: str, description: str, role: str, **action: Any) -> dict[str, Any]:
+    [(kind, target)] = action.items()
+    payload = {
+        "Actions": [{kind: {**target, "RoleArn": {"Fn::GetAtt": [role, "Arn"]}}}],
+        "AwsIotSqlVersion": "2016-03-23",
+        "Description": description,
+        "Sql": sql,
+    }
+    return {"Type": "AWS::IoT::TopicRule", "Properties": {"TopicRulePayload": payload}}
+
+
+TEMPLATE = {
+    "Description": "SO9522: This stack deploys resources for OCPP Gateway application.",
+    "Parameters": {"Address": {"Type": "String"}},
+    "Resources": {
+        "SomeOtherTable1F0B3C2D": {
+            "Type": "AWS::DynamoDB::Table",
+            "Properties": {
+                "AttributeDefinitions": [{"AttributeName": "id", "AttributeType": "S"}],
+                "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
+                "BillingMode": "PAY_PER_REQUEST",
+            },
+        },
+        "ChargePointTable4E4A0B5F": {
+            "Type": "AWS::DynamoDB::Table",
+            "Properties": {
+                "AttributeDefinitions": [{"AttributeName": "chargePointId", "AttributeType": "S"}],
+                "KeySchema": [{"AttributeName": "chargePointId", "KeyType": "HASH"}],
+                "BillingMode": "PAY_PER_REQUEST",
+            },
+        },
+        "CreateThingRuleRole": _role(),
+        "CreateThingRule": _rule(
+            "SELECT thingName as chargePointId, timestamp FROM '$aws/events/thing/+/created'",
+            "Insert new IOT Thing reference into DynamoDB",
+            "CreateThingRuleRole",
+            DynamoDBv2={"PutItem": {"TableName": {"Ref": "ChargePointTable4E4A0B5F"}}},
+        ),
+        "DeadLetterQueueForDeletedThings": _queue(),
+        "DeletedThings": _queue("DeadLetterQueueForDeletedThings"),
+        "DeleteThingRuleRole": _role(),
+        "DeleteThingRule": _rule(
+            "SELECT thingName as chargePointId, timestamp FROM '$aws/events/thing/+/deleted'",
+            "Delete an IOT Thing reference from DynamoDB",
+            "DeleteThingRuleRole",
+            Sqs={"QueueUrl": {"Ref": "DeletedThings"}},
+        ),
+        "DeadLetterQueueForIncomingMessages": _queue(),
+        "IncomingMessagesQueue": _queue("DeadLetterQueueForIncomingMessages"),
+        "MessagesFromChargePointsRuleRole": _role(),
+        "MessagesFromChargePointsRule": _rule(
+            "SELECT * as message,topic(1) as chargePointId FROM '+/in'",
+            "Insert messages coming from Charge Points into an SQS queue to be processed by the message processor",
+            "MessagesFromChargePointsRuleRole",
+            Sqs={"QueueUrl": {"Ref": "IncomingMessagesQueue"}},
+        ),
+    },
+    "Outputs": {
+        "loadBalancerDnsName": {"Description": "The Gateway NLB DNS name", "Value": {"Ref": "Address"}},
+        "websocketURL": {
+            "Description": "The Gateway websocket URL",
+            "Value": {"Fn::Join": ["", ["ws://", {"Ref": "Address"}]]},
+        },
+    },
+}
+
+OTHER_TEMPLATE = {
+    "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
+    "Outputs": {"queueUrl": {"Value": {"Ref": "Queue"}}},
+}
+
+
+# -- The process's side -----------------------------------------------------------------------------------------------
+
+
+class Worker:
+    """A queue's Lambda function: polls, handles each record, deletes it."""
+
+    def __init__(self, sqs: Any, queue_url: str, handle: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
+        self._sqs, self._queue_url, self._handle = sqs, queue_url, handle
+
+    async def run(self) -> None:
+        while True:
+            for body, receipt in await asyncio.to_thread(self._receive):
+                try:
+                    await self._handle(body)
+                except Exception:
+                    logging.exception("failed on %r", body)
+                    continue  # it comes again after the visibility timeout
+                await asyncio.to_thread(self._sqs.delete_message, QueueUrl=self._queue_url, ReceiptHandle=receipt)
+
+    def _receive(self) -> list[tuple[Any, str]]:
+        answer = self._sqs.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=2)
+        return [(json.loads(each["Body"]), each["ReceiptHandle"]) for each in answer.get("Messages", [])]
+
+
+class Processor:
+    """The broker as the sample's message processor sees it: messages come from its queue."""
+
+    def __init__(self, emulator: Any) -> None:
+        self._emulator = emulator
+
+    async def subscribe(self, _topic_filter: str, deliver: Callable[[str, bytes], Coroutine[Any, Any, None]]) -> None:
+        self._deliver = deliver
+
+    async def handle(self, body: Any) -> None:
+        await self._deliver(f"{body['chargePointId']}/in", json.dumps(body["message"]).encode())
+
+    async def publish(self, topic: str, payload: bytes, *, client_id: str | None = None) -> None:
+        await self._emulator.publish(topic, payload)
+
+
+async def _run(interval: int) -> None:
+    import boto3
+    from botocore.config import Config
+
+    from cpsim_kit.local.csms import Csms
+    from cpsim_kit.local.emulator import Emulator
+    from cpsim_kit.local.gateway import Gateway
+
+    emulator = Emulator(REGION)
+    await emulator.start()
+
+    def client(service: str) -> Any:
+        return boto3.client(
+            service,
+            endpoint_url=emulator.url,
+            region_name=REGION,
+            aws_access_key_id="deployed",
+            aws_secret_access_key="deployed",
+            config=Config(proxies={}, retries={"total_max_attempts": 1}),
+        )
+
+    def deploy(name: str, template: dict[str, Any], **parameters: str) -> dict[str, str]:
+        cloudformation.create_stack(
+            StackName=name,
+            TemplateBody=json.dumps(template),
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+            Capabilities=["CAPABILITY_IAM"],
+        )
+        waiter = cloudformation.get_waiter("stack_create_complete")
+        waiter.wait(StackName=name, WaiterConfig={"Delay": 0.05, "MaxAttempts": 200})
+        answer = cloudformation.describe_stack_resources(StackName=name)
+        return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in answer["StackResources"]}
+
+    cloudformation, sqs, dynamodb = client("cloudformation"), client("sqs"), client("dynamodb")
+    resources: dict[str, str] = {}
+    gateway = Gateway(
+        emulator, lambda name: emulator.has_item(resources["ChargePointTable4E4A0B5F"], "chargePointId", name)
+    )
+    await gateway.start()
+    await asyncio.to_thread(client("iot").update_event_configurations, eventConfigurations={"THING": {"Enabled": True}})
+    resources |= await asyncio.to_thread(deploy, STACK, TEMPLATE, Address=f"127.0.0.1:{gateway.port}")
+    await asyncio.to_thread(deploy, OTHER_STACK, OTHER_TEMPLATE)
+    processor = Processor(emulator)
+    csms = Csms(processor, interval=interval, character="sample")  # type: ignore[arg-type]
+    await csms.start()
+
+    async def delete_thing(body: Any) -> None:
+        key = {"chargePointId": {"S": body["chargePointId"]}}
+        table = resources["ChargePointTable4E4A0B5F"]
+        await asyncio.to_thread(dynamodb.delete_item, TableName=table, Key=key)
+
+    workers = [
+        asyncio.create_task(Worker(sqs, resources["IncomingMessagesQueue"], processor.handle).run()),
+        asyncio.create_task(Worker(sqs, resources["DeletedThings"], delete_thing).run()),
+    ]
+    addresses = {"endpoint_url": emulator.url, "websocket_url": f"ws://127.0.0.1:{gateway.port}"}
+    print(json.dumps(addresses), flush=True)  # noqa: T201 - what the tests read
+    await asyncio.to_thread(sys.stdin.read)
+    threading.Timer(3, os._exit, args=(1,)).start()  # the workers' threads end their poll first
+    for worker in workers:
+        worker.cancel()
+    for part in (gateway, csms, emulator):
+        with contextlib.suppress(Exception):
+            await part.stop()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    arguments = argparse.ArgumentParser(description="A deployed AWS OCPP Gateway, for tests.")
+    arguments.add_argument("--interval", type=int, default=10)
+    logging.basicConfig(stream=sys.stderr)
+    asyncio.run(_run(arguments.parse_args().interval))

@@ -1,0 +1,394 @@
+"""The door to boto3: whatever an endpoint answers, only the kit's errors come out.
+
+The endpoints are the local stack, and a small HTTP server that answers as AWS does when it objects.
+"""
+
+import asyncio
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import MS, SOON
+from stack_fixtures import Boto, new_id
+
+from cpsim_kit import errors
+from cpsim_kit.aws import Aws
+from cpsim_kit.local.launcher import LocalProcess
+from cpsim_kit.shadow import ShadowRequest
+
+Answer = tuple[int, dict[str, str], bytes]
+
+
+class Endpoint:
+    """An endpoint that gives one answer to everything.
+
+    Attributes:
+        answer: HTTP status, headers and body.
+        delay: Seconds before it.
+        asked: How many requests came.
+    """
+
+    def __init__(self) -> None:
+        endpoint = self
+        self.answer: Answer = 200, {}, b"{}"
+        self.delay = 0.0
+        self.asked = 0
+        self.ended = threading.Event()
+
+        class Handler(BaseHTTPRequestHandler):
+            def handle_one_request(self) -> None:
+                if not self.rfile.readline():
+                    self.close_connection = True
+                    return
+                length = 0
+                while (line := self.rfile.readline().strip()) != b"":
+                    name, _, value = line.partition(b":")
+                    length = int(value) if name.lower() == b"content-length" else length
+                self.rfile.read(length)
+                endpoint.asked += 1
+                endpoint.ended.wait(endpoint.delay)
+                status, headers, body = endpoint.answer
+                self.close_connection = True
+                if status:
+                    headers = {"Content-Length": str(len(body)), "Connection": "close"} | headers
+                    lines = [f"HTTP/1.1 {status} Whatever", *(f"{name}: {value}" for name, value in headers.items())]
+                    self.wfile.write("\r\n".join([*lines, "", ""]).encode())
+                self.wfile.write(body)
+
+        class Server(ThreadingHTTPServer):
+            def handle_error(self, *_: object) -> None:
+                """A client that went away is no matter."""
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        self.thread = threading.Thread(target=self.server.serve_forever, args=(0.01,))
+        self.thread.start()
+
+    def close(self) -> None:
+        self.ended.set()
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+def json_error(code: str, message: str = "said AWS", status: int = 400) -> Answer:
+    """As the services that speak JSON answer."""
+    headers = {"Content-Type": "application/x-amz-json-1.0", "x-amzn-ErrorType": code}
+    return status, headers, json.dumps({"__type": code, "message": message}).encode()
+
+
+def xml_error(code: str, message: str = "said AWS", status: int = 400) -> Answer:
+    """As CloudFormation answers."""
+    error = f"<Error><Type>Sender</Type><Code>{code}</Code><Message>{message}</Message></Error>"
+    body = f"<ErrorResponse>{error}<RequestId>1</RequestId></ErrorResponse>"
+    return status, {"Content-Type": "text/xml"}, body.encode()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    endpoint = Endpoint()
+    yield endpoint
+    endpoint.close()
+
+
+@pytest.fixture
+def aws(endpoint: Endpoint, credentials: pytest.MonkeyPatch) -> Iterator[Aws]:
+    """The door, before that endpoint; one try, as boto3's pauses between tries are nothing of the kit's."""
+    credentials.setenv("AWS_MAX_ATTEMPTS", "1")
+    aws = Aws(endpoint_url=endpoint.url, connect_timeout=SOON, read_timeout=300 * MS)
+    yield aws
+    aws.close()
+
+
+# -- Answers that are errors ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "said"),
+    [
+        ("ThrottlingException", errors.AwsError, "failed for CP1: ThrottlingException: said AWS"),
+        ("TooManyRequestsException", errors.AwsError, "TooManyRequestsException"),
+        ("LimitExceededException", errors.AwsError, "LimitExceededException"),
+        ("ExpiredTokenException", errors.NoCredentials, "ExpiredTokenException.*AWS_PROFILE"),
+        ("ExpiredToken", errors.NoCredentials, "aws sso login"),
+        ("UnrecognizedClientException", errors.NoCredentials, "AWS_ACCESS_KEY_ID"),
+        ("InvalidClientTokenId", errors.NoCredentials, "InvalidClientTokenId"),
+        ("InvalidSignatureException", errors.NoCredentials, "InvalidSignatureException"),
+        ("AccessDeniedException", errors.AwsError, "lack this permission"),
+        ("ForbiddenException", errors.AwsError, "lack this permission"),
+        ("UnauthorizedException", errors.AwsError, "lack this permission"),
+        ("ResourceNotFoundException", errors.NotFound, "no Thing CP1"),
+        ("InvalidRequestException", errors.AwsError, "InvalidRequestException: said AWS"),
+        ("InternalFailureException", errors.AwsError, "InternalFailureException"),
+        ("SomethingNewException", errors.AwsError, "SomethingNewException"),
+    ],
+)
+async def test_an_error_code_becomes_an_error_of_the_kit(
+    endpoint: Endpoint, aws: Aws, code: str, kind: type[errors.AwsError], said: str
+) -> None:
+    endpoint.answer = json_error(code)
+    with pytest.raises(errors.AwsError, match=said) as caught:
+        await aws.call("iot.describe_thing", thingName="CP1")
+    assert type(caught.value) is kind
+    assert (caught.value.verb, caught.value.code) == ("iot.describe_thing", code)
+    assert type(caught.value.__cause__).__module__.startswith("botocore")
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind"),
+    [
+        ("AccessDenied", "not authorized", errors.AwsError),
+        ("ExpiredToken", "expired", errors.NoCredentials),
+        ("InvalidClientTokenId", "no such key", errors.NoCredentials),
+        ("SignatureDoesNotMatch", "wrong secret", errors.NoCredentials),
+        ("Throttling", "Rate exceeded", errors.AwsError),
+        ("ValidationError", "Stack with id S does not exist", errors.NotFound),
+        ("ValidationError", "1 validation error detected", errors.AwsError),
+    ],
+)
+async def test_an_error_of_cloudformation_becomes_an_error_of_the_kit(
+    endpoint: Endpoint, aws: Aws, code: str, message: str, kind: type[errors.AwsError]
+) -> None:
+    endpoint.answer = xml_error(code, message)
+    with pytest.raises(errors.AwsError, match=message) as caught:
+        await aws.call("cloudformation.describe_stacks", StackName="S")
+    assert type(caught.value) is kind
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("verb", "parameters", "kind", "name"),
+    [
+        ("iot.describe_thing", {"thingName": "CP1"}, "Thing", "CP1"),
+        ("iot-data.get_thing_shadow", {"thingName": "CP1"}, "shadow", "CP1"),
+        ("iot.get_topic_rule", {"ruleName": "rule"}, "rule", "rule"),
+        ("dynamodb.describe_table", {"TableName": "table"}, "table", "table"),
+    ],
+)
+async def test_not_found_says_what(
+    endpoint: Endpoint, aws: Aws, verb: str, parameters: dict[str, Any], kind: str, name: str
+) -> None:
+    endpoint.answer = json_error("ResourceNotFoundException", status=404)
+    with pytest.raises(errors.NotFound, match=f"there is no {kind} {name}") as caught:
+        await aws.call(verb, **parameters)
+    assert (caught.value.kind, caught.value.name) == (kind, name)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (500, {}, b""),
+        (503, {"Content-Type": "text/html"}, b"<html><h1>Service Unavailable</h1></html>"),
+        (403, {}, b"<html>a proxy says no</html>"),
+        (400, {}, b"\xff\xfe\x00"),
+        (404, {"Content-Type": "application/json"}, b"[1, 2]"),
+        (400, {"Content-Type": "application/json"}, b"{" * 10_000),
+        (302, {"Location": "http://127.0.0.1:9/"}, b""),
+        (200, {}, b"<html>a captive portal</html>"),
+        (200, {}, b""),
+        (200, {}, b"[1]"),
+        (200, {}, b"<html></html>"),
+        (200, {}, b"\xff\xfe\x00"),
+        (200, {"Content-Length": "1000"}, b"{"),  # and no more
+        (0, {}, b""),  # the connection closes
+        (0, {}, b"SSH-2.0-OpenSSH_9.6\r\n"),
+    ],
+    ids=lambda answer: f"{answer[0]} {answer[2][:20]!r}",
+)
+async def test_garbage_is_an_error_of_the_kit_for_every_protocol(endpoint: Endpoint, aws: Aws, answer: Answer) -> None:
+    endpoint.answer = answer
+    for asking in (
+        aws.pages("iot.list_things", "things"),
+        aws.pages("cloudformation.list_stacks", "StackSummaries"),
+        ShadowRequest(aws, "CP1").wait_for(lambda _: True, timeout=SOON),
+    ):
+        with pytest.raises(errors.AwsError) as caught:
+            await asking
+        assert not isinstance(caught.value, errors.NoCredentials)
+
+
+# -- An endpoint that is slow, or silent ------------------------------------------------------------------------------
+
+
+async def test_a_slow_endpoint_stops_neither_the_loop_nor_other_calls(
+    endpoint: Endpoint, aws: Aws, shared: LocalProcess
+) -> None:
+    endpoint.delay = 200 * MS
+    endpoint.answer = 200, {}, b'{"things": []}'
+    quick = Aws(endpoint_url=shared.endpoint_url)
+    longest, done = 0.0, asyncio.Event()
+
+    async def tick() -> None:
+        nonlocal longest
+        while not done.is_set():
+            began = time.perf_counter()
+            await asyncio.sleep(MS)
+            longest = max(longest, time.perf_counter() - began)
+
+    try:
+        await quick.call("iot.list_things")
+        aws.client("iot")
+        ticking = asyncio.create_task(tick())
+        slow = [asyncio.create_task(aws.pages("iot.list_things", "things")) for _ in range(5)]
+        await quick.call("iot.list_things")
+        assert not any(task.done() for task in slow)
+        assert await asyncio.gather(*slow) == [[]] * 5
+        done.set()
+        await ticking
+    finally:
+        quick.close()
+    assert longest < 200 * MS  # had one of them been waited for in the loop, it would be more
+
+
+async def test_an_endpoint_that_does_not_answer_in_time_is_an_error_of_the_kit(endpoint: Endpoint, aws: Aws) -> None:
+    endpoint.delay = SOON
+    with pytest.raises(errors.AwsError, match=r"(?i)timeout.*endpoint right") as caught:
+        await aws.call("iot.list_things")
+    assert caught.value.code == ""
+
+
+async def test_a_cancelled_call_does_not_wait_for_its_answer(endpoint: Endpoint, aws: Aws) -> None:
+    endpoint.delay = 250 * MS
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(20 * MS):
+            await aws.call("iot.list_things")
+
+
+async def test_boto3_tries_again_when_throttled(endpoint: Endpoint, credentials: pytest.MonkeyPatch) -> None:
+    endpoint.answer = json_error("ThrottlingException")
+    credentials.setenv("AWS_MAX_ATTEMPTS", "2")
+    aws = Aws(endpoint_url=endpoint.url)
+    try:
+        with pytest.raises(errors.AwsError) as caught:
+            await aws.call("iot.list_things")
+    finally:
+        aws.close()
+    assert caught.value.code == "ThrottlingException"
+    assert endpoint.asked == 2
+
+
+async def test_who_explains_an_unreachable_endpoint_is_heard(credentials: pytest.MonkeyPatch) -> None:
+    credentials.setenv("AWS_MAX_ATTEMPTS", "1")
+    why = errors.LocalStackError("it has died", log="the end")
+    for explain, kind in ((lambda: why, errors.LocalStackError), (lambda: None, errors.AwsError)):
+        aws = Aws(endpoint_url="http://127.0.0.1:9", explain=explain)
+        try:
+            with pytest.raises(kind):
+                await aws.call("iot.list_things")
+        finally:
+            aws.close()
+
+
+async def test_an_error_of_aws_is_not_explained_away(endpoint: Endpoint, credentials: pytest.MonkeyPatch) -> None:
+    endpoint.answer = json_error("ResourceNotFoundException", status=404)
+    aws = Aws(endpoint_url=endpoint.url, explain=lambda: errors.LocalStackError("it has died"))
+    try:
+        with pytest.raises(errors.NotFound):
+            await aws.call("iot.describe_thing", thingName="CP1")
+    finally:
+        aws.close()
+
+
+# -- A real one -------------------------------------------------------------------------------------------------------
+
+
+async def test_the_local_stacks_own_errors(shared: LocalProcess, boto: Boto, credentials: pytest.MonkeyPatch) -> None:
+    aws, thing = Aws(endpoint_url=shared.endpoint_url), new_id()
+    boto("iot").create_thing(thingName=thing)
+    try:
+        for verb, parameters, kind, code in (
+            ("iot.describe_thing", {"thingName": new_id()}, errors.NotFound, "ResourceNotFoundException"),
+            ("iot-data.get_thing_shadow", {"thingName": new_id()}, errors.NotFound, "ResourceNotFoundException"),
+            ("cloudformation.describe_stacks", {"StackName": "None"}, errors.NotFound, "ValidationError"),
+            ("dynamodb.describe_table", {"TableName": "none"}, errors.NotFound, "ResourceNotFoundException"),
+            (
+                "iot.create_thing",
+                {"thingName": thing, "attributePayload": {"attributes": {"a": "b"}}},
+                errors.AwsError,
+                "ResourceAlreadyExistsException",
+            ),
+            ("iot-data.publish", {"topic": "a/+/b"}, errors.AwsError, "InvalidRequestException"),
+            ("iot.describe_thing", {}, errors.AwsError, "ParamValidation"),
+            ("iot.describe_thing", {"thingName": 5}, errors.AwsError, "ParamValidation"),
+        ):
+            with pytest.raises(errors.AwsError) as caught:
+                await aws.call(verb, **parameters)
+            assert (type(caught.value), caught.value.verb, caught.value.code) == (kind, verb, code)
+    finally:
+        aws.close()
+
+
+# -- Sessions ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unreadable(tmp_path: Path) -> str:
+    path = tmp_path / "config"
+    path.write_text("this is [no configuration\n")
+    return str(path)
+
+
+async def test_with_a_key_of_its_own_nothing_of_the_readers_matters(
+    shared: LocalProcess, environment: pytest.MonkeyPatch, unreadable: str
+) -> None:
+    """As the local stack has one."""
+    for name, value in {
+        "AWS_PROFILE": "no-such-profile",
+        "AWS_CONFIG_FILE": unreadable,
+        "AWS_SHARED_CREDENTIALS_FILE": unreadable,
+        "AWS_SESSION_TOKEN": "token",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "HTTP_PROXY": "http://127.0.0.1:9",
+        "http_proxy": "http://127.0.0.1:9",
+    }.items():
+        environment.setenv(name, value)
+    aws = Aws(region="us-east-1", endpoint_url=shared.endpoint_url, access_key="local")
+    try:
+        await aws.call("iot.list_things")
+    finally:
+        aws.close()
+    assert repr(aws) == f"<Aws us-east-1 {shared.endpoint_url}>"
+
+
+def test_a_configuration_that_nobody_can_read_is_an_error_of_the_kit(
+    environment: pytest.MonkeyPatch, unreadable: str
+) -> None:
+    environment.setenv("AWS_CONFIG_FILE", unreadable)
+    with pytest.raises(errors.AwsError, match="cannot be read"):
+        Aws(region="us-east-1")
+
+
+@pytest.mark.parametrize("name", ["AWS_REGION", "AWS_DEFAULT_REGION"])
+def test_the_region_comes_from_either_variable(environment: pytest.MonkeyPatch, name: str) -> None:
+    environment.setenv(name, "eu-west-3")
+    aws = Aws()
+    assert aws.region == "eu-west-3"
+    assert repr(aws) == "<Aws eu-west-3 AWS>"
+    aws.close()
+
+
+async def test_a_region_of_no_form_is_an_error_of_the_kit(credentials: pytest.MonkeyPatch) -> None:
+    aws = Aws(region="no region", endpoint_url="http://127.0.0.1:9")
+    try:
+        with pytest.raises(errors.AwsError):
+            await aws.call("iot.list_things")
+    finally:
+        aws.close()
+
+
+async def test_calls_of_many_threads_share_a_client(shared: LocalProcess, credentials: pytest.MonkeyPatch) -> None:
+    aws = Aws(endpoint_url=shared.endpoint_url)
+    try:
+        answers = await asyncio.gather(*(aws.call("iot.list_things") for _ in range(50)))
+        assert len(answers) == 50
+        clients = await asyncio.gather(*(asyncio.to_thread(aws.client, "sqs") for _ in range(8)))
+        assert len(set(map(id, clients))) == 1
+    finally:
+        aws.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        await aws.call("iot.list_things")

@@ -1,0 +1,349 @@
+"""The local CSMS, seen by charge points: as the kit wants it, and with the AWS sample's quirks."""
+
+import asyncio
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from conftest import SOON
+from ocpp.messages import MessageType, get_validator
+from schema_payloads import fullest, smallest
+from stack_fixtures import (
+    GLANCE,
+    INTERVAL,
+    Boto,
+    ask,
+    dial,
+    eventually,
+    in_one_write,
+    is_answered,
+    new_id,
+    receive,
+)
+from websockets.asyncio.client import ClientConnection
+
+from cpsim_kit import ChargePoint, errors
+from cpsim_kit.frames import Version
+from cpsim_kit.local.csms import CHARGE_POINT_ACTIONS
+from cpsim_kit.local.launcher import LocalOptions, LocalProcess
+
+Register = Callable[[], Awaitable[str]]
+
+BOOT = {"chargingStation": {"model": "M", "vendorName": "V", "serialNumber": "S1"}, "reason": "PowerUp"}
+ACTIONS = [(version, action) for version, actions in CHARGE_POINT_ACTIONS.items() for action in sorted(actions)]
+
+
+@pytest.fixture
+async def ws(shared: LocalProcess, register: Register) -> AsyncIterator[ClientConnection]:
+    """A plain WebSocket client that the gateway has accepted."""
+    async with dial(shared, await register()) as ws:
+        yield ws
+
+
+def id_of(ws: ClientConnection) -> str:
+    assert ws.request is not None
+    return ws.request.path.strip("/")
+
+
+def reported(boto: Boto, charge_point_id: str) -> Any:
+    document = boto("iot-data").get_thing_shadow(thingName=charge_point_id)["payload"].read()
+    return json.loads(document)["state"].get("reported")
+
+
+def is_naive_utc_now(text: str) -> bool:
+    moment = datetime.fromisoformat(text)
+    return moment.tzinfo is None and abs(datetime.now(UTC) - moment.replace(tzinfo=UTC)) < timedelta(seconds=SOON)
+
+
+# -- What the sample answers too --------------------------------------------------------------------------------------
+
+
+async def test_a_boot_is_accepted_and_told_the_interval(ws: ClientConnection) -> None:
+    kind, message_id, answer = await ask(ws, "BootNotification", BOOT, "boot-1")
+    assert (kind, message_id) == (3, "boot-1")
+    assert answer == {"currentTime": answer["currentTime"], "interval": INTERVAL, "status": "Accepted"}
+    assert is_naive_utc_now(answer["currentTime"])
+
+
+async def test_a_boot_of_ocpp_16_is_accepted(shared: LocalProcess, boto: Boto, register: Register) -> None:
+    payload = {"chargePointModel": "M", "chargePointVendor": "V"}
+    async with dial(shared, await register(), "ocpp1.6") as ws:
+        _, _, answer = await ask(ws, "BootNotification", payload)
+        assert (answer["status"], answer["interval"]) == ("Accepted", INTERVAL)
+        assert reported(boto, id_of(ws)) == payload
+
+
+async def test_the_payload_of_a_boot_is_reported_to_the_shadow(boto: Boto, ws: ClientConnection) -> None:
+    payload = {**BOOT, "customData": {"vendorId": "žluť 充电", "nested": {"deep": [1, 2.5, None, True]}}}
+    assert (await ask(ws, "BootNotification", payload))[0] == 3
+    assert reported(boto, id_of(ws)) == payload  # it is there before the answer
+
+
+async def test_a_heartbeat_is_answered_with_the_time(ws: ClientConnection) -> None:
+    kind, message_id, answer = await ask(ws, "Heartbeat", {}, "beat")
+    assert (kind, message_id) == (3, "beat")
+    assert answer == {"currentTime": answer["currentTime"]}
+    assert is_naive_utc_now(answer["currentTime"])
+
+
+async def test_a_status_is_answered_with_nothing(ws: ClientConnection) -> None:
+    status = {"timestamp": "2026-11-23T10:00:00Z", "connectorStatus": "Available", "evseId": 1, "connectorId": 1}
+    assert await ask(ws, "StatusNotification", status, "status") == [3, "status", {}]
+
+
+async def test_only_a_boot_touches_the_shadow(boto: Boto, ws: ClientConnection) -> None:
+    assert await is_answered(ws)
+    with pytest.raises(boto("iot-data").exceptions.ResourceNotFoundException):
+        reported(boto, id_of(ws))
+
+
+# -- What the sample does not know ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ids(shared: LocalProcess, shared_boto: Boto) -> Iterator[dict[str, str]]:
+    """One charge point for each version: the tests of actions use it in turn."""
+    ids = {version: new_id("ACTIONS") for version in CHARGE_POINT_ACTIONS}
+    for charge_point_id in ids.values():
+        shared_boto("iot").create_thing(thingName=charge_point_id)
+    shared_boto.disconnect()
+    yield ids
+    for charge_point_id in ids.values():
+        shared_boto("iot").delete_thing(thingName=charge_point_id)
+    shared_boto.disconnect()
+
+
+@pytest.mark.parametrize(("version", "action"), ACTIONS, ids=[f"{action}-{version}" for version, action in ACTIONS])
+async def test_every_action_of_a_charge_point_is_answered_validly(
+    shared: LocalProcess, boto: Boto, ids: dict[str, str], version: str, action: str
+) -> None:
+    request = Version.get(version).request(action)
+    assert request.cls is not None
+    fields = [field.name for field in dataclasses.fields(request.cls)]
+    oracle = get_validator(MessageType.CallResult, action, version)  # the ocpp package's own
+    await eventually(lambda: boto.is_registered(ids[version]))
+    async with ChargePoint(ids[version], shared.websocket_url, version=version) as cp:
+        for payload in (smallest(request.schema), fullest(request.schema)):
+            values = request.read(payload)
+            answer = await cp.call(request.cls(**{name: values.get(name) for name in fields}))
+            assert type(answer) is getattr(Version.get(version).call_results, action)
+            *_, asked, answered = cp.messages
+            assert asked.payload == payload
+            oracle.validate(answered.payload)
+
+
+def test_every_action_that_the_ocpp_package_routes_from_a_charge_point_is_known() -> None:
+    """What is left of the versions' actions is a CSMS's."""
+    of_a_csms = {
+        version: {action for action in Version.get(version).actions if action not in actions}
+        for version, actions in CHARGE_POINT_ACTIONS.items()
+    }
+    assert {"Reset", "RemoteStartTransaction", "TriggerMessage", "ExtendedTriggerMessage"} <= of_a_csms["1.6"]
+    assert {"Reset", "RequestStartTransaction", "TriggerMessage", "CostUpdated"} <= of_a_csms["2.0.1"]
+    beginnings = ("Notify", "Report")
+    endings = ("Notification", "StatusUpdate", "Event")
+    for actions in of_a_csms.values():
+        assert not [action for action in actions if action.startswith(beginnings) or action.endswith(endings)]
+
+
+async def test_each_transaction_of_ocpp_16_has_an_id_of_its_own(shared: LocalProcess, register: Register) -> None:
+    start = {"connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": "2026-11-23T10:00:00Z"}
+    async with dial(shared, await register(), "ocpp1.6") as ws:
+        answers = [(await ask(ws, "StartTransaction", start))[2] for _ in range(3)]
+    assert len({answer["transactionId"] for answer in answers}) == 3
+    assert {answer["idTagInfo"]["status"] for answer in answers} == {"Accepted"}
+
+
+# -- What breaks OCPP -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("action", "payload", "code"),
+    [
+        ("BootNotification", {"reason": "PowerUp"}, "ProtocolError"),
+        ("BootNotification", {**BOOT, "reason": "Because"}, "PropertyConstraintViolation"),
+        ("BootNotification", {**BOOT, "extra": 1}, "FormatViolation"),
+        ("BootNotification", {**BOOT, "chargingStation": {"model": 5, "vendorName": "V"}}, "TypeConstraintViolation"),
+        ("BootNotification", {}, "ProtocolError"),
+        ("NotifyEvent", {"generatedAt": "x", "seqNo": 0, "eventData": []}, "OccurenceConstraintViolation"),
+        ("StartTransaction", {"connectorId": 1}, "ProtocolError"),
+        ("Heartbeat", {"who": "me"}, "FormatViolation"),
+        ("Heartbeat", [], "TypeConstraintViolation"),
+        ("Heartbeat", None, "TypeConstraintViolation"),
+        ("Heartbeat", "x", "TypeConstraintViolation"),
+        ("Reset", {"type": "Immediate"}, "NotSupported"),  # a CSMS's action, of 2.0.1 and of 1.6
+        ("RemoteStartTransaction", {"idTag": "TAG"}, "NotSupported"),
+        ("NoSuchAction", {}, "NotImplemented"),
+        ("heartbeat", {}, "NotImplemented"),
+        ("", {}, "NotImplemented"),
+    ],
+)
+async def test_what_breaks_the_schema_is_answered_with_callerror(
+    ws: ClientConnection, action: str, payload: Any, code: str
+) -> None:
+    kind, message_id, error, description, details = await ask(ws, action, payload, "bad-1")
+    assert (kind, message_id, error, details) == (4, "bad-1", code, {})
+    assert 0 < len(description) <= 255
+    assert await is_answered(ws)
+
+
+async def test_a_long_explanation_is_cut_to_what_ocpp_allows(ws: ClientConnection) -> None:
+    frame = await ask(ws, "BootNotification", {**BOOT, "reason": "ž" * 5000})
+    assert frame[0] == 4
+    assert len(frame[3]) <= 255
+
+
+async def test_a_boot_that_breaks_the_schema_is_not_reported(boto: Boto, ws: ClientConnection) -> None:
+    assert (await ask(ws, "BootNotification", {"reason": "PowerUp"}))[0] == 4
+    with pytest.raises(boto("iot-data").exceptions.ResourceNotFoundException):
+        reported(boto, id_of(ws))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    ['[2,"7"]', '[2,"7","Heartbeat"]', '[2,"7","Heartbeat",{},{}]', '[2,"7",5,{}]', '[2,"7",null,{}]'],
+)
+async def test_a_call_of_another_form_is_answered_with_callerror(ws: ClientConnection, frame: str) -> None:
+    await ws.send(frame)
+    assert (await receive(ws))[:3] == [4, "7", "RpcFrameworkError"]
+    assert await is_answered(ws)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "",
+        "no JSON",
+        "{}",
+        "[]",
+        "null",
+        "7",
+        '"Heartbeat"',
+        "[2]",
+        '[2,7,"Heartbeat",{}]',
+        '[2,null,"Heartbeat",{}]',
+        '[9,"1","Heartbeat",{}]',
+        '["2","1","Heartbeat",{}]',
+        '[2,"1","Heartbeat",{}',
+        '[2,"1","Heartbeat",NaN]',
+        "[" * 5000,
+    ],
+    ids=lambda frame: frame[:24],
+)
+async def test_what_is_not_ocpp_is_ignored_and_logged(shared: LocalProcess, ws: ClientConnection, frame: str) -> None:
+    await ws.send(frame)
+    assert await is_answered(ws)  # the next answer is the next CALL's
+    assert f"{id_of(ws)}: ignored" in shared.log(1000)
+
+
+async def test_bytes_that_are_no_text_are_ignored(ws: ClientConnection) -> None:
+    await ws.send(b"\xff\xfe")
+    assert await is_answered(ws)
+
+
+@pytest.mark.parametrize("frame", ['[3,"1",{}]', '[4,"1","GenericError","",{}]'])
+async def test_an_answer_of_a_charge_point_is_left_to_who_asked(
+    shared: LocalProcess, ws: ClientConnection, frame: str
+) -> None:
+    await ws.send(frame)
+    assert await is_answered(ws)
+    assert id_of(ws) not in shared.log(1000)
+
+
+async def test_many_charge_points_at_once_get_each_their_own_answers(shared: LocalProcess, register: Register) -> None:
+    async def chat(charge_point_id: str) -> None:
+        async with dial(shared, charge_point_id) as ws:
+            for number in range(20):
+                message_id = f"{charge_point_id}/{number}"
+                assert (await ask(ws, "Heartbeat", {}, message_id))[:2] == [3, message_id]
+
+    ids = [await register() for _ in range(20)]
+    await asyncio.gather(*map(chat, ids))
+
+
+async def test_answers_come_in_the_order_of_the_questions(ws: ClientConnection) -> None:
+    in_one_write(ws, *(f'[2,"{number}","Heartbeat",{{}}]' for number in range(50)))
+    assert [(await receive(ws))[1] for _ in range(50)] == [str(number) for number in range(50)]
+
+
+# -- The sample's message processor -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def sample() -> Iterator[LocalProcess]:
+    """A local stack with the sample's quirks, and no interval given."""
+    process = LocalProcess(LocalOptions(name="Sample", csms="sample"))
+    yield process
+    process.stop()
+
+
+@pytest.fixture(scope="module")
+def sample_boto(sample: LocalProcess) -> Boto:
+    return Boto(sample)
+
+
+@pytest.fixture
+async def sample_id(sample_boto: Boto) -> AsyncIterator[str]:
+    charge_point_id = new_id("SAMPLE")
+    sample_boto("iot").create_thing(thingName=charge_point_id)
+    await eventually(lambda: sample_boto.is_registered(charge_point_id))
+    yield charge_point_id
+    sample_boto.disconnect()
+
+
+@pytest.fixture
+async def sample_ws(sample: LocalProcess, sample_id: str) -> AsyncIterator[ClientConnection]:
+    async with dial(sample, sample_id) as ws:
+        yield ws
+
+
+async def test_sample_knows_boot_heartbeat_and_status(sample_boto: Boto, sample_ws: ClientConnection) -> None:
+    _, _, boot = await ask(sample_ws, "BootNotification", BOOT)
+    assert (boot["status"], boot["interval"]) == ("Accepted", 10)
+    assert reported(sample_boto, id_of(sample_ws)) == BOOT
+    assert await is_answered(sample_ws)
+    assert await ask(sample_ws, "StatusNotification", {}, "s") == [3, "s", {}]
+
+
+@pytest.mark.parametrize("action", ["Authorize", "TransactionEvent", "Reset", "NoSuchAction"])
+async def test_sample_answers_what_it_does_not_know_with_a_callresult(sample_ws: ClientConnection, action: str) -> None:
+    assert await ask(sample_ws, action, {}, "1") == [3, "1", {"error": f"Command [{action}] not implemented."}]
+
+
+async def test_sample_and_the_kits_charge_point_say_so_in_an_error(sample: LocalProcess, sample_id: str) -> None:
+    call = Version.get("2.0.1").calls
+    async with ChargePoint(sample_id, sample.websocket_url) as cp:
+        assert (await cp.boot()).interval == 10
+        with pytest.raises(errors.UnsupportedByCsms) as caught:
+            await cp.call(call.Authorize(id_token={"id_token": "A", "type": "Central"}))
+    assert caught.value.action == "Authorize"
+
+
+async def test_sample_validates_nothing(sample_boto: Boto, sample_ws: ClientConnection) -> None:
+    assert (await ask(sample_ws, "BootNotification", {"foo": {"bar": 1}}))[2]["status"] == "Accepted"
+    assert reported(sample_boto, id_of(sample_ws)) == {"foo": {"bar": 1}}
+    assert (await ask(sample_ws, "Heartbeat", {"who": "me"}))[0] == 3
+
+
+@pytest.mark.parametrize("culprit", ['[3,"asked",{"status":"Accepted"}]', '[4,"asked","GenericError","",{}]', "?"])
+async def test_sample_retries_the_batch_in_which_one_record_fails(
+    sample: LocalProcess, sample_ws: ClientConnection, culprit: str
+) -> None:
+    """So the answers that were sent before it failed are sent again; after three tries the batch is given up."""
+    in_one_write(sample_ws, '[2,"before","Heartbeat",{}]', culprit)
+    answers = Counter([(await receive(sample_ws))[1] for _ in range(3)])
+    assert answers == {"before": 3}
+    letter = f"{id_of(sample_ws)}: to the dead letter queue: {culprit.encode()!r}"
+    await eventually(lambda: letter in sample.log(1000))
+    with pytest.raises(TimeoutError):
+        await receive(sample_ws, GLANCE)
+    assert await is_answered(sample_ws)
+
+
+async def test_sample_answers_others_while_a_batch_waits_for_its_retry(sample_ws: ClientConnection) -> None:
+    in_one_write(sample_ws, '[3,"asked",{}]')
+    assert await is_answered(sample_ws)

@@ -1,0 +1,459 @@
+"""The local gateway, seen from outside: a plain WebSocket client, plain MQTT and plain boto3.
+
+The facts are the AWS OCPP Gateway sample's.
+"""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Awaitable, Callable
+
+import pytest
+from conftest import SOON
+from stack_fixtures import GLANCE, Boto, ask, close_of, dial, eventually, is_answered, mqtt, new_id, receive
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.typing import Subprotocol
+
+from cpsim_kit.local.launcher import LocalProcess
+
+Register = Callable[[], Awaitable[str]]
+
+UNICODE = 'žluťoučký kůň 充电桩 🔌 \\u0000 "quoted"'
+
+
+async def silence(ws: ClientConnection) -> None:
+    """Nothing comes."""
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(ws.recv(), GLANCE)
+
+
+# -- Opening handshake ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("subprotocol", ["ocpp1.6", "ocpp2.0", "ocpp2.0.1"])
+async def test_each_subprotocol_of_the_sample_is_accepted(
+    shared: LocalProcess, register: Register, subprotocol: str
+) -> None:
+    async with dial(shared, await register(), subprotocol) as ws:
+        assert ws.subprotocol == subprotocol
+        assert await is_answered(ws)
+
+
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        (["ocpp2.0.1", "ocpp1.6"], {"ocpp1.6"}),  # both sides' preferences count alike: 0 + 2 against 1 + 0
+        (["ocpp1.6", "ocpp2.0.1"], {"ocpp1.6"}),
+        (["ocpp2.0.1", "ocpp2.0"], {"ocpp2.0.1", "ocpp2.0"}),  # a tie
+        (["ocpp2.0.1", "ocpp2.0", "ocpp1.6"], {"ocpp2.0.1", "ocpp2.0", "ocpp1.6"}),  # a tie of three
+        (["ocpp2.1", "ocpp2.0.1"], {"ocpp2.0.1"}),
+        (["mqtt", "OCPP1.6", "ocpp2.0"], {"ocpp2.0"}),  # names are case-sensitive
+    ],
+)
+async def test_of_several_subprotocols_one_of_those_both_like_best_is_chosen(
+    shared: LocalProcess, register: Register, offered: list[str], chosen: set[str]
+) -> None:
+    async with dial(shared, await register(), *offered) as ws:
+        assert ws.subprotocol in chosen
+        assert await is_answered(ws)
+
+
+@pytest.mark.parametrize("offer", [None, ["ocpp2.1"], ["mqtt", "OCPP2.0.1"]], ids=str)
+async def test_without_a_common_subprotocol_the_handshake_succeeds_and_1000_follows(
+    shared: LocalProcess, register: Register, offer: list[Subprotocol] | None
+) -> None:
+    async with dial(shared, await register(), subprotocols=offer) as ws:
+        assert ws.subprotocol is None
+        assert await close_of(ws) == (1000, "")
+
+
+async def test_subprotocol_is_looked_at_before_the_id(shared: LocalProcess) -> None:
+    async with dial(shared, new_id("unknown"), subprotocols=None) as ws:
+        assert await close_of(ws) == (1000, "")
+
+
+@pytest.mark.parametrize("path", ["{}/", "/{}", "//{}//"])
+async def test_slashes_around_the_id_do_not_count(shared: LocalProcess, register: Register, path: str) -> None:
+    charge_point_id = await register()
+    async with mqtt(shared, f"{charge_point_id}/in") as inside, dial(shared, path.format(charge_point_id)) as ws:
+        await ws.send("hello")
+        assert await inside.take() == [(f"{charge_point_id}/in", b"hello")]
+
+
+# -- Ids --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", ["CPX", "", "CP%201", "100%", "a/b", "CPX?token=1", "Ladepunkt-%C3%BC", "+", "%23", "$aws/things"]
+)
+async def test_unknown_id_is_accepted_and_then_closed_with_1008(shared: LocalProcess, path: str) -> None:
+    async with dial(shared, path) as ws:
+        assert ws.subprotocol == "ocpp2.0.1"
+        assert await close_of(ws) == (1008, f"Charge Point {path} not registered as an IoT Thing")
+
+
+async def test_a_registered_id_in_other_letters_is_unknown(shared: LocalProcess, register: Register) -> None:
+    charge_point_id = (await register()).lower()
+    async with dial(shared, charge_point_id) as ws:
+        assert await close_of(ws) == (1008, f"Charge Point {charge_point_id} not registered as an IoT Thing")
+
+
+@pytest.mark.parametrize("length", [100, 129, 3000])
+async def test_reason_of_a_long_id_is_cut_to_what_a_close_frame_holds(shared: LocalProcess, length: int) -> None:
+    path = "x" * length
+    async with dial(shared, path) as ws:
+        whole = f"Charge Point {path} not registered as an IoT Thing"
+        assert await close_of(ws) == (1008, whole[:123])
+
+
+async def test_an_id_that_no_http_server_reads_is_refused_and_harms_nobody(
+    shared: LocalProcess, register: Register
+) -> None:
+    async with dial(shared, await register()) as ws:
+        with pytest.raises((InvalidStatus, OSError, ConnectionClosed, EOFError)):
+            await dial(shared, "x" * 100_000)
+        assert await is_answered(ws)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",  # the beginning of a TLS handshake
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",  # a browser
+        b"POST /CP1 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
+        b"GET /CP 1 HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET /CP1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",  # and no more
+        b"\xff" * 20_000,
+    ],
+    ids=["nothing", "empty lines", "TLS", "browser", "POST", "space in the path", "half a handshake", "noise"],
+)
+async def test_who_does_not_speak_websocket_is_turned_away_and_harms_nobody(
+    shared: LocalProcess, register: Register, raw: bytes
+) -> None:
+    port = int(shared.websocket_url.rsplit(":", 1)[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        writer.write(raw)
+        writer.write_eof()
+        async with asyncio.timeout(SOON):
+            answer = await reader.read()
+        assert not answer.startswith(b"HTTP/1.1 101")
+    finally:
+        writer.close()
+    async with dial(shared, await register()) as ws:
+        assert await is_answered(ws)
+
+
+# -- Registry ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_thing_created_by_anybody_is_accepted_soon(shared: LocalProcess, boto: Boto) -> None:
+    charge_point_id = new_id()
+    boto("iot").create_thing(thingName=charge_point_id)
+
+    async def is_accepted() -> bool:
+        async with dial(shared, charge_point_id) as ws:
+            try:
+                return await is_answered(ws)
+            except ConnectionClosed:
+                return False
+
+    assert await eventually(is_accepted)
+
+
+async def test_a_thing_deleted_by_anybody_is_refused_soon(shared: LocalProcess, boto: Boto, register: Register) -> None:
+    charge_point_id = await register()
+    boto("iot").delete_thing(thingName=charge_point_id)
+
+    async def is_refused() -> bool:
+        async with dial(shared, charge_point_id) as ws:
+            with contextlib.suppress(ConnectionClosed):
+                return not await is_answered(ws)
+            return ws.close_code == 1008
+
+    assert await eventually(is_refused)
+
+
+async def test_a_connected_charge_point_stays_when_its_thing_is_deleted(
+    shared: LocalProcess, boto: Boto, register: Register
+) -> None:
+    charge_point_id = await register()
+    async with dial(shared, charge_point_id) as ws:
+        boto("iot").delete_thing(thingName=charge_point_id)
+        await eventually(lambda: not boto.is_registered(charge_point_id))
+        assert await is_answered(ws)
+
+
+async def test_many_things_created_and_deleted_at_once_leave_no_ghost(shared: LocalProcess, boto: Boto) -> None:
+    ids = [new_id("burst") for _ in range(25)]  # more than two batches of the queue of deleted Things
+    for charge_point_id in ids:
+        boto("iot").create_thing(thingName=charge_point_id)
+    await eventually(lambda: all(map(boto.is_registered, ids)))
+    for charge_point_id in ids:
+        boto("iot").delete_thing(thingName=charge_point_id)
+    await eventually(lambda: not any(map(boto.is_registered, ids)))
+
+
+# -- Frames -----------------------------------------------------------------------------------------------------------
+
+FRAMES = {
+    "CALL": '[2,"1","X",{}]',
+    "unicode": UNICODE,
+    "spaces and order": '[ 2 , "1","X",\t{"b":1.0,"a":1e3,"a":2} ]\n',
+    "not JSON": "this is no JSON {",
+    "empty": "",
+    "100 kB": "x" * 100_000,
+    "control characters": "\x00\x01\x7f",
+}
+
+
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
+async def test_frames_go_to_in_as_they_are(shared: LocalProcess, register: Register, frame: str) -> None:
+    charge_point_id = await register()
+    async with mqtt(shared, f"{charge_point_id}/in") as inside, dial(shared, charge_point_id) as ws:
+        await ws.send(frame)
+        assert await inside.take() == [(f"{charge_point_id}/in", frame.encode())]
+
+
+@pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
+async def test_what_an_mqtt_client_publishes_to_out_arrives_as_it_is(
+    shared: LocalProcess, register: Register, frame: str
+) -> None:
+    charge_point_id = await register()
+    async with mqtt(shared) as outside, dial(shared, charge_point_id) as ws:
+        assert await is_answered(ws)  # the gateway has made it its own
+        await outside.publish(f"{charge_point_id}/out", frame)
+        async with asyncio.timeout(SOON):
+            assert await ws.recv() == frame
+
+
+async def test_what_boto3_publishes_to_out_arrives_as_it_is(
+    shared: LocalProcess, boto: Boto, register: Register
+) -> None:
+    charge_point_id = await register()
+    async with dial(shared, charge_point_id) as ws:
+        assert await is_answered(ws)
+        boto("iot-data").publish(topic=f"{charge_point_id}/out", qos=1, payload=UNICODE.encode())
+        async with asyncio.timeout(SOON):
+            assert await ws.recv() == UNICODE
+
+
+async def test_a_binary_frame_goes_to_in_byte_for_byte(shared: LocalProcess, register: Register) -> None:
+    charge_point_id = await register()
+    async with mqtt(shared, f"{charge_point_id}/in") as inside, dial(shared, charge_point_id) as ws:
+        await ws.send(b"\xff\x00\xfe")
+        assert await inside.take() == [(f"{charge_point_id}/in", b"\xff\x00\xfe")]
+
+
+async def test_frames_keep_their_order(shared: LocalProcess, register: Register) -> None:
+    charge_point_id = await register()
+    async with mqtt(shared, f"{charge_point_id}/in") as inside, dial(shared, charge_point_id) as ws:
+        for number in range(200):
+            await ws.send(str(number))
+        assert [int(payload) for _, payload in await inside.take(200)] == list(range(200))
+
+
+async def test_frames_reach_only_whom_they_are_for(shared: LocalProcess, register: Register) -> None:
+    first, second = await register(), await register()
+    async with dial(shared, first) as one, dial(shared, second) as other:
+        assert await is_answered(other)
+        assert await is_answered(one)
+        await silence(other)
+
+
+async def test_a_payload_that_is_no_text_ends_the_connection_with_1011(
+    shared: LocalProcess, boto: Boto, register: Register
+) -> None:
+    charge_point_id = await register()
+    async with dial(shared, charge_point_id) as ws:
+        assert await is_answered(ws)
+        boto("iot-data").publish(topic=f"{charge_point_id}/out", payload=b"\xff\xfe")
+        assert (await close_of(ws))[0] == 1011
+    async with dial(shared, charge_point_id) as ws:
+        assert await is_answered(ws)
+
+
+async def test_publishing_for_somebody_who_is_not_there_harms_nobody(
+    shared: LocalProcess, boto: Boto, register: Register
+) -> None:
+    boto("iot-data").publish(topic=f"{new_id('absent')}/out", payload=b"anybody?")
+    boto("iot-data").publish(topic="/out", payload=b"anybody?")
+    async with dial(shared, await register()) as ws:
+        assert await is_answered(ws)
+
+
+async def test_a_slow_reader_holds_nobody_up(shared: LocalProcess, boto: Boto, register: Register) -> None:
+    lazy, busy = await register(), await register()
+    async with dial(shared, lazy, max_queue=1, max_size=None) as sleeper, dial(shared, busy) as ws:
+        assert await is_answered(sleeper)
+        for _ in range(100):  # 10 MB that the sleeper does not read; no socket buffers so much
+            boto("iot-data").publish(topic=f"{lazy}/out", payload=b"x" * 100_000)
+        for _ in range(5):
+            assert await is_answered(ws)
+        for _ in range(100):  # and it has lost nothing
+            async with asyncio.timeout(SOON):
+                assert len(await sleeper.recv()) == 100_000
+
+
+# -- Takeover ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_second_connection_with_the_same_id_closes_the_first(shared: LocalProcess, register: Register) -> None:
+    charge_point_id = await register()
+    async with dial(shared, charge_point_id) as older:
+        assert await is_answered(older)
+        async with dial(shared, charge_point_id) as newer:
+            assert await close_of(older) == (1000, "")
+            assert await is_answered(newer)
+
+
+async def test_after_a_takeover_messages_go_to_the_newer_only(
+    shared: LocalProcess, boto: Boto, register: Register
+) -> None:
+    charge_point_id = await register()
+    async with dial(shared, charge_point_id) as older, mqtt(shared, f"{charge_point_id}/in") as inside:
+        assert await is_answered(older)
+        await inside.take()
+        async with dial(shared, charge_point_id) as newer:
+            assert await close_of(older) == (1000, "")
+            boto("iot-data").publish(topic=f"{charge_point_id}/out", payload=b"for you")
+            async with asyncio.timeout(SOON):
+                assert await newer.recv() == "for you"
+            assert [frame async for frame in older] == []
+
+
+async def test_a_takeover_shows_in_the_presence_events(shared: LocalProcess, register: Register) -> None:
+    charge_point_id = await register()
+    async with mqtt(shared, f"$aws/events/presence/+/{charge_point_id}") as broker:
+        async with dial(shared, charge_point_id) as older:
+            [first] = await broker.events(1)
+            async with dial(shared, charge_point_id):
+                await close_of(older)
+                evicted, second = await broker.events(2)
+        [gone] = await broker.events(1)
+    story = [event["eventType"] for event in (first, evicted, second, gone)]
+    assert story == ["connected", "disconnected", "connected", "disconnected"]
+    assert evicted["disconnectReason"] == "DUPLICATE_CLIENTID"
+    assert evicted["clientInitiatedDisconnect"] is False
+    assert evicted["sessionIdentifier"] == first["sessionIdentifier"]
+    assert gone["sessionIdentifier"] == second["sessionIdentifier"] != first["sessionIdentifier"]
+    versions = [event["versionNumber"] for event in (first, evicted, second, gone)]
+    assert versions == [0, 0, 1, 1]
+    assert all(event["clientId"] == charge_point_id and event["timestamp"] > 1e12 for event in (first, gone))
+
+
+async def test_a_refused_charge_point_has_no_presence(shared: LocalProcess, register: Register) -> None:
+    unknown, known = new_id("unknown"), await register()
+    async with mqtt(shared, "$aws/events/presence/+/+") as broker:
+        async with dial(shared, unknown) as ws:
+            await close_of(ws)
+        async with dial(shared, known):
+            [event] = await broker.events(1)
+    assert event["clientId"] == known
+
+
+async def test_fifty_takeovers_in_a_row_leave_one_connection(shared: LocalProcess, register: Register) -> None:
+    charge_point_id = await register()
+    connections = [await dial(shared, charge_point_id) for _ in range(50)]
+    try:
+        *older, newest = connections
+        assert await asyncio.gather(*map(close_of, older)) == [(1000, "")] * 49
+        assert await is_answered(newest)
+        await silence(newest)  # once, not once for each
+    finally:
+        for ws in connections:
+            await ws.close()
+
+
+async def test_fifty_connections_at_once_leave_one(shared: LocalProcess, register: Register) -> None:
+    charge_point_id = await register()
+    async with mqtt(shared, f"$aws/events/presence/+/{charge_point_id}") as broker:
+        connections = await asyncio.gather(*(dial(shared, charge_point_id) for _ in range(50)))
+        waiting = [asyncio.create_task(close_of(ws)) for ws in connections]
+        try:
+            await eventually(lambda: sum(task.done() for task in waiting) == 49)
+            [survivor] = [ws for ws, task in zip(connections, waiting, strict=True) if not task.done()]
+            assert await is_answered(survivor)
+            assert {task.result() for task in waiting if task.done()} == {(1000, "")}
+            events = await broker.events(99)
+        finally:
+            for ws in connections:
+                await ws.close()
+            await asyncio.gather(*waiting)
+    live: set[str] = set()
+    for event in events:  # each session begins before it ends, and only one is alive at a time
+        if event["eventType"] == "connected":
+            assert not live
+            live.add(event["sessionIdentifier"])
+        else:
+            live.remove(event["sessionIdentifier"])
+    assert len(live) == 1
+
+
+# -- Ends -------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_charge_point_that_dies_without_a_close_frame_frees_its_id(
+    shared: LocalProcess, register: Register
+) -> None:
+    charge_point_id = await register()
+    async with mqtt(shared, f"$aws/events/presence/+/{charge_point_id}") as broker:
+        async with dial(shared, charge_point_id) as ws:
+            assert await is_answered(ws)
+            ws.transport.abort()
+        connected, gone = await broker.events(2)
+        assert (connected["eventType"], gone["eventType"]) == ("connected", "disconnected")
+        assert gone["disconnectReason"] != "DUPLICATE_CLIENTID"
+        async with dial(shared, charge_point_id) as ws:
+            assert await is_answered(ws)
+            [event] = await broker.events(1)
+    assert event["eventType"] == "connected"  # and no takeover of a ghost
+
+
+async def test_the_gateways_mqtt_client_says_goodbye_when_a_charge_point_leaves(
+    shared: LocalProcess, register: Register
+) -> None:
+    charge_point_id = await register()
+    async with mqtt(shared, f"$aws/events/presence/disconnected/{charge_point_id}") as broker:
+        async with dial(shared, charge_point_id) as ws:
+            assert await is_answered(ws)
+        [event] = await broker.events(1)
+    assert event["disconnectReason"] == "CLIENT_INITIATED_DISCONNECT"  # the sample's client is closed in good order
+    assert event["clientInitiatedDisconnect"] is True
+
+
+async def test_a_close_is_answered_with_its_own_code(shared: LocalProcess, register: Register) -> None:
+    async with dial(shared, await register()) as ws:
+        await ws.close(3000, "power cut")
+    assert (ws.close_code, ws.close_reason) == (3000, "power cut")
+
+
+async def test_a_call_on_its_way_when_the_socket_closes_still_reaches_the_csms(
+    shared: LocalProcess, register: Register
+) -> None:
+    charge_point_id = await register()
+    async with mqtt(shared, f"{charge_point_id}/out") as broker:
+        async with dial(shared, charge_point_id) as ws:
+            await ws.send(json.dumps([2, "last", "StatusNotification", {}]))
+        [(_, answer)] = await broker.take()
+    assert json.loads(answer)[1] == "last"
+
+
+async def test_pings_are_answered(shared: LocalProcess, register: Register) -> None:
+    async with dial(shared, await register()) as ws, asyncio.timeout(SOON):
+        await (await ws.ping(b"alive"))
+
+
+async def test_a_fragmented_frame_arrives_whole(shared: LocalProcess, register: Register) -> None:
+    async with dial(shared, await register()) as ws:
+        await ws.send(iter(['[2,"1",', '"Heartbeat"', ",{}]"]))
+        assert (await receive(ws))[:2] == [3, "1"]
+
+
+async def test_a_client_with_compression_is_served(shared: LocalProcess, register: Register) -> None:
+    options = {"compression": "deflate"}
+    async with dial(shared, await register(), **options) as ws:
+        assert (await ask(ws, "Heartbeat", {}))[0] == 3

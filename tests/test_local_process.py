@@ -1,0 +1,344 @@
+"""The local stack's process: how it starts, what can end it, and that it never outlives who started it."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from conftest import FACTOR, SOON
+from stack_fixtures import Boto, close_of, dial, eventually, is_answered, new_id
+
+from cpsim_kit import Stack, errors
+from cpsim_kit.local.launcher import LocalOptions, LocalProcess
+
+pytestmark = pytest.mark.usefixtures("environment")
+
+PROMPT = 3 * FACTOR  # seconds in which a process must have ended
+
+# A reader's Python process. What it does once the stack is open stands in the last argument.
+PARENT = """
+import asyncio, os, sys, time
+from cpsim_kit import Stack
+
+async def main():
+    stack = await Stack.local(name=sys.argv[1])
+    print(stack._process.pid, stack._process._log, stack.websocket_url, flush=True)
+    exec(sys.argv[2])
+
+asyncio.run(main())
+"""
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process is no more; one that only waits for its parent to look counts as ended."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+class Parent:
+    """A Python process that has opened ``Stack.local()``.
+
+    Attributes:
+        child: The process id of its local stack.
+        log: The local stack's log file.
+    """
+
+    def __init__(self, then: str) -> None:
+        command = [sys.executable, "-c", PARENT, new_id("Parent"), then]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        pid, log, self.websocket_url = self.process.stdout.readline().split()
+        self.child, self.log = int(pid), Path(log)
+        assert not has_ended(self.child)
+        assert self.log.exists()
+
+    def __enter__(self) -> "Parent":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
+        if not has_ended(self.child):
+            os.kill(self.child, signal.SIGKILL)
+        self.log.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def own() -> Iterator[Callable[..., LocalProcess]]:
+    """Starts local stacks of this test alone."""
+    started: list[LocalProcess] = []
+
+    def start(**options: Any) -> LocalProcess:
+        started.append(LocalProcess(LocalOptions(name=new_id("Own"), **options)))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.stop()
+
+
+@asynccontextmanager
+async def fifty_connections(websocket_url: str) -> AsyncIterator[None]:
+    """Connections that never answer the gateway's close frame."""
+    port = int(websocket_url.rsplit(":", 1)[1])
+    handshake = (
+        "GET /CPX HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: ocpp2.0.1\r\n\r\n"
+    )
+    writers = []
+    try:
+        for _ in range(50):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writers.append(writer)
+            writer.write(handshake.encode())
+            assert (await reader.readline()).startswith(b"HTTP/1.1 101")
+        yield
+    finally:
+        for writer in writers:
+            writer.transport.abort()
+
+
+# -- It ends with its parent ------------------------------------------------------------------------------------------
+
+
+async def test_it_ends_with_a_parent_that_ends_without_closing() -> None:
+    with Parent("raise RuntimeError('a cell failed')") as parent:
+        await eventually(lambda: parent.process.poll() is not None)
+        await eventually(lambda: has_ended(parent.child), PROMPT)
+        assert not parent.log.exists()
+
+
+async def test_it_ends_with_a_parent_that_is_killed_whatever_connections_are_open() -> None:
+    with Parent("time.sleep(600)") as parent:
+        async with fifty_connections(parent.websocket_url):
+            parent.process.kill()
+            await eventually(lambda: has_ended(parent.child), PROMPT)
+        assert not parent.log.exists()
+
+
+async def test_it_ends_with_a_killed_parent_that_has_forked() -> None:
+    """As multiprocessing forks: the child of the fork holds every file descriptor of the parent."""
+    then = "pid = os.fork(); print(pid, flush=True) if pid else None; time.sleep(600)"
+    with Parent(then) as parent:
+        assert parent.process.stdout is not None
+        fork = int(parent.process.stdout.readline())
+        try:
+            parent.process.kill()
+            await eventually(lambda: has_ended(parent.child), PROMPT)
+            assert not has_ended(fork)
+        finally:
+            os.kill(fork, signal.SIGKILL)
+
+
+# -- Signals and stop() -----------------------------------------------------------------------------------------------
+
+
+async def test_an_interrupt_is_not_for_it_and_sigterm_ends_it(own: Callable[..., LocalProcess]) -> None:
+    process = own()
+    boto = Boto(process)
+    charge_point_id = new_id()
+    boto("iot").create_thing(thingName=charge_point_id)
+    await eventually(lambda: boto.is_registered(charge_point_id))
+    async with fifty_connections(process.websocket_url), dial(process, charge_point_id) as ws:
+        os.kill(process.pid, signal.SIGINT)
+        assert await is_answered(ws)
+        began = time.perf_counter()
+        os.kill(process.pid, signal.SIGTERM)
+        assert await close_of(ws) == (1001, "")
+        await eventually(lambda: not process.is_running, PROMPT - (time.perf_counter() - began))
+    boto.disconnect()
+    why = process.why_dead()
+    assert why is not None
+    assert f"process {process.pid}" in str(why)
+
+
+async def test_stop_ends_it_and_removes_its_log(own: Callable[..., LocalProcess]) -> None:
+    process = own()
+    log = process._log
+    assert log.exists()
+    async with fifty_connections(process.websocket_url):
+        await asyncio.wait_for(asyncio.to_thread(process.stop), PROMPT)
+        assert not process.is_running
+    assert not log.exists()
+    assert process.log() == ""
+    assert process.why_dead() is None  # it was meant
+    assert "ended" in repr(process)
+    process.stop()
+
+
+# -- Readiness --------------------------------------------------------------------------------------------------------
+
+
+def test_its_addresses_are_told_and_on_the_loopback_interface(shared: LocalProcess) -> None:
+    urls = [shared.websocket_url, shared.endpoint_url, shared.mqtt_url]
+    assert [url.partition(":")[0] for url in urls] == ["ws", "http", "ws"]
+    assert all("://127.0.0.1:" in url for url in urls)
+    assert shared.mqtt_url.endswith("/mqtt")
+    assert repr(shared) == f"<LocalProcess {shared.pid} running>"
+
+
+def test_its_first_line_is_json_and_all_it_says_answers() -> None:
+    """Without the launcher, as another program would start it."""
+    name, interval = new_id("Plain"), 11
+    command = [sys.executable, "-m", "cpsim_kit.local", "--stack-name", name, "--interval", str(interval)]
+    command += ["--region", "eu-central-1"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        addresses = json.loads(process.stdout.readline())
+        assert addresses.keys() == {"websocket_url", "endpoint_url", "stack_name", "region", "mqtt_url"}
+        assert (addresses["stack_name"], addresses["region"]) == (name, "eu-central-1")
+        rest, _ = process.communicate(timeout=SOON)  # ends its standard input
+    assert rest == b""
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"interval": "soon"}, "invalid int value: 'soon'"),
+        ({"csms": "perfect"}, "invalid choice: 'perfect'"),
+        ({"region": "no region"}, "region"),
+    ],
+)
+def test_a_failing_start_is_an_error_with_the_end_of_the_log(options: dict[str, Any], said: str) -> None:
+    before = set(Path(os.environ.get("TMPDIR", "/tmp")).glob("cpsim-local-*.log"))
+    with pytest.raises(errors.LocalStackError, match=r"did not start, exit status [12]") as caught:
+        LocalProcess(LocalOptions(**options))
+    assert said in caught.value.log
+    assert said in str(caught.value)
+    assert set(Path(os.environ.get("TMPDIR", "/tmp")).glob("cpsim-local-*.log")) <= before
+
+
+# -- When it dies -----------------------------------------------------------------------------------------------------
+
+
+async def test_who_waits_is_told_that_the_process_died_and_another_can_be_started() -> None:
+    name = new_id("Dying")
+    async with Stack.local(name=name) as stack:
+        process = stack._process
+        assert process is not None
+        await stack.things.create("CP1")
+        with pytest.raises(errors.NotRegistered):
+            await (await stack.charge_point("CPX")).boot()
+        async with stack.charge_point("CP1") as cp:
+            await cp.boot()
+            os.kill(process.pid, signal.SIGSTOP)  # so that the call stays without an answer
+            waiting = asyncio.create_task(cp.heartbeat())
+            await eventually(lambda: len(cp.messages) == 3)
+            os.kill(process.pid, signal.SIGKILL)
+            with pytest.raises(errors.ConnectionLost, match=rf"process {process.pid}.* has died") as lost:
+                await waiting
+        assert lost.value.closed.code == 1006
+        assert "CPX not registered" in str(lost.value)  # the end of the log
+        for asking in (stack.things.list, lambda: stack.shadow("CP1")):
+            with pytest.raises(errors.LocalStackError, match=r"has died.*-9") as caught:
+                await asking()
+            assert "CPX not registered" in caught.value.log
+        with pytest.raises(errors.ConnectError):
+            await stack.charge_point("CP1")
+
+        again = await Stack.local(name=name)
+        try:
+            assert again is not stack
+            await again.things.create("CP1")
+            async with again.charge_point("CP1") as cp:
+                assert (await cp.boot()).status == "Accepted"
+            await stack.close()  # the dead one
+            assert len(await again.things.list()) == 1
+        finally:
+            await again.close()
+    assert not process._log.exists()
+
+
+# -- One of several, in any environment -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hostile(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Variables that would change ministack, boto3, Python or the WebSocket client, if they reached them."""
+    broken = tmp_path / "config"
+    broken.write_text("this is [no configuration\n")
+    nowhere = "http://127.0.0.1:9"
+    for name, value in {
+        "ACCOUNT_ID": "123456789012",
+        "AWS_ACCESS_KEY_ID": "123456789012",  # ministack's way to choose an account
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_ENDPOINT_URL": nowhere,
+        "AWS_ENDPOINT_URL_IOT": nowhere,
+        "AWS_REGION": "eu-west-1",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_SESSION_TOKEN": "token",
+        "BIND_HOST": "0.0.0.0",
+        "GATEWAY_PORT": "80",
+        "IOT_MTLS_ENABLED": "1",
+        "MINISTACK_ACCOUNT_ID": "123456789012",
+        "MINISTACK_REGION": "eu-west-1",
+        "PERSIST_STATE": "1",
+        "PYTHONWARNINGS": "error",
+        "SFTP_ENABLED": "1",
+        "SERVICES": "s3",
+    }.items():
+        environment.setenv(name, value)
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
+        environment.setenv(name, nowhere)
+
+
+@pytest.mark.usefixtures("hostile")
+async def test_the_readers_environment_does_not_change_it_and_two_stacks_do_not_meet(
+    shared: LocalProcess, boto: Boto
+) -> None:
+    charge_point_id, alien = new_id(), new_id()
+    boto("iot").create_thing(thingName=alien)
+    async with AsyncExitStack() as closing:
+        stack = await closing.enter_async_context(Stack.local(name=new_id("Hostile")))
+        process = stack._process
+        assert process is not None
+        assert stack.region == "us-east-1"
+        await stack.things.create(charge_point_id)
+        async with stack.charge_point(charge_point_id) as cp:
+            assert (await cp.boot()).interval == 10
+            assert (await stack.shadow(charge_point_id)).reported["reason"] == "PowerUp"
+
+        assert list((await stack.things.list())["charge_point_id"]) == [charge_point_id]
+        with pytest.raises(boto("iot").exceptions.ResourceNotFoundException):
+            boto("iot").describe_thing(thingName=charge_point_id)
+        with pytest.raises(errors.NotRegistered):
+            async with stack.charge_point(alien) as cp:
+                await cp.boot()
+        async with dial(shared, charge_point_id) as ws:
+            assert (await close_of(ws))[0] == 1008
+
+        sockets = psutil.Process(process.pid).net_connections("inet")
+        listening = {(s.laddr.ip, s.laddr.port) for s in sockets if s.status == psutil.CONN_LISTEN}
+        assert len(listening) == 2
+        assert {ip for ip, _ in listening} == {"127.0.0.1"}
+        theirs = psutil.Process(shared.pid).net_connections("inet")
+        assert listening.isdisjoint({(s.laddr.ip, s.laddr.port) for s in theirs if s.status == psutil.CONN_LISTEN})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("AWS_PROFILE", "no-such-profile"), ("AWS_CONFIG_FILE", "{broken}"), ("AWS_REGION", "")]
+)
+async def test_a_local_stack_needs_nothing_of_the_readers_aws_settings(
+    shared: LocalProcess, environment: pytest.MonkeyPatch, tmp_path: Path, name: str, value: str
+) -> None:
+    broken = tmp_path / "config"
+    broken.write_text("this is [no configuration\n")
+    environment.setenv(name, value.format(broken=broken))
+    stack = await Stack._attach_local(shared)
+    try:
+        assert stack.name == shared.options.name
+        await stack.things.list()
+    finally:
+        stack._aws.close()
