@@ -221,8 +221,9 @@ class Rule:
 
         async def create() -> None:
             try:
-                await self._aws.call(
+                await self._make(
                     "dynamodb.create_table",
+                    lambda _: self._aws.call("dynamodb.delete_table", TableName=name),
                     TableName=name,
                     KeySchema=[{"AttributeName": _KEY, "KeyType": "HASH"}],
                     AttributeDefinitions=[{"AttributeName": _KEY, "AttributeType": "S"}],
@@ -231,8 +232,6 @@ class Rule:
             except AwsError as exc:
                 if exc.code != "ResourceInUseException":  # it was made just now, and DescribeTable does not see it yet
                     raise
-            else:
-                self._undo.append(lambda: self._aws.call("dynamodb.delete_table", TableName=name))
 
         table = await _poll(usable, f"the table {name} to become active")
         key = [element["AttributeName"] for element in table["KeySchema"]]
@@ -248,9 +247,11 @@ class Rule:
         try:
             answer = await self._aws.call("sqs.get_queue_url", QueueName=name)
         except NotFound:
-            answer = await self._aws.call("sqs.create_queue", QueueName=name)
-            url = answer["QueueUrl"]
-            self._undo.append(lambda: self._aws.call("sqs.delete_queue", QueueUrl=url))
+            answer = await self._make(
+                "sqs.create_queue",
+                lambda made: self._aws.call("sqs.delete_queue", QueueUrl=made["QueueUrl"]),
+                QueueName=name,
+            )
         self._queue_url = answer["QueueUrl"]
         attributes = await self._aws.call(
             "sqs.get_queue_attributes", QueueUrl=self._queue_url, AttributeNames=["QueueArn"]
@@ -265,8 +266,9 @@ class Rule:
         trust = {"Effect": "Allow", "Principal": {"Service": "iot.amazonaws.com"}, "Action": "sts:AssumeRole"}
         allow = {"Effect": "Allow", "Action": action.permission, "Resource": action.resource}
         try:
-            answer = await self._aws.call(
+            answer = await self._make(
                 "iam.create_role",
+                lambda _: self._delete_role(role),
                 RoleName=role,
                 AssumeRolePolicyDocument=_policy(trust),
                 Description=f"Made by cpsim_kit for the AWS IoT topic rule {self.name}",
@@ -275,8 +277,6 @@ class Rule:
             if exc.code != "EntityAlreadyExists":
                 raise
             answer = await self._aws.call("iam.get_role", RoleName=role)
-        else:
-            self._undo.append(lambda: self._delete_role(role))
         await self._aws.call("iam.put_role_policy", RoleName=role, PolicyName="action", PolicyDocument=_policy(allow))
         return str(answer["Role"]["Arn"])
 
@@ -291,13 +291,16 @@ class Rule:
         async def put() -> bool:
             try:
                 try:
-                    await self._aws.call("iot.create_topic_rule", ruleName=self.name, topicRulePayload=payload)
+                    await self._make(
+                        "iot.create_topic_rule",
+                        lambda _: self._delete_rule(),
+                        ruleName=self.name,
+                        topicRulePayload=payload,
+                    )
                 except AwsError as exc:
                     if exc.code != "ResourceAlreadyExistsException":
                         raise
                     await self._aws.call("iot.replace_topic_rule", ruleName=self.name, topicRulePayload=payload)
-                else:
-                    self._undo.append(self._delete_rule)
             except AwsError as exc:
                 if exc.code == "InvalidRequestException" and "role" in str(exc).lower():
                     return False  # a fresh role is not known everywhere yet
@@ -315,6 +318,22 @@ class Rule:
 
         await _poll(put, f"AWS IoT to accept the role of rule {self.name}")
         await _poll(active, f"rule {self.name} to become active")
+
+    async def _make(
+        self, verb: str, undo: Callable[[dict[str, Any]], Awaitable[Any]], /, **parameters: Any
+    ) -> dict[str, Any]:
+        """Create something, and know how to delete it; also where this is cancelled while AWS is creating it."""
+        making = asyncio.ensure_future(self._aws.call(verb, **parameters))
+        try:
+            await asyncio.wait([making])
+        except asyncio.CancelledError:
+            await asyncio.wait([making])
+            raise
+        finally:
+            if making.done() and making.exception() is None:
+                made = making.result()
+                self._undo.append(lambda: undo(made))
+        return making.result()
 
     async def _delete_rule(self) -> None:
         try:

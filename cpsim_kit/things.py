@@ -259,6 +259,9 @@ class Things:
                         await work(charge_point_id)
                     except CpsimError as exc:
                         result.failed[charge_point_id] = exc
+                    except asyncio.CancelledError:  # AWS may do it all the same
+                        result.done.append(charge_point_id)
+                        raise
                     else:
                         result.done.append(charge_point_id)
                     bar.update()

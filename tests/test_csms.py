@@ -27,8 +27,7 @@ from stack_fixtures import (
 from websockets.asyncio.client import ClientConnection
 
 from cpsim_kit import ChargePoint, errors
-from cpsim_kit.frames import Version
-from cpsim_kit.local.csms import CHARGE_POINT_ACTIONS
+from cpsim_kit.frames import CHARGE_POINT_ACTIONS, Version
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
 
 Register = Callable[[], Awaitable[str]]

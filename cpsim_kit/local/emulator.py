@@ -175,6 +175,9 @@ class Emulator:
             for action in rule.get("actions") or []:
                 try:
                     filled = engine.fill(action, sql, topic, payload or b"", client_id)
+                    if "republish" in filled:  # to a reserved topic; the action writes its $ twice
+                        target = filled["republish"]["topic"]
+                        filled["republish"]["topic"] = target[1:] if target.startswith("$$") else target
                     await iot._dispatch_rule_action(account, region, name, filled, event)
                 except Exception as exc:  # noqa: BLE001 - a rule that fails never fails the publisher
                     kind = next(iter(action), "?")

@@ -46,9 +46,9 @@ class RuleEngine:
     def fill(self, document: Any, sql: str, topic: str, payload: bytes, client_id: str | None) -> Any:
         """An action's document with its substitution templates filled."""
         if isinstance(document, str):
-            if "${" not in document:
-                return document
-            return self._template(document, self._statement(sql)).render(topic, payload, client_id=client_id)
+            if "${" in document:
+                document = self._template(document, self._statement(sql)).render(topic, payload, client_id=client_id)
+            return document.removeprefix("$") if document.startswith("$$") else document  # "$$aws/…" is "$aws/…"
         if isinstance(document, dict):
             return {key: self.fill(value, sql, topic, payload, client_id) for key, value in document.items()}
         return document
