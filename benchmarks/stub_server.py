@@ -24,7 +24,7 @@ from websockets.utils import apply_mask
 RESULTS = {
     b"Heartbeat": b'",{"currentTime":"2026-11-23T12:00:00.000Z"}]',
     b"BootNotification": b'",{"currentTime":"2026-11-23T12:00:00.000Z","interval":300,"status":"Accepted"}]',
-    b"TransactionEvent": b'",{"totalCost":1.25,"idTokenInfo":{"status":"Accepted"}}]',
+    b"TransactionEvent": b'",{}]',
 }
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 

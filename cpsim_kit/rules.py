@@ -186,7 +186,8 @@ class Rule:
                     await asyncio.sleep(poll)
                     poll = min(poll * 1.5, 1.0)
         except TimeoutError as exc:
-            what = f"{count} items of rule {self.name}, {len(found)} came; does a message match its SQL? {self.sql}"
+            sql = " ".join(self.sql.split())
+            what = f"{count} items of rule {self.name}, {len(found)} came; does a message match its SQL? {sql}"
             raise WaitTimeout(what, timeout, found or None) from exc
 
     async def to_frame(self) -> pd.DataFrame:

@@ -176,33 +176,37 @@ class AwsProxy:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await _read(reader)
-        self.seen[request.operation] += 1
-        self._now[request.operation] += 1
-        self.most_at_once[request.operation] = max(self.most_at_once[request.operation], self._now[request.operation])
+        name = request.operation
+        self.seen[name] += 1
+        self._now[name] += 1
+        self.most_at_once[name] = max(self.most_at_once[name], self._now[name])
         try:
-            fault = self._fault(request)
-            if fault is not None:
-                await asyncio.sleep(fault.delay)
-                if fault.cut and fault.after_forwarding:
-                    async with self._forwarded(request) as (answers, _):
-                        await answers.read()
-                if fault.cut:
-                    writer.transport.abort()
-                    return
-                if fault.code:
-                    writer.write(_error(request, fault))
-                    await writer.drain()
-                    return
-            if request.operation == UPGRADE:
-                self.upgrade_paths.append(request.path)
-                await self._pipe(request, reader, writer)
-                return
-            async with self._forwarded(request) as (answers, _):
-                while chunk := await answers.read(65536):
-                    writer.write(chunk)
-                await writer.drain()
+            answer = await self._answer(request)
         finally:
-            self._now[request.operation] -= 1
+            self._now[name] -= 1  # before the client can know
+        if answer is None:
+            writer.transport.abort()
+        elif answer:
+            writer.write(answer)
+            await writer.drain()
+        else:
+            self.upgrade_paths.append(request.path)
+            await self._pipe(request, reader, writer)
+
+    async def _answer(self, request: Request) -> bytes | None:
+        """The answer, None to cut the connection, nothing to let a WebSocket through."""
+        fault = self._fault(request)
+        if fault is not None:
+            await asyncio.sleep(fault.delay)
+            if fault.cut and not fault.after_forwarding:
+                return None
+            if fault.code:
+                return _error(request, fault)
+        if request.operation == UPGRADE:
+            return b""
+        async with self._forwarded(request) as (answers, _):
+            answer = await answers.read()
+        return None if fault is not None and fault.cut else answer
 
     @asynccontextmanager
     async def _forwarded(self, request: Request) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:

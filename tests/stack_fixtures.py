@@ -4,7 +4,6 @@ conftest.py registers its fixtures. A test that kills or closes a process starts
 """
 
 import asyncio
-import gc
 import itertools
 import json
 import os
@@ -56,16 +55,11 @@ async def eventually(look: Callable[[], T | Awaitable[T]], timeout: float = SOON
         await asyncio.sleep(10 * MS)
 
 
-def forget_errors() -> None:
-    """Let go of the errors that a test caught: their tracebacks hold urllib3's connections, which close with them."""
-    gc.collect()
-
-
 # -- The reader's environment -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment without anybody's AWS settings, stack and proxies; to be changed by the test."""
     for name in list(os.environ):
         if name.upper().startswith(READERS_VARIABLES):
@@ -73,8 +67,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-    yield monkeypatch
-    forget_errors()
+    return monkeypatch
 
 
 @pytest.fixture
@@ -93,7 +86,6 @@ def credentials(environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 def shared() -> Iterator[LocalProcess]:
     """The session's local stack."""
     process = LocalProcess(LocalOptions(name="Shared", interval=INTERVAL))
-    gc.freeze()  # what is there by now stays; it need not be looked at after each test
     yield process
     process.stop()
 
@@ -152,7 +144,6 @@ def shared_boto(shared: LocalProcess) -> Boto:
 def boto(shared_boto: Boto) -> Iterator[Boto]:
     """Plain boto3 clients of the session's stack."""
     yield shared_boto
-    forget_errors()
     shared_boto.disconnect()
 
 

@@ -1,7 +1,6 @@
 """The local stack's process: how it starts, what can end it, and that it never outlives who started it."""
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import FACTOR, SOON
+from conftest import FACTOR
 from stack_fixtures import Boto, close_of, dial, eventually, is_answered, new_id
 
 from cpsim_kit import Stack, errors
@@ -25,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("environment")
 
 PROMPT = 3 * FACTOR  # seconds in which a process must have ended
 
-# A reader's Python process. What it does once the stack is open stands in the last argument.
+# A reader's Python process. What it does when it is told to go on stands in the last argument.
 PARENT = """
 import asyncio, os, sys, time
 from cpsim_kit import Stack
@@ -33,10 +32,16 @@ from cpsim_kit import Stack
 async def main():
     stack = await Stack.local(name=sys.argv[1])
     print(stack._process.pid, stack._process._log, stack.websocket_url, flush=True)
+    sys.stdin.readline()
     exec(sys.argv[2])
 
 asyncio.run(main())
 """
+THEN = {
+    "killed": "time.sleep(600)",
+    "forks": "pid = os.fork(); print(pid, flush=True) if pid else None; time.sleep(600)",
+    "fails": "raise RuntimeError('a cell failed')",
+}
 
 
 def has_ended(pid: int) -> bool:
@@ -48,31 +53,43 @@ def has_ended(pid: int) -> bool:
 
 
 class Parent:
-    """A Python process that has opened ``Stack.local()``.
+    """A Python process that opens ``Stack.local()``, and waits.
 
     Attributes:
-        child: The process id of its local stack.
+        process: The process.
+        child: The process id of its local stack, once :meth:`go`; as are the following.
         log: The local stack's log file.
+        websocket_url: Its address.
     """
 
     def __init__(self, then: str) -> None:
         command = [sys.executable, "-c", PARENT, new_id("Parent"), then]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        pid, log, self.websocket_url = self.process.stdout.readline().split()
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    def go(self) -> None:
+        """Wait until its stack is open, and let it go on."""
+        assert self.process.stdin is not None
+        pid, log, self.websocket_url = self.read().split()
         self.child, self.log = int(pid), Path(log)
         assert not has_ended(self.child)
         assert self.log.exists()
+        self.process.stdin.write(b"\n")
+        self.process.stdin.flush()
 
-    def __enter__(self) -> "Parent":
-        return self
+    def read(self) -> str:
+        """The next line it says."""
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().decode()
 
-    def __exit__(self, *_: object) -> None:
-        self.process.kill()
-        self.process.communicate()
-        if not has_ended(self.child):
-            os.kill(self.child, signal.SIGKILL)
-        self.log.unlink(missing_ok=True)
+
+@pytest.fixture(scope="module")
+def parents() -> Iterator[dict[str, Parent]]:
+    """One that will do each of :data:`THEN`; started together, as starting takes long."""
+    parents = {name: Parent(then) for name, then in THEN.items()}
+    yield parents
+    for parent in parents.values():
+        parent.process.kill()
+        parent.process.communicate()
 
 
 @pytest.fixture
@@ -113,33 +130,35 @@ async def fifty_connections(websocket_url: str) -> AsyncIterator[None]:
 # -- It ends with its parent ------------------------------------------------------------------------------------------
 
 
-async def test_it_ends_with_a_parent_that_ends_without_closing() -> None:
-    with Parent("raise RuntimeError('a cell failed')") as parent:
-        await eventually(lambda: parent.process.poll() is not None)
+async def test_it_ends_with_a_parent_that_ends_without_closing(parents: dict[str, Parent]) -> None:
+    parent = parents["fails"]
+    parent.go()
+    await eventually(lambda: parent.process.poll() is not None)
+    await eventually(lambda: has_ended(parent.child), PROMPT)
+    assert not parent.log.exists()
+
+
+async def test_it_ends_with_a_parent_that_is_killed_whatever_connections_are_open(parents: dict[str, Parent]) -> None:
+    parent = parents["killed"]
+    parent.go()
+    async with fifty_connections(parent.websocket_url):
+        parent.process.kill()
         await eventually(lambda: has_ended(parent.child), PROMPT)
-        assert not parent.log.exists()
+    assert not parent.log.exists()
 
 
-async def test_it_ends_with_a_parent_that_is_killed_whatever_connections_are_open() -> None:
-    with Parent("time.sleep(600)") as parent:
-        async with fifty_connections(parent.websocket_url):
-            parent.process.kill()
-            await eventually(lambda: has_ended(parent.child), PROMPT)
-        assert not parent.log.exists()
-
-
-async def test_it_ends_with_a_killed_parent_that_has_forked() -> None:
+async def test_it_ends_with_a_killed_parent_that_has_forked(parents: dict[str, Parent]) -> None:
     """As multiprocessing forks: the child of the fork holds every file descriptor of the parent."""
-    then = "pid = os.fork(); print(pid, flush=True) if pid else None; time.sleep(600)"
-    with Parent(then) as parent:
-        assert parent.process.stdout is not None
-        fork = int(parent.process.stdout.readline())
-        try:
-            parent.process.kill()
-            await eventually(lambda: has_ended(parent.child), PROMPT)
-            assert not has_ended(fork)
-        finally:
-            os.kill(fork, signal.SIGKILL)
+    parent = parents["forks"]
+    parent.go()
+    fork = int(parent.read())
+    try:
+        parent.process.kill()
+        await eventually(lambda: has_ended(parent.child), PROMPT)
+        assert not has_ended(fork)
+    finally:
+        os.kill(fork, signal.SIGKILL)
+    assert not parent.log.exists()
 
 
 # -- Signals and stop() -----------------------------------------------------------------------------------------------
@@ -187,21 +206,6 @@ def test_its_addresses_are_told_and_on_the_loopback_interface(shared: LocalProce
     assert all("://127.0.0.1:" in url for url in urls)
     assert shared.mqtt_url.endswith("/mqtt")
     assert repr(shared) == f"<LocalProcess {shared.pid} running>"
-
-
-def test_its_first_line_is_json_and_all_it_says_answers() -> None:
-    """Without the launcher, as another program would start it."""
-    name, interval = new_id("Plain"), 11
-    command = [sys.executable, "-m", "cpsim_kit.local", "--stack-name", name, "--interval", str(interval)]
-    command += ["--region", "eu-central-1"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        addresses = json.loads(process.stdout.readline())
-        assert addresses.keys() == {"websocket_url", "endpoint_url", "stack_name", "region", "mqtt_url"}
-        assert (addresses["stack_name"], addresses["region"]) == (name, "eu-central-1")
-        rest, _ = process.communicate(timeout=SOON)  # ends its standard input
-    assert rest == b""
-    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import importlib.util
 import json
 import os
@@ -14,7 +15,6 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,7 @@ class Kernel:
         self.client = client
 
     @classmethod
-    @asynccontextmanager
+    @contextlib.asynccontextmanager
     async def started(cls, folder: Path, **variables: str) -> AsyncIterator[Kernel]:
         """A kernel of this interpreter in this folder; it is shut down at the end."""
         manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
@@ -78,11 +78,12 @@ class Kernel:
             yield cls(manager, client)
         finally:
             client.stop_channels()
-            await manager.shutdown_kernel()
+            if manager.has_kernel:
+                await manager.shutdown_kernel()
 
-    async def run(self, source: str) -> Ran:
-        """Run a cell to its end."""
-        ran = Ran()
+    async def run(self, source: str, ran: Ran | None = None) -> Ran:
+        """Run a cell to its end; what it does shows in ``ran`` meanwhile."""
+        ran = ran or Ran()
 
         def look(message: dict[str, Any]) -> None:
             content = message["content"]
@@ -110,7 +111,9 @@ class Kernel:
 
 
 def is_local_stack(process: psutil.Process) -> bool:
-    return "cpsim_kit.local" in process.cmdline()
+    with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+        return "cpsim_kit.local" in process.cmdline()
+    return False
 
 
 def is_gone(process: psutil.Process) -> bool:
@@ -415,24 +418,43 @@ async def test_no_local_stack_survives_its_kernel(kernel: Kernel, end: str) -> N
     await until(lambda: is_gone(stack), "the local stack to end")
 
 
-@pytest.mark.slow
-async def test_stop_button_ends_the_cell_and_nothing_else(kernel: Kernel) -> None:
-    await kernel.must(SETUP)
-    assert (await kernel.must(BOOT)).value == "'Accepted'"
-    (stack,) = kernel.local_stacks()
-    running = asyncio.create_task(kernel.run("async for beat in cp.heartbeats(interval=0.1):\n    print(beat)"))
-    await asyncio.sleep(0.5)  # some heartbeats; before the first one, too, the stop button must do no harm
+async def stopped(kernel: Kernel, source: str, when: str) -> Ran:
+    """What a cell did that is interrupted as soon as it has printed this."""
+    ran = Ran()
+    running = asyncio.create_task(kernel.run(source, ran))
+    await until(lambda: when in ran.stdout, f"{when!r} in what the cell prints")
     assert not running.done()
     await kernel.manager.interrupt_kernel()
-    ran = await running
-    assert ran.error.startswith(("CancelledError", "KeyboardInterrupt"))
-    assert ran.stdout.count("Beat(") >= 1
+    async with asyncio.timeout(SOON / 2):
+        return await running
 
+
+async def assert_usable(kernel: Kernel, stack: psutil.Process) -> None:
     assert "open" in (await kernel.must("cp")).value
     assert (await kernel.must("(await cp.heartbeat()).latency_ms > 0")).value == "True"
     assert (await kernel.must("len([beat async for beat in cp.heartbeats(count=2, interval=0.1)])")).value == "2"
     assert kernel.local_stacks() == [stack]
     assert "closed" in (await kernel.must("await stack.close()\nstack")).value
+
+
+@pytest.mark.slow
+async def test_stop_button_ends_the_cell_and_nothing_else(kernel: Kernel) -> None:
+    await kernel.must(SETUP)
+    assert (await kernel.must(BOOT)).value == "'Accepted'"
+    (stack,) = kernel.local_stacks()
+    ran = await stopped(kernel, "async for beat in cp.heartbeats(interval=0.1):\n    print(beat)", when="Beat(")
+    assert ran.error.startswith(("CancelledError", "KeyboardInterrupt"))
+    await assert_usable(kernel, stack)
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(reason="ipykernel #881: its SIGINT handler does not wake an event loop that waits")
+async def test_stop_button_acts_at_once_between_two_heartbeats(kernel: Kernel) -> None:
+    await kernel.must(SETUP)
+    assert (await kernel.must(BOOT)).value == "'Accepted'"
+    (stack,) = kernel.local_stacks()
+    await stopped(kernel, "async for beat in cp.heartbeats(interval=600):\n    print(beat)", when="Beat(")
+    await assert_usable(kernel, stack)
 
 
 # -- The command ------------------------------------------------------------------------------------------------------
@@ -578,12 +600,15 @@ async def test_execute_takes_its_kernel_along_when_it_is_killed(copies: Path, ho
     with subprocess.Popen(  # noqa: ASYNC220 - it takes milliseconds
         command, env=environment(copies), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        me = psutil.Process(process.pid)
-        await until(lambda: any(map(is_local_stack, me.children(recursive=True))), "a local stack")
-        children = me.children(recursive=True)
-        assert len(children) >= 2, "the kernel, and its local stack"
-        process.send_signal(how)
-        out, err = await asyncio.to_thread(process.communicate, timeout=SOON)
+        try:
+            me = psutil.Process(process.pid)
+            await until(lambda: any(map(is_local_stack, me.children(recursive=True))), "a local stack")
+            children = me.children(recursive=True)
+            assert len(children) >= 2, "the kernel, and its local stack"
+            process.send_signal(how)
+            out, err = await asyncio.to_thread(process.communicate, timeout=SOON)
+        finally:
+            process.kill()
     await until(lambda: all(map(is_gone, children)), f"{children} to end")
     assert path.read_bytes() == before
     if how is not signal.SIGKILL:

@@ -233,6 +233,7 @@ async def test_the_profile_of_the_reader_is_used(shared: LocalProcess, nobody: p
 async def test_an_endpoint_that_nobody_answers_at_is_an_error_of_the_kit(
     credentials: pytest.MonkeyPatch, endpoint_url: str
 ) -> None:
+    credentials.setenv("AWS_MAX_ATTEMPTS", "1")
     with pytest.raises(errors.AwsError, match="endpoint right") as caught:
         await Stack.aws("AwsOcppGatewayStack", endpoint_url=endpoint_url)
     assert caught.value.code == ""
