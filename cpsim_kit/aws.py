@@ -263,7 +263,8 @@ def _client_error(verb: str, exc: Any, parameters: dict[str, Any]) -> AwsError:
         return NoCredentials(f"{verb}: {code}: {text}. {_CREDENTIALS_HINT}", verb=verb, code=code)
     kind, name = _subject(verb, parameters)
     if code in _MISSING or (code == "ValidationError" and "exist" in text):
-        return NotFound(f"{verb}: there is no {kind} {name}: {text}", verb=verb, code=code, kind=kind, name=name)
+        hint = ". Has the charge point ever booted?" if kind == "shadow" else ""
+        return NotFound(f"{verb}: there is no {kind} {name}: {text}{hint}", verb=verb, code=code, kind=kind, name=name)
     if code in _FORBIDDEN:
         text += ". The credentials in use lack this permission."
     return AwsError(f"{verb} failed for {name}: {code}: {text}", verb=verb, code=code)

@@ -7,16 +7,17 @@ without saying anything. Where only measured values differ from those that are k
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import re
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]  # two seconds of jsonschema's, for no notebook
 
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         paths = find(options.names)
     except ValueError as exc:
         parser.error(str(exc))
-    signal.signal(signal.SIGTERM, _interrupt)  # as Ctrl-C: the kernel, and with it the local stack, ends first
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # as Ctrl-C: the kernel ends first
     failed = False
     try:
         for path in paths:
@@ -92,7 +93,7 @@ def _one(path: Path, *, check: bool) -> bool:
     kept = path.read_text(encoding="utf-8")
     old = nbformat.reads(kept, as_version=4)
     try:
-        new = execute(path, show)
+        new = asyncio.run(execute(path, show))
     except CellFailed as exc:
         show("failed", end=True)
         print(exc, file=sys.stderr)
@@ -112,7 +113,7 @@ def _one(path: Path, *, check: bool) -> bool:
     return True
 
 
-def execute(path: Path, show: Callable[[str], None] = lambda _: None) -> NotebookNode:
+async def execute(path: Path, show: Callable[[str], None] = lambda _: None) -> NotebookNode:
     """The notebook, executed from the top in a new kernel on the local stack, and clean.
 
     Args:
@@ -126,14 +127,16 @@ def execute(path: Path, show: Callable[[str], None] = lambda _: None) -> Noteboo
     for cell in notebook.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    with _client(notebook, path.parent) as client:
+    async with _client(notebook, path.parent) as client:
         for index, cell in enumerate(notebook.cells):
             show(f"cell {index + 1} of {len(notebook.cells)}, {cell.id} …")
             try:
-                client.execute_cell(cell, index)
+                await client.async_execute_cell(cell, index)
             except CellExecutionError as exc:
                 error = f"{exc.ename}: {_COLOUR.sub('', exc.evalue)}"
             except (CellTimeoutError, DeadKernelError) as exc:
+                if (task := asyncio.current_task()) and task.cancelling():
+                    raise asyncio.CancelledError from exc  # Ctrl-C, which nbclient takes for the kernel's death
                 error = f"{type(exc).__name__}: {exc}"
             else:
                 continue
@@ -143,10 +146,10 @@ def execute(path: Path, show: Callable[[str], None] = lambda _: None) -> Noteboo
     return notebook
 
 
-@contextmanager
-def _client(notebook: NotebookNode, folder: Path) -> Iterator[NotebookClient]:
+@asynccontextmanager
+async def _client(notebook: NotebookNode, folder: Path) -> AsyncIterator[NotebookClient]:
     """A client whose kernel is this interpreter, without the user's IPython profile, and ends with the block."""
-    with tempfile.TemporaryDirectory(prefix="cpsim-ipython-") as profile:
+    with tempfile.TemporaryDirectory(prefix="cpsim-ipython-", ignore_cleanup_errors=True) as profile:
         environment = {key: value for key, value in os.environ.items() if key not in {"CPSIM_STACK", "MPLBACKEND"}}
         environment["IPYTHONDIR"] = profile
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")]))
@@ -161,8 +164,15 @@ def _client(notebook: NotebookNode, folder: Path) -> Iterator[NotebookClient]:
             resources={"metadata": {"path": str(folder)}},
         )
         client.reset_execution_trackers()
-        with client.setup_kernel(cleanup_kc=True, env=environment):
+        try:
+            await client.async_start_new_kernel(env=environment)
+            await client.async_start_new_kernel_client()
             yield client
+        finally:
+            if client.kc is not None:
+                client.kc.stop_channels()
+            if manager.has_kernel:
+                await manager.shutdown_kernel(now=True)  # its local stack, if a cell left one, ends with it
 
 
 def clean(notebook: NotebookNode) -> None:
@@ -205,10 +215,6 @@ def _progress(name: str) -> Callable[..., None]:
             print(f"{name}: {text}", flush=True)
 
     return show
-
-
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

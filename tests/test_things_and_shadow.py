@@ -1,13 +1,18 @@
 """Things, and what they have to do with Device Shadows; more of the latter in test_shadow.py."""
 
 import asyncio
-from typing import Any
+import json
+from typing import Any, cast
 
+import pandas as pd
 import pytest
 from conftest import MS
-from stack_fixtures import Boto, new_id
+from stack_fixtures import Boto, close_of, dial, is_answered, new_id
 
 from cpsim_kit import Stack, Thing, errors
+from cpsim_kit.aws import Aws
+from cpsim_kit.local.launcher import LocalProcess
+from cpsim_kit.things import Things
 
 # -- Things -----------------------------------------------------------------------------------------------------------
 
@@ -46,6 +51,149 @@ async def test_created_by_several_at_once_it_is_there_once(boto: Boto, stack: St
     assert boto("iot").describe_thing(thingName=charge_point_id)["attributes"]["who"] in set("01234567")
 
 
+@pytest.fixture
+def unasked() -> Things:
+    """Things that fail when AWS is asked anything."""
+    return Things(cast("Aws", None), None, lambda *_: None)
+
+
+@pytest.mark.parametrize("name", ["", " ", "CP 1", "CP/1", "CP1\n", "Ladepunkt-ü", "a.b", "$aws", "+", "#", "x" * 129])
+async def test_a_name_that_no_thing_can_have_is_refused_before_aws_is_asked(unasked: Things, name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be a Thing"):
+        await unasked.create(name)
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [{"site": "two words"}, {"site": "ü"}, {"site": "x" * 801}, {"my site": "A"}, {"": "A"}, {"x" * 129: "A"}],
+    ids=lambda attributes: str(attributes)[:20],
+)
+async def test_an_attribute_that_aws_does_not_allow_is_refused_before_aws_is_asked(
+    unasked: Things, attributes: dict[str, str]
+) -> None:
+    with pytest.raises(ValueError, match="CP1: attribute"):
+        await unasked.create("CP1", attributes=attributes)
+
+
+async def test_every_name_that_aws_allows_is_accepted(stack: Stack) -> None:
+    for name in ("x" * 128, "a:b_c-D9", "-", ":"):
+        assert (await stack.things.create(name)).charge_point_id == name
+        async with stack.charge_point(name) as cp:
+            await cp.heartbeat()
+
+
+async def test_the_gateway_accepts_what_create_returns_and_refuses_what_delete_returns(
+    shared: LocalProcess, stack: Stack
+) -> None:
+    for _ in range(20):
+        charge_point_id = new_id()
+        await stack.things.create(charge_point_id)
+        async with dial(shared, charge_point_id) as ws:
+            assert await is_answered(ws)
+        await stack.things.delete(charge_point_id)
+        async with dial(shared, charge_point_id) as ws:
+            assert await close_of(ws) == (1008, f"Charge Point {charge_point_id} not registered as an IoT Thing")
+
+
+async def test_one_id_created_and_deleted_again_and_again_is_never_half_there(
+    shared: LocalProcess, stack: Stack
+) -> None:
+    charge_point_id = new_id()
+    for _ in range(10):
+        await stack.things.create(charge_point_id)
+        async with dial(shared, charge_point_id) as ws:
+            assert await is_answered(ws)
+        await stack.things.delete(charge_point_id)
+    async with dial(shared, charge_point_id) as ws:
+        assert (await close_of(ws))[0] == 1008
+
+
+async def test_delete_of_what_is_not_there_is_not_found(stack: Stack) -> None:
+    for name in (new_id("NONE"), "CP 1", "a/b", "Ladepunkt-ü", "x" * 200):
+        with pytest.raises(errors.NotFound) as caught:
+            await stack.things.delete(name)
+        assert (caught.value.kind, caught.value.name) == ("Thing", name)
+        assert caught.value.verb.startswith("iot.")
+
+
+async def test_delete_takes_the_shadow_along(stack: Stack) -> None:
+    charge_point_id = new_id()
+    await stack.things.create(charge_point_id)
+    async with stack.charge_point(charge_point_id) as cp:
+        await cp.boot()
+    assert (await stack.shadow(charge_point_id)).reported
+    await stack.things.delete(charge_point_id)
+    with pytest.raises(errors.NotFound):
+        await stack.shadow(charge_point_id)
+    await stack.things.create(charge_point_id)
+    with pytest.raises(errors.NotFound):
+        await stack.shadow(charge_point_id)
+
+
+async def test_list_is_a_frame_of_all_things(stack: Stack) -> None:
+    first, second = new_id(), new_id()
+    await stack.things.create(first, attributes={"site": "A"})
+    await stack.things.create(second)
+    await stack.things.create(second, attributes={"site": "B"})
+    frame = await stack.things.list()
+    assert isinstance(frame, pd.DataFrame)
+    assert list(frame.columns) == ["charge_point_id", "attributes", "version"]
+    rows = frame.set_index("charge_point_id").loc[[first, second]]
+    assert rows["attributes"].to_list() == [{"site": "A"}, {"site": "B"}]
+    assert rows["version"].to_list() == [1, 2]
+
+
+async def test_an_empty_list_has_the_same_columns(shared: LocalProcess, credentials: pytest.MonkeyPatch) -> None:
+    aws = Aws(region="eu-north-1", endpoint_url=shared.endpoint_url)  # a region without Things
+    try:
+        frame = await Things(aws, None, lambda *_: None).list()
+    finally:
+        aws.close()
+    assert list(frame.columns) == ["charge_point_id", "attributes", "version"]
+    assert len(frame) == 0
+
+
+async def test_a_registry_that_does_not_learn_of_the_thing_is_a_timeout(
+    shared: LocalProcess, boto: Boto, credentials: pytest.MonkeyPatch
+) -> None:
+    """As where thing events are off, or the stack's rule is gone."""
+    table = new_id("DeafTable")
+    boto("dynamodb").create_table(
+        TableName=table,
+        AttributeDefinitions=[{"AttributeName": "chargePointId", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "chargePointId", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    aws, charge_point_id = Aws(region="us-east-1", endpoint_url=shared.endpoint_url), new_id("DEAF")
+    remembered: list[str] = []
+    try:
+        things = Things(aws, table, lambda what, _: remembered.append(what))
+        with pytest.raises(errors.WaitTimeout, match=f"{table}.*accept {charge_point_id}"):
+            await things.create(charge_point_id, timeout=200 * MS)
+        assert remembered == [f"Thing {charge_point_id}"]  # it was made, so close() is to delete it
+        boto("dynamodb").put_item(TableName=table, Item={"chargePointId": {"S": charge_point_id}})
+        with pytest.raises(errors.WaitTimeout, match=f"{table}.*forget {charge_point_id}"):
+            await things.delete(charge_point_id, timeout=200 * MS)
+    finally:
+        aws.close()
+        boto("dynamodb").delete_table(TableName=table)
+
+
+async def test_without_a_registry_table_nothing_is_waited_for(
+    shared: LocalProcess, credentials: pytest.MonkeyPatch
+) -> None:
+    aws = Aws(region="us-east-1", endpoint_url=shared.endpoint_url)
+    try:
+        things = Things(aws, None, lambda *_: None)
+        thing = await things.create(new_id(), timeout=0)
+        await things.delete(thing.charge_point_id, timeout=0)
+    finally:
+        aws.close()
+
+
+# -- Shadows ----------------------------------------------------------------------------------------------------------
+
+
 async def test_the_shadow_after_a_boot_is_its_payload(stack: Stack) -> None:
     charge_point_id = new_id()
     await stack.things.create(charge_point_id)
@@ -68,7 +216,9 @@ async def test_wait_for_returns_the_version_for_which_it_is_true(stack: Stack, b
     charge_point_id = new_id()
     waiting = asyncio.create_task(stack.shadow(charge_point_id).wait_for(lambda s: s.reported.get("n", 0) >= 3))
     for number in range(1, 4):
-        await asyncio.to_thread(report, boto, charge_point_id, n=number)
+        payload = json.dumps({"state": {"reported": {"n": number}}})
+        update = boto("iot-data").update_thing_shadow
+        await asyncio.to_thread(update, thingName=charge_point_id, payload=payload)
         if number < 3:
             await asyncio.sleep(20 * MS)
             assert not waiting.done()
