@@ -5,6 +5,9 @@ echo a frame of the same size take turns, so that a slow moment of the machine m
 message outstanding. Both engines build the frame, validate request and answer against the schema and return the
 dataclass; the payload is made once, beforehand. websockets' compression is off everywhere. CPU is the client process's,
 its threads included; the server is another process, and "server busy" shows that it was not the limit.
+
+The targets are judged by CPU. Where the benchmark has the machine for itself, calls/s have the same ratio, as each side
+keeps one core busy; elsewhere they also tell how much of it was left, and the ocpp package's threads get more of that.
 """
 
 from __future__ import annotations
@@ -90,7 +93,8 @@ class Server:
 
     def __init__(self) -> None:
         command = [sys.executable, str(Path(__file__).with_name("stub_server.py"))]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True)
         self.url = f"ws://127.0.0.1:{int(self._read())}"
 
     def _read(self) -> str:
@@ -217,11 +221,10 @@ def summarise(loop: str, action: str, rounds: list[dict[tuple[str, str], Sample]
 
 
 def report(rows: list[Row]) -> Iterator[str]:
-    head = "{:8} {:17}|{:>8} {:>7} {:>8} {:>9} |{:>6} {:>7} {:>6} {:>9} {:>9} |{:>7}"
-    yield head.format("", "", "calls/s", "", "", "ratio", "CPU µs", "a call", "", "ratio", "ratio", "server")
-    sides = ("kit", "ocpp", "echo")
-    yield head.format("loop", "message", *sides, "kit/ocpp", *sides, "ocpp/kit", "kit/echo", "busy")
-    line = "{:8} {:17}|{:8,.0f} {:7,.0f} {:8,.0f} {:9.1f} |{:6.1f} {:7.1f} {:6.1f} {:9.1f} {:9.2f} |{:7.0%}"
+    yield f"{'':25} | {'calls/s':>33} | {'CPU a call, µs':>40} | server"
+    head = "{:8} {:16} | {:>7} {:>7} {:>7} {:>9} | {:>6} {:>7} {:>6} {:>9} {:>8} | {:>6}"
+    yield head.format("loop", "message", *SIDES, "kit/ocpp", *SIDES, "ocpp/kit", "kit/echo", "busy")
+    line = "{:8} {:16} | {:7,.0f} {:7,.0f} {:7,.0f} {:9.1f} | {:6.1f} {:7.1f} {:6.1f} {:9.1f} {:8.2f} | {:6.0%}"
     for row in rows:
         calls, cpu = row.calls_per_s.values(), row.cpu_us.values()
         ratios = row.cpu_to_ocpp, row.cpu_to_echo
@@ -233,11 +236,11 @@ def judge(rows: list[Row]) -> Iterator[tuple[bool, str]]:
     of = {row.action: row for row in rows if row.loop == "uvloop"}
     beat, event = of["Heartbeat"], of["TransactionEvent"]
     for what, value, is_met, limit in (
-        ("Heartbeat, calls/s, kit / ocpp", beat.calls_to_ocpp, beat.calls_to_ocpp >= 5, ">= 5"),
-        ("TransactionEvent, calls/s, kit / ocpp", event.calls_to_ocpp, event.calls_to_ocpp >= 20, ">= 20"),
-        ("Heartbeat, CPU a call, kit / echo", beat.cpu_to_echo, beat.cpu_to_echo <= 1.5, "<= 1.5"),
+        ("Heartbeat: calls a CPU second, kit / ocpp", beat.cpu_to_ocpp, beat.cpu_to_ocpp >= 5, ">= 5"),
+        ("TransactionEvent: the same", event.cpu_to_ocpp, event.cpu_to_ocpp >= 20, ">= 20"),
+        ("Heartbeat: CPU a call, kit / echo", beat.cpu_to_echo, beat.cpu_to_echo <= 1.5, "<= 1.5"),
     ):
-        yield is_met, f"{what:38} {limit:>6}  {value:6.2f}  {'met' if is_met else 'MISSED'}"
+        yield is_met, f"{what:42} {limit:>6} {value:7.2f}  {'met' if is_met else 'MISSED'}"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -16,8 +16,8 @@ import math
 import ssl as ssl_module
 import time
 import uuid
-from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
+from collections import Counter, deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
@@ -28,7 +28,8 @@ from ocpp.exceptions import OCPPError
 from ocpp.routing import create_route_map
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.frames import Close
+from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import Event, State
 from websockets.typing import Subprotocol
 
 from cpsim_kit import frames
@@ -75,18 +76,43 @@ class Beat:
     csms_time: datetime
 
 
+class _Connection(ClientConnection):
+    """A connection with two short cuts, which take a fifth off the CPU time of a call.
+
+    Where websockets should ever stop to use the first, messages come out of :meth:`recv` like all others.
+    """
+
+    on_text: Callable[[bytes], None] | None = None
+
+    def process_event(self, event: Event) -> None:
+        """Hand a text message of one frame on at once, with no queue in between and no task to wake."""
+        if self.on_text is not None and isinstance(event, Frame) and event.opcode is Opcode.TEXT and event.fin:
+            self.on_text(bytes(event.data))
+        else:
+            super().process_event(event)
+
+    def send_now(self, frame: bytes) -> bool:
+        """Send a small text message and return True; or False, when :meth:`send` would wait or fail."""
+        if self.state is not State.OPEN or self.paused or self.transport.is_closing():
+            return False
+        self.protocol.send_text(frame)
+        self.send_data()
+        return True
+
+
 class _Pending:
     """The CALL that waits for its answer; it holds the turn until answered, timed out, or the connection closed."""
 
-    __slots__ = ("action", "answer", "answered", "future", "message_id", "sent", "timer")
+    __slots__ = ("action", "answer", "answered", "due", "future", "message_id", "sent", "wait")
 
-    def __init__(self, action: str, message_id: str, answer: Message, future: asyncio.Future[Any]) -> None:
+    def __init__(self, action: str, message_id: str, answer: Message, future: asyncio.Future[Any], wait: float) -> None:
         self.action = action
         self.message_id = message_id
         self.answer = answer
         self.future = future
+        self.wait = wait
         self.sent = self.answered = time.perf_counter()
-        self.timer: asyncio.TimerHandle | None = None
+        self.due = self.sent + wait
 
 
 class ChargePoint:
@@ -187,7 +213,7 @@ class ChargePoint:
                 self._after[str(action)] = route["_after_action"]
         self._opening = asyncio.Lock()  # held while opening and while closing
         # One connection's state; made by connect().
-        self._ws: ClientConnection | None = None
+        self._ws: _Connection | None = None
         self._closed: Closed | None = None
         self._closing = False  # this side began to close
         self._reader: asyncio.Task[None] | None = None
@@ -195,7 +221,10 @@ class ChargePoint:
         self._turn = asyncio.Lock()
         self._wake = asyncio.Event()
         self._pending: _Pending | None = None
-        self._remembered: dict[str, str] = {}  # message id -> what another answer to it would be
+        self._timer: asyncio.TimerHandle | None = None  # looks for an overdue CALL, at this moment:
+        self._look_at = math.inf
+        self._message_ids = _message_ids()
+        self._settled: deque[tuple[str, str]] = deque(maxlen=_REMEMBERED)  # message id, what another answer would be
 
     def __repr__(self) -> str:
         state = "new" if self._ws is None else "open" if self._closed is None else f"closed({self._closed.code})"
@@ -245,7 +274,7 @@ class ChargePoint:
             self._reader = asyncio.create_task(self._read(ws), name=f"cpsim[{self.id}].reader")
             return self
 
-    async def _open(self) -> ClientConnection:
+    async def _open(self) -> _Connection:
         options: dict[str, Any] = {} if self._ssl is None else {"ssl": self._ssl}
         try:
             if is_loopback(self.url):
@@ -259,9 +288,11 @@ class ChargePoint:
                 close_timeout=self._close_timeout,
                 ping_interval=self._ping_interval,
                 ping_timeout=self._ping_timeout,
+                create_connection=_Connection,
                 max_queue=None,  # the reader never waits: every frame is handled as it comes
                 **options,
             )
+            assert isinstance(ws, _Connection)
         except InvalidStatus as exc:
             status = exc.response.status_code
             hints = {401: "wrong or missing password=", 403: "not allowed", 404: "wrong path in the address"}
@@ -516,67 +547,79 @@ class ChargePoint:
         await turn.acquire()
         try:
             self._require_open()
-            message_id = str(uuid.uuid4())
+            message_id = next(self._message_ids)
             frame = frames.dump_frame([CALL, message_id, request.action, data])
-            loop = asyncio.get_running_loop()
-            pending = _Pending(request.action, message_id, answer, loop.create_future())
+            future = asyncio.get_running_loop().create_future()
+            wait = self._call_timeout if timeout is None else timeout
+            pending = _Pending(request.action, message_id, answer, future, wait)
         except BaseException:
             turn.release()
             raise
-        wait = self._call_timeout if timeout is None else timeout
         self._pending = pending
-        pending.timer = loop.call_later(wait, self._expire, pending, wait)
+        if pending.due < self._look_at:
+            self._watch(pending)
         try:
+            self._note_sent(frame)
             if len(frame) <= _SMALL:
-                await self._send(ws, frame)
+                if not ws.send_now(frame):
+                    await ws.send(frame, text=True)
             else:
-                with contextlib.suppress(TimeoutError):  # then _expire() says so
+                with contextlib.suppress(TimeoutError):  # then _look() says so
                     async with asyncio.timeout(wait):  # a gateway that does not read leaves it in the send buffer
-                        await self._send(ws, frame)
-            return await pending.future, pending
+                        await ws.send(frame, text=True)
+            return await future, pending
         except ConnectionClosed as exc:
             if self._reader is not None:
                 await asyncio.wait([self._reader])  # it notes how the connection ended
             raise self._lost() from exc
         finally:
-            pending.future.cancel()
+            future.cancel()
 
-    async def _send(self, ws: ClientConnection, frame: bytes) -> None:
+    def _note_sent(self, frame: bytes) -> None:
         if logger.isEnabledFor(logging.INFO):
             logger.info("%s: send %s", self.id, frame.decode())
         self.messages.add(time.perf_counter(), frame, sent=True)
-        await ws.send(frame, text=True)
 
-    def _expire(self, pending: _Pending, waited: float) -> None:
-        if self._pending is pending:
-            self._settle(pending, "late")
-            if not pending.future.done():
-                pending.future.set_exception(CallTimeout(self.id, pending.action, pending.message_id, waited))
+    def _watch(self, pending: _Pending) -> None:
+        """Look at the CALL when it is due.
+
+        One timer serves many CALLs, as most are answered long before: it stays, and looks for the one that waits then.
+        """
+        self._unwatch()
+        self._look_at = pending.due
+        self._timer = asyncio.get_running_loop().call_later(pending.due - time.perf_counter(), self._look)
+
+    def _unwatch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._look_at = None, math.inf
+
+    def _look(self) -> None:
+        pending, looked_at = self._pending, self._look_at
+        self._unwatch()
+        if pending is None:
+            return
+        if pending.due > looked_at:
+            self._watch(pending)
+            return
+        self._settle(pending, "late")
+        if not pending.future.done():
+            pending.future.set_exception(CallTimeout(self.id, pending.action, pending.message_id, pending.wait))
 
     def _settle(self, pending: _Pending, another_answer: str) -> None:
         """The CALL holds the turn no longer; another answer to it would be late or a duplicate."""
-        if pending.timer is not None:
-            pending.timer.cancel()
         self._pending = None
-        self._remembered[pending.message_id] = another_answer
-        if len(self._remembered) > _REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
+        self._settled.append((pending.message_id, another_answer))
         self._turn.release()
 
     # -- Receiving ----------------------------------------------------------------------------------------------------
 
-    async def _read(self, ws: ClientConnection) -> None:
-        """Handle every frame until the connection closes; then fail what waits."""
-        receive = functools.partial(ws.recv, decode=False)
-        add = self.messages.add
+    async def _read(self, ws: _Connection) -> None:
+        """Handle every message until the connection closes; then fail what waits."""
+        ws.on_text = self._receive
         try:
             while True:
-                frame = await receive()
-                add(time.perf_counter(), frame, sent=False)
-                try:
-                    self._on_frame(frame)
-                except Exception:
-                    logger.exception("%s: failed on %r", self.id, frame)
+                self._receive(await ws.recv(decode=False))  # what came before, is binary, or has several frames
         except ConnectionClosed as exc:
             closed = _closed(exc, on_purpose=self._closing)
             if closed.code == 1006 and closed.by == "network" and self._explain is not None:
@@ -588,6 +631,7 @@ class ChargePoint:
         finally:
             self._closed = self._closed or Closed(1006, "", "network")
             self._fail_pending()
+            self._unwatch()
             self._wake_all()
 
     def _fail_pending(self) -> None:
@@ -596,6 +640,13 @@ class ChargePoint:
             self._settle(pending, "late")
             if not pending.future.done():
                 pending.future.set_exception(self._lost())
+
+    def _receive(self, frame: bytes) -> None:
+        self.messages.add(time.perf_counter(), frame, sent=False)
+        try:
+            self._on_frame(frame)
+        except Exception:
+            logger.exception("%s: failed on %r", self.id, frame)
 
     def _on_frame(self, text: str | bytes) -> None:
         if logger.isEnabledFor(logging.INFO):
@@ -626,7 +677,7 @@ class ChargePoint:
     def _on_answer(self, frame: list[Any], text: str | bytes) -> None:
         pending, message_id = self._pending, frame[1]
         if pending is None or pending.message_id != message_id:
-            reason = self._remembered.get(message_id, "unknown")
+            reason = dict(self._settled).get(message_id, "unknown")
             return self._ignore(reason, text, "no call waits for it")
         pending.answered = time.perf_counter()
         abandoned = pending.future.done()
@@ -654,7 +705,7 @@ class ChargePoint:
                 code=self._version.code("RpcFrameworkError"),
             )
         payload = frame[2]
-        if isinstance(payload, dict) and payload.keys() == {"error"} and isinstance(payload["error"], str):
+        if isinstance(payload, dict) and len(payload) == 1 and isinstance(payload.get("error"), str):
             raise UnsupportedByCsms(self.id, pending.action, payload["error"])
         try:
             return pending.answer.decode_object(payload)
@@ -718,7 +769,8 @@ class ChargePoint:
 
     async def _reply(self, ws: ClientConnection, frame: bytes) -> None:
         try:
-            await self._send(ws, frame)
+            self._note_sent(frame)
+            await ws.send(frame, text=True)
         except ConnectionClosed:
             logger.info("%s: the connection closed before an answer was sent", self.id)
 
@@ -729,7 +781,7 @@ class ChargePoint:
 
     # -- State --------------------------------------------------------------------------------------------------------
 
-    def _require_connected(self) -> ClientConnection:
+    def _require_connected(self) -> _Connection:
         if self._ws is None:
             raise RuntimeError(f"{self.id} is not connected; write `await cp`, or `async with … as cp`")
         return self._ws
@@ -788,6 +840,18 @@ def _find_messages(kind: type) -> tuple[Version, Message, Message]:
 
 
 _messages_of: Callable[[type], tuple[Version, Message, Message]] = functools.cache(_find_messages)
+
+
+def _message_ids() -> Iterator[str]:
+    """Message ids in the form of UUIDs: eight digits that count, then a random part that no other charge point has.
+
+    Many times cheaper than a ``uuid4()`` for each.
+    """
+    own = uuid.uuid4()
+    number, rest = own.int % 90_000_000, str(own)[8:]
+    while True:
+        yield f"{10_000_000 + number}{rest}"
+        number = (number + 1) % 90_000_000
 
 
 async def _invoke(handler: Handler, values: dict[str, Any], message_id: str) -> Any:

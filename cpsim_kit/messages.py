@@ -66,12 +66,12 @@ class MessageLog:
     """
 
     def __init__(self, limit: int = 10_000) -> None:
-        self._raw: deque[tuple[float, bool, str | bytes]] = deque(maxlen=limit)
-        self._limit = limit
+        # Moment, whether sent, text; moment, whether sent, text; … A tuple each would double what a short frame takes.
+        self._raw: deque[Any] = deque(maxlen=3 * limit)
         self.dropped = 0
 
     def __len__(self) -> int:
-        return len(self._raw)
+        return len(self._raw) // 3
 
     def __repr__(self) -> str:
         dropped = f", {self.dropped} dropped" if self.dropped else ""
@@ -79,7 +79,8 @@ class MessageLog:
 
     def __iter__(self) -> Iterator[Record]:
         asked: dict[tuple[bool, str], tuple[float, str]] = {}  # (sent by us, message id) -> moment, action
-        for moment, sent, text in list(self._raw):
+        fields = iter(list(self._raw))
+        for moment, sent, text in zip(fields, fields, fields, strict=True):
             kind, action, message_id, payload = parse_frame(text)
             latency_ms = float("nan")
             if kind == "CALL":
@@ -93,9 +94,9 @@ class MessageLog:
 
     def add(self, moment: float, text: str | bytes, *, sent: bool) -> None:
         """Keep a frame, with its moment of ``time.perf_counter()``."""
-        if len(self._raw) == self._limit:
+        if len(self._raw) == self._raw.maxlen:
             self.dropped += 1
-        self._raw.append((moment, sent, text))
+        self._raw.extend((moment, sent, text))
 
     def clear(self) -> None:
         """Forget all frames."""

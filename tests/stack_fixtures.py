@@ -4,6 +4,7 @@ conftest.py registers its fixtures. A test that kills or closes a process starts
 """
 
 import asyncio
+import functools
 import itertools
 import json
 import os
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 import aiomqtt
 import boto3
 import pytest
+from botocore import loaders
 from botocore.config import Config
 from conftest import MS, SOON
 from websockets.asyncio.client import ClientConnection, connect
@@ -35,6 +37,7 @@ READERS_VARIABLES = ("AWS_", "BOTO_", "CPSIM_STACK", "HTTP_PROXY", "HTTPS_PROXY"
 T = TypeVar("T")
 
 _numbers = itertools.count(1)
+_loader = functools.cache(loaders.create_loader)  # to read boto3's models of AWS again takes longer than most tests
 
 
 def new_id(prefix: str = "CP") -> str:
@@ -76,6 +79,7 @@ def credentials(environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     environment.setenv("AWS_ACCESS_KEY_ID", "testing")
     environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     environment.setenv("AWS_REGION", "us-east-1")
+    environment.setattr("botocore.session.create_loader", _loader)
     return environment
 
 

@@ -610,7 +610,7 @@ async def test_execute_takes_its_kernel_along_when_it_is_killed(copies: Path, ho
             children = me.children(recursive=True)
             assert len(children) >= 2, "the kernel, and its local stack"
             process.send_signal(how)
-            out, err = await asyncio.to_thread(process.communicate, timeout=SOON)
+            out, err = await asyncio.to_thread(process.communicate, timeout=3 * SOON)
         finally:
             process.kill()
     await until(lambda: all(map(is_gone, children)), f"{children} to end")
