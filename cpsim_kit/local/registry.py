@@ -33,6 +33,7 @@ class Registry:
         self._emulator = emulator
         self._table = ""
         self._queue_url = ""
+        self._clients: dict[str, Any] = {}
         self._deleted = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
 
@@ -85,18 +86,21 @@ class Registry:
         while messages := sqs.receive_message(
             QueueUrl=self._queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=wait
         ).get("Messages"):
-            for message in messages:
-                key = {"chargePointId": {"S": json.loads(message["Body"])["chargePointId"]}}
-                dynamodb.delete_item(TableName=self._table, Key=key)
-                sqs.delete_message(QueueUrl=self._queue_url, ReceiptHandle=message["ReceiptHandle"])
+            ids = {json.loads(message["Body"])["chargePointId"] for message in messages}
+            deletions = [{"DeleteRequest": {"Key": {"chargePointId": {"S": each}}}} for each in ids]
+            dynamodb.batch_write_item(RequestItems={self._table: deletions})
+            entries = [{"Id": each["MessageId"], "ReceiptHandle": each["ReceiptHandle"]} for each in messages]
+            sqs.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
             wait = 0
 
     def _client(self, service: str) -> Any:
-        return boto3.client(
-            service,
-            endpoint_url=self._emulator.url,
-            region_name=self._emulator.region,
-            aws_access_key_id="local",
-            aws_secret_access_key="local",  # noqa: S106 - the emulator asks for any
-            config=Config(proxies={}, retries={"total_max_attempts": 1}),
-        )
+        if service not in self._clients:
+            self._clients[service] = boto3.client(
+                service,
+                endpoint_url=self._emulator.url,
+                region_name=self._emulator.region,
+                aws_access_key_id="local",
+                aws_secret_access_key="local",  # noqa: S106 - the emulator asks for any
+                config=Config(proxies={}, retries={"total_max_attempts": 1}),
+            )
+        return self._clients[service]
