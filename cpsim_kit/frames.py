@@ -411,11 +411,10 @@ class _Node:
                 key, below = wire[name]
             except KeyError:
                 key, below = name, None
-            kind = type(item)
-            if kind in scalars:
-                out[key] = item
-            elif below is not None:
+            if below is not None:
                 out[key] = below.to_wire(item)
+            elif (kind := type(item)) in scalars:
+                out[key] = item
             elif type(kind) is enums:
                 out[key] = item._value_
             elif kind is float and item - item == 0:  # finite
