@@ -248,12 +248,12 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="Exit status: 0 when all targets are met, else 1.\n\n"
-        "Example, a quick look of half a minute:\n    python -m benchmarks.calls --rounds 2 --seconds 0.5",
+        "Example, a quick look of 20 seconds:\n    python -m benchmarks.calls --rounds 2 --seconds 0.3",
     )
-    parser.add_argument("--rounds", type=int, default=5, help="rounds on each event loop (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=9, help="rounds on each event loop (default: %(default)s)")
     parser.add_argument("--connections", type=int, default=100, help="of each side (default: %(default)s)")
     parser.add_argument(
-        "--seconds", type=float, default=1.0, help="of one measurement, 18 in a round (default: %(default)s)"
+        "--seconds", type=float, default=0.5, help="of one measurement, 18 in a round (default: %(default)s)"
     )
     return parser.parse_args(arguments)
 
