@@ -8,14 +8,35 @@ async with stack.charge_point("CP1") as cp:
     await cp.boot()
 """
 
-from cpsim_kit import errors
+from cpsim_kit import errors, plots
 from cpsim_kit.charge_point import Beat, ChargePoint
 from cpsim_kit.errors import Closed
+from cpsim_kit.messages import MessageLog, Record
 from cpsim_kit.notebook import checkpoint, expect_error, run
+from cpsim_kit.replay import replay
 from cpsim_kit.shadow import Shadow
 from cpsim_kit.stack import Stack
 from cpsim_kit.things import Thing
+from cpsim_kit.timing import heartbeat_timing, outages, percentiles
 
 __version__ = "0.1.0"
 
-__all__ = ["Beat", "ChargePoint", "Closed", "Shadow", "Stack", "Thing", "checkpoint", "errors", "expect_error", "run"]
+__all__ = [
+    "Beat",
+    "ChargePoint",
+    "Closed",
+    "MessageLog",
+    "Record",
+    "Shadow",
+    "Stack",
+    "Thing",
+    "checkpoint",
+    "errors",
+    "expect_error",
+    "heartbeat_timing",
+    "outages",
+    "percentiles",
+    "plots",
+    "replay",
+    "run",
+]

@@ -34,6 +34,7 @@ from websockets.typing import Subprotocol
 
 from cpsim_kit import frames
 from cpsim_kit.addresses import is_loopback
+from cpsim_kit.cards import card
 from cpsim_kit.errors import (
     CallFailed,
     CallTimeout,
@@ -197,7 +198,7 @@ class ChargePoint:
         self._ping_timeout = ping_timeout
         self._explain = explain
         self._why: CpsimError | None = None
-        self.messages = MessageLog(max_messages)
+        self.messages = MessageLog(max_messages, charge_point_id=charge_point_id)
         self.boot_status = ""
         self.ignored: Counter[str] = Counter()
         self._heartbeat_interval: float | None = None
@@ -230,6 +231,21 @@ class ChargePoint:
         state = "new" if self._ws is None else "open" if self._closed is None else f"closed({self._closed.code})"
         boot = f" boot={self.boot_status}" if self.boot_status else ""
         return f"<ChargePoint {self.id} {state} {self._version.subprotocol}{boot}>"
+
+    def _repr_html_(self) -> str:
+        closed = self._closed
+        rows = {
+            "address": self.url,
+            "OCPP": self.version,
+            "model": f"{self.vendor_name} {self.model}, firmware {self.firmware_version}",
+            "boot": self.boot_status,
+            "heartbeat interval": None if self._heartbeat_interval is None else f"{self._heartbeat_interval:g} s",
+            "frames": len(self.messages),
+            "ignored frames": ", ".join(f"{count} {reason}" for reason, count in self.ignored.items()),
+            "closed": None if closed is None else f"{closed.code} by the {closed.by} {closed.reason}".rstrip(),
+        }
+        state = "new" if self._ws is None else "open" if closed is None else "closed"
+        return card(f"ChargePoint {self.id}", state, rows)
 
     # -- Opening and closing ------------------------------------------------------------------------------------------
 

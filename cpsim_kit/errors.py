@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 __all__ = [
     "AwsError",
@@ -66,7 +66,13 @@ class Closed:
 
 
 class CpsimError(Exception):
-    """Everything the kit raises on its own account."""
+    """Everything the kit raises on its own account.
+
+    Attributes:
+        outcome: What tables of calls say of it, in a word or two; "answered" where there was no error.
+    """
+
+    outcome: ClassVar[str] = "failed"
 
 
 class ConnectError(CpsimError):
@@ -76,6 +82,8 @@ class ConnectError(CpsimError):
         url: The address that was tried.
         status: The HTTP status of the refused handshake, or None when there was no HTTP answer.
     """
+
+    outcome = "not connected"
 
     def __init__(self, message: str, *, url: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -90,6 +98,8 @@ class ConnectionLost(CpsimError):
         closed: How it ended, a :class:`Closed`.
     """
 
+    outcome = "connection lost"
+
     def __init__(self, message: str, *, closed: Closed) -> None:
         super().__init__(message)
         self.closed = closed
@@ -102,6 +112,8 @@ class NotRegistered(ConnectionLost):
         closed: How it ended, a :class:`Closed`.
         charge_point_id: The id that is not registered.
     """
+
+    outcome = "not registered"
 
     def __init__(self, charge_point_id: str, *, closed: Closed) -> None:
         super().__init__(
@@ -122,6 +134,8 @@ class CallFailed(CpsimError):
         details: The error details, possibly empty.
     """
 
+    outcome = "CALLERROR"
+
     def __init__(self, charge_point_id: str, action: str, code: str, description: str, details: Any) -> None:
         super().__init__(f"{charge_point_id}: {action} was answered with CALLERROR {code}: {description or 'no text'}")
         self.action = action
@@ -136,6 +150,8 @@ class UnsupportedByCsms(CpsimError):
     Attributes:
         action: The action that was asked.
     """
+
+    outcome = "not implemented"
 
     def __init__(self, charge_point_id: str, action: str, text: str) -> None:
         super().__init__(
@@ -154,6 +170,8 @@ class ProtocolViolation(CpsimError):
         text: What is wrong there.
         code: The CALLERROR code that names this kind of breach.
     """
+
+    outcome = "invalid"
 
     def __init__(self, message: str, *, action: str, path: str, text: str, code: str = "FormatViolation") -> None:
         super().__init__(message)
@@ -180,6 +198,8 @@ class CallTimeout(Timeout):
         message_id: The id of the CALL.
         waited: Seconds it was waited for.
     """
+
+    outcome = "no answer"
 
     def __init__(
         self,

@@ -1,26 +1,76 @@
-"""The record of one connection's OCPP-J frames, and its form as a pandas DataFrame.
+"""The record: one idea of a message, wherever it was seen, and its forms as a pandas DataFrame and as JSON lines.
 
-Appending is cheap and keeps the raw text; a frame is parsed only when someone looks. This module does no I/O.
+A charge point keeps the frames that it sent and received (``cp.messages``), a monitor those that it saw on MQTT topics
+(``monitor.messages``), and a file those of another day. All give the same :class:`Record`, and their DataFrames have
+the same columns, in this order, for an empty record too:
+
+=================  ====================  ============================================================================
+Column             dtype                 Meaning
+=================  ====================  ============================================================================
+sent_at            datetime64[ns, UTC]   when the charge point sent or received it; of a monitor, when it arrived here
+charge_point_id    str                   whose message it is, "" for topics of none
+direction          category              "sent" or "received", as the charge point sees it; "" for other topics
+kind               category              "CALL", "CALLRESULT", "CALLERROR", …; "malformed" for what is not OCPP-J
+action             category              the OCPP action; of an answer too, where its CALL is in the record
+message_id         str                   the OCPP message id, "" where none can be read
+latency_ms         float64               of an answer, milliseconds since its CALL was seen here; NaN otherwise
+payload            object                of a CALLERROR code, description and details; of a malformed frame its text
+topic              str                   the MQTT topic it was seen on, "" for a charge point's own
+=================  ====================  ============================================================================
+
+Other tables of the kit use these names for the same things. Appending is cheap and keeps the raw text; a frame is
+parsed only when someone looks.
 """
 
 from __future__ import annotations
 
+import json
+import math
+import os
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
+from cpsim_kit.cards import card
 from cpsim_kit.errors import ProtocolViolation
 from cpsim_kit.frames import CALLRESULT, KINDS, load_frame
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "MessageLog", "Record", "parse_frame", "wall_clock"]
+__all__ = ["COLUMNS", "DTYPES", "MessageLog", "Pairing", "Record", "parse_frame", "table", "topic_of", "wall_clock"]
 
-COLUMNS = ("sent_at", "direction", "kind", "action", "message_id", "latency_ms", "payload")
+COLUMNS = (
+    "sent_at",
+    "charge_point_id",
+    "direction",
+    "kind",
+    "action",
+    "message_id",
+    "latency_ms",
+    "payload",
+    "topic",
+)
+
+# Of these and of all other columns that tables of the kit have; what is not named here is an object.
+DTYPES = {
+    "sent_at": "datetime64[ns, UTC]",
+    "charge_point_id": "str",
+    "direction": "category",
+    "kind": "category",
+    "action": "category",
+    "outcome": "category",
+    "message_id": "str",
+    "topic": "str",
+    "shadow_version": "Int64",
+}
+_FLOATS = ("_ms", "_s")  # how the names of durations end
+
+_PAIRED = 10_000  # CALLs remembered for their answers
 
 # One origin for the process: moments are taken from the monotonic clock and shown as wall times, so that a step of
 # the system's clock never shows up as a latency.
@@ -32,96 +82,188 @@ def wall_clock(moment: float) -> datetime:
     return datetime.fromtimestamp(_ORIGIN + moment, UTC)
 
 
+def table(rows: Iterable[Sequence[Any]] | pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """A DataFrame whose columns have the dtypes that the kit's tables share, also without rows."""
+    import pandas as pd  # noqa: PLC0415 - half a second that a load generator need not spend
+
+    dtypes = {
+        name: DTYPES.get(name) or ("float64" if name.endswith(_FLOATS) else "object") for name in dict.fromkeys(columns)
+    }
+    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows), columns=list(columns))
+    return frame.astype(dtypes)
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One frame.
-
-    Attributes:
-        sent_at: When this charge point sent it, or received it; UTC.
-        direction: "sent" or "received", as the charge point sees it.
-        kind: "CALL", "CALLRESULT", "CALLERROR", … or "malformed" for what is not OCPP-J.
-        action: The action; of an answer too, where its CALL is in the record, else "".
-        message_id: The message id, "" where none can be read.
-        latency_ms: Of an answer, milliseconds since its CALL; NaN otherwise.
-        payload: The payload; of a CALLERROR code, description and details; of a malformed frame its text.
-    """
+    """One message; the attributes are the columns that this module's text lists."""
 
     sent_at: datetime
-    direction: Literal["sent", "received"]
+    charge_point_id: str
+    direction: str
     kind: str
     action: str
     message_id: str
     latency_ms: float
     payload: Any
+    topic: str
+
+    def __repr__(self) -> str:
+        where = self.topic or f"{self.charge_point_id} {self.direction}"
+        return f"<Record {' '.join(part for part in (where, self.kind, self.action) if part)}>"
+
+    @property
+    def received_at(self) -> datetime:
+        """When a monitor received it: ``sent_at`` by its other name."""
+        return self.sent_at
+
+
+class Pairing:
+    """Makes records of messages in their order, and gives an answer the action of its CALL and the time since."""
+
+    def __init__(self) -> None:
+        self._asked: OrderedDict[tuple[str, bool, str], tuple[float, str]] = OrderedDict()  # -> moment, action
+
+    def record(self, moment: float, charge_point_id: str, where: bool | str, text: str | bytes) -> Record:
+        """One record.
+
+        Args:
+            moment: Of ``time.perf_counter()``.
+            charge_point_id: Whose frame it is; on a topic, the topic says.
+            where: Whether the charge point sent it, or the topic it was seen on.
+            text: The frame.
+        """
+        topic, is_ocpp, sent = "", True, where
+        if isinstance(where, str):
+            topic, sent = where, where.endswith("/in")
+            charge_point_id, is_ocpp = topic_of(where)
+        if not is_ocpp:
+            payload = _json_or_text(text)
+            return Record(wall_clock(moment), charge_point_id, "", "", "", "", math.nan, payload, topic)
+        kind, action, message_id, payload = parse_frame(text)
+        latency_ms = math.nan
+        if kind == "CALL":
+            self._asked[charge_point_id, bool(sent), message_id] = moment, action
+            if len(self._asked) > _PAIRED:
+                self._asked.popitem(last=False)
+        elif kind != "malformed" and (asked := self._asked.get((charge_point_id, not sent, message_id))):
+            latency_ms, action = (moment - asked[0]) * 1000, asked[1]
+        direction = "sent" if sent else "received"
+        return Record(
+            wall_clock(moment), charge_point_id, direction, kind, action, message_id, latency_ms, payload, topic
+        )
 
 
 class MessageLog:
-    """The last frames of a charge point, oldest first.
+    """The last messages of a charge point or of a monitor, oldest first.
 
     Args:
-        limit: How many frames are kept; older ones are dropped and counted.
+        limit: How many are kept; older ones are dropped and counted. None for all.
+        charge_point_id: Whose they are.
 
     Attributes:
-        dropped: How many frames were dropped for newer ones.
+        charge_point_id: Whose they are; "" where the topics say.
+        dropped: How many were dropped for newer ones.
     """
 
-    def __init__(self, limit: int = 10_000) -> None:
-        # Moment, whether sent, text; moment, whether sent, text; … A tuple each would double what a short frame takes.
-        self._raw: deque[Any] = deque(maxlen=3 * limit)
+    def __init__(self, limit: int | None = 10_000, *, charge_point_id: str = "") -> None:
+        # Moment, where, text; moment, where, text; … A tuple each would double what a short frame takes.
+        self._raw: deque[Any] = deque(maxlen=None if limit is None else 3 * limit)
+        self.charge_point_id = charge_point_id
         self.dropped = 0
 
     def __len__(self) -> int:
         return len(self._raw) // 3
 
     def __repr__(self) -> str:
+        of = f" {self.charge_point_id}" if self.charge_point_id else ""
         dropped = f", {self.dropped} dropped" if self.dropped else ""
-        return f"<MessageLog {len(self)} frames{dropped}>"
+        return f"<MessageLog{of} {len(self)} frames{dropped}>"
+
+    def _repr_html_(self) -> str:
+        of = f" of {self.charge_point_id}" if self.charge_point_id else ""
+        rows = {"frames": len(self), "dropped": self.dropped or None, "table": ".to_frame()"}
+        return card(f"Messages{of}", "", rows)
 
     def __iter__(self) -> Iterator[Record]:
-        asked: dict[tuple[bool, str], tuple[float, str]] = {}  # (sent by us, message id) -> moment, action
-        fields = iter(list(self._raw))
-        for moment, sent, text in zip(fields, fields, fields, strict=True):
-            kind, action, message_id, payload = parse_frame(text)
-            latency_ms = float("nan")
-            if kind == "CALL":
-                asked[sent, message_id] = moment, action
-            elif (not sent, message_id) in asked:
-                asked_at, action = asked[not sent, message_id]
-                latency_ms = (moment - asked_at) * 1000
-            yield Record(
-                wall_clock(moment), "sent" if sent else "received", kind, action, message_id, latency_ms, payload
-            )
+        pairing = Pairing()
+        for moment, where, text in self.raw():
+            yield pairing.record(moment, self.charge_point_id, where, text)
 
-    def add(self, moment: float, text: str | bytes, *, sent: bool) -> None:
-        """Keep a frame, with its moment of ``time.perf_counter()``."""
+    def raw(self) -> Iterator[tuple[float, bool | str, str | bytes]]:
+        """Moment of ``time.perf_counter()``, whether sent or the topic, and text of each message, as kept."""
+        fields = iter(list(self._raw))
+        return zip(fields, fields, fields, strict=True)
+
+    def add(self, moment: float, text: str | bytes, *, sent: bool | None = None, topic: str = "") -> None:
+        """Keep a frame with its moment of ``time.perf_counter()``: one sent or received, or one seen on a topic."""
         if len(self._raw) == self._raw.maxlen:
             self.dropped += 1
-        self._raw.extend((moment, sent, text))
+        self._raw.extend((moment, topic if sent is None else sent, text))
 
     def clear(self) -> None:
-        """Forget all frames."""
+        """Forget all messages."""
         self._raw.clear()
         self.dropped = 0
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per frame, in the columns of :data:`COLUMNS`; an empty log has the same columns.
+        """One row per message, in the columns of :data:`COLUMNS`, which this module's text explains."""
+        return table(([getattr(record, name) for name in COLUMNS] for record in self), COLUMNS)
 
-        Times are timezone-aware UTC, latencies milliseconds; direction, kind and action are categories.
+    def to_json_lines(self, path: str | os.PathLike[str]) -> Path:
+        """Save to a file: one JSON object per message, with the columns as keys and the raw text as ``frame``.
+
+        The file appears whole or not at all; what was there under this name is replaced. ``pandas.read_json(path,
+        lines=True)`` and ``jq`` read it too.
+
+        Raises:
+            OSError: It cannot be written.
         """
-        import pandas as pd  # noqa: PLC0415 - half a second that a load generator need not spend
+        path = Path(path)
+        part = path.with_name(f"{path.name}.part")
+        try:
+            with part.open("w", encoding="utf-8", newline="\n") as file:
+                for record, (_moment, _where, text) in zip(self, self.raw(), strict=True):
+                    row = {name: getattr(record, name) for name in COLUMNS}
+                    row["sent_at"] = record.sent_at.isoformat(timespec="microseconds")
+                    row["latency_ms"] = None if math.isnan(record.latency_ms) else round(record.latency_ms, 3)
+                    file.write(json.dumps(row | {"frame": _text(text)}) + "\n")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        return path
 
-        frame = pd.DataFrame([[getattr(record, name) for name in COLUMNS] for record in self], columns=list(COLUMNS))
-        return frame.astype(
-            {
-                "sent_at": "datetime64[ns, UTC]",
-                "direction": "category",
-                "kind": "category",
-                "action": "category",
-                "message_id": "str",
-                "latency_ms": "float64",
-                "payload": "object",
-            }
-        )
+    @classmethod
+    def from_json_lines(cls, path: str | os.PathLike[str]) -> Self:
+        """What :meth:`to_json_lines` saved, with its times, to the microsecond.
+
+        Raises:
+            OSError: It cannot be read.
+            ValueError: A line is not one of a saved record; the message says which.
+        """
+        log = cls(None)
+        ids = set()
+        with Path(path).open(encoding="utf-8") as file:
+            for number, line in enumerate(file, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                    moment = datetime.fromisoformat(row["sent_at"]).timestamp() - _ORIGIN
+                    text, topic, charge_point_id = row["frame"], row.get("topic", ""), row["charge_point_id"]
+                    sent = {"sent": True, "received": False}[row["direction"]] if not topic else None
+                    if not all(isinstance(each, str) for each in (text, topic, charge_point_id)):
+                        raise TypeError("frame, topic and charge_point_id are strings")
+                except (ValueError, KeyError, TypeError) as exc:
+                    message = f"{path}, line {number}: not a message saved by to_json_lines: {exc!r}"
+                    raise ValueError(message) from exc
+                log.add(moment, text, sent=sent, topic=topic)
+                ids |= set() if topic else {charge_point_id}
+        if len(ids) > 1:
+            raise ValueError(
+                f"{path}: a record is of one charge point, or of topics; here are {', '.join(sorted(ids))}"
+            )
+        log.charge_point_id = ids.pop() if ids else ""
+        return log
 
 
 def parse_frame(text: str | bytes) -> tuple[str, str, str, Any]:
@@ -142,7 +284,29 @@ def parse_frame(text: str | bytes) -> tuple[str, str, str, Any]:
     return "malformed", "", "", _text(text)
 
 
+def topic_of(topic: str) -> tuple[str, bool]:
+    """The charge point a topic is of, "" for none, and whether it carries OCPP frames."""
+    match topic.split("/"):
+        case [charge_point_id, "in" | "out"]:
+            return charge_point_id, True
+        case ["$aws", "things", charge_point_id, *_]:
+            return charge_point_id, False
+        case ["$aws", "events", "presence" | "subscriptions", _, charge_point_id]:
+            return charge_point_id, False
+        case ["$aws", "events", "thing", charge_point_id, _]:
+            return charge_point_id, False
+        case _:
+            return "", False
+
+
 _NO_ERROR: dict[str, Any] = {"code": "", "description": "", "details": {}}
+
+
+def _json_or_text(text: str | bytes) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return _text(text)
 
 
 def _text(text: str | bytes) -> str:

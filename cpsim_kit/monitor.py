@@ -3,56 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from cpsim_kit.addresses import MqttEndpoint
+from cpsim_kit.cards import card
 from cpsim_kit.errors import WaitTimeout
-from cpsim_kit.messages import parse_frame, wall_clock
+from cpsim_kit.messages import MessageLog, Pairing, Record, wall_clock
 from cpsim_kit.mqtt import MqttConnection, check_filter
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Message", "Monitor"]
+__all__ = ["Monitor"]
 
 logger = logging.getLogger("cpsim.monitor")
-
-COLUMNS = ("received_at", "topic", "charge_point_id", "kind", "action", "message_id", "payload")
-_PAIRED = 10_000  # CALLs remembered for the action of their answers
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One MQTT message.
-
-    Attributes:
-        topic: Its topic.
-        charge_point_id: The charge point the topic is of, "" for topics of none.
-        kind: "CALL", "CALLRESULT", "CALLERROR", … for OCPP-J frames, "malformed" for others on ``{id}/in`` and
-            ``{id}/out``, "" on other topics.
-        action: The OCPP action; of an answer too, where its CALL was seen.
-        message_id: The OCPP message id.
-        payload: The OCPP payload; on other topics the JSON value, or the text.
-        received_at: When it arrived here, UTC.
-    """
-
-    topic: str
-    charge_point_id: str
-    kind: str
-    action: str
-    message_id: str
-    payload: Any
-    received_at: datetime
-
-    def __repr__(self) -> str:
-        return f"<Message {' '.join(part for part in (self.topic, self.kind, self.action) if part)}>"
 
 
 class Monitor:
@@ -61,7 +30,8 @@ class Monitor:
         async with stack.monitor("+/in", "+/out") as monitor:
             messages = await monitor.take(2, timeout=5)
 
-    ``take`` and ``async for`` hand each message out once; :meth:`to_frame` has all that were kept.
+    ``take`` and ``async for`` hand each message out once, as a :class:`~cpsim_kit.messages.Record`; :attr:`messages`
+    and :meth:`to_frame` have all that were kept.
 
     Args:
         endpoint: Where to connect; asked before each connection.
@@ -72,6 +42,7 @@ class Monitor:
         ValueError: There is no filter, or one is none.
 
     Attributes:
+        messages: All that were kept, a :class:`~cpsim_kit.messages.MessageLog`.
         dropped: Messages dropped before anybody took them.
         gaps: Pairs of times between which the connection was down, and messages may be missing; reconnection is its
             own affair, and logged.
@@ -87,21 +58,33 @@ class Monitor:
         self.filters = filters
         self.dropped = 0
         self.gaps: list[tuple[datetime, datetime]] = []
-        self._kept: deque[Message] = deque(maxlen=limit)
-        self._queue: deque[Message] = deque()
+        self.messages = MessageLog(limit)
+        self._pairing = Pairing()
+        self._queue: deque[Record] = deque()
         self._limit = limit
         self._arrived = asyncio.Event()
-        self._actions: OrderedDict[tuple[str, str], str] = OrderedDict()  # topic of the answer, message id -> action
         self._connection = MqttConnection(endpoint, self._on_message, self._on_gap)
         self._open = False
 
     def __repr__(self) -> str:
         state = "open" if self._open else "not open"
         dropped = f", {self.dropped} dropped" if self.dropped else ""
-        return f"<Monitor {' '.join(self.filters)} {state}, {len(self._kept)} messages{dropped}>"
+        return f"<Monitor {' '.join(self.filters)} {state}, {len(self)} messages{dropped}>"
+
+    def _repr_html_(self) -> str:
+        gaps = [f"{since:%H:%M:%S} to {until:%H:%M:%S} UTC" for since, until in self.gaps[-3:]]
+        rows = {
+            "topics": " ".join(self.filters),
+            "messages": len(self),
+            "not taken yet": len(self._queue),
+            "dropped": self.dropped or None,
+            "disconnected": ", ".join(gaps),
+            "table": ".to_frame()",
+        }
+        return card("Monitor", "open" if self._open else "not open", rows)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self.messages)
 
     async def __aenter__(self) -> Self:
         """Subscribe; the broker has confirmed when the block begins. Raises as :meth:`MqttConnection.open` does."""
@@ -123,7 +106,7 @@ class Monitor:
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> Message:
+    async def __anext__(self) -> Record:
         while not self._queue:
             if not self._open:
                 raise StopAsyncIteration
@@ -131,7 +114,7 @@ class Monitor:
             await self._arrived.wait()
         return self._queue.popleft()
 
-    async def take(self, count: int, *, timeout: float | None = None) -> list[Message]:
+    async def take(self, count: int, *, timeout: float | None = None) -> list[Record]:
         """The next messages, once there are so many; none is taken before.
 
         Args:
@@ -161,40 +144,12 @@ class Monitor:
         return [self._queue.popleft() for _ in range(count)]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per message kept, oldest first; times are UTC; kind and action are categories."""
-        import pandas as pd  # noqa: PLC0415 - half a second that a load generator need not spend
-
-        rows = [[getattr(message, name) for name in COLUMNS] for message in self._kept]
-        return pd.DataFrame(rows, columns=list(COLUMNS)).astype(
-            {
-                "received_at": "datetime64[ns, UTC]",
-                "topic": "str",
-                "charge_point_id": "str",
-                "kind": "category",
-                "action": "category",
-                "message_id": "str",
-                "payload": "object",
-            }
-        )
+        """One row per message kept, oldest first, in the columns that :mod:`cpsim_kit.messages` explains."""
+        return self.messages.to_frame()
 
     def _on_message(self, topic: str, payload: bytes, moment: float) -> None:
-        charge_point_id, is_ocpp = _charge_point_of(topic)
-        kind = action = message_id = ""
-        value: Any
-        if is_ocpp:
-            kind, action, message_id, value = parse_frame(payload)
-            if kind == "CALL":
-                answered_on = f"{charge_point_id}/{'out' if topic.endswith('/in') else 'in'}"
-                self._actions[answered_on, message_id] = action
-                if len(self._actions) > _PAIRED:
-                    self._actions.popitem(last=False)
-            elif kind != "malformed" and not action:
-                action = self._actions.get((topic, message_id), "")
-        else:
-            value = _json_or_text(payload)
-        message = Message(topic, charge_point_id, kind, action, message_id, value, wall_clock(moment))
-        self._kept.append(message)
-        self._queue.append(message)
+        self.messages.add(moment, payload, topic=topic)
+        self._queue.append(self._pairing.record(moment, "", topic, payload))
         if len(self._queue) > self._limit:
             self._queue.popleft()
             if not self.dropped:
@@ -208,25 +163,3 @@ class Monitor:
         logger.warning(
             "a monitor of %s was disconnected for %.1f s; messages may be missing", self.filters, until - since
         )
-
-
-def _charge_point_of(topic: str) -> tuple[str, bool]:
-    """The charge point a topic is of, and whether it carries OCPP frames."""
-    match topic.split("/"):
-        case [charge_point_id, "in" | "out"]:
-            return charge_point_id, True
-        case ["$aws", "things", charge_point_id, *_]:
-            return charge_point_id, False
-        case ["$aws", "events", "presence" | "subscriptions", _, charge_point_id]:
-            return charge_point_id, False
-        case ["$aws", "events", "thing", charge_point_id, _]:
-            return charge_point_id, False
-        case _:
-            return "", False
-
-
-def _json_or_text(payload: bytes) -> Any:
-    try:
-        return json.loads(payload)
-    except ValueError:
-        return payload.decode(errors="backslashreplace")

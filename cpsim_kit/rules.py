@@ -15,7 +15,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from tqdm.auto import tqdm
+
 from cpsim_kit.aws import Aws, plain_item
+from cpsim_kit.cards import card
 from cpsim_kit.errors import AwsError, NotFound, WaitTimeout
 
 if TYPE_CHECKING:
@@ -108,6 +111,16 @@ class Rule:
         target = self._table or self._queue or self._republish
         return f"<Rule {self.name} {'active' if self._created else 'not created'} -> {target}>"
 
+    def _repr_html_(self) -> str:
+        rows = {
+            "SQL": self.sql,
+            "to table": self._table,
+            "to queue": self._queue,
+            "to topic": self._republish,
+            "items": "await rule.to_frame()" if self._republish is None else None,
+        }
+        return card(f"Rule {self.name}", "active" if self._created else "not created", rows)
+
     def __await__(self) -> Generator[Any, None, Self]:
         return self.create().__await__()
 
@@ -163,12 +176,15 @@ class Rule:
                 self._received.append(json.loads(message["Body"]))
         return list(self._received)
 
-    async def wait_for_items(self, count: int = 1, *, timeout: float = 30) -> list[dict[str, Any]]:
+    async def wait_for_items(
+        self, count: int = 1, *, timeout: float = 30, progress: bool = True
+    ) -> list[dict[str, Any]]:
         """:meth:`items`, as soon as there are so many.
 
         Args:
             count: How many, at least.
             timeout: Seconds to wait.
+            progress: Show a progress bar where it takes more than a second.
 
         Raises:
             WaitTimeout: There are fewer; ``last_seen`` has them. On the local stack, ``stack.log()`` says why a rule
@@ -178,13 +194,16 @@ class Rule:
         found: list[dict[str, Any]] = []
         poll = _POLL
         try:
-            async with asyncio.timeout(timeout):
-                while True:
-                    found = await self.items()
-                    if len(found) >= count:
-                        return found
-                    await asyncio.sleep(poll)
-                    poll = min(poll * 1.5, 1.0)
+            bar = tqdm(total=count, desc=f"items of {self.name}", unit="", delay=1, leave=False, disable=not progress)
+            with bar:
+                async with asyncio.timeout(timeout):
+                    while True:
+                        found = await self.items()
+                        bar.update(min(len(found), count) - bar.n)
+                        if len(found) >= count:
+                            return found
+                        await asyncio.sleep(poll)
+                        poll = min(poll * 1.5, 1.0)
         except TimeoutError as exc:
             sql = " ".join(self.sql.split())
             what = f"{count} items of rule {self.name}, {len(found)} came; does a message match its SQL? {sql}"

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cpsim_kit.aws import Aws
+from cpsim_kit.cards import card
 from cpsim_kit.errors import AwsError, NotFound, WaitTimeout
 from cpsim_kit.monitor import Monitor
 
@@ -49,6 +50,11 @@ class Shadow:
         named = f"/{self.name}" if self.name else ""
         return f"<Shadow {self.charge_point_id}{named} version={self.version} reported={self.reported}{desired}>"
 
+    def _repr_html_(self) -> str:
+        named = f"/{self.name}" if self.name else ""
+        rows = {"reported": self.reported, "desired": self.desired or None}
+        return card(f"Shadow {self.charge_point_id}{named}", f"version {self.version}", rows)
+
 
 class ShadowRequest:
     """A shadow to be read, changed or watched; made by ``stack.shadow(id)``, and awaited.
@@ -57,17 +63,21 @@ class ShadowRequest:
         aws: The door to boto3.
         charge_point_id: The Thing's name.
         name: A named shadow; "" for the classic one.
+        monitor: Makes a monitor of a topic.
 
     Raises:
         ValueError: AWS IoT allows no such shadow name.
     """
 
-    def __init__(self, aws: Aws, charge_point_id: str, name: str = "") -> None:
+    def __init__(
+        self, aws: Aws, charge_point_id: str, name: str = "", monitor: Callable[[str], Monitor] | None = None
+    ) -> None:
         if name and not _NAME.fullmatch(name):
             raise ValueError(f"{name!r} cannot be the name of a shadow: AWS allows {_NAME.pattern}")
         self._aws = aws
         self._id = charge_point_id
         self._name = name
+        self._monitor = monitor or (lambda topic: Monitor(aws.mqtt_endpoint, (topic,)))
         self._parameters = {"thingName": charge_point_id} | ({"shadowName": name} if name else {})
 
     def __repr__(self) -> str:
@@ -137,7 +147,7 @@ class ShadowRequest:
         """Each change from now on: ``async with stack.shadow("CP1").watch() as changes`` and ``async for``."""
         named = f"/name/{self._name}" if self._name else ""
         topic = f"$aws/things/{self._id}/shadow{named}/update/documents"
-        return ShadowWatch(Monitor(self._aws.mqtt_endpoint, (topic,)), self._id, self._name)
+        return ShadowWatch(self._monitor(topic), self._id, self._name)
 
     async def _exchange(self, verb: str, parameters: dict[str, Any]) -> Shadow:
         service, operation = verb.split(".")

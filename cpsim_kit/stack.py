@@ -7,15 +7,18 @@ resources of a CloudFormation stack. The stack makes charge points and AWS helpe
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
+import signal
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 from weakref import WeakSet
 
 from cpsim_kit.aws import Aws
+from cpsim_kit.cards import card
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.csms_call import CsmsCaller
 from cpsim_kit.errors import AwsError, LocalStackError, NotFound
@@ -26,6 +29,7 @@ from cpsim_kit.rules import Rule
 from cpsim_kit.shadow import ShadowRequest
 from cpsim_kit.support import support_matrix
 from cpsim_kit.things import Things
+from cpsim_kit.trace import Trace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +41,17 @@ logger = logging.getLogger("cpsim.stack")
 _WATCH = 0.2  # seconds between two looks at the process
 OUTPUT_KEY = "websocketURL"  # as the sample's CloudFormation stack calls it
 
-_stacks: dict[LocalProcess, Stack] = {}  # of this process's local stacks, so that a cell run twice finds its own
+# What this Python process has open, so that a setup cell run twice finds its own stack, with what that created.
+_stacks: dict[LocalProcess, Stack] = {}  # local ones
+_attached: dict[tuple[str | None, ...], Stack] = {}  # deployed ones, by what decides where Stack.open() leads
+_DECIDING = (
+    "AWS_ENDPOINT_URL",
+    "AWS_DEFAULT_REGION",
+    "AWS_REGION",
+    "AWS_PROFILE",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SESSION_TOKEN",
+)
 
 
 class _Opening:
@@ -87,6 +101,7 @@ class Stack:
         self._charge_points: WeakSet[ChargePoint] = WeakSet()
         self._created: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         self._monitors: WeakSet[Monitor] = WeakSet()
+        self._loop = asyncio.get_running_loop()
         self._caller = CsmsCaller(aws, aws.mqtt_endpoint)
         self.things = Things(aws, registry_table, self._remember)
 
@@ -95,16 +110,38 @@ class Stack:
         state = " closed" if self._closed else ""
         return f"<Stack {self.name} {where} {self.region} {self.websocket_url}{state}>"
 
+    def _repr_html_(self) -> str:
+        state = "closed" if self._closed else "deployed on AWS" if self._process is None else "local, on this computer"
+        rows = {
+            "region": self.region,
+            "charge points connect to": self.websocket_url,
+            "boto3 connects to": self.endpoint_url,
+            "open charge points": ", ".join(sorted(each.id for each in self._charge_points if each.is_open)[:10]),
+            "created here": ", ".join(what for what, _delete in self._created[:10]),
+        }
+        return card(f"Stack {self.name}", state, {} if self._closed else rows)
+
     # -- Opening ------------------------------------------------------------------------------------------------------
 
     @classmethod
     def open(cls) -> _Opening:
         """The stack that CPSIM_STACK names: unset or "local" the local stack, else a deployed CloudFormation stack.
 
+        Asked again, also the deployed one is the object that is open already, with what it created.
         Raises as :meth:`local` and :meth:`aws` do.
         """
         name = os.environ.get("CPSIM_STACK", "").strip()
-        return cls.local() if name in {"", "local"} else cls.aws(name)
+        if name in {"", "local"}:
+            return cls.local()
+
+        async def attach() -> Stack:
+            key = (name, *map(os.environ.get, _DECIDING))
+            found = _attached.get(key)
+            if found is None or found._closed or found._loop is not asyncio.get_running_loop():
+                found = _attached[key] = await cls.aws(name)
+            return found
+
+        return _Opening(attach)
 
     @classmethod
     def local(
@@ -189,6 +226,7 @@ class Stack:
         except BaseException:
             aws.close()
             raise
+        _let_signals_wake_the_loop()
         return cls(name, aws, websocket_url, table, process)
 
     # -- What a stack gives -------------------------------------------------------------------------------------------
@@ -208,7 +246,7 @@ class Stack:
             NotFound: The charge point has none, e.g. because it never booted.
             AwsError: AWS refused.
         """
-        return ShadowRequest(self._aws, charge_point_id, name)
+        return ShadowRequest(self._aws, charge_point_id, name, self.monitor)
 
     def monitor(self, *filters: str, limit: int = 10_000) -> Monitor:
         """Watch MQTT topics; entered, e.g. ``async with stack.monitor("+/in", "+/out") as monitor``.
@@ -222,6 +260,27 @@ class Stack:
         monitor = Monitor(self._aws.mqtt_endpoint, filters, limit=limit)
         self._monitors.add(monitor)
         return monitor
+
+    def trace(self, charge_point: ChargePoint) -> Trace:
+        """Follow the exchanges of a charge point hop by hop.
+
+            async with stack.trace(cp) as trace:
+                await cp.boot()
+            trace.to_frame()
+
+        Args:
+            charge_point: One that talks to this stack's gateway; what it sends inside the block is followed.
+
+        Raises:
+            TypeError: That is no charge point; an id alone does not say when its messages were sent.
+        """
+        if not isinstance(charge_point, ChargePoint):
+            raise TypeError(
+                f"stack.trace() takes a ChargePoint, as stack.charge_point() makes it, not {charge_point!r}"
+            )
+        name = charge_point.id
+        topics = (f"{name}/in", f"{name}/out", f"$aws/things/{name}/shadow/update/documents")
+        return Trace(self.monitor(*topics), charge_point)
 
     def rule(
         self,
@@ -296,7 +355,7 @@ class Stack:
 
         Returns:
             One row per action: action, outcome ("answered", "CALLERROR", "not implemented" as the AWS sample says it,
-            "no answer", "invalid answer", "connection lost"), code, latency_ms, detail.
+            "no answer", "invalid", "connection lost", "not registered"), code, latency_ms, detail.
 
         Raises:
             ValueError: There is no such version.
@@ -397,6 +456,17 @@ class Stack:
                 logger.warning("could not delete %s: %s", what, exc)
                 left_behind.append(f"{what} ({exc})")
         return left_behind
+
+
+def _let_signals_wake_the_loop() -> None:
+    """Let the stop button act at once on a cell that waits.
+
+    ipykernel handles SIGINT itself, and then the event loop sleeps on until something else happens (ipykernel #881).
+    A loop that has any signal handler is woken by every signal, so it gets one for a signal that means nothing here.
+    """
+    with contextlib.suppress(AttributeError, ValueError, RuntimeError, NotImplementedError):  # Windows, or a thread
+        if signal.getsignal(signal.SIGWINCH) is signal.SIG_DFL:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, lambda: None)
 
 
 async def _addresses(name: str, aws: Aws) -> tuple[str, str | None]:

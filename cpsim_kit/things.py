@@ -9,10 +9,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from cpsim_kit.aws import Aws
+from cpsim_kit.cards import card
 from cpsim_kit.errors import AwsError, CpsimError, NotFound, WaitTimeout
+from cpsim_kit.messages import table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,13 +65,16 @@ class ManyThings:
     def __repr__(self) -> str:
         return f"<ManyThings {len(self.done)} done, {len(self.kept)} kept, {len(self.failed)} failed>"
 
+    def _repr_html_(self) -> str:
+        rows = {"done": len(self.done), "kept": len(self.kept), "failed": len(self.failed), "table": ".to_frame()"}
+        first = next(iter(self.failed.values()), None)
+        return card("Things", "", rows | {"first failure": first})
+
     def to_frame(self) -> pd.DataFrame:
         """One row per charge point: charge_point_id, outcome ("done", "kept", "failed"), error."""
-        import pandas as pd  # noqa: PLC0415 - half a second that a load generator need not spend
-
         rows = [(each, "done", "") for each in self.done] + [(each, "kept", "") for each in self.kept]
         rows += [(each, "failed", str(error)) for each, error in self.failed.items()]
-        return pd.DataFrame(rows, columns=["charge_point_id", "outcome", "error"])
+        return table(rows, ("charge_point_id", "outcome", "error"))
 
 
 class Things:

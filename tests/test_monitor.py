@@ -28,7 +28,8 @@ from cpsim_kit import Stack, errors
 from cpsim_kit.addresses import MqttEndpoint
 from cpsim_kit.aws import Aws
 from cpsim_kit.local.launcher import LocalProcess
-from cpsim_kit.monitor import COLUMNS, Message, Monitor
+from cpsim_kit.messages import COLUMNS, Record
+from cpsim_kit.monitor import Monitor
 from cpsim_kit.mqtt import MqttConnection
 
 Register = Callable[[], Awaitable[str]]
@@ -59,8 +60,8 @@ def message(**fields: Any) -> dict[str, Any]:
     return {"charge_point_id": "", "kind": "", "action": "", "message_id": "", **fields}
 
 
-def facts(message: Message) -> dict[str, Any]:
-    return {name: getattr(message, name) for name in COLUMNS if name not in ("received_at", "topic")}
+def facts(record: Record) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in ("charge_point_id", "kind", "action", "message_id", "payload")}
 
 
 # -- Subscribing ------------------------------------------------------------------------------------------------------
@@ -291,7 +292,7 @@ CASES = [
 
 @pytest.mark.parametrize(("topic", "payload", "expected"), CASES, ids=lambda value: str(value)[:30])
 def test_a_message_tells_whose_it_is_and_what(topic: str, payload: bytes, expected: dict[str, Any]) -> None:
-    async def parse() -> Message:
+    async def parse() -> Record:
         monitor = Monitor(lambda: pytest.fail("asked"), ("#",))
         monitor._on_message(topic, payload, 0.0)
         return (await monitor.take(1))[0]
@@ -356,34 +357,21 @@ async def test_presence_things_and_shadows_come_from_reserved_topics(
 
 # -- As a DataFrame ---------------------------------------------------------------------------------------------------
 
-DTYPES = {
-    "received_at": "datetime64[ns, UTC]",
-    "topic": "str",
-    "charge_point_id": "str",
-    "kind": "category",
-    "action": "category",
-    "message_id": "str",
-    "payload": "object",
-}
 
-
-async def test_to_frame_has_the_same_columns_and_types_when_empty() -> None:
-    import pandas as pd
-
+def test_to_frame_has_the_columns_of_every_record_also_when_empty() -> None:
     monitor = Monitor(lambda: pytest.fail("asked"), ("#",))
-    expected = {name: pd.Series(dtype=dtype).dtype for name, dtype in DTYPES.items()}
-    empty = monitor.to_frame()
+    assert list(monitor.to_frame().columns) == list(COLUMNS)
     monitor._on_message("CP1/in", b'[2,"i","Heartbeat",{}]', 0.0)
     monitor._on_message("other", b"text", 1.0)
-    full = monitor.to_frame()
-    for frame in (empty, full):
-        assert list(frame.columns) == list(COLUMNS)
-        found = {name: frame.dtypes[name] for name in COLUMNS if DTYPES[name] != "category"}
-        assert found == {name: dtype for name, dtype in expected.items() if DTYPES[name] != "category"}
-        assert {frame.dtypes[name].name for name in ("kind", "action")} == {"category"}
-    assert (len(empty), len(full)) == (0, 2)
-    assert full.payload[0] == {}
-    assert (full.received_at[1] - full.received_at[0]).total_seconds() == 1
+    monitor._on_message("CP1/out", b'[3,"i",{}]', 1.5)
+    frame = monitor.to_frame()
+    assert list(frame.columns) == list(COLUMNS)
+    assert frame.topic.tolist() == ["CP1/in", "other", "CP1/out"]
+    assert frame.charge_point_id.tolist() == ["CP1", "", "CP1"]
+    assert frame.direction.tolist() == ["sent", "", "received"]
+    assert frame.latency_ms[2] == pytest.approx(1500)
+    assert frame.payload.tolist() == [{}, "text", {}]
+    assert (frame.sent_at[1] - frame.sent_at[0]).total_seconds() == 1
 
 
 # -- A network that breaks --------------------------------------------------------------------------------------------

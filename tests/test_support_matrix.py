@@ -72,7 +72,7 @@ async def test_every_way_to_misbehave_has_its_outcome(csms: Csms) -> None:
     found = {name: (matrix.outcome[name], matrix.code[name]) for name in matrix.index}
     assert found["Authorize"] == ("CALLERROR", "InternalError")
     assert matrix.detail["Authorize"] == "why"
-    assert found["DataTransfer"][0] == "invalid answer"
+    assert found["DataTransfer"][0] == "invalid"
     assert "Perhaps" in matrix.detail["DataTransfer"]
     assert found["FirmwareStatusNotification"] == ("not implemented", "")
     assert found["MeterValues"] == ("no answer", "")

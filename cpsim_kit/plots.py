@@ -1,0 +1,354 @@
+"""Pictures of what the tables hold, by matplotlib. Each returns the Axes, takes ``ax=``, and shows nothing itself.
+
+A notebook shows a figure at the end of the cell that made it. Only :func:`live` displays: it replaces its picture while
+the cell runs. This module draws what it is given; :mod:`cpsim_kit.timing` and ``stack.trace`` compute it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import itertools
+import threading
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cpsim_kit.timing import outages
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+__all__ = ["LivePlot", "distribution", "hops", "latency", "live", "regularity", "sequence"]
+
+# Told apart by people who see few colours, and readable on white: Okabe and Ito's palette.
+_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
+_SIZE = (8, 3.2)  # inches
+
+
+def _axes(ax: Axes | None, size: tuple[float, float] = _SIZE) -> Axes:
+    if ax is not None:
+        return ax
+    import matplotlib.pyplot as plt  # noqa: PLC0415 - half a second that a load generator need not spend
+
+    return plt.subplots(figsize=size, layout="constrained")[1]
+
+
+def _groups(timing: pd.DataFrame, by: str | None) -> list[tuple[str, pd.DataFrame, str]]:
+    """Name, rows and colour of each group."""
+    groups = [("", timing)] if by is None else [(str(name), rows) for name, rows in timing.groupby(by, observed=True)]
+    return [(name, rows, _COLOURS[n % len(_COLOURS)]) for n, (name, rows) in enumerate(groups)]
+
+
+def _require(frame: pd.DataFrame, what: str) -> None:
+    if frame.empty:
+        raise ValueError(f"nothing to plot: the table has no {what}")
+
+
+def latency(
+    timing: pd.DataFrame, *, by: str | None = "charge_point_id", rolling: int = 10, ax: Axes | None = None
+) -> Axes:
+    """Latency over time: a point per heartbeat, a line for the rolling median, crosses without an answer, gaps in grey.
+
+    Args:
+        timing: What ``heartbeat_timing`` returned.
+        by: A column whose values are told apart by colour; None for none.
+        rolling: How many heartbeats the median is taken of.
+        ax: Where to draw; a new figure when None.
+
+    Raises:
+        ValueError: There is nothing to plot.
+    """
+    _require(timing, "heartbeats")
+    ax = _axes(ax)
+    for name, rows, colour in _groups(timing, by):
+        ax.plot(rows.after_s, rows.latency_ms, ".", color=colour, alpha=0.45)
+        median = rows.groupby("run").latency_ms.transform(lambda run: run.rolling(rolling, min_periods=1).median())
+        for number, (_run, part) in enumerate(rows.assign(median=median).groupby("run")):
+            label = f"{name} median of {rolling}".strip() if number == 0 else None
+            ax.plot(part.after_s, part["median"], color=colour, label=label)
+        lost = rows[rows.outcome != "answered"]
+        if len(lost):
+            ax.plot(lost.after_s, [0] * len(lost), "x", color=colour, label=f"{name} no answer".strip(), clip_on=False)
+    _shade_outages(ax, timing)
+    ax.set(xlabel="sent, since the first heartbeat (s)", ylabel="latency (ms)", title="Latency of each heartbeat")
+    ax.set_ylim(bottom=0)
+    ax.legend(loc="best", fontsize="small")
+    return ax
+
+
+def _shade_outages(ax: Axes, timing: pd.DataFrame) -> None:
+    for number, gap in enumerate(outages(timing).itertuples()):
+        ax.axvspan(gap.from_s, gap.to_s, color="grey", alpha=0.2, lw=0, label="no heartbeats" if number == 0 else None)
+
+
+def distribution(
+    timing: pd.DataFrame,
+    *,
+    by: str | None = "charge_point_id",
+    levels: Sequence[float] = (50, 95, 99),
+    ax: Axes | None = None,
+) -> Axes:
+    """How often which latency: a histogram per group, its percentiles as lines; the axis is logarithmic.
+
+    Args:
+        timing: A table with ``latency_ms``.
+        by: A column whose values are told apart by colour; None for none.
+        levels: Percentiles to mark.
+        ax: Where to draw; a new figure when None.
+
+    Raises:
+        ValueError: There is nothing to plot.
+    """
+    import numpy as np  # noqa: PLC0415 - comes with pandas
+
+    answered = timing[timing.latency_ms > 0]
+    _require(answered, "latencies")
+    ax = _axes(ax)
+    low, high = answered.latency_ms.min(), answered.latency_ms.max()
+    bins = np.geomspace(low * 0.95, max(high, low * 1.1) * 1.05, 40)
+    groups = _groups(answered, by)
+    for name, rows, colour in groups:
+        values = [rows.latency_ms.quantile(level / 100) for level in levels]
+        said = ", ".join(f"p{level:g} {value:.3g}" for level, value in zip(levels, values, strict=True))
+        label = f"{name}: {len(rows)} heartbeats; {said} ms".removeprefix(": ")
+        ax.hist(rows.latency_ms, bins=bins.tolist(), color=colour, alpha=0.45, label=label)
+        ax.hist(rows.latency_ms, bins=bins.tolist(), color=colour, histtype="step")
+        for value, line in zip(values, itertools.cycle(("-", "--", ":"))):
+            ax.axvline(value, color=colour, ls=line, lw=1.4)
+    ax.set_xscale("log")
+    _plain_ticks(ax, low, high)
+    ax.set(xlabel="latency (ms, logarithmic)", ylabel="heartbeats", title="Distribution of the latency")
+    ax.set_ylim(top=ax.get_ylim()[1] * (1.1 + 0.12 * len(groups)))  # room for the legend
+    ax.legend(loc="upper left", fontsize="small")
+    return ax
+
+
+def _plain_ticks(ax: Axes, low: float, high: float) -> None:
+    """Label a logarithmic axis with numbers such as 2 and 50, and not with powers of ten."""
+    from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter  # noqa: PLC0415 - as above
+
+    steps = [factor * 10.0**power for power in range(-3, 6) for factor in (1, 2, 5)]
+    ax.xaxis.set_major_locator(FixedLocator([step for step in steps if low * 0.5 <= step <= high * 2]))
+    ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+
+
+def regularity(timing: pd.DataFrame, *, by: str | None = "charge_point_id", ax: Axes | None = None) -> Axes:
+    """Jitter as points and drift as a line, over time: how far from the interval, and how far from the grid.
+
+    Args:
+        timing: What ``heartbeat_timing`` returned.
+        by: A column whose values are told apart by colour; None for none.
+        ax: Where to draw; a new figure when None.
+
+    Raises:
+        ValueError: There is nothing to plot.
+    """
+    _require(timing, "heartbeats")
+    ax = _axes(ax)
+    for name, rows, colour in _groups(timing, by):
+        ax.plot(rows.after_s, rows.jitter_ms, ".", color=colour, alpha=0.45, label=f"{name} jitter".strip())
+        for number, (_run, part) in enumerate(rows.groupby("run")):
+            ax.plot(part.after_s, part.drift_ms, color=colour, label=f"{name} drift".strip() if number == 0 else None)
+    _shade_outages(ax, timing)
+    ax.axhline(0, color="grey", lw=0.8)
+    ax.set(
+        xlabel="sent, since the first heartbeat (s)",
+        ylabel="later than meant (ms)",
+        title="Jitter and drift of the heartbeats",
+    )
+    ax.legend(loc="best", fontsize="small")
+    return ax
+
+
+# -- The path of a message --------------------------------------------------------------------------------------------
+
+_LEGS = ("to AWS IoT Core: until seen on {id}/in", "back end: until seen on {id}/out", "back to the charge point")
+
+
+def hops(trace: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """Where the time of each exchange went: the legs of the path, stacked, one bar per exchange.
+
+    What the monitor saw only after the charge point had its answer is cut off there, so that each bar is as high as the
+    latency; the legs behind the cut have no length.
+
+    Args:
+        trace: What ``stack.trace(cp)`` gave as ``to_frame()``; exchanges of which a hop was not seen are left out.
+        ax: Where to draw; a new figure when None.
+
+    Raises:
+        ValueError: There is nothing to plot.
+    """
+    import numpy as np  # noqa: PLC0415 - comes with pandas
+
+    whole = trace.dropna(subset=["in_ms", "out_ms", "latency_ms"])
+    _require(whole, "exchange that was seen on every hop")
+    ax = _axes(ax)
+    edges = np.minimum(np.vstack([whole.in_ms, whole.out_ms, whole.latency_ms]), whole.latency_ms.to_numpy())
+    legs = np.diff(edges, axis=0, prepend=0).clip(min=0)
+    ax.stackplot(range(1, len(whole) + 1), legs, step="mid", labels=_LEGS, colors=_COLOURS, lw=0)
+    ax.set(xlabel="exchange (number)", ylabel="since sent (ms)", title="Where the time of each exchange went")
+    ax.set_xlim(0.5, len(whole) + 0.5)
+    ax.set_ylim(0, float(whole.latency_ms.max()) * 1.05)
+    ax.legend(loc="upper left", fontsize="small")
+    return ax
+
+
+def sequence(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
+    """One exchange as a sequence diagram: who sent what to whom, and when, from top to bottom.
+
+    The distances are equal; the numbers say the time.
+
+    Args:
+        table: What ``trace.hops()`` returned.
+        title: E.g. the action.
+        ax: Where to draw; a new figure when None.
+
+    Raises:
+        ValueError: There is nothing to plot.
+    """
+    _require(table, "hops")
+    ax = _axes(ax, (8, 0.7 + 0.75 * (len(table) + 2)))
+    name = str(table.place[table.hop == "sent"].iloc[0]).removesuffix(" sends")
+    lifelines = (f"charge point {name}", "gateway and AWS IoT Core", "CSMS")
+    lowest = -len(table) - 0.3
+    for x, label in enumerate(lifelines):
+        ax.plot([x, x], [-0.35, lowest], color="grey", lw=1, ls=":")
+        box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "grey"}
+        ax.text(x, 0, label, ha="center", va="center", bbox=box)
+    arrows = {  # from, to, text, colour
+        "sent": None,
+        "in": (0, 1, f"CALL, seen on {name}/in", _COLOURS[0]),
+        "out": (2, 1, f"CALLRESULT, seen on {name}/out", _COLOURS[1]),
+        "received": (1, 0, "CALLRESULT, received", _COLOURS[2]),
+        "shadow": (2, 1, "", _COLOURS[4]),
+    }
+    for row, hop in enumerate(table.itertuples(), start=1):
+        ax.text(-0.55, -row, f"{hop.after_ms:.1f} ms", ha="right", va="center", fontsize="small")
+        arrow = arrows[hop.hop]
+        if arrow is None:
+            ax.plot([0], [-row], "o", color=_COLOURS[0])
+            ax.text(0.06, -row, "CALL, sent", va="center", fontsize="small")
+            continue
+        begin, end, text, colour = arrow
+        seen = hop.hop in {"out", "shadow"}  # where it came from is known, not when it left
+        style = {
+            "arrowstyle": "-|>",
+            "color": colour,
+            "lw": 1.6,
+            "ls": "--" if seen else "-",
+            "shrinkA": 0,
+            "shrinkB": 0,
+        }
+        ax.annotate("", (end, -row), (begin, -row), arrowprops=style)
+        ax.text((begin + end) / 2, -row + 0.12, text or hop.place, ha="center", va="bottom", fontsize="small")
+    ax.set(xlim=(-0.95, 2.45), ylim=(lowest - 0.1, 0.5), title=title, ylabel="time since sent, downwards (ms)")
+    ax.set(xticks=[], yticks=[])
+    for side in ax.spines.values():
+        side.set_visible(False)
+    return ax
+
+
+# -- While a cell runs ------------------------------------------------------------------------------------------------
+
+
+def live(beats: AsyncIterator[Any], *, every: float = 0.5, ax: Axes | None = None) -> LivePlot:
+    """A picture that grows while heartbeats arrive; iterate it instead of them.
+
+        async for beat in plots.live(cp.heartbeats(count=100, interval=0.2)):
+            pass
+
+    Stopping the cell leaves the last picture, with all that came. It is drawn in a thread, so that heartbeats are sent
+    in time; a few of their latencies grow by the milliseconds for which drawing holds Python's lock.
+
+    Args:
+        beats: What ``cp.heartbeats(…)`` returned, or anything else whose items have ``sent_at`` and ``latency_ms``.
+        every: Seconds between two pictures, at least.
+        ax: Where to draw; a figure of its own when None.
+
+    Raises:
+        ValueError: ``every`` is not above 0.
+    """
+    return LivePlot(beats, every=every, ax=ax)
+
+
+class LivePlot:
+    """A growing picture; see :func:`live`.
+
+    Attributes:
+        ax: The Axes, for whatever is to be added.
+    """
+
+    def __init__(self, beats: AsyncIterator[Any], *, every: float, ax: Axes | None) -> None:
+        if not every > 0:
+            raise ValueError(f"every is more than 0 seconds, not {every!r}")
+        if ax is None:
+            from matplotlib.figure import Figure  # noqa: PLC0415 - half a second that a load generator need not spend
+
+            figure = Figure(figsize=_SIZE)  # a layout that is not computed each time: drawing takes a third less
+            ax = figure.subplots()
+            figure.subplots_adjust(left=0.09, right=0.98, bottom=0.18, top=0.9)
+        self.ax = ax
+        self._figure: Any = ax.get_figure(root=True)
+        self._beats = beats
+        self._every = every
+        self._points: list[tuple[Any, float]] = []
+        (self._line,) = ax.plot([], [], ".-", color=_COLOURS[0], lw=0.8)
+        ax.set(xlabel="sent, since the first heartbeat (s)", ylabel="latency (ms)", title="Heartbeats, as they arrive")
+        self._lock = threading.Lock()  # held while drawing: by a thread, or at the end by the loop
+        self._drawing: asyncio.Task[None] | None = None
+        self._shown: Any = None
+
+    def __repr__(self) -> str:
+        return f"<LivePlot {len(self._points)} heartbeats>"
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
+        await self._draw_aside()  # the first takes longest, and no heartbeat waits for it
+        drawn_at = time.perf_counter()
+        try:
+            async for beat in self._beats:
+                self._points.append((beat.sent_at, beat.latency_ms))
+                now = time.perf_counter()
+                if now - drawn_at >= self._every and (self._drawing is None or self._drawing.done()):
+                    drawn_at = now
+                    self._drawing = asyncio.create_task(self._draw_aside(), name="cpsim[plot].draw")
+                yield beat
+        finally:
+            if self._drawing is not None:
+                self._drawing.cancel()
+            if self._points:
+                self._show(self._draw(list(self._points)))  # without awaiting: the cell may have been stopped
+            if (close := getattr(self._beats, "aclose", None)) is not None:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await close()
+
+    async def _draw_aside(self) -> None:
+        self._show(await asyncio.to_thread(self._draw, list(self._points)))
+
+    def _draw(self, points: list[tuple[Any, float]]) -> bytes:
+        with self._lock:
+            self._line.set_data([(at - points[0][0]).total_seconds() for at, _ in points], [ms for _, ms in points])
+            self.ax.relim()
+            self.ax.autoscale_view()
+            self.ax.set_ylim(bottom=0)
+            picture = io.BytesIO()
+            self._figure.savefig(picture, format="png", dpi=90)
+            return picture.getvalue()
+
+    def _show(self, png: bytes) -> None:
+        """Replace the picture in the cell's output; outside a notebook there is none."""
+        try:
+            from IPython import get_ipython  # noqa: PLC0415 - a script has no use for it
+            from IPython.display import Image, display  # noqa: PLC0415
+        except ImportError:
+            return
+        if get_ipython() is None:
+            return
+        picture = Image(png)  # type: ignore[no-untyped-call]
+        if self._shown is None:
+            self._shown = display(picture, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._shown.update(picture)

@@ -1,0 +1,189 @@
+"""Follows the exchanges of one charge point along every hop. ``stack.trace(cp)``.
+
+All moments are taken in this process, from one monotonic clock: there are no two clocks to compare. What a hop's time
+means follows from that: a message is *seen* on a topic when the monitor's copy of it arrives here, by the monitor's own
+connection. So the first hop contains the way from AWS IoT Core to the monitor, the last one is too short by as much,
+and may even be negative; the time between the two topics is right, as the monitor's way is in both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from cpsim_kit.cards import card
+from cpsim_kit.charge_point import ChargePoint
+from cpsim_kit.messages import Record, table
+from cpsim_kit.monitor import Monitor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["COLUMNS", "HOP_COLUMNS", "Trace"]
+
+COLUMNS = (
+    "sent_at",
+    "charge_point_id",
+    "action",
+    "message_id",
+    "in_ms",
+    "out_ms",
+    "latency_ms",
+    "shadow_ms",
+    "shadow_version",
+)
+HOP_COLUMNS = ("hop", "place", "after_ms", "took_ms")
+
+_SETTLE = 5.0  # seconds to wait for copies on their way, at the end of the block
+_LOOK = 0.02  # seconds between two looks
+
+
+class Trace:
+    """Every CALL of a charge point, from the moment this is entered, hop by hop.
+
+        async with stack.trace(cp) as trace:
+            await cp.boot()
+        trace.to_frame()
+
+    Leaving the block waits for what is still on its way: the copies of answered CALLs, and the Device Shadow of a boot;
+    for some seconds at most.
+
+    Args:
+        monitor: Sees ``{id}/in``, ``{id}/out`` and the Device Shadow's updates; it is opened and closed here.
+        charge_point: The charge point.
+    """
+
+    def __init__(self, monitor: Monitor, charge_point: ChargePoint) -> None:
+        self._monitor = monitor
+        self._charge_point = charge_point
+        self._since = math.inf
+
+    def __repr__(self) -> str:
+        state = "not entered" if math.isinf(self._since) else f"{len(self._exchanges())} exchanges"
+        return f"<Trace {self._charge_point.id} {state}>"
+
+    def _repr_html_(self) -> str:
+        state = "not entered" if math.isinf(self._since) else f"{len(self._exchanges())} exchanges"
+        rows = {"topics": " ".join(self._monitor.filters), "messages seen": len(self._monitor), "table": ".to_frame()"}
+        return card(f"Trace {self._charge_point.id}", state, rows)
+
+    async def __aenter__(self) -> Self:
+        """Subscribe; raises as ``Monitor`` does."""
+        await self._monitor.__aenter__()
+        self._since = time.perf_counter()
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        try:
+            if exc is None:
+                await self._settle()
+        finally:
+            await self._monitor.close()
+
+    async def _settle(self) -> None:
+        try:
+            async with asyncio.timeout(_SETTLE):
+                while not all(map(_is_whole, self._exchanges().values())):
+                    await asyncio.sleep(_LOOK)
+        except TimeoutError:
+            pass  # what did not come is missing in the table
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per CALL that the charge point sent.
+
+        ``in_ms``, ``out_ms``, ``latency_ms`` and ``shadow_ms`` are milliseconds since it was sent: until its copy was
+        seen on ``{id}/in``, the answer's on ``{id}/out``, the answer at the charge point, and the Device Shadow's
+        update with its payload, whose version is ``shadow_version``. What was not seen is missing. ``out_ms - in_ms``
+        is the back end's time; this module's text says what the monitor's own way does to the others.
+        """
+        rows = []
+        for exchange in self._exchanges().values():
+            sent: Record = exchange["sent"]
+            after = [_ms(sent, exchange.get(place)) for place in ("in", "out", "received", "shadow")]
+            version = exchange["shadow"].payload["current"]["version"] if "shadow" in exchange else None
+            rows.append((sent.sent_at, sent.charge_point_id, sent.action, sent.message_id, *after, version))
+        return table(rows, COLUMNS)
+
+    def hops(self, message_id: str | None = None) -> pd.DataFrame:
+        """One exchange, a row per hop in the order of the path.
+
+        ``after_ms`` is since the charge point sent it, ``took_ms`` since the row before: below 0 where the monitor's
+        copy took longer than the message itself.
+
+        Args:
+            message_id: Whose; the last one's when None.
+
+        Raises:
+            ValueError: There is no such exchange here.
+        """
+        exchanges = self._exchanges()
+        if not exchanges or (message_id is not None and message_id not in exchanges):
+            which = "no exchange" if message_id is None else f"no exchange with the message id {message_id!r}"
+            raise ValueError(f"{self!r}: {which}; the block `async with stack.trace(cp)` must contain it")
+        exchange = exchanges[message_id or list(exchanges)[-1]]
+        sent: Record = exchange["sent"]
+        name = sent.charge_point_id
+        version = f"shadow version {exchange['shadow'].payload['current']['version']}" if "shadow" in exchange else ""
+        places = {
+            "sent": f"{name} sends",
+            "in": f"{name}/in",
+            "shadow": version,
+            "out": f"{name}/out",
+            "received": f"{name} receives",
+        }
+        rows, before = [], 0.0
+        for hop, place in places.items():
+            if hop in exchange:
+                after = _ms(sent, exchange[hop])
+                rows.append((hop, place, after, after - before))
+                before = after
+        return table(rows, HOP_COLUMNS)
+
+    def _exchanges(self) -> dict[str, dict[str, Any]]:
+        """Of each message id, the records by place; the first of each, as AWS may deliver one twice."""
+        exchanges: dict[str, dict[str, Any]] = {}
+        name = self._charge_point.id
+        pairs = zip(self._charge_point.messages, self._charge_point.messages.raw(), strict=True)
+        for record, (moment, _where, _text) in pairs:
+            if record.direction == "sent" and record.kind == "CALL" and moment >= self._since:
+                exchanges[record.message_id] = {"sent": record}
+            elif record.direction == "received" and record.kind != "CALL" and record.message_id in exchanges:
+                exchanges[record.message_id].setdefault("received", record)
+        for seen in self._monitor.messages:
+            if seen.topic == f"{name}/in" and seen.kind == "CALL" and seen.message_id in exchanges:
+                exchanges[seen.message_id].setdefault("in", seen)
+            elif seen.topic == f"{name}/out" and seen.kind != "CALL" and seen.message_id in exchanges:
+                exchanges[seen.message_id].setdefault("out", seen)
+            elif seen.topic.endswith("/documents"):
+                _give_shadow(seen, exchanges)
+        return exchanges
+
+
+def _is_whole(exchange: dict[str, Any]) -> bool:
+    """Whether all of an answered CALL was seen; a boot is also to be found in the shadow."""
+    wanted = {"in", "out"} | ({"shadow"} if exchange["sent"].action == "BootNotification" else set())
+    return "received" not in exchange or wanted <= exchange.keys()
+
+
+def _give_shadow(seen: Record, exchanges: dict[str, dict[str, Any]]) -> None:
+    """Give a version of the shadow to the last CALL before it whose payload it reports: it names no message id."""
+    try:
+        reported = seen.payload["current"]["state"]["reported"]
+    except (KeyError, TypeError):
+        return
+    for exchange in reversed(exchanges.values()):
+        sent: Record = exchange["sent"]
+        if "shadow" in exchange or sent.sent_at > seen.sent_at or not sent.payload:
+            continue
+        if isinstance(sent.payload, dict) and sent.payload.items() <= reported.items():
+            exchange["shadow"] = seen
+            return
+
+
+def _ms(sent: Record, seen: Record | None) -> float:
+    return math.nan if seen is None else (seen.sent_at - sent.sent_at).total_seconds() * 1000
