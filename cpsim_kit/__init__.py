@@ -9,8 +9,11 @@ async with stack.charge_point("CP1") as cp:
 """
 
 from cpsim_kit import errors, plots
+from cpsim_kit.backoff import Backoff
+from cpsim_kit.calls import FleetResult
 from cpsim_kit.charge_point import Beat, ChargePoint
 from cpsim_kit.errors import Closed
+from cpsim_kit.fleet import Fleet
 from cpsim_kit.messages import MessageLog, Record
 from cpsim_kit.notebook import checkpoint, expect_error, run
 from cpsim_kit.replay import replay
@@ -22,9 +25,12 @@ from cpsim_kit.timing import heartbeat_timing, outages, percentiles
 __version__ = "0.1.0"
 
 __all__ = [
+    "Backoff",
     "Beat",
     "ChargePoint",
     "Closed",
+    "Fleet",
+    "FleetResult",
     "MessageLog",
     "Record",
     "Shadow",

@@ -60,6 +60,8 @@ _REMEMBERED = 128  # message ids kept to tell a late or duplicate answer from an
 _SMALL = 2**15  # bytes of a frame that the send buffer takes at once
 
 Handler = Callable[..., Any]
+# Charge point, action, when it was due, sent and answered (moments of perf_counter), and the error, if any.
+Observer = Callable[["ChargePoint", str, float, float, float, BaseException | None], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,8 @@ class ChargePoint:
         ping_interval: Seconds between WebSocket keepalive pings; None for none.
         ping_timeout: Seconds to wait for a pong before the connection counts as lost; None for ever.
         max_messages: How many frames :attr:`messages` keeps.
+        observe: Called after every CALL, with this charge point, the action, the moments of ``time.perf_counter()`` at
+            which the CALL was due, sent and answered (or given up), and the error or None.
         explain: Asked, in a thread, when the connection broke without a close frame: an error that says why, or None.
 
     Attributes:
@@ -173,6 +177,7 @@ class ChargePoint:
         ping_interval: float | None = 20,
         ping_timeout: float | None = 20,
         max_messages: int = 10_000,
+        observe: Observer | None = None,
         explain: Callable[[], CpsimError | None] | None = None,
     ) -> None:
         if not charge_point_id or charge_point_id.strip("/") != charge_point_id:
@@ -196,6 +201,7 @@ class ChargePoint:
         self._close_timeout = close_timeout
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
+        self._observe = observe
         self._explain = explain
         self._why: CpsimError | None = None
         self.messages = MessageLog(max_messages, charge_point_id=charge_point_id)
@@ -388,6 +394,11 @@ class ChargePoint:
     # -- What a charge point says -------------------------------------------------------------------------------------
 
     @property
+    def heartbeat_payload(self) -> Any:
+        """``call.Heartbeat()`` of this version, for :meth:`call`, whose answer is not looked into further."""
+        return self._version.calls.Heartbeat()
+
+    @property
     def heartbeat_interval(self) -> float | None:
         """Seconds between heartbeats, as the CSMS instructed or as set here; None before the first boot."""
         return self._heartbeat_interval
@@ -453,7 +464,7 @@ class ChargePoint:
             CallFailed: The CSMS answered CALLERROR.
             ProtocolViolation: The answer breaks the schema, or its time is none.
         """
-        answer, pending = await self._exchange(self._version.calls.Heartbeat(), timeout)
+        answer, pending = await self._exchange(self.heartbeat_payload, timeout)
         latency_ms = (pending.answered - pending.sent) * 1000
         return Beat(wall_clock(pending.sent), latency_ms, self._csms_time(answer.current_time))
 
@@ -502,7 +513,7 @@ class ChargePoint:
                     break
                 await self._sleep(due + period - now)
 
-    async def call(self, payload: Any, *, timeout: float | None = None) -> Any:
+    async def call(self, payload: Any, *, timeout: float | None = None, due: float | None = None) -> Any:
         """Send a CALL and return the answer, waiting for its turn where another CALL is not answered yet.
 
         OCPP-J allows one outstanding CALL in each direction (2.0.1 part 4, 4.1.1; 1.6J, 4.1.1). A cancelled call keeps
@@ -511,6 +522,7 @@ class ChargePoint:
         Args:
             payload: A ``call`` dataclass of the charge point's version, e.g. ``ocpp.v201.call.StatusNotification``.
             timeout: Seconds to wait for the answer once sent; ``call_timeout`` when None.
+            due: The moment of ``time.perf_counter()`` at which it was meant to be sent, for ``observe``; now when None.
 
         Returns:
             The ``call_result`` dataclass of the same name; nested types are dicts in snake_case.
@@ -524,8 +536,7 @@ class ChargePoint:
             CallFailed: The CSMS answered CALLERROR.
             UnsupportedByCsms: The AWS sample's message processor does not know the action.
         """
-        answer, _ = await self._exchange(payload, timeout)
-        return answer
+        return (await self._exchange(payload, timeout, due))[0]
 
     def on(self, action: str, handler: Handler) -> None:
         """Answer the CSMS's CALLs of an action.
@@ -547,7 +558,21 @@ class ChargePoint:
 
     # -- Sending ------------------------------------------------------------------------------------------------------
 
-    async def _exchange(self, payload: Any, timeout: float | None) -> tuple[Any, _Pending]:
+    async def _exchange(self, payload: Any, timeout: float | None, due: float | None = None) -> tuple[Any, _Pending]:
+        if self._observe is None:
+            return await self._ask(payload, timeout)
+        began = time.perf_counter()
+        due = began if due is None else due
+        action = type(payload).__name__
+        try:
+            answer, pending = await self._ask(payload, timeout)
+        except BaseException as exc:
+            self._observe(self, action, due, began, time.perf_counter(), exc)
+            raise
+        self._observe(self, action, due, pending.sent, pending.answered, None)
+        return answer, pending
+
+    async def _ask(self, payload: Any, timeout: float | None) -> tuple[Any, _Pending]:
         version, request, answer = _messages_of(type(payload))
         if version is not self._version:
             raise TypeError(

@@ -42,7 +42,18 @@ from cpsim_kit.frames import CALLRESULT, KINDS, load_frame
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "DTYPES", "MessageLog", "Pairing", "Record", "parse_frame", "table", "topic_of", "wall_clock"]
+__all__ = [
+    "COLUMNS",
+    "DTYPES",
+    "MessageLog",
+    "Pairing",
+    "Record",
+    "epoch",
+    "parse_frame",
+    "table",
+    "topic_of",
+    "wall_clock",
+]
 
 COLUMNS = (
     "sent_at",
@@ -79,7 +90,12 @@ _ORIGIN = time.time() - time.perf_counter()
 
 def wall_clock(moment: float) -> datetime:
     """A moment of ``time.perf_counter()`` as a UTC time."""
-    return datetime.fromtimestamp(_ORIGIN + moment, UTC)
+    return datetime.fromtimestamp(epoch(moment), UTC)
+
+
+def epoch(moment: float) -> float:
+    """A moment of ``time.perf_counter()`` as seconds since the epoch."""
+    return _ORIGIN + moment
 
 
 def table(rows: Iterable[Sequence[Any]] | pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

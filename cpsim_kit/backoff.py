@@ -1,0 +1,43 @@
+"""How long a charge point waits before it connects again, as OCPP 2.0.1 says. No I/O."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+__all__ = ["Backoff"]
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """The waits of OCPP 2.0.1 part 4, "Reconnecting", by the names of part 2's OCPPCommCtrlr variables.
+
+    The first wait is ``wait_minimum``; each next is twice as long, ``repeat_times`` times; then it stays. Every wait is
+    made longer by a random time up to ``random_range``, so that charge points do not come back all at once.
+
+    Args:
+        wait_minimum: RetryBackOffWaitMinimum, seconds.
+        random_range: RetryBackOffRandomRange, seconds.
+        repeat_times: RetryBackOffRepeatTimes.
+
+    Raises:
+        ValueError: A value is below 0, or every wait would be none.
+    """
+
+    wait_minimum: float = 1.0
+    random_range: float = 2.0
+    repeat_times: int = 5
+
+    def __post_init__(self) -> None:
+        if min(self.wait_minimum, self.random_range, self.repeat_times) < 0:
+            raise ValueError(f"nothing of a backoff is below 0: {self!r}")
+        if self.wait_minimum + self.random_range <= 0:
+            raise ValueError("a backoff waits: wait_minimum or random_range is above 0")
+
+    def waits(self, random: random.Random) -> Iterator[float]:
+        """The waits, one after the other, without end."""
+        doublings = 0
+        while True:
+            yield self.wait_minimum * 2**doublings + random.uniform(0, self.random_range)
+            doublings = min(doublings + 1, self.repeat_times)

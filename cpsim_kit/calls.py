@@ -1,0 +1,234 @@
+"""The calls of many charge points in compact arrays: what a fleet measured. No I/O but saving.
+
+A call takes 30 bytes and no object. When it was sent is kept as seconds since the epoch, so that the tables of several
+processes can be put together; between machines it is as good as their clocks. Latencies are of the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cpsim_kit.cards import card
+from cpsim_kit.messages import table
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+__all__ = ["COLUMNS", "CallTable", "FleetResult"]
+
+COLUMNS = ("sent_at", "charge_point_id", "action", "latency_ms", "response_ms", "outcome", "detail")
+ANSWERED, UNFINISHED = "answered", "unfinished"
+_TYPES = {"id": "I", "sent": "d", "latency": "f", "response": "f", "action": "H", "outcome": "H", "detail": "I"}
+_DTYPES = {"I": "uint32", "d": "float64", "f": "float32", "H": "uint16"}
+
+
+class _Words:
+    """Words by number."""
+
+    def __init__(self, words: Iterable[str] = ()) -> None:
+        self.words = list(words)
+        self._numbers = {word: number for number, word in enumerate(self.words)}
+
+    def number(self, word: str) -> int:
+        number = self._numbers.get(word)
+        if number is None:
+            number = self._numbers[word] = len(self.words)
+            self.words.append(word)
+        return number
+
+
+class CallTable:
+    """Rows of calls, appended one by one."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, array[Any]] = {name: array(code) for name, code in _TYPES.items()}
+        self._ids, self._actions, self._outcomes, self._details = _Words(), _Words(), _Words([ANSWERED]), _Words([""])
+        self.failures = 0
+
+    def __len__(self) -> int:
+        return len(self._columns["sent"])
+
+    def add(
+        self,
+        charge_point_id: str,
+        action: str,
+        sent: float,
+        latency_ms: float,
+        response_ms: float,
+        outcome: str = ANSWERED,
+        detail: str = "",
+    ) -> None:
+        """One call; ``sent`` in seconds since the epoch."""
+        columns = self._columns
+        columns["id"].append(self._ids.number(charge_point_id))
+        columns["sent"].append(sent)
+        columns["latency"].append(latency_ms)
+        columns["response"].append(response_ms)
+        columns["action"].append(self._actions.number(action))
+        columns["outcome"].append(self._outcomes.number(outcome))
+        columns["detail"].append(self._details.number(detail))
+        self.failures += outcome not in {ANSWERED, UNFINISHED}
+
+    def arrays(self, begin: int = 0) -> dict[str, np.ndarray]:
+        """The columns as NumPy arrays, from this row on; copies."""
+        import numpy as np  # noqa: PLC0415 - comes with pandas
+
+        return {
+            name: np.frombuffer(column[begin:].tobytes(), _DTYPES[column.typecode])
+            for name, column in self._columns.items()
+        }
+
+    def words(self) -> dict[str, list[str]]:
+        """What the numbers in ``id``, ``action``, ``outcome`` and ``detail`` mean."""
+        return {
+            "id": self._ids.words,
+            "action": self._actions.words,
+            "outcome": self._outcomes.words,
+            "detail": self._details.words,
+        }
+
+    def extend(self, arrays: dict[str, np.ndarray], words: dict[str, list[str]]) -> None:
+        """Add the rows of another table, of another process as a rule."""
+        import numpy as np  # noqa: PLC0415 - comes with pandas
+
+        own = {"id": self._ids, "action": self._actions, "outcome": self._outcomes, "detail": self._details}
+        for name, column in self._columns.items():
+            values = arrays[name]
+            if name in own:
+                numbers = np.array([own[name].number(word) for word in words[name]] or [0])
+                values = numbers[values]
+            column.frombytes(np.ascontiguousarray(values, _DTYPES[column.typecode]).tobytes())
+        good = [number for number, word in enumerate(words["outcome"]) if word in {ANSWERED, UNFINISHED}]
+        self.failures += int((~np.isin(arrays["outcome"], good)).sum())
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per call in the order of sending, in the columns of :data:`COLUMNS`; see ``FleetResult.to_frame``."""
+        import numpy as np  # noqa: PLC0415 - comes with pandas
+        import pandas as pd  # noqa: PLC0415 - half a second that a load generator need not spend
+
+        arrays, words = self.arrays(), self.words()
+        frame = pd.DataFrame(
+            {
+                "sent_at": pd.to_datetime((arrays["sent"] * 1e6).round().astype("int64") * 1000, utc=True),
+                "charge_point_id": np.array(words["id"], "object")[arrays["id"]],
+                "action": pd.Categorical.from_codes(arrays["action"].astype("int64"), words["action"]),
+                "latency_ms": arrays["latency"],
+                "response_ms": arrays["response"],
+                "outcome": pd.Categorical.from_codes(arrays["outcome"].astype("int64"), words["outcome"]),
+                "detail": np.array(words["detail"], "object")[arrays["detail"]],
+            }
+        )
+        return table(frame, COLUMNS).sort_values("sent_at", kind="stable", ignore_index=True)
+
+
+class FleetResult:
+    """What a run of a fleet measured; shown in a cell, it is its summary.
+
+    Attributes:
+        size: How many charge points there were to start.
+        connected: How many opened their connection at least once.
+        booted: How many were accepted at least once.
+        duration: Seconds from the first start to the end.
+        interrupted: Whether the run was stopped before its time.
+        samples: Each second or so: seconds since the start, charge points connected, charge points booted.
+    """
+
+    def __init__(self, size: int, started_at: float) -> None:
+        self.size = size
+        self.connected = self.booted = 0
+        self.duration = 0.0
+        self.interrupted = False
+        self.samples: list[tuple[float, int, int]] = []
+        self.calls = CallTable()
+        self.started_at = started_at
+
+    def __repr__(self) -> str:
+        state = ", interrupted" if self.interrupted else ""
+        return (
+            f"<FleetResult {self.connected} of {self.size} connected, {self.booted} booted, "
+            f"{len(self.calls)} calls, {self.calls.failures} failed, {self.duration:.1f} s{state}>"
+        )
+
+    def _repr_html_(self) -> str:
+        state = f"{self.duration:.1f} s{', interrupted' if self.interrupted else ''}"
+        rows = {
+            "charge points": f"{self.connected} of {self.size} connected, {self.booted} booted",
+            "calls": f"{len(self.calls)}, {self.calls.failures} failed",
+        }
+        actions: str = self.summary().round(1).to_html()
+        return card("Fleet", state, rows) + actions
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row per call, in the order of sending.
+
+        ``latency_ms`` is the time from sending to the answer; ``response_ms`` the time from when the call was *due*: it
+        contains the wait of a call that could not be sent in time, because the one before was not answered yet or this
+        process was late. A stall shows in ``response_ms`` for every call that was due during it, and in ``latency_ms``
+        only for the one that happened to be on its way ("coordinated omission"). Both are missing without an answer.
+        ``outcome`` is "answered", "unfinished" at the end of the run, or the kind of failure, of which ``detail`` says
+        more. The action "connect" is the opening of a connection.
+        """
+        return self.calls.to_frame()
+
+    def summary(self) -> pd.DataFrame:
+        """Per action how many calls, failures and unfinished ones, and milliseconds of those answered.
+
+        p50, p95, p99 and max are of the latency, ``response_p99_ms`` of the time since the call was due.
+        """
+        import pandas as pd  # noqa: PLC0415 - half a second that a load generator need not spend
+
+        frame = self.to_frame()
+        rows = {}
+        for action, calls in frame.groupby("action", observed=True, sort=False):
+            answered = calls.latency_ms[calls.outcome == ANSWERED]
+            unfinished = int((calls.outcome == UNFINISHED).sum())
+            rows[action] = {
+                "count": len(calls),
+                "failures": len(calls) - len(answered) - unfinished,
+                "unfinished": unfinished,
+                "p50_ms": answered.quantile(0.5),
+                "p95_ms": answered.quantile(0.95),
+                "p99_ms": answered.quantile(0.99),
+                "max_ms": answered.max(),
+                "response_p99_ms": calls.response_ms.quantile(0.99),
+            }
+        columns = ["count", "failures", "unfinished", "p50_ms", "p95_ms", "p99_ms", "max_ms", "response_p99_ms"]
+        return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("action")
+
+    def failures(self) -> pd.DataFrame:
+        """How often which failure, with its reason: action, outcome, detail, count."""
+        frame = self.to_frame()
+        failed = frame[~frame.outcome.isin([ANSWERED, UNFINISHED])]
+        counts = failed.groupby(["action", "outcome", "detail"], observed=True).size()
+        return counts.rename("count").reset_index().sort_values("count", ascending=False, ignore_index=True)
+
+    def plot(self, *, ax: Sequence[Axes] | None = None) -> Sequence[Axes]:
+        """Latency, throughput and connected charge points over time, one below the other; see ``plots.fleet``."""
+        from cpsim_kit import plots  # noqa: PLC0415 - matplotlib, that a load generator need not import
+
+        return plots.fleet(self.to_frame(), self.samples, self.started_at, ax=ax)
+
+    def to_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Save :meth:`to_frame` as CSV."""
+        self.to_frame().to_csv(path, index=False)
+        return Path(path)
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> Path:
+        """Save :meth:`to_frame` as Parquet; needs ``pip install pyarrow``.
+
+        Raises:
+            ImportError: pyarrow is not installed.
+        """
+        self.to_frame().to_parquet(path, index=False)
+        return Path(path)
+
+    def to_transport(self) -> dict[str, Any]:
+        """Everything as arrays and plain values, for another process."""
+        own = {name: value for name, value in vars(self).items() if name != "calls"}
+        return {"own": own, "arrays": self.calls.arrays(), "words": self.calls.words()}
