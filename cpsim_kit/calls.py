@@ -136,6 +136,7 @@ class FleetResult:
         booted: How many were accepted at least once.
         duration: Seconds from the first start to the end.
         interrupted: Whether the run was stopped before its time.
+        lost: Why processes of the fleet ended before their time, if any did.
         samples: Each second or so: seconds since the start, charge points connected, charge points booted.
     """
 
@@ -144,6 +145,7 @@ class FleetResult:
         self.connected = self.booted = 0
         self.duration = 0.0
         self.interrupted = False
+        self.lost: list[str] = []
         self.samples: list[tuple[float, int, int]] = []
         self.calls = CallTable()
         self.started_at = started_at
@@ -227,8 +229,3 @@ class FleetResult:
         """
         self.to_frame().to_parquet(path, index=False)
         return Path(path)
-
-    def to_transport(self) -> dict[str, Any]:
-        """Everything as arrays and plain values, for another process."""
-        own = {name: value for name, value in vars(self).items() if name != "calls"}
-        return {"own": own, "arrays": self.calls.arrays(), "words": self.calls.words()}

@@ -1,4 +1,4 @@
-"""The command line: ``cpsim simulate``, ``cpsim stack``, ``cpsim lab``."""
+"""The command line: ``cpsim simulate``, ``cpsim stack``, ``cpsim load``, ``cpsim lab``."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from cpsim_kit import __version__
+from cpsim_kit.backoff import Backoff
+from cpsim_kit.calls import FleetResult
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import ConnectionLost, CpsimError
+from cpsim_kit.fleet import Fleet
 from cpsim_kit.stack import Stack
 
 __all__ = ["main"]
@@ -147,6 +150,70 @@ cpsim simulate --url {addresses["websocket_url"]} --cp-id CP1
 # MQTT over WebSockets: {addresses["mqtt_url"]}"""
 
 
+# -- cpsim load -------------------------------------------------------------------------------------------------------
+
+
+def _load(options: argparse.Namespace) -> int:
+    logging.getLogger("ocpp").setLevel(logging.ERROR)  # of thousands of charge points, the table tells
+    fleets: list[Fleet] = []
+    with contextlib.suppress(KeyboardInterrupt):  # what was measured until then is told all the same
+        _run_in_fast_loop(_run_fleet(options, fleets))
+    result = fleets[0].result if fleets else None
+    if result is None:
+        return _DONE
+    print(result)
+    print(result.summary().round(1).to_string())
+    if result.calls.failures:
+        print(f"\n{result.failures().head(10).to_string(index=False)}")
+    if options.csv is not None:
+        print(f"\n{len(result.calls)} rows in {result.to_csv(options.csv)}")
+    broken = list(_broken_bounds(result, options))
+    for sentence in broken:
+        print(f"cpsim load: {sentence}", file=sys.stderr)
+    return _FAILED if broken else _DONE
+
+
+def _run_in_fast_loop(main: Coroutine[Any, Any, None]) -> None:
+    try:
+        import uvloop  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
+async def _run_fleet(options: argparse.Namespace, fleets: list[Fleet]) -> None:
+    async with contextlib.AsyncExitStack() as contexts:
+        target: Any = options.url
+        if target is None:
+            target = await contexts.enter_async_context(_stack(max(1, round(options.interval))))
+        fleet = Fleet(
+            target,
+            options.size,
+            prefix=options.prefix,
+            ramp=options.ramp,
+            heartbeat_interval=options.interval,
+            burst=options.burst,
+            reconnect=Backoff() if options.reconnect else None,
+            processes=options.processes,
+            version=options.ocpp,
+        )
+        fleets.append(fleet)
+        await fleet.run(options.duration)
+
+
+def _broken_bounds(result: FleetResult, options: argparse.Namespace) -> Iterator[str]:
+    """What the result is worse at than was asked for."""
+    calls = result.to_frame()
+    p99 = calls.latency_ms[calls.action != "connect"].quantile(0.99)
+    if options.max_p99 is not None and not p99 <= options.max_p99:
+        yield f"p99 is {p99:.1f} ms, above --max-p99 {options.max_p99:g}"
+    if options.max_failures is not None and result.calls.failures > options.max_failures:
+        yield f"{result.calls.failures} failures, above --max-failures {options.max_failures}"
+    if options.max_failures is not None and result.lost:
+        yield f"{len(result.lost)} processes were lost"
+
+
 # -- cpsim lab --------------------------------------------------------------------------------------------------------
 
 
@@ -236,6 +303,30 @@ def _parser() -> argparse.ArgumentParser:
     stack.add_argument("--json", action="store_true", help="print the addresses as JSON")
     stack.set_defaults(command=_run_stack)
 
+    load = _add_command(
+        commands,
+        "load",
+        "run many charge points, and tell how their calls went",
+        "Without --url, the local stack is started (or the stack that CPSIM_STACK names is used), and the Things are "
+        "created before and deleted after. With --url the ids must be known there.\n\n"
+        "Exit status: 0, also after Ctrl-C; 1 when a bound is broken or nothing could start; 2 on bad arguments.",
+        "cpsim load --size 2000 --duration 30 --max-p99 200 --max-failures 0",
+    )
+    load.add_argument("--size", type=_positive, default=100, help="how many charge points (%(default)s)")
+    load.add_argument("--ramp", type=_above_zero, default=100, help="how many start per second (%(default)s)")
+    load.add_argument("--interval", type=_above_zero, default=1.0, help="seconds between heartbeats (%(default)s)")
+    load.add_argument("--duration", type=_above_zero, default=30, help="seconds, the ramp included (%(default)s)")
+    load.add_argument("--url", type=_websocket_url, help="the gateway's address, ws://… or wss://…")
+    load.add_argument("--prefix", type=_charge_point_id, default="LOAD-", help="how their ids begin (%(default)s)")
+    load.add_argument("--ocpp", choices=["1.6", "2.0.1", "2.1"], default="2.0.1", help="version (%(default)s)")
+    load.add_argument("--processes", type=_positive, default=1, help="spread over so many processes (%(default)s)")
+    load.add_argument("--burst", action="store_true", help="heartbeats of all at the same moments")
+    load.add_argument("--reconnect", action="store_true", help="open lost connections again, as OCPP 2.0.1 says")
+    load.add_argument("--csv", metavar="FILE", help="save one row per call")
+    load.add_argument("--max-p99", type=_above_zero, metavar="MS", help="exit with 1 when p99 is above")
+    load.add_argument("--max-failures", type=_count, metavar="N", help="exit with 1 when more calls failed")
+    load.set_defaults(command=_load)
+
     lab = _add_command(
         commands,
         "lab",
@@ -268,6 +359,18 @@ def _positive(text: str) -> int:
     if not re.fullmatch(r"[0-9]+", text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"a whole number of at least 1 is needed, not {text!r}")
     return int(text)
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[0-9]+", text):
+        raise argparse.ArgumentTypeError(f"a whole number is needed, not {text!r}")
+    return int(text)
+
+
+def _above_zero(text: str) -> float:
+    if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or not float(text) > 0:
+        raise argparse.ArgumentTypeError(f"a number above 0 is needed, not {text!r}")
+    return float(text)
 
 
 def _websocket_url(text: str) -> str:

@@ -1,37 +1,31 @@
 """Many charge points at once: ``result = await Fleet(stack, size=1000).run(duration=30)``.
 
-The same :class:`~cpsim_kit.charge_point.ChargePoint` as anywhere else, a task each; what they call is measured by its
-``observe``. It knows no AWS: a stack gives it an address, and Things.
+A fleet plans, provisions, and puts together what its shares measure; a share runs in this process or in several. It
+knows no AWS: a stack gives it an address, and Things.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
+import logging
 import math
 import random
-import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from tqdm.auto import tqdm
 
 from cpsim_kit.backoff import Backoff
-from cpsim_kit.calls import UNFINISHED, FleetResult
-from cpsim_kit.charge_point import ChargePoint
-from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError, FleetError
+from cpsim_kit.calls import FleetResult
+from cpsim_kit.errors import CpsimError, FleetError
 from cpsim_kit.messages import epoch
+from cpsim_kit.part import Delta, Part, Plan, Scenario
+from cpsim_kit.worker import SAMPLE, Worker, WorkerLost
 
-__all__ = ["Fleet", "Scenario"]
+__all__ = ["Fleet"]
 
-Scenario = Callable[[ChargePoint], Awaitable[Any]]
-
-# What no two errors of a kind share.
-_UNIQUE = re.compile(r" \(message id [^)]*\)")
-_SAMPLE = 0.5  # seconds between two looks at the whole
-_CLOSING = 200  # connections closed at a time
-_NAN = float("nan")
+logger = logging.getLogger("cpsim.fleet")
 
 
 class _Stack(Protocol):
@@ -64,6 +58,8 @@ class Fleet:
         provision: "run" creates the Things before a run and deletes those it created after; "keep" leaves them; None
             touches none.
         seed: Of all random times: the same seed gives the same schedule.
+        processes: Over how many processes of this machine the charge points are spread, beside this one, which counts.
+            With 1 they run in this one, beside whatever else a notebook does.
         options: Arguments for all of them, as ``ChargePoint`` takes them, e.g. ``version="1.6"``.
 
     Attributes:
@@ -89,6 +85,7 @@ class Fleet:
         reconnect: Backoff | None = None,
         provision: Literal["run", "keep"] | None = "run",
         seed: int = 0,
+        processes: int = 1,
         **options: Any,
     ) -> None:
         if (size is None) == (ids is None):
@@ -105,6 +102,8 @@ class Fleet:
             raise ValueError(f'provision is "run", "keep" or None, not {provision!r}')
         if burst and scenario is not None:
             raise ValueError("burst= is of the heartbeats of the default scenario; yours has its own")
+        if processes < 1:
+            raise ValueError(f"a fleet runs in at least one process, not {processes}")
         digits = max(4, len(str(size)))
         numbered = [f"{prefix}{number:0{digits}}" for number in range(1, (size or 0) + 1)]
         self.ids = list(ids) if ids is not None else numbered
@@ -117,9 +116,9 @@ class Fleet:
         self._scenario = scenario
         self._attributes = attributes
         self._reconnect = reconnect
+        self._seed = seed
+        self._processes = min(processes, len(self.ids))
         self._options = options
-        self._random = random.Random(seed)  # noqa: S311 - schedules, no secrets
-        self._began = 0.0
         self.result: FleetResult | None = None
 
     def __repr__(self) -> str:
@@ -142,7 +141,7 @@ class Fleet:
         if not duration > self._ramp_time:
             raise ValueError(
                 f"starting {len(self.ids)} charge points takes {self._ramp_time:g} s, and {duration:g} s are over "
-                "before: choose a longer one, or a steeper ramp="
+                "before: choose a longer duration, or a steeper ramp="
             )
         created: list[str] = []
         if self._things is not None:
@@ -158,198 +157,143 @@ class Fleet:
                 await asyncio.shield(self._things.delete_many(created, progress=progress))
 
     async def _run(self, duration: float, progress: bool) -> FleetResult:
-        self._began = time.perf_counter()
-        result = self.result = FleetResult(len(self.ids), epoch(self._began))
-        members: list[_Member] = []
-        line = asyncio.create_task(self._show(result, members, duration, progress), name="cpsim[fleet].line")
-        collecting = gc.isenabled()
-        gc.disable()  # what starting makes stays: looking through it again and again would take a third of the time
+        shares = [_Here(plan) if self._processes == 1 else Worker(plan) for plan in self._plans(duration)]
         try:
-            async with asyncio.timeout(duration), asyncio.TaskGroup() as group:
-                for charge_point_id, at, phase in zip(self.ids, *self._schedule(), strict=True):
-                    if (wait := self._began + at - time.perf_counter()) > 0:
-                        await asyncio.sleep(wait)
-                    members.append(_Member(self._charge_point(charge_point_id), phase))
-                    group.create_task(self._live(members[-1]), name=f"cpsim[{charge_point_id}].fleet")
-                _collect_again(collecting)
-        except TimeoutError:
-            pass
-        except BaseExceptionGroup as exc:  # a scenario's own fault
-            result.interrupted = True
-            raise exc.exceptions[0] from None
-        except BaseException:
-            result.interrupted = True
-            raise
+            await asyncio.gather(*(share.start() for share in shares))
+            began = time.perf_counter()
+            result = self.result = FleetResult(len(self.ids), epoch(began))
+            told = _Told(result, len(shares), began, duration)
+            line = asyncio.create_task(told.show(progress), name="cpsim[fleet].line")
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for number, share in enumerate(shares):
+                        group.create_task(_run_share(share, told, number), name=f"cpsim[fleet].share-{number}")
+            except BaseExceptionGroup as exc:
+                result.interrupted = True
+                raise exc.exceptions[0] from None
+            except BaseException:
+                result.interrupted = True
+                raise
+            finally:
+                result.duration = time.perf_counter() - began
+                line.cancel()
+                await asyncio.gather(line, return_exceptions=True)
         finally:
-            result.duration = time.perf_counter() - self._began
-            _collect_again(collecting)
-            gc.unfreeze()
-            line.cancel()
-            await asyncio.gather(line, return_exceptions=True)
-            await asyncio.shield(_close(members))
-        if not result.connected:
-            errors = [member.error for member in members if member.error is not None]
-            if errors:
-                raise FleetError(f"not one of {len(self.ids)} charge points could start: {errors[0]}", errors)
+            await asyncio.shield(asyncio.gather(*(share.close() for share in shares)))
+        errors = [error for share in shares for error in share.errors]
+        if not result.connected and errors:
+            raise FleetError(f"not one of {len(self.ids)} charge points could start: {errors[0]}", errors)
         return result
 
-    def _schedule(self) -> tuple[list[float], list[float]]:
-        """When each charge point starts, each somewhere in its own slot of the ramp; and its phase, from 0 to 1."""
+    def _plans(self, duration: float) -> list[Plan]:
+        """Each share has every so-many-th charge point; each of these starts somewhere in its own slot of the ramp."""
+        chance = random.Random(self._seed)  # noqa: S311 - a schedule, no secret
         slot = self._ramp_time / len(self.ids)
-        starts = [(number + self._random.random()) * slot for number in range(len(self.ids))]
-        return starts, [self._random.random() for _ in self.ids]
+        starts = {each: ((n + chance.random()) * slot, chance.random()) for n, each in enumerate(self.ids)}
+        return [
+            Plan(
+                self.url,
+                dict(list(starts.items())[number :: self._processes]),
+                duration,
+                self._interval,
+                self._burst,
+                self._scenario,
+                self._attributes,
+                self._reconnect,
+                self._seed + number,
+                self._options,
+            )
+            for number in range(self._processes)
+        ]
 
-    # -- One charge point ---------------------------------------------------------------------------------------------
 
-    def _charge_point(self, charge_point_id: str) -> ChargePoint:
-        own = dict(self._attributes(charge_point_id)) if self._attributes is not None else {}
-        options = {"max_messages": 0, **self._options, **own, "observe": self._note}
-        return ChargePoint(charge_point_id, self.url, **options)
+class _Here:
+    """A share that runs in this process, with the same end as a :class:`Worker`."""
 
-    async def _live(self, member: _Member) -> None:
-        """Connect, work, and connect again as long as the policy says so."""
-        waits: Iterator[float] | None = None
-        while True:
-            try:
-                await self._connect(member)
-                waits = None
-                await (self._boot_and_beat(member) if self._scenario is None else self._scenario(member.charge_point))
-                return
-            except (ConnectError, ConnectionLost) as exc:
-                if self._reconnect is None:
-                    return
-                waits = waits or self._reconnect.waits(self._random)
-                await self._be_away(member, next(waits), exc)
-            except CpsimError:  # of a call, so it is a row
-                return
+    def __init__(self, plan: Plan) -> None:
+        self._part = Part(plan)
 
-    async def _connect(self, member: _Member) -> None:
-        began = time.perf_counter()
+    @property
+    def errors(self) -> list[CpsimError]:
+        return self._part.errors
+
+    async def start(self) -> None:
+        pass
+
+    async def run(self, told: Callable[[Delta], None]) -> None:
+        running = asyncio.create_task(self._part.run(), name="cpsim[fleet].here")
         try:
-            await member.charge_point.connect()
-        except BaseException as exc:
-            member.error = exc if isinstance(exc, CpsimError) else None
-            self._note(member.charge_point, "connect", began, began, _NAN, exc)
-            raise
-        self._note(member.charge_point, "connect", began, began, time.perf_counter(), None)
-        assert self.result is not None
-        self.result.connected += not member.has_connected
-        member.has_connected = True
+            while not running.done():
+                await asyncio.wait([running], timeout=SAMPLE)
+                told(self._part.delta())
+            running.result()
+        finally:
+            if not running.done():
+                running.cancel()
+                await asyncio.wait([running])
+            told(self._part.delta())
 
-    async def _boot_and_beat(self, member: _Member) -> None:
-        """Boot until accepted, once; then heartbeats, each when it is due, or as soon after as it can be sent."""
-        charge_point = member.charge_point
-        while charge_point.boot_status != "Accepted":
-            if (answer := await charge_point.boot()).status != "Accepted":
-                await asyncio.sleep(max(answer.interval, 1))
-        interval = self._interval or charge_point.heartbeat_interval or 60.0
-        if member.due is None:
-            member.due = self._first_heartbeat(interval, member.phase)
-        while True:
-            if (wait := member.due - time.perf_counter()) > 0:
-                await asyncio.sleep(wait)
-            due, member.due = member.due, member.due + interval
-            try:
-                await charge_point.call(charge_point.heartbeat_payload, due=due)
-            except ConnectionLost:
-                raise
-            except CpsimError:
-                pass  # it is a row; the next heartbeat comes all the same
+    async def close(self) -> None:
+        pass
 
-    def _first_heartbeat(self, interval: float, phase: float) -> float:
-        """The moment of the first heartbeat: on the fleet's grid in bursts, else at the charge point's own phase."""
-        now = time.perf_counter()
-        if self._burst:
-            return self._began + ((now - self._began) // interval + 1) * interval
-        return now + phase * interval
 
-    async def _be_away(self, member: _Member, seconds: float, why: CpsimError) -> None:
-        """Wait for the next try to connect; heartbeats that are due meanwhile fail, each a row."""
-        until = time.perf_counter() + seconds
-        interval = self._interval or member.charge_point.heartbeat_interval or 60.0
-        while member.due is not None and member.due < until:
-            await asyncio.sleep(max(0.0, member.due - time.perf_counter()))
-            self._note(member.charge_point, "Heartbeat", member.due, member.due, _NAN, why)
-            member.due += interval
-        await asyncio.sleep(max(0.0, until - time.perf_counter()))
+async def _run_share(share: _Here | Worker, told: _Told, number: int) -> None:
+    """Run a share; one that is lost is said, and the others go on."""
+    try:
+        await share.run(lambda delta: told.take(number, delta))
+    except WorkerLost as exc:
+        told.lose(number, str(exc))
 
-    # -- Measuring ----------------------------------------------------------------------------------------------------
 
-    def _note(
-        self,
-        charge_point: ChargePoint,
-        action: str,
-        due: float,
-        sent: float,
-        answered: float,
-        error: BaseException | None,
-    ) -> None:
-        assert self.result is not None
-        calls = self.result.calls
-        if error is None:
-            calls.add(charge_point.id, action, epoch(sent), (answered - sent) * 1000, (answered - due) * 1000)
-        elif isinstance(error, CpsimError):
-            detail = _UNIQUE.sub("", str(error)).replace(charge_point.id, "…")
-            calls.add(charge_point.id, action, epoch(sent), _NAN, _NAN, error.outcome, detail)
-        else:
-            calls.add(charge_point.id, action, epoch(sent), _NAN, _NAN, UNFINISHED)
+class _Told:
+    """Puts together what the shares tell."""
 
-    async def _show(self, result: FleetResult, members: list[_Member], duration: float, progress: bool) -> None:
-        """Look at the whole now and then, for the line and for the picture."""
+    def __init__(self, result: FleetResult, shares: int, began: float, duration: float) -> None:
+        self._result = result
+        self._began = began
+        self._duration = duration
+        self._last: list[Delta | None] = [None] * shares
+        self._shown = 0
+
+    def take(self, number: int, delta: Delta) -> None:
+        self._last[number] = delta
+        self._result.calls.extend(*delta.calls)
+        self._result.connected = sum(each.connected for each in self._last if each is not None)
+        self._result.booted = sum(each.booted for each in self._last if each is not None)
+
+    def lose(self, number: int, why: str) -> None:
+        """A process is gone, with its charge points."""
+        self._result.lost.append(why)
+        last = self._last[number]
+        if last is not None:
+            last.open = 0
+        logger.error("fleet: %s; its charge points are gone, the others go on", why)
+
+    async def show(self, progress: bool) -> None:
+        """Note now and then how many are connected, and show the line."""
         form = "{desc}: {n:.0f}/{total:.0f} s |{bar}| {postfix}"
-        seen = 0
-        with tqdm(total=duration, desc="fleet", bar_format=form, disable=not progress) as bar:
+        with tqdm(total=self._duration, desc="fleet", bar_format=form, disable=not progress) as bar:
             while True:
-                await asyncio.sleep(_SAMPLE)
+                await asyncio.sleep(SAMPLE)
                 at = time.perf_counter() - self._began
-                connected = sum(member.charge_point.is_open for member in members)
-                result.booted = sum(member.charge_point.boot_status == "Accepted" for member in members)
+                result = self._result
+                connected = sum(each.open for each in self._last if each is not None)
                 result.samples.append((at, connected, result.booted))
-                rows = result.calls.arrays(seen)
-                seen += len(rows["sent"])
-                if progress:
-                    p50, p99 = _percentiles(rows["latency"])
-                    bar.set_postfix_str(
-                        f"{connected} connected, {result.booted} booted, {len(rows['sent']) / _SAMPLE:.0f} calls/s, "
-                        f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, {result.calls.failures} failures",
-                        refresh=False,
-                    )
-                    bar.update(min(at, duration) - bar.n)
+                if not progress:
+                    continue
+                latencies = result.calls.arrays(self._shown)["latency"]
+                self._shown += len(latencies)
+                p50, p99 = _percentiles(latencies.tolist())
+                bar.set_postfix_str(
+                    f"{connected} connected, {result.booted} booted, {len(latencies) / SAMPLE:.0f} calls/s, "
+                    f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, {result.calls.failures} failures",
+                    refresh=False,
+                )
+                bar.update(min(at, self._duration) - bar.n)
 
 
-class _Member:
-    """One charge point of a fleet."""
-
-    __slots__ = ("charge_point", "due", "error", "has_connected", "phase")
-
-    def __init__(self, charge_point: ChargePoint, phase: float) -> None:
-        self.charge_point = charge_point
-        self.phase = phase
-        self.due: float | None = None  # its next heartbeat
-        self.has_connected = False
-        self.error: CpsimError | None = None
-
-
-def _collect_again(collecting: bool) -> None:
-    """Leave what is there alone, and collect what comes, where it was collected before."""
-    if collecting and not gc.isenabled():
-        gc.freeze()
-        gc.enable()
-
-
-async def _close(members: list[_Member]) -> None:
-    """Close all connections, so many at a time."""
-    waiting = iter(members)
-
-    async def worker() -> None:
-        for member in waiting:
-            await member.charge_point.close()
-
-    await asyncio.gather(*(worker() for _ in range(min(_CLOSING, len(members)))))
-
-
-def _percentiles(latency_ms: Any) -> tuple[float, float]:
-    ordered = sorted(value for value in latency_ms.tolist() if not math.isnan(value))
+def _percentiles(latencies: list[float]) -> tuple[float, float]:
+    ordered = sorted(value for value in latencies if not math.isnan(value))
     if not ordered:
-        return _NAN, _NAN
+        return math.nan, math.nan
     return ordered[len(ordered) // 2], ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]

@@ -1,0 +1,253 @@
+"""One process's share of a fleet: its charge points, each a task, and what they called.
+
+The same :class:`~cpsim_kit.charge_point.ChargePoint` as anywhere else; what it calls is measured by its ``observe``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import re
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cpsim_kit.backoff import Backoff
+from cpsim_kit.calls import UNFINISHED, CallTable
+from cpsim_kit.charge_point import ChargePoint
+from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError
+from cpsim_kit.messages import epoch
+
+__all__ = ["Delta", "Part", "Plan", "Scenario"]
+
+Scenario = Callable[[ChargePoint], Awaitable[Any]]
+
+_CLOSING = 200  # connections closed at a time
+_NAN = float("nan")
+_UNIQUE = re.compile(r" \(message id [^)]*\)")  # what no two errors of a kind share
+
+
+@dataclass
+class Plan:
+    """What a share is to do; it can be sent to another process.
+
+    Attributes:
+        url: The CSMS's address.
+        starts: Of each id, seconds after the beginning at which it starts, and its phase, from 0 to 1.
+        duration: Seconds from the beginning to the end.
+        interval: Seconds between heartbeats; what the CSMS instructs when None.
+        burst: Heartbeats of all at the same moments.
+        scenario: What each does once connected; boot and heartbeats when None.
+        attributes: More arguments of a charge point, by its id.
+        reconnect: The policy; None for none.
+        seed: Of the waits.
+        options: Arguments of all charge points.
+    """
+
+    url: str
+    starts: dict[str, tuple[float, float]]
+    duration: float
+    interval: float | None = None
+    burst: bool = False
+    scenario: Scenario | None = None
+    attributes: Callable[[str], Mapping[str, Any]] | None = None
+    reconnect: Backoff | None = None
+    seed: int = 0
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Delta:
+    """What a share says now and then: its charge points, and the calls since it was asked before."""
+
+    open: int
+    connected: int
+    booted: int
+    calls: tuple[dict[str, Any], dict[str, list[str]]]
+
+
+class Part:
+    """A share that runs here.
+
+    Attributes:
+        calls: What was measured.
+        members: Its charge points, once started.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.calls = CallTable()
+        self.members: list[_Member] = []
+        self._random = random.Random(plan.seed)  # noqa: S311 - waits, no secrets
+        self._began = 0.0
+        self._told = 0
+
+    def delta(self) -> Delta:
+        """The state, and the calls since this was asked before."""
+        begin, self._told = self._told, len(self.calls)
+        return Delta(
+            open=sum(member.charge_point.is_open for member in self.members),
+            connected=sum(member.has_connected for member in self.members),
+            booted=sum(member.charge_point.boot_status == "Accepted" for member in self.members),
+            calls=(self.calls.arrays(begin), self.calls.words()),
+        )
+
+    @property
+    def errors(self) -> list[CpsimError]:
+        """Why charge points did not connect, of those that never did."""
+        return [member.error for member in self.members if member.error is not None and not member.has_connected]
+
+    async def run(self) -> None:
+        """Start the charge points as planned, and close them at the end.
+
+        Raises:
+            Exception: A scenario's own fault; the others were ended.
+        """
+        self._began = time.perf_counter()
+        collecting = gc.isenabled()
+        gc.disable()  # what starting makes stays: looking through it again and again would take a third of the time
+        try:
+            async with asyncio.timeout(self.plan.duration), asyncio.TaskGroup() as group:
+                for charge_point_id, (at, phase) in self.plan.starts.items():
+                    if (wait := self._began + at - time.perf_counter()) > 0:
+                        await asyncio.sleep(wait)
+                    self.members.append(_Member(self._charge_point(charge_point_id), phase))
+                    group.create_task(self._live(self.members[-1]), name=f"cpsim[{charge_point_id}].fleet")
+                _collect_again(collecting)
+        except TimeoutError:
+            pass
+        except BaseExceptionGroup as exc:
+            raise exc.exceptions[0] from None
+        finally:
+            _collect_again(collecting)
+            gc.unfreeze()
+            await asyncio.shield(_close(self.members))
+
+    def _charge_point(self, charge_point_id: str) -> ChargePoint:
+        plan = self.plan
+        own = dict(plan.attributes(charge_point_id)) if plan.attributes is not None else {}
+        return ChargePoint(
+            charge_point_id, plan.url, **{"max_messages": 0, **plan.options, **own, "observe": self._note}
+        )
+
+    async def _live(self, member: _Member) -> None:
+        """Connect, work, and connect again as long as the policy says so."""
+        waits: Iterator[float] | None = None
+        while True:
+            try:
+                await self._connect(member)
+                waits = None
+                await (
+                    self._boot_and_beat(member)
+                    if self.plan.scenario is None
+                    else self.plan.scenario(member.charge_point)
+                )
+                return
+            except (ConnectError, ConnectionLost) as exc:
+                if self.plan.reconnect is None:
+                    return
+                waits = waits or self.plan.reconnect.waits(self._random)
+                await self._be_away(member, next(waits), exc)
+            except CpsimError:  # of a call, so it is a row
+                return
+
+    async def _connect(self, member: _Member) -> None:
+        began = time.perf_counter()
+        try:
+            await member.charge_point.connect()
+        except BaseException as exc:
+            member.error = exc if isinstance(exc, CpsimError) else None
+            self._note(member.charge_point, "connect", began, began, _NAN, exc)
+            raise
+        self._note(member.charge_point, "connect", began, began, time.perf_counter(), None)
+        member.has_connected = True
+
+    async def _boot_and_beat(self, member: _Member) -> None:
+        """Boot until accepted, once; then heartbeats, each when it is due, or as soon after as it can be sent."""
+        charge_point = member.charge_point
+        while charge_point.boot_status != "Accepted":
+            if (answer := await charge_point.boot()).status != "Accepted":
+                await asyncio.sleep(max(answer.interval, 1))
+        interval = self.plan.interval or charge_point.heartbeat_interval or 60.0
+        if member.due is None:
+            member.due = self._first_heartbeat(interval, member.phase)
+        while True:
+            if (wait := member.due - time.perf_counter()) > 0:
+                await asyncio.sleep(wait)
+            due, member.due = member.due, member.due + interval
+            try:
+                await charge_point.call(charge_point.heartbeat_payload, due=due)
+            except ConnectionLost:
+                raise
+            except CpsimError:
+                pass  # it is a row; the next heartbeat comes all the same
+
+    def _first_heartbeat(self, interval: float, phase: float) -> float:
+        """The moment of the first heartbeat: on the fleet's grid in bursts, else at the charge point's own phase."""
+        now = time.perf_counter()
+        if self.plan.burst:
+            return self._began + ((now - self._began) // interval + 1) * interval
+        return now + phase * interval
+
+    async def _be_away(self, member: _Member, seconds: float, why: CpsimError) -> None:
+        """Wait for the next try to connect; heartbeats that are due meanwhile fail, each a row."""
+        until = time.perf_counter() + seconds
+        interval = self.plan.interval or member.charge_point.heartbeat_interval or 60.0
+        while member.due is not None and member.due < until:
+            await asyncio.sleep(max(0.0, member.due - time.perf_counter()))
+            self._note(member.charge_point, "Heartbeat", member.due, member.due, _NAN, why)
+            member.due += interval
+        await asyncio.sleep(max(0.0, until - time.perf_counter()))
+
+    # -- Measuring ----------------------------------------------------------------------------------------------------
+
+    def _note(
+        self,
+        charge_point: ChargePoint,
+        action: str,
+        due: float,
+        sent: float,
+        answered: float,
+        error: BaseException | None,
+    ) -> None:
+        calls = self.calls
+        if error is None:
+            calls.add(charge_point.id, action, epoch(sent), (answered - sent) * 1000, (answered - due) * 1000)
+        elif isinstance(error, CpsimError):
+            detail = _UNIQUE.sub("", str(error)).replace(charge_point.id, "…")
+            calls.add(charge_point.id, action, epoch(sent), _NAN, _NAN, error.outcome, detail)
+        else:
+            calls.add(charge_point.id, action, epoch(sent), _NAN, _NAN, UNFINISHED)
+
+
+class _Member:
+    """One charge point of a fleet."""
+
+    __slots__ = ("charge_point", "due", "error", "has_connected", "phase")
+
+    def __init__(self, charge_point: ChargePoint, phase: float) -> None:
+        self.charge_point = charge_point
+        self.phase = phase
+        self.due: float | None = None  # its next heartbeat
+        self.has_connected = False
+        self.error: CpsimError | None = None
+
+
+def _collect_again(collecting: bool) -> None:
+    """Leave what is there alone, and collect what comes, where it was collected before."""
+    if collecting and not gc.isenabled():
+        gc.freeze()
+        gc.enable()
+
+
+async def _close(members: list[_Member]) -> None:
+    """Close all connections, so many at a time."""
+    waiting = iter(members)
+
+    async def worker() -> None:
+        for member in waiting:
+            await member.charge_point.close()
+
+    await asyncio.gather(*(worker() for _ in range(min(_CLOSING, len(members)))))

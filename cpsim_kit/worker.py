@@ -1,0 +1,165 @@
+"""A share of a fleet in another process of this machine: the child, and its parent's end.
+
+They exchange pickles over the child's stdin and stdout, each after its length. The child ends when its stdin does, so
+it never outlives its parent. What it measured comes twice a second: a lost child takes no more with it than that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle
+import struct
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from cpsim_kit.errors import CpsimError
+from cpsim_kit.part import Delta, Part, Plan
+
+__all__ = ["SAMPLE", "Worker", "WorkerLost"]
+
+SAMPLE = 0.5  # seconds between two deltas
+_LENGTH = struct.Struct("!I")
+_READY = 60.0  # seconds for a child to start
+
+
+class WorkerLost(Exception):
+    """A child ended before its share did."""
+
+
+class Worker:
+    """A child process, seen from its parent."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.errors: list[CpsimError] = []
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def start(self) -> None:
+        """Start the child and hand it its plan; returns once it is ready to begin."""
+        import cloudpickle  # noqa: PLC0415 - only a fleet of several processes sends functions of a notebook
+
+        plan = cloudpickle.dumps(self.plan)
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", "from cpsim_kit.worker import main; main()"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=2**24,
+            start_new_session=True,  # Ctrl-C is its parent's to handle
+        )
+        await self._write(plan)
+        async with asyncio.timeout(_READY):
+            assert await self._read() == "ready"
+
+    async def run(self, told: Callable[[Delta], None]) -> None:
+        """Let it begin, and hand on what it measures, until it has ended.
+
+        Raises:
+            WorkerLost: It ended before its share did.
+            Exception: A scenario's own fault.
+        """
+        await self._write(pickle.dumps("go"))
+        while True:
+            match await self._read():
+                case Delta() as delta:
+                    told(delta)
+                case "done", list(errors), fault:
+                    self.errors = errors
+                    if fault is not None:
+                        raise fault
+                    return
+                case unknown:
+                    raise WorkerLost(f"a worker said {unknown!r}")
+
+    async def close(self) -> None:
+        """End the child, whatever it does."""
+        if self._process is not None:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(10):
+                    await self._process.wait()
+            if self._process.returncode is None:
+                self._process.kill()
+                await self._process.wait()
+
+    async def _write(self, data: bytes) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(_LENGTH.pack(len(data)) + data)
+            await self._process.stdin.drain()
+        except (BrokenPipeError, ConnectionResetError) as exc:
+            raise WorkerLost("a worker process ended at once; what it says stands above") from exc
+
+    async def _read(self) -> Any:
+        assert self._process is not None
+        assert self._process.stdout is not None
+        try:
+            (length,) = _LENGTH.unpack(await self._process.stdout.readexactly(_LENGTH.size))
+            return pickle.loads(await self._process.stdout.readexactly(length))  # noqa: S301 - of our own child
+        except asyncio.IncompleteReadError as exc:
+            code = await self._process.wait()
+            raise WorkerLost(f"a worker process ended with status {code}") from exc
+
+
+# -- In the child -----------------------------------------------------------------------------------------------------
+
+
+def main() -> None:
+    """Receive a plan, carry it out, and tell what was measured."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a scenario prints must not end up between the pickles
+    plan = pickle.loads(_read_one())  # noqa: S301 - of our own parent
+    try:
+        import uvloop  # noqa: PLC0415 - not on Windows
+
+        run: Callable[..., Any] = uvloop.run
+    except ImportError:
+        run = asyncio.run
+    run(_carry_out(plan, out))
+
+
+async def _carry_out(plan: Plan, out: Any) -> None:
+    lock = threading.Lock()
+
+    def tell(message: Any) -> None:
+        data = pickle.dumps(message)
+        with lock:
+            out.write(_LENGTH.pack(len(data)) + data)
+            out.flush()
+
+    part = Part(plan)
+    tell("ready")
+    await asyncio.to_thread(_read_one)
+    running = asyncio.create_task(part.run(), name="cpsim[worker].part")
+    threading.Thread(target=_end_with_stdin, args=[asyncio.get_running_loop(), running], daemon=True).start()
+    fault: BaseException | None = None
+    while not running.done():
+        await asyncio.wait([running], timeout=SAMPLE)
+        tell(part.delta())
+    if not running.cancelled():
+        fault = running.exception()
+    try:
+        tell(("done", part.errors, fault))
+    except Exception:  # noqa: BLE001 - what cannot be pickled is told in words
+        tell(("done", [], RuntimeError(f"{type(fault).__name__}: {fault}")))
+
+
+def _read_one() -> bytes:
+    head = sys.stdin.buffer.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        os._exit(0)  # the parent is gone
+    return sys.stdin.buffer.read(_LENGTH.unpack(head)[0])
+
+
+def _end_with_stdin(loop: asyncio.AbstractEventLoop, running: asyncio.Task[None]) -> None:
+    """When the parent closes the pipe, or dies, end the share; and this process where that does not help."""
+    sys.stdin.buffer.read()
+    loop.call_soon_threadsafe(running.cancel)
+    timer = threading.Timer(5, os._exit, [1])
+    timer.daemon = True
+    timer.start()
