@@ -74,6 +74,17 @@ class CpsimError(Exception):
 
     outcome: ClassVar[str] = "failed"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle by attributes, so that an error gets whole from one process to another."""
+        return _rebuilt, (type(self), self.args, vars(self))
+
+
+def _rebuilt(kind: type[CpsimError], args: tuple[Any, ...], attributes: dict[str, Any]) -> CpsimError:
+    error = kind.__new__(kind, *args)
+    error.args = args  # which those that are OSErrors too do not take from __new__
+    vars(error).update(attributes)
+    return error
+
 
 class ConnectError(CpsimError):
     """The connection never opened.

@@ -13,6 +13,7 @@ import pickle
 import struct
 import sys
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,7 @@ __all__ = ["SAMPLE", "Worker", "WorkerLost"]
 SAMPLE = 0.5  # seconds between two deltas
 _LENGTH = struct.Struct("!I")
 _READY = 60.0  # seconds for a child to start
+_LAST_WORDS = 5.0  # seconds in which it closes its connections
 
 
 class WorkerLost(Exception):
@@ -121,6 +123,8 @@ def main() -> None:
     except ImportError:
         run = asyncio.run
     run(_carry_out(plan, out))
+    sys.stderr.flush()
+    os._exit(0)  # not past the thread that reads stdin
 
 
 async def _carry_out(plan: Plan, out: Any) -> None:
@@ -160,6 +164,5 @@ def _end_with_stdin(loop: asyncio.AbstractEventLoop, running: asyncio.Task[None]
     """When the parent closes the pipe, or dies, end the share; and this process where that does not help."""
     sys.stdin.buffer.read()
     loop.call_soon_threadsafe(running.cancel)
-    timer = threading.Timer(5, os._exit, [1])
-    timer.daemon = True
-    timer.start()
+    time.sleep(_LAST_WORDS)
+    os._exit(1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import pickle
 import re
 
 import pytest
@@ -231,3 +232,23 @@ def test_closed_is_a_value() -> None:
 )
 def test_closed_reads_as_code_and_reason_unless_it_has_a_text(closed: Closed, text: str) -> None:
     assert str(closed) == text
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.ConnectError("text", url="ws://a", status=404),
+        errors.NotRegistered("CP1", closed=errors.Closed(1008, "why", "gateway")),
+        errors.CallFailed("CP1", "Heartbeat", "InternalError", "why", {"a": 1}),
+        errors.CallTimeout("CP1", "Heartbeat", "id", 3),
+        errors.WaitTimeout("what", 2, [1]),
+        errors.NotFound("text", verb="iot.x", code="c", kind="Thing", name="CP1"),
+        errors.FleetError("text", [errors.LocalStackError("text", log="log")]),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_gets_whole_from_one_process_to_another(error: errors.CpsimError) -> None:
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is type(error)
+    assert str(copy) == str(error)
+    assert {name: str(value) for name, value in vars(copy).items()} == {n: str(v) for n, v in vars(error).items()}

@@ -1,0 +1,454 @@
+"""Fleets: who starts when, what becomes of each call, and what a run leaves behind."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from typing import Any
+
+import psutil
+import pytest
+from conftest import MS, SOON, cpsim_tasks, until
+from csms_stub import Csms, abort, answer, close, delay, error, silent
+from ocpp.v201 import call
+from stack_fixtures import new_id
+
+from cpsim_kit import Backoff, ChargePoint, Fleet, Stack, errors
+from cpsim_kit.calls import COLUMNS, CallTable
+
+UNIT = 50 * MS
+
+run_quietly = {"progress": False}
+
+
+async def only_boot(cp: ChargePoint) -> None:
+    """A scenario that ends, however slow the machine is."""
+    await cp.boot()
+
+
+def fleet_of(csms: Csms, size: int = 5, **options: Any) -> Fleet:
+    """A fleet that starts at once, with a heartbeat in each unit of time."""
+    return Fleet(csms.url, size, **{"ramp_time": 0, "heartbeat_interval": UNIT, **options})
+
+
+# -- Arguments --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "either a size or a list of ids"),
+        ({"size": 3, "ids": ["A"]}, "either a size or a list of ids"),
+        ({"size": 0}, "at least one"),
+        ({"ids": []}, "empty"),
+        ({"ids": ["A", "A"]}, "twice"),
+        ({"size": 1, "ramp": 0}, "ramp"),
+        ({"size": 1, "ramp_time": -1}, "ramp_time"),
+        ({"size": 1, "heartbeat_interval": 0}, "heartbeat_interval"),
+        ({"size": 1, "provision": "always"}, "provision"),
+        ({"size": 1, "processes": 0}, "process"),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        Fleet("ws://127.0.0.1:9", **arguments)
+
+
+async def test_a_burst_of_a_scenario_of_ones_own_is_refused() -> None:
+    async def idle(cp: ChargePoint) -> None: ...
+
+    with pytest.raises(ValueError, match="burst"):
+        Fleet("ws://127.0.0.1:9", 1, burst=True, scenario=idle)
+
+
+async def test_a_ramp_longer_than_the_run_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"takes 10 s.*steeper ramp="):
+        await Fleet("ws://127.0.0.1:9", 100, ramp=10).run(5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ids"),
+    [
+        ({"size": 2}, ["LOAD-0001", "LOAD-0002"]),
+        ({"size": 1, "prefix": "X"}, ["X0001"]),
+        ({"ids": ["A", "B"]}, ["A", "B"]),
+    ],
+)
+def test_ids_are_numbered_or_given(arguments: dict[str, Any], ids: list[str]) -> None:
+    assert Fleet("ws://127.0.0.1:9", **arguments).ids == ids
+
+
+def test_ids_of_many_have_the_digits_they_need() -> None:
+    fleet = Fleet("ws://127.0.0.1:9", 12_345)
+    assert (fleet.ids[0], fleet.ids[-1]) == ("LOAD-00001", "LOAD-12345")
+
+
+def test_the_same_seed_gives_the_same_schedule_and_another_another() -> None:
+    plans = [Fleet("ws://127.0.0.1:9", 50, seed=seed)._plans(9)[0].starts for seed in (1, 1, 2)]
+    assert plans[0] == plans[1] != plans[2]
+
+
+def test_each_charge_point_starts_in_its_own_slot_of_the_ramp() -> None:
+    (plan,) = Fleet("ws://127.0.0.1:9", 100, ramp=10)._plans(20)
+    assert [math.floor(at * 10) for at, _phase in plan.starts.values()] == list(range(100))
+
+
+def test_processes_share_the_charge_points_evenly() -> None:
+    plans = Fleet("ws://127.0.0.1:9", 5, processes=2)._plans(20)
+    assert [list(plan.starts) for plan in plans] == [
+        ["LOAD-0001", "LOAD-0003", "LOAD-0005"],
+        ["LOAD-0002", "LOAD-0004"],
+    ]
+
+
+@pytest.mark.parametrize("values", [{"wait_minimum": -1}, {"repeat_times": -1}, {"wait_minimum": 0, "random_range": 0}])
+def test_a_backoff_that_does_not_wait_is_refused(values: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="backoff"):
+        Backoff(**values)  # type: ignore[arg-type]
+
+
+def test_waits_double_as_often_as_they_are_told_to() -> None:
+    waits = Backoff(wait_minimum=3, random_range=0, repeat_times=2).waits(random.Random(0))
+    assert [next(waits) for _ in range(5)] == [3, 6, 12, 12, 12]
+
+
+def test_waits_are_longer_by_a_random_time() -> None:
+    waits = [next(Backoff(wait_minimum=1, random_range=2).waits(random.Random(seed))) for seed in range(100)]
+    assert all(1 <= wait <= 3 for wait in waits)
+    assert len(set(waits)) == 100
+
+
+# -- What they do -----------------------------------------------------------------------------------------------------
+
+
+async def test_each_boots_once_and_then_sends_heartbeats(csms: Csms) -> None:
+    result = await fleet_of(csms).run(6 * UNIT, **run_quietly)
+    assert (result.connected, result.booted, result.calls.failures) == (5, 5, 0)
+    frame = result.to_frame()
+    assert (
+        frame.groupby("charge_point_id").action.apply(lambda actions: list(actions[:2])).tolist()
+        == [["connect", "BootNotification"]] * 5
+    )
+    assert (frame.action == "BootNotification").sum() == 5
+    assert csms.actions.count("Heartbeat") == (frame.action == "Heartbeat").sum() >= 5
+    assert csms.overlaps == 0
+    assert {request.path for request in csms.requests} == {f"/LOAD-{number:04}" for number in range(1, 6)}
+
+
+async def test_the_instructed_interval_is_kept_where_none_is_given(csms: Csms) -> None:
+    csms.on["BootNotification"] = answer({"currentTime": "2026-11-23T10:00:00Z", "interval": 1, "status": "Accepted"})
+    result = await fleet_of(csms, 2, heartbeat_interval=None).run(4 * UNIT, **run_quietly)
+    assert (result.to_frame().action == "Heartbeat").sum() <= 2, "less than a second is over"
+
+
+async def test_a_burst_sends_all_heartbeats_at_the_same_moments(csms: Csms) -> None:
+    result = await fleet_of(csms, 5, burst=True, heartbeat_interval=4 * UNIT).run(6 * UNIT, **run_quietly)
+    frame = result.to_frame()
+    due = frame[frame.action == "Heartbeat"]
+    due_at = due.sent_at.astype("int64") / 1e6 + due.latency_ms - due.response_ms
+    assert len(due_at) == 5
+    assert due_at.max() - due_at.min() < 1, "milliseconds between the moments they were due"
+
+
+async def test_a_scenario_may_do_anything_and_all_of_it_is_measured(csms: Csms) -> None:
+    async def scenario(cp: ChargePoint) -> None:
+        await cp.boot()
+        for _ in range(3):
+            await cp.call(call.StatusNotification("2026-11-23T10:00:00Z", "Available", 1, 1))
+        await cp.heartbeat()
+
+    result = await fleet_of(csms, 3, scenario=scenario).run(SOON, **run_quietly)
+    assert result.duration < SOON, "it ends with the last scenario"
+    assert result.to_frame().action.value_counts().to_dict() == {
+        "StatusNotification": 9,
+        "connect": 3,
+        "BootNotification": 3,
+        "Heartbeat": 3,
+    }
+
+
+async def test_a_scenarios_own_fault_comes_out_and_ends_all(csms: Csms) -> None:
+    async def scenario(cp: ChargePoint) -> None:
+        await cp.boot()
+        raise LookupError("mine")
+
+    fleet = fleet_of(csms, 3, scenario=scenario)
+    with pytest.raises(LookupError, match="mine"):
+        await fleet.run(SOON, **run_quietly)
+    assert fleet.result is not None
+    assert fleet.result.interrupted
+
+
+async def test_attributes_and_options_reach_each_charge_point(csms: Csms) -> None:
+    own = {"vendor_name": "V", "version": "1.6", "scenario": only_boot}
+    await fleet_of(csms, 2, attributes=lambda each: {"model": f"M-{each}"}, **own).run(SOON, **run_quietly)
+    boots = [each.payload for each in csms.calls if each.action == "BootNotification"]
+    assert {boot["chargePointModel"] for boot in boots} == {"M-LOAD-0001", "M-LOAD-0002"}
+    assert {boot["chargePointVendor"] for boot in boots} == {"V"}
+
+
+async def test_a_charge_point_that_is_not_accepted_sends_no_heartbeat(csms: Csms) -> None:
+    csms.on["BootNotification"] = answer({"currentTime": "2026-11-23T10:00:00Z", "interval": 60, "status": "Rejected"})
+    result = await fleet_of(csms, 2).run(4 * UNIT, **run_quietly)
+    assert (result.connected, result.booted) == (2, 0)
+    assert "Heartbeat" not in csms.actions
+
+
+# -- Failures are rows ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "outcome", "detail"),
+    [
+        (error("InternalError", "why", {}), "CALLERROR", "…: Heartbeat was answered with CALLERROR InternalError: why"),
+        (silent, "no answer", "…: no answer to Heartbeat within"),
+        (answer({"currentTime": 7}), "invalid", "currentTime"),
+        (answer({"error": "Command [Heartbeat] not implemented."}), "not implemented", "does not support Heartbeat"),
+    ],
+    ids=["error", "silent", "invalid", "not implemented"],
+)
+async def test_a_failed_heartbeat_is_a_row_and_the_next_one_comes(
+    csms: Csms, behaviour: Any, outcome: str, detail: str
+) -> None:
+    csms.on["Heartbeat"] = behaviour
+    result = await fleet_of(csms, 2, call_timeout=UNIT / 2).run(8 * UNIT, **run_quietly)
+    frame = result.to_frame()
+    failed = frame[frame.outcome == outcome]
+    assert len(failed) == result.calls.failures >= 4
+    assert failed.detail.str.contains(detail, regex=False).all()
+    assert failed.latency_ms.isna().all()
+    reasons = result.failures()
+    assert len(reasons) == 1, "the same reason of every charge point is one"
+    assert reasons["count"].tolist() == [len(failed)]
+
+
+@pytest.mark.parametrize("behaviour", [close(1011, "mine"), abort], ids=["closed", "cut"])
+async def test_a_lost_connection_stays_lost_without_a_policy(csms: Csms, behaviour: Any) -> None:
+    csms.on["Heartbeat"] = behaviour
+    result = await fleet_of(csms, 2).run(5 * UNIT, **run_quietly)
+    frame = result.to_frame()
+    assert (frame.action == "connect").sum() == 2
+    assert frame[frame.action == "Heartbeat"].outcome.tolist() == ["connection lost"] * 2
+
+
+async def test_a_lost_connection_is_opened_again_by_the_policy(csms: Csms) -> None:
+    csms.on["Heartbeat"] = abort
+    fleet = fleet_of(csms, 2, reconnect=Backoff(UNIT, 0, 0))
+    running = asyncio.create_task(fleet.run(20 * UNIT, **run_quietly))
+    await until(lambda: len(csms.requests) >= 6, "the charge points to come back twice")
+    del csms.on["Heartbeat"]
+    seen = len(csms.calls)
+    await until(lambda: csms.actions[seen:].count("Heartbeat") >= 4, "heartbeats again")
+    result = await running
+    assert csms.actions.count("BootNotification") == 2, "a lost connection is no reason to boot again"
+    assert result.to_frame().outcome.isin(["answered", "connection lost", "unfinished"]).all()
+
+
+async def test_some_that_cannot_start_are_rows_of_the_others_result(csms: Csms) -> None:
+    def wrong(charge_point_id: str) -> dict[str, Any]:
+        return {"version": "2.1"} if charge_point_id.endswith("1") else {}
+
+    csms._subprotocols = ("ocpp2.0.1",)
+    result = await fleet_of(csms, 3, attributes=wrong, scenario=only_boot).run(SOON, **run_quietly)
+    assert (result.connected, result.booted) == (2, 2)
+    (failed,) = result.failures().to_dict("records")
+    assert (failed["action"], failed["outcome"], failed["count"]) == ("connect", "not connected", 1)
+
+
+async def test_nothing_that_can_start_is_an_error_with_all_reasons() -> None:
+    fleet = Fleet("ws://127.0.0.1:9", 3, ramp_time=0)
+    with pytest.raises(errors.FleetError, match="not one of 3") as caught:
+        await fleet.run(SOON, **run_quietly)
+    assert [type(error) for error in caught.value.errors] == [errors.ConnectError] * 3
+    assert fleet.result is not None
+    assert len(fleet.result.calls) == 3
+
+
+async def test_a_stall_shows_in_the_time_since_due_of_every_call_that_was_due(csms: Csms) -> None:
+    csms.once.extend([answer(), delay(4 * UNIT)])  # the boot, then one heartbeat that takes four intervals
+    result = await fleet_of(csms, 1).run(9 * UNIT, **run_quietly)
+    frame = result.to_frame()
+    beats = frame[(frame.action == "Heartbeat") & (frame.outcome == "answered")]
+    stalled_ms = 2.5 * UNIT * 1000
+    assert (beats.latency_ms > stalled_ms).sum() == 1
+    late = beats[beats.response_ms > UNIT * 1000 / 2]
+    assert len(late) >= 3, "those that were due meanwhile were late too"
+    assert (beats.response_ms >= beats.latency_ms - 0.01).all()
+
+
+# -- The end ----------------------------------------------------------------------------------------------------------
+
+
+async def test_an_interrupted_run_closes_all_and_keeps_the_result(csms: Csms) -> None:
+    fleet = fleet_of(csms, 5)
+    running = asyncio.create_task(fleet.run(SOON, **run_quietly))
+    await until(lambda: csms.actions.count("Heartbeat") >= 10, "heartbeats")
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    await until(lambda: all(link.ws.close_code is not None for link in csms.links), "the connections to be closed")
+    result = fleet.result
+    assert result is not None
+    assert result.interrupted
+    assert (result.to_frame().action == "Heartbeat").sum() >= 10
+    assert "interrupted" in repr(result)
+    assert not cpsim_tasks()
+
+
+async def test_what_is_on_its_way_at_the_end_is_unfinished_and_no_failure(csms: Csms) -> None:
+    csms.on["Heartbeat"] = silent
+    result = await fleet_of(csms, 2).run(4 * UNIT, **run_quietly)
+    frame = result.to_frame()
+    assert frame[frame.action == "Heartbeat"].outcome.tolist() == ["unfinished"] * 2
+    assert result.calls.failures == 0
+    assert result.summary().unfinished["Heartbeat"] == 2
+
+
+async def test_a_fleet_runs_again(csms: Csms) -> None:
+    fleet = fleet_of(csms, 2)
+    first = await fleet.run(3 * UNIT, **run_quietly)
+    second = await fleet.run(3 * UNIT, **run_quietly)
+    assert fleet.result is second is not first
+    assert first.connected == second.connected == 2
+
+
+# -- The result -------------------------------------------------------------------------------------------------------
+
+
+async def test_the_result_is_a_table_a_summary_and_a_picture(csms: Csms, tmp_path: Any) -> None:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    result = await fleet_of(csms, 3).run(12 * UNIT, **run_quietly)
+    frame = result.to_frame()
+    assert tuple(frame.columns) == COLUMNS
+    assert frame.dtypes.astype(str).to_dict() == {
+        "sent_at": "datetime64[ns, UTC]",
+        "charge_point_id": str(pd.Series(["a"]).astype("str").dtype),
+        "action": "category",
+        "latency_ms": "float64",
+        "response_ms": "float64",
+        "outcome": "category",
+        "detail": "object",
+    }
+    assert frame.sent_at.is_monotonic_increasing
+    summary = result.summary()
+    beats = frame[(frame.action == "Heartbeat") & (frame.outcome == "answered")]
+    assert summary["count"].sum() == len(frame)
+    assert summary.p95_ms["Heartbeat"] == pytest.approx(beats.latency_ms.quantile(0.95))
+    axes = result.plot(ax=Figure().subplots(3))
+    assert [ax.get_ylabel() for ax in axes] == ["latency (ms)", "per second", "charge points"]
+    assert "3 of 3 connected" in result._repr_html_()
+    saved = pd.read_csv(result.to_csv(tmp_path / "calls.csv"))
+    assert len(saved) == len(frame)
+
+
+def test_an_empty_table_has_the_same_columns_and_types() -> None:
+    one = CallTable()
+    one.add("CP1", "Heartbeat", 1.0, 2.0, 3.0)
+    empty = CallTable().to_frame()
+    assert tuple(empty.columns) == COLUMNS
+    assert [str(dtype) for dtype in empty.dtypes] == [str(dtype) for dtype in one.to_frame().dtypes]
+
+
+def test_tables_of_several_processes_become_one() -> None:
+    whole = CallTable()
+    for name in ("A", "B"):
+        part = CallTable()
+        part.add(name, "Heartbeat", 1.0, 2.0, 3.0)
+        part.add(name, "connect", 2.0, math.nan, math.nan, f"lost {name}", "why")
+        whole.extend(part.arrays(), part.words())
+        assert len(part.arrays(begin=1)["sent"]) == 1
+    frame = whole.to_frame()
+    assert frame.charge_point_id.tolist() == ["A", "B", "A", "B"]
+    assert frame.outcome.tolist() == ["answered", "answered", "lost A", "lost B"]
+    assert whole.failures == 2
+
+
+# -- Several processes ------------------------------------------------------------------------------------------------
+
+
+def children() -> list[psutil.Process]:
+    return [child for child in psutil.Process().children() if "cpsim_kit.worker" in " ".join(child.cmdline())]
+
+
+async def test_several_processes_do_what_one_does(csms: Csms) -> None:
+    sent = "StatusNotification"
+
+    async def scenario(cp: ChargePoint) -> None:  # of this function, which no child could import
+        await cp.boot()
+        await cp.call(call.StatusNotification("2026-11-23T10:00:00Z", "Available", 1, 1))
+        assert sent == "StatusNotification"
+
+    result = await fleet_of(csms, 4, processes=2, scenario=scenario).run(SOON, **run_quietly)
+    assert (result.connected, result.booted) == (4, 4)
+    assert result.to_frame().groupby("charge_point_id").size().tolist() == [3] * 4
+    assert not children()
+
+
+async def test_a_scenarios_fault_in_another_process_comes_out(csms: Csms) -> None:
+    async def scenario(cp: ChargePoint) -> None:
+        raise LookupError("mine")
+
+    with pytest.raises(LookupError, match="mine"):
+        await fleet_of(csms, 2, processes=2, scenario=scenario).run(SOON, **run_quietly)
+    assert not children()
+
+
+async def test_a_lost_process_is_said_and_the_others_go_on(csms: Csms) -> None:
+    fleet = fleet_of(csms, 4, processes=2)
+    running = asyncio.create_task(fleet.run(2, **run_quietly))
+    await until(lambda: fleet.result is not None and fleet.result.connected == 4, "both to have told")
+    children()[0].kill()
+    result = await running
+    assert len(result.lost) == 1
+    assert "-9" in result.lost[0]
+    assert result.samples[-1][1] == 2
+    assert result.connected == 4
+    assert not children()
+
+
+async def test_an_interrupted_run_ends_its_processes(csms: Csms) -> None:
+    fleet = fleet_of(csms, 2, processes=2)
+    running = asyncio.create_task(fleet.run(SOON, **run_quietly))
+    await until(lambda: csms.actions.count("Heartbeat") >= 4, "heartbeats")
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert not children()
+
+
+async def test_not_one_that_starts_in_any_process_is_an_error() -> None:
+    with pytest.raises(errors.FleetError, match="not one of 2"):
+        await Fleet("ws://127.0.0.1:9", 2, ramp_time=0, processes=2).run(SOON, **run_quietly)
+
+
+# -- On a stack -------------------------------------------------------------------------------------------------------
+
+
+async def test_things_are_created_before_and_deleted_after(stack: Stack) -> None:
+    prefix = new_id("FLEET-")
+    result = await Fleet(stack, 3, prefix=prefix, ramp_time=0, heartbeat_interval=UNIT).run(4 * UNIT, **run_quietly)
+    assert (result.connected, result.booted, result.calls.failures) == (3, 3, 0)
+    assert not (await stack.things.list()).charge_point_id.str.startswith(prefix).any()
+
+
+async def test_things_are_kept_on_request(stack: Stack) -> None:
+    prefix = new_id("FLEET-")
+    fleet = Fleet(stack, 2, prefix=prefix, ramp_time=0, heartbeat_interval=UNIT, provision="keep")
+    await fleet.run(2 * UNIT, **run_quietly)
+    assert (await stack.things.list()).charge_point_id.str.startswith(prefix).sum() == 2
+
+
+async def test_unregistered_charge_points_are_failures_by_that_name(stack: Stack) -> None:
+    fleet = Fleet(stack, 2, prefix=new_id("FLEET-"), ramp_time=0, provision=None)
+    result = await fleet.run(10 * UNIT, **run_quietly)
+    assert set(result.failures().outcome) == {"not registered"}
+
+
+async def test_the_line_says_how_it_goes(csms: Csms, capsys: pytest.CaptureFixture[str]) -> None:
+    await fleet_of(csms, 3).run(1.2)
+    last = capsys.readouterr().err.rstrip().split("\r")[-1]
+    for words in ("3 connected", "3 booted", "calls/s", "p50", "p99", "0 failures"):
+        assert words in last
