@@ -9,6 +9,7 @@ import asyncio
 import base64
 import contextlib
 import difflib
+import errno
 import functools
 import inspect
 import logging
@@ -326,6 +327,8 @@ class ChargePoint:
             raise ConnectError(message, url=self.url) from exc
         except (OSError, WebSocketException, ValueError, EOFError, ImportError) as exc:
             hint = " Is the stack running, and the address right?" if isinstance(exc, OSError) else ""
+            if isinstance(exc, OSError) and exc.errno == errno.EMFILE:
+                hint = " This process may open no more files: raise its limit with `ulimit -n`, or use more processes."
             raise ConnectError(f"{self.id}: cannot connect to {self.url}: {exc}.{hint}", url=self.url) from exc
         if ws.subprotocol is None:
             await self._say_goodbye(ws)

@@ -19,6 +19,7 @@ from cpsim_kit.calls import UNFINISHED, CallTable
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError
 from cpsim_kit.messages import epoch
+from cpsim_kit.sockets import raise_file_limit
 
 __all__ = ["Delta", "Part", "Plan", "Scenario"]
 
@@ -105,6 +106,7 @@ class Part:
         Raises:
             Exception: A scenario's own fault; the others were ended.
         """
+        raise_file_limit()
         self._began = time.perf_counter()
         collecting = gc.isenabled()
         gc.disable()  # what starting makes stays: looking through it again and again would take a third of the time

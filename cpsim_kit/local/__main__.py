@@ -23,6 +23,7 @@ from cpsim_kit.local.csms import CHARACTERS, Csms
 from cpsim_kit.local.emulator import Emulator
 from cpsim_kit.local.gateway import Gateway
 from cpsim_kit.local.registry import Registry
+from cpsim_kit.sockets import raise_file_limit
 
 _GRACE = 2.0  # seconds to close in good order; then the process ends all the same
 _LOOK = 1.0  # seconds between two looks for the parent
@@ -77,15 +78,6 @@ def _exit_after_grace() -> None:
     timer.start()
 
 
-def _raise_file_limit() -> None:
-    """Room for thousands of connections, as far as the system allows."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource  # noqa: PLC0415 - not on Windows
-
-        _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 async def _main(options: argparse.Namespace) -> None:
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
@@ -112,7 +104,7 @@ def main() -> None:
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("cpsim").setLevel(logging.INFO)
     logging.getLogger("kms").setLevel(logging.ERROR)  # says that it misses cryptography, which nothing here needs
-    _raise_file_limit()
+    raise_file_limit()
     if sys.platform == "win32":
         asyncio.run(_main(options))
     else:
