@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from execute import FOLDER, find
+from execute import FOLDER, find, progress
 from PIL import Image  # matplotlib brings it
 
 try:
@@ -205,7 +205,7 @@ class Lab:
         self._state = state
         self._log = state / "jupyterlab.log"
 
-    async def _start(self) -> None:
+    def _start(self) -> None:
         for name, settings in _SETTINGS.items():
             path = self._state / f"settings/@jupyterlab/{name}.jupyterlab-settings"
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -226,7 +226,7 @@ class Lab:
         (self._state / "config").mkdir()
         (self._state / "config" / "jupyter_lab_config.json").write_text(json.dumps(config))
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(  # noqa: ASYNC220, S603 - it takes milliseconds; this interpreter
+            self.process = subprocess.Popen(  # noqa: S603 - this interpreter
                 [sys.executable, "-c", _JUPYTERLAB],
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -235,6 +235,8 @@ class Lab:
                 cwd=self.folder,
                 start_new_session=True,  # Ctrl-C is for the parent, which ends it in good order
             )
+
+    async def _ready(self) -> None:
         address = self._state / "runtime" / f"jpserver-{self.process.pid}.json"
         await self._until(address.exists, "JupyterLab's address", START_TIMEOUT)
         self.url = f"http://127.0.0.1:{json.loads(address.read_text())['port']}/"
@@ -312,23 +314,23 @@ async def lab(folder: Path) -> AsyncIterator[Lab]:
         lab = Lab(folder, Path(state))
         try:
             async with async_playwright() as playwright:
-                lab.browser, _ = await asyncio.gather(
-                    playwright.chromium.launch(
-                        executable_path=executable,
-                        chromium_sandbox=False,  # it cannot run as root, nor in many containers; it sees our page only
-                        args=[
-                            "--disable-background-networking",
-                            "--disable-component-update",
-                            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # nothing else is ever asked
-                        ],
-                        env={**os.environ, "HOME": state, "XDG_CONFIG_HOME": state, "XDG_CACHE_HOME": state},
-                        handle_sigint=False,  # this process closes it
-                        handle_sigterm=False,
-                        handle_sighup=False,
-                    ),
-                    lab._start(),
+                lab._start()
+                lab.browser = await playwright.chromium.launch(
+                    executable_path=executable,
+                    chromium_sandbox=False,  # it cannot run as root, nor in many containers; it sees our page only
+                    args=[
+                        "--disable-background-networking",
+                        "--disable-component-update",
+                        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # nothing else is ever asked
+                    ],
+                    env={**os.environ, "HOME": state, "XDG_CONFIG_HOME": state, "XDG_CACHE_HOME": state},
+                    handle_sigint=False,  # this process closes it
+                    handle_sigterm=False,
+                    handle_sighup=False,
                 )
+                await lab._ready()
                 lab._context = await lab.browser.new_context(viewport=WINDOW)  # one, so that its cache is warm
+                lab._context.set_default_timeout(START_TIMEOUT * 1000)
                 try:
                     yield lab
                 finally:
@@ -409,7 +411,7 @@ class OpenNotebook:
         async def done() -> bool:
             nonlocal begun
             state = await self._look()
-            if state.get("kernel") in {"dead", "autorestarting", "unknown"}:
+            if state.get("kernel") in {"dead", "autorestarting"}:
                 raise LabFailed(f"{self.name}: its kernel is {state['kernel']}\n{self._lab.log()}")
             begun = begun or bool(state.get("running"))
             show(f"{state.get('counted', 0)} of {state.get('cells', 0)} cells …")
@@ -500,10 +502,11 @@ async def _take(paths: Sequence[Path], folder: Path, *, readme: bool) -> bool:
     """Run each notebook and take its pictures; whether all went well."""
     well = True
     with tempfile.TemporaryDirectory(prefix="cpsim-notebooks-", ignore_cleanup_errors=True) as copies:
+        progress(paths[0].stem)("JupyterLab starts …")
         copy_notebooks(find([]), Path(copies))  # all of them, as a reader has them beside the one that is open
         async with lab(Path(copies)) as running:
             for path in paths:
-                show = _progress(path.stem)
+                show = progress(path.stem)
                 async with running.opened(path.name) as notebook:
                     report = await notebook.run_all(show)
                     if report.problems:
@@ -548,7 +551,10 @@ async def for_readme(notebook: OpenNotebook) -> dict[str, bytes]:
 
 def _private() -> set[str]:
     """What this machine is called, who works on it, and where."""
-    return {socket.gethostname(), getpass.getuser(), str(Path.home()), tempfile.gettempdir(), str(FOLDER)}
+    words = {socket.gethostname(), str(Path.home()), tempfile.gettempdir(), str(FOLDER)}
+    with contextlib.suppress(KeyError, OSError):  # a container's user may have no name
+        words.add(getpass.getuser())
+    return {word for word in words if len(word) > 2}
 
 
 def _small(png: bytes) -> bytes:
@@ -563,19 +569,6 @@ def _small(png: bytes) -> bytes:
         if small.tell() < IMAGE_BYTES:
             return small.getvalue()
     raise LabFailed(f"a picture of {small.tell()} bytes is too large for the README; show less")
-
-
-def _progress(name: str) -> Callable[..., None]:
-    """Shows the current cell in one line of a terminal; elsewhere only the end of each notebook."""
-    terminal = sys.stdout.isatty()
-
-    def show(text: str, *, end: bool = False) -> None:
-        if terminal:
-            print(f"\r\x1b[K{name}: {text}", end="\n" if end else "", flush=True)
-        elif end:
-            print(f"{name}: {text}", flush=True)
-
-    return show
 
 
 if __name__ == "__main__":
