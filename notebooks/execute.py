@@ -88,7 +88,7 @@ def find(names: Sequence[str]) -> list[Path]:
 
 def _one(path: Path, *, check: bool) -> bool:
     """Execute one notebook, report it, and save it where it changed; whether all is well."""
-    show = _progress(path.stem)
+    show = progress(path.stem)
     started = time.perf_counter()
     kept = path.read_text(encoding="utf-8")
     old = nbformat.reads(kept, as_version=4)
@@ -204,7 +204,7 @@ def _output(output: NotebookNode) -> Any:
     }
 
 
-def _progress(name: str) -> Callable[..., None]:
+def progress(name: str) -> Callable[..., None]:
     """Shows the current cell in one line of a terminal; elsewhere only the end of each notebook."""
     terminal = sys.stdout.isatty()
 
