@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cpsim_kit import plots
 from cpsim_kit.cards import card
 from cpsim_kit.messages import table
 
@@ -212,8 +213,6 @@ class FleetResult:
 
     def plot(self, *, ax: Sequence[Axes] | None = None) -> Sequence[Axes]:
         """Latency, throughput and connected charge points over time, one below the other; see ``plots.fleet``."""
-        from cpsim_kit import plots  # noqa: PLC0415 - matplotlib, that a load generator need not import
-
         return plots.fleet(self.to_frame(), self.samples, self.started_at, ax=ax)
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:

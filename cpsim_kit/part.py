@@ -84,16 +84,20 @@ class Part:
         self._random = random.Random(plan.seed)  # noqa: S311 - waits, no secrets
         self._began = 0.0
         self._told = 0
+        self._open_at_end: int | None = None  # then they are closed, which is no loss
 
     def delta(self) -> Delta:
         """The state, and the calls since this was asked before."""
         begin, self._told = self._told, len(self.calls)
         return Delta(
-            open=sum(member.charge_point.is_open for member in self.members),
+            open=self._open() if self._open_at_end is None else self._open_at_end,
             connected=sum(member.has_connected for member in self.members),
             booted=sum(member.charge_point.boot_status == "Accepted" for member in self.members),
             calls=(self.calls.arrays(begin), self.calls.words()),
         )
+
+    def _open(self) -> int:
+        return sum(member.charge_point.is_open for member in self.members)
 
     @property
     def errors(self) -> list[CpsimError]:
@@ -125,6 +129,7 @@ class Part:
         finally:
             _collect_again(collecting)
             gc.unfreeze()
+            self._open_at_end = self._open()
             await asyncio.shield(_close(self.members))
 
     def _charge_point(self, charge_point_id: str) -> ChargePoint:

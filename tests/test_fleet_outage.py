@@ -36,8 +36,7 @@ def port_of(process: LocalProcess) -> int:
 
 @pytest.mark.slow
 async def test_all_come_back_when_the_gateway_was_killed_and_no_call_is_lost(credentials: pytest.MonkeyPatch) -> None:
-    first = await provisioned("First")
-    second = None
+    first, second = await provisioned("First"), await provisioned("Second")
     try:
         async with Relay(port_of(first)) as relay:
             policy = Backoff(wait_minimum=0.5 * FACTOR, random_range=1.0 * FACTOR, repeat_times=1)
@@ -48,13 +47,13 @@ async def test_all_come_back_when_the_gateway_was_killed_and_no_call_is_lost(cre
             running = asyncio.create_task(fleet.run(30 * FACTOR, progress=False))
             await until(lambda: fleet.result and fleet.result.samples and fleet.result.samples[-1][1] == SIZE, "all")
             os.kill(first.pid, signal.SIGKILL)
-            second = await provisioned("Second")
+            await until(lambda: fleet.result and fleet.result.samples[-1][1] == 0, "all to have lost their connection")
+            await asyncio.sleep(2 * FACTOR)  # heartbeats are due, and nobody listens
             relay.target = port_of(second)
             result = await running
     finally:
         first.stop()
-        if second is not None:
-            second.stop()
+        second.stop()
 
     assert result.samples[-1][1] == SIZE, "all are connected at the end"
     assert min(connected for at, connected, _ in result.samples if at > 4 * FACTOR) < SIZE, "there was an outage"
