@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,6 +26,7 @@ from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import ConnectionLost, CpsimError
 from cpsim_kit.fleet import Fleet
 from cpsim_kit.stack import Stack
+from cpsim_kit.worker import fast_loop
 
 __all__ = ["main"]
 
@@ -158,7 +159,7 @@ def _load(options: argparse.Namespace) -> int:
     logging.getLogger("ocpp").setLevel(logging.ERROR)  # of thousands of charge points, the table tells
     fleets: list[Fleet] = []
     with contextlib.suppress(KeyboardInterrupt):  # what was measured until then is told all the same
-        _run_in_fast_loop(_run_fleet(options, fleets))
+        fast_loop(_run_fleet(options, fleets))
     result = fleets[0].result if fleets else None
     if result is None:
         return _DONE
@@ -172,15 +173,6 @@ def _load(options: argparse.Namespace) -> int:
     for sentence in broken:
         print(f"cpsim load: {sentence}", file=sys.stderr)
     return _FAILED if broken else _DONE
-
-
-def _run_in_fast_loop(main: Coroutine[Any, Any, None]) -> None:
-    try:
-        import uvloop  # noqa: PLC0415 - not on Windows
-    except ImportError:
-        asyncio.run(main)
-    else:
-        uvloop.run(main)
 
 
 async def _run_fleet(options: argparse.Namespace, fleets: list[Fleet]) -> None:

@@ -18,12 +18,15 @@ from tqdm.auto import tqdm
 
 from cpsim_kit.backoff import Backoff
 from cpsim_kit.calls import FleetResult
+from cpsim_kit.cluster import ClusterShare, worker_addresses
 from cpsim_kit.errors import CpsimError, FleetError
 from cpsim_kit.messages import epoch
 from cpsim_kit.part import Delta, Part, Plan, Scenario
 from cpsim_kit.worker import SAMPLE, Worker, WorkerLost
 
 __all__ = ["Fleet"]
+
+_WORTH_IT = 3.0  # seconds left of a run, for which a lost share is begun again elsewhere
 
 logger = logging.getLogger("cpsim.fleet")
 
@@ -57,6 +60,7 @@ class Fleet:
         reconnect: How long to wait before a lost connection is opened again; None: it stays lost.
         provision: "run" creates the Things before a run and deletes those it created after; "keep" leaves them; None
             touches none.
+        cluster: A ``dask.distributed.Client``: the charge points are spread over its workers, which reach the address.
         seed: Of all random times: the same seed gives the same schedule.
         processes: Over how many processes of this machine the charge points are spread, beside this one, which counts.
             With 1 they run in this one, beside whatever else a notebook does.
@@ -86,6 +90,7 @@ class Fleet:
         provision: Literal["run", "keep"] | None = "run",
         seed: int = 0,
         processes: int = 1,
+        cluster: Any = None,
         **options: Any,
     ) -> None:
         if (size is None) == (ids is None):
@@ -104,6 +109,8 @@ class Fleet:
             raise ValueError("burst= is of the heartbeats of the default scenario; yours has its own")
         if processes < 1:
             raise ValueError(f"a fleet runs in at least one process, not {processes}")
+        if cluster is not None and processes != 1:
+            raise ValueError("a fleet runs in processes of this machine, or on the workers of a cluster")
         digits = max(4, len(str(size)))
         numbered = [f"{prefix}{number:0{digits}}" for number in range(1, (size or 0) + 1)]
         self.ids = list(ids) if ids is not None else numbered
@@ -118,6 +125,7 @@ class Fleet:
         self._reconnect = reconnect
         self._seed = seed
         self._processes = min(processes, len(self.ids))
+        self._cluster = cluster
         self._options = options
         self.result: FleetResult | None = None
 
@@ -157,7 +165,7 @@ class Fleet:
                 await asyncio.shield(self._things.delete_many(created, progress=progress))
 
     async def _run(self, duration: float, progress: bool) -> FleetResult:
-        shares = [_Here(plan) if self._processes == 1 else Worker(plan) for plan in self._plans(duration)]
+        shares = self._shares(duration)
         try:
             await asyncio.gather(*(share.start() for share in shares))
             began = time.perf_counter()
@@ -167,7 +175,8 @@ class Fleet:
             try:
                 async with asyncio.TaskGroup() as group:
                     for number, share in enumerate(shares):
-                        group.create_task(_run_share(share, told, number), name=f"cpsim[fleet].share-{number}")
+                        run = self._run_share(share, told, number, shares)
+                        group.create_task(run, name=f"cpsim[fleet].share-{number}")
             except BaseExceptionGroup as exc:
                 result.interrupted = True
                 raise exc.exceptions[0] from None
@@ -185,7 +194,44 @@ class Fleet:
             raise FleetError(f"not one of {len(self.ids)} charge points could start: {errors[0]}", errors)
         return result
 
-    def _plans(self, duration: float) -> list[Plan]:
+    def _shares(self, duration: float) -> list[_Share]:
+        if self._cluster is not None:
+            addresses = worker_addresses(self._cluster)[: len(self.ids)]
+            logger.info("fleet: %d workers, dashboard %s", len(addresses), self._cluster.dashboard_link)
+            plans = self._plans(duration, len(addresses))
+            return [ClusterShare(plan, self._cluster, at) for plan, at in zip(plans, addresses, strict=True)]
+        plans = self._plans(duration, self._processes)
+        return [Worker(plan) for plan in plans] if self._processes > 1 else [_Here(plan) for plan in plans]
+
+    async def _run_share(
+        self,
+        share: _Here | Worker | ClusterShare,
+        told: _Told,
+        number: int,
+        shares: list[_Here | Worker | ClusterShare],
+    ) -> None:
+        """Run a share. One that is lost is said, and the others go on; on a cluster another worker takes it over."""
+        while True:
+            try:
+                return await share.run(lambda delta: told.take(number, delta))
+            except WorkerLost as exc:
+                told.lose(number, str(exc))
+                if not isinstance(share, ClusterShare):
+                    return None
+                rest = share.plan.rest(told.since(share.plan))
+                left = [each for each in worker_addresses(self._cluster) if each != share.address]
+                if rest.duration <= _WORTH_IT or not left:
+                    return None
+                share = ClusterShare(rest, self._cluster, left[number % len(left)])
+                shares.append(share)
+                try:
+                    await share.start()
+                except WorkerLost as again:
+                    told.lose(number, str(again))
+                    return None
+                logger.warning("fleet: its charge points start again on %s", share.address)
+
+    def _plans(self, duration: float, number_of_shares: int) -> list[Plan]:
         """Each share has every so-many-th charge point; each of these starts somewhere in its own slot of the ramp."""
         chance = random.Random(self._seed)  # noqa: S311 - a schedule, no secret
         slot = self._ramp_time / len(self.ids)
@@ -193,7 +239,7 @@ class Fleet:
         return [
             Plan(
                 self.url,
-                dict(list(starts.items())[number :: self._processes]),
+                dict(list(starts.items())[number::number_of_shares]),
                 duration,
                 self._interval,
                 self._burst,
@@ -203,7 +249,7 @@ class Fleet:
                 self._seed + number,
                 self._options,
             )
-            for number in range(self._processes)
+            for number in range(number_of_shares)
         ]
 
 
@@ -237,12 +283,7 @@ class _Here:
         pass
 
 
-async def _run_share(share: _Here | Worker, told: _Told, number: int) -> None:
-    """Run a share; one that is lost is said, and the others go on."""
-    try:
-        await share.run(lambda delta: told.take(number, delta))
-    except WorkerLost as exc:
-        told.lose(number, str(exc))
+_Share = _Here | Worker | ClusterShare
 
 
 class _Told:
@@ -260,6 +301,10 @@ class _Told:
         self._result.calls.extend(*delta.calls)
         self._result.connected = sum(each.connected for each in self._last if each is not None)
         self._result.booted = sum(each.booted for each in self._last if each is not None)
+
+    def since(self, plan: Plan) -> float:
+        """Seconds since the beginning of a plan that ends when this does."""
+        return time.perf_counter() - self._began - (self._duration - plan.duration)
 
     def lose(self, number: int, why: str) -> None:
         """A process is gone, with its charge points."""

@@ -11,7 +11,7 @@ import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cpsim_kit.backoff import Backoff
@@ -57,6 +57,14 @@ class Plan:
     reconnect: Backoff | None = None
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)
+
+    def rest(self, after: float) -> Plan:
+        """What is left of it, this many seconds after its beginning: all charge points, started again within a slot."""
+        starts = {each: (max(0.0, at - after), phase) for each, (at, phase) in self.starts.items()}
+        slot = min(1.0, (self.duration - after) / 4)
+        again = {each: (at or phase * slot, phase) for each, (at, phase) in starts.items()}
+        ordered = dict(sorted(again.items(), key=lambda item: item[1][0]))
+        return replace(self, starts=ordered, duration=self.duration - after)
 
 
 @dataclass

@@ -14,13 +14,13 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from cpsim_kit.errors import CpsimError
 from cpsim_kit.part import Delta, Part, Plan
 
-__all__ = ["SAMPLE", "Worker", "WorkerLost"]
+__all__ = ["SAMPLE", "Worker", "WorkerLost", "fast_loop"]
 
 SAMPLE = 0.5  # seconds between two deltas
 _LENGTH = struct.Struct("!I")
@@ -108,6 +108,16 @@ class Worker:
             raise WorkerLost(f"a worker process ended with status {code}") from exc
 
 
+def fast_loop(main: Coroutine[Any, Any, None]) -> None:
+    """``asyncio.run`` in uvloop, where there is one."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        asyncio.run(main)
+    else:
+        uvloop.run(main)
+
+
 # -- In the child -----------------------------------------------------------------------------------------------------
 
 
@@ -116,13 +126,7 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a scenario prints must not end up between the pickles
     plan = pickle.loads(_read_one())  # noqa: S301 - of our own parent
-    try:
-        import uvloop  # noqa: PLC0415 - not on Windows
-
-        run: Callable[..., Any] = uvloop.run
-    except ImportError:
-        run = asyncio.run
-    run(_carry_out(plan, out))
+    fast_loop(_carry_out(plan, out))
     sys.stderr.flush()
     os._exit(0)  # not past the thread that reads stdin
 

@@ -85,17 +85,17 @@ def test_ids_of_many_have_the_digits_they_need() -> None:
 
 
 def test_the_same_seed_gives_the_same_schedule_and_another_another() -> None:
-    plans = [Fleet("ws://127.0.0.1:9", 50, seed=seed)._plans(9)[0].starts for seed in (1, 1, 2)]
+    plans = [Fleet("ws://127.0.0.1:9", 50, seed=seed)._plans(9, 1)[0].starts for seed in (1, 1, 2)]
     assert plans[0] == plans[1] != plans[2]
 
 
 def test_each_charge_point_starts_in_its_own_slot_of_the_ramp() -> None:
-    (plan,) = Fleet("ws://127.0.0.1:9", 100, ramp=10)._plans(20)
+    (plan,) = Fleet("ws://127.0.0.1:9", 100, ramp=10)._plans(20, 1)
     assert [math.floor(at * 10) for at, _phase in plan.starts.values()] == list(range(100))
 
 
 def test_processes_share_the_charge_points_evenly() -> None:
-    plans = Fleet("ws://127.0.0.1:9", 5, processes=2)._plans(20)
+    plans = Fleet("ws://127.0.0.1:9", 5, processes=2)._plans(20, 2)
     assert [list(plan.starts) for plan in plans] == [
         ["LOAD-0001", "LOAD-0003", "LOAD-0005"],
         ["LOAD-0002", "LOAD-0004"],

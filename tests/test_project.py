@@ -32,6 +32,7 @@ LAYERS = [
     {"things", "shadow", "rules", "support", "trace", "replay", "calls"},
     {"part"},
     {"worker"},
+    {"cluster"},
     {"fleet"},
     {"stack"},
     {"notebook", "cli"},

@@ -1,0 +1,169 @@
+"""A share of a fleet on a worker of a Dask cluster, by an actor that lives there for the whole run.
+
+The only module that speaks to Dask. The share runs in a thread of the worker, in an event loop of its own (uvloop),
+so that the worker's own loop goes on. A worker needs cpsim_kit installed, in the same version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from cpsim_kit.errors import CpsimError
+from cpsim_kit.part import Delta, Part, Plan
+from cpsim_kit.worker import SAMPLE, WorkerLost, fast_loop
+
+__all__ = ["ClusterShare", "worker_addresses"]
+
+_ANSWER = 20.0  # seconds for a worker to answer; a share is asked twice a second
+
+
+def worker_addresses(cluster: Any) -> list[str]:
+    """The addresses of a cluster's workers.
+
+    Raises:
+        TypeError: That is no ``dask.distributed.Client``.
+        ValueError: The cluster has no worker.
+    """
+    try:
+        addresses = list(cluster.scheduler_info(n_workers=-1)["workers"])
+    except AttributeError:
+        raise TypeError(f"cluster= takes a dask.distributed.Client, not {cluster!r}") from None
+    if not addresses:
+        raise ValueError(
+            "the cluster has no worker yet: start one (dask worker ADDRESS), or client.wait_for_workers(1)"
+        )
+    return addresses
+
+
+class FleetActor:
+    """The share, on the worker; its methods are called by :class:`ClusterShare` from afar."""
+
+    def __init__(self, plan: bytes) -> None:
+        import cloudpickle  # noqa: PLC0415 - only a fleet of several processes sends functions of a notebook
+
+        self._part = Part(cloudpickle.loads(plan))
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._running: asyncio.Task[None] | None = None
+        self._fault: BaseException | None = None
+        self._started = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="cpsim[fleet].actor", daemon=True)
+
+    def begin(self) -> None:
+        """Start the charge points."""
+        self._thread.start()
+        self._started.wait()
+
+    def take(self) -> tuple[Delta, bool, list[CpsimError], BaseException | None]:
+        """What was measured since this was asked before, whether it has ended, and what went wrong."""
+        ended = not self._thread.is_alive()
+        if ended or self._loop is None:
+            return self._part.delta(), ended, self._part.errors, self._fault
+        try:
+            delta = asyncio.run_coroutine_threadsafe(self._delta(), self._loop).result(_ANSWER)
+        except RuntimeError:  # the loop has just been closed
+            self._thread.join()
+            return self._part.delta(), True, self._part.errors, self._fault
+        return delta, False, [], None
+
+    def stop(self) -> None:
+        """Close the charge points."""
+        if self._thread.is_alive() and self._loop is not None and self._running is not None:
+            self._loop.call_soon_threadsafe(self._running.cancel)
+            self._thread.join(_ANSWER)
+
+    async def _delta(self) -> Delta:
+        return self._part.delta()
+
+    def _run(self) -> None:
+        async def main() -> None:
+            self._loop = asyncio.get_running_loop()
+            self._running = asyncio.current_task()
+            self._started.set()
+            await self._part.run()
+
+        try:
+            fast_loop(main())
+        except asyncio.CancelledError:
+            pass
+        except BaseException as exc:  # noqa: BLE001 - whatever it is, take() tells it
+            self._fault = exc
+
+
+class ClusterShare:
+    """A share on one worker, seen from here; with the same end as a ``Worker``.
+
+    Args:
+        plan: What it is to do.
+        cluster: The ``dask.distributed.Client``, synchronous or not.
+        address: The worker's.
+    """
+
+    def __init__(self, plan: Plan, cluster: Any, address: str) -> None:
+        self.plan = plan
+        self.address = address
+        self.errors: list[CpsimError] = []
+        self._cluster = cluster
+        self._actor: Any = None
+        self._over = False
+
+    async def start(self) -> None:
+        """Make the actor on its worker.
+
+        Raises:
+            WorkerLost: The worker is not there.
+            Exception: What kept the actor from starting, e.g. no cpsim_kit on the worker.
+        """
+        import cloudpickle  # noqa: PLC0415 - as above
+
+        plan = cloudpickle.dumps(self.plan)
+        future = self._cluster.submit(FleetActor, plan, actor=True, pure=False, workers=[self.address])
+        self._actor = await self._answer(future)
+
+    async def run(self, told: Callable[[Delta], None]) -> None:
+        """Let it begin, and hand on what it measures, until it has ended.
+
+        Raises:
+            WorkerLost: The worker is gone.
+            Exception: A scenario's own fault.
+        """
+        await self._answer(self._call("begin"))
+        while True:
+            await asyncio.sleep(SAMPLE)
+            delta, ended, errors, fault = await self._answer(self._call("take"))
+            told(delta)
+            if ended:
+                self._over, self.errors = True, errors
+                if fault is not None:
+                    raise fault
+                return
+
+    async def close(self) -> None:
+        """End it, if its worker is still there."""
+        if self._actor is not None and not self._over:
+            with contextlib.suppress(WorkerLost):
+                await self._answer(self._call("stop"))
+        self._actor = None
+
+    def _call(self, method: str) -> Any:
+        try:
+            return getattr(self._actor, method)()
+        except RuntimeError as exc:  # Dask's word for it
+            raise WorkerLost(f"the worker {self.address} is gone") from exc
+
+    async def _answer(self, future: Any) -> Any:
+        """The result of a Dask future, also of a synchronous client's."""
+        try:
+            async with asyncio.timeout(_ANSWER):
+                if self._cluster.asynchronous:
+                    return await future
+                return await asyncio.to_thread(future.result, _ANSWER)
+        except (OSError, TimeoutError) as exc:
+            raise WorkerLost(f"the worker {self.address} is gone: {exc or type(exc).__name__}") from exc
+        except Exception as exc:
+            if type(exc).__module__.split(".")[0] == "distributed":
+                raise WorkerLost(f"the worker {self.address} is gone: {exc}") from exc
+            raise
