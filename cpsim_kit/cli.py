@@ -23,7 +23,7 @@ from cpsim_kit import __version__
 from cpsim_kit.backoff import Backoff
 from cpsim_kit.calls import FleetResult
 from cpsim_kit.charge_point import ChargePoint
-from cpsim_kit.errors import ConnectionLost, CpsimError
+from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError
 from cpsim_kit.fleet import Fleet
 from cpsim_kit.stack import Stack
 from cpsim_kit.worker import fast_loop
@@ -31,6 +31,7 @@ from cpsim_kit.worker import fast_loop
 __all__ = ["main"]
 
 _DONE, _FAILED, _BAD_ARGUMENTS = 0, 1, 2
+_SCHEDULER = 10  # seconds for a Dask scheduler to answer
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -189,10 +190,32 @@ async def _run_fleet(options: argparse.Namespace, fleets: list[Fleet]) -> None:
             burst=options.burst,
             reconnect=Backoff() if options.reconnect else None,
             processes=options.processes,
+            cluster=await contexts.enter_async_context(_cluster(options.scheduler)),
             version=options.ocpp,
         )
         fleets.append(fleet)
         await fleet.run(options.duration)
+
+
+@contextlib.asynccontextmanager
+async def _cluster(address: str | None) -> AsyncIterator[Any]:
+    """A client of the Dask scheduler at this address; None for none."""
+    if address is None:
+        yield None
+        return
+    try:
+        from distributed import Client  # noqa: PLC0415 - an extra
+    except ImportError as exc:
+        raise ValueError("--scheduler needs Dask: pip install 'cpsim_kit[cluster]'") from exc
+    try:
+        client: Any = await Client(address, asynchronous=True, timeout=_SCHEDULER)  # type: ignore[no-untyped-call]
+    except (OSError, TimeoutError) as exc:
+        raise ConnectError(f"no Dask scheduler answers at {address}; start one: dask scheduler", url=address) from exc
+    try:
+        print(f"Dask dashboard: {client.dashboard_link}", file=sys.stderr)
+        yield client
+    finally:
+        await client.close()
 
 
 def _broken_bounds(result: FleetResult, options: argparse.Namespace) -> Iterator[str]:
@@ -346,6 +369,7 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--prefix", type=_charge_point_id, default="LOAD-", help="how their ids begin (%(default)s)")
     load.add_argument("--ocpp", choices=["1.6", "2.0.1", "2.1"], default="2.0.1", help="version (%(default)s)")
     load.add_argument("--processes", type=_positive, default=1, help="spread over so many processes (%(default)s)")
+    load.add_argument("--scheduler", metavar="ADDRESS", help="run on the workers of this Dask cluster, tcp://…")
     load.add_argument("--burst", action="store_true", help="heartbeats of all at the same moments")
     load.add_argument("--reconnect", action="store_true", help="open lost connections again, as OCPP 2.0.1 says")
     load.add_argument("--csv", metavar="FILE", help="save one row per call")

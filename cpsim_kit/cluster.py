@@ -8,35 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import pickle
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from cpsim_kit.errors import CpsimError
 from cpsim_kit.part import Delta, Part, Plan
-from cpsim_kit.worker import SAMPLE, WorkerLost, fast_loop
+from cpsim_kit.worker import SAMPLE, WorkerLost, fast_loop, faults
 
 __all__ = ["ClusterShare", "worker_addresses"]
 
 _ANSWER = 20.0  # seconds for a worker to answer; a share is asked twice a second
 
 
-def worker_addresses(cluster: Any) -> list[str]:
+async def worker_addresses(cluster: Any) -> list[str]:
     """The addresses of a cluster's workers.
 
     Raises:
         TypeError: That is no ``dask.distributed.Client``.
         ValueError: The cluster has no worker.
     """
-    try:
-        addresses = list(cluster.scheduler_info(n_workers=-1)["workers"])
-    except AttributeError:
-        raise TypeError(f"cluster= takes a dask.distributed.Client, not {cluster!r}") from None
-    if not addresses:
-        raise ValueError(
-            "the cluster has no worker yet: start one (dask worker ADDRESS), or client.wait_for_workers(1)"
-        )
-    return addresses
+    if not hasattr(cluster, "nthreads"):
+        raise TypeError(f"cluster= takes a dask.distributed.Client, not {cluster!r}")
+    threads = await cluster.nthreads() if cluster.asynchronous else await asyncio.to_thread(cluster.nthreads)
+    if not threads:
+        raise ValueError("the cluster has no worker: start one (dask worker ADDRESS), or client.wait_for_workers(1)")
+    return list(threads)
 
 
 class FleetActor:
@@ -57,17 +55,16 @@ class FleetActor:
         self._thread.start()
         self._started.wait()
 
-    def take(self) -> tuple[Delta, bool, list[CpsimError], BaseException | None]:
-        """What was measured since this was asked before, whether it has ended, and what went wrong."""
-        ended = not self._thread.is_alive()
-        if ended or self._loop is None:
-            return self._part.delta(), ended, self._part.errors, self._fault
-        try:
-            delta = asyncio.run_coroutine_threadsafe(self._delta(), self._loop).result(_ANSWER)
-        except RuntimeError:  # the loop has just been closed
-            self._thread.join()
-            return self._part.delta(), True, self._part.errors, self._fault
-        return delta, False, [], None
+    def take(self) -> tuple[Delta, bytes]:
+        """What was measured since this was asked before; and once it has ended, what went wrong, packed."""
+        if self._thread.is_alive() and self._loop is not None:
+            looking = self._delta()
+            try:
+                return asyncio.run_coroutine_threadsafe(looking, self._loop).result(_ANSWER), b""
+            except RuntimeError:  # the loop has just been closed
+                looking.close()
+                self._thread.join()
+        return self._part.delta(), faults(self._part.errors, self._fault)
 
     def stop(self) -> None:
         """Close the charge points."""
@@ -133,10 +130,11 @@ class ClusterShare:
         await self._answer(self._call("begin"))
         while True:
             await asyncio.sleep(SAMPLE)
-            delta, ended, errors, fault = await self._answer(self._call("take"))
+            delta, packed = await self._answer(self._call("take"))
             told(delta)
-            if ended:
-                self._over, self.errors = True, errors
+            if packed:
+                self._over = True
+                self.errors, fault = pickle.loads(packed)  # noqa: S301 - of our own actor
                 if fault is not None:
                     raise fault
                 return

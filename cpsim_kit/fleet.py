@@ -165,7 +165,7 @@ class Fleet:
                 await asyncio.shield(self._things.delete_many(created, progress=progress))
 
     async def _run(self, duration: float, progress: bool) -> FleetResult:
-        shares = self._shares(duration)
+        shares = await self._shares(duration)
         try:
             await asyncio.gather(*(share.start() for share in shares))
             began = time.perf_counter()
@@ -194,9 +194,9 @@ class Fleet:
             raise FleetError(f"not one of {len(self.ids)} charge points could start: {errors[0]}", errors)
         return result
 
-    def _shares(self, duration: float) -> list[_Share]:
+    async def _shares(self, duration: float) -> list[_Share]:
         if self._cluster is not None:
-            addresses = worker_addresses(self._cluster)[: len(self.ids)]
+            addresses = (await worker_addresses(self._cluster))[: len(self.ids)]
             logger.info("fleet: %d workers, dashboard %s", len(addresses), self._cluster.dashboard_link)
             plans = self._plans(duration, len(addresses))
             return [ClusterShare(plan, self._cluster, at) for plan, at in zip(plans, addresses, strict=True)]
@@ -219,7 +219,7 @@ class Fleet:
                 if not isinstance(share, ClusterShare):
                     return None
                 rest = share.plan.rest(told.since(share.plan))
-                left = [each for each in worker_addresses(self._cluster) if each != share.address]
+                left = [each for each in await worker_addresses(self._cluster) if each != share.address]
                 if rest.duration <= _WORTH_IT or not left:
                     return None
                 share = ClusterShare(rest, self._cluster, left[number % len(left)])

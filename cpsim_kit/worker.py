@@ -20,7 +20,7 @@ from typing import Any
 from cpsim_kit.errors import CpsimError
 from cpsim_kit.part import Delta, Part, Plan
 
-__all__ = ["SAMPLE", "Worker", "WorkerLost", "fast_loop"]
+__all__ = ["SAMPLE", "Worker", "WorkerLost", "fast_loop", "faults"]
 
 SAMPLE = 0.5  # seconds between two deltas
 _LENGTH = struct.Struct("!I")
@@ -68,8 +68,8 @@ class Worker:
             match await self._read():
                 case Delta() as delta:
                     told(delta)
-                case "done", list(errors), fault:
-                    self.errors = errors
+                case "done", bytes(packed):
+                    self.errors, fault = pickle.loads(packed)  # noqa: S301 - of our own child
                     if fault is not None:
                         raise fault
                     return
@@ -106,6 +106,20 @@ class Worker:
         except asyncio.IncompleteReadError as exc:
             code = await self._process.wait()
             raise WorkerLost(f"a worker process ended with status {code}") from exc
+
+
+def faults(errors: list[CpsimError], fault: BaseException | None) -> bytes:
+    """What went wrong, as a pickle without tracebacks; what cannot be pickled in words."""
+    import cloudpickle  # noqa: PLC0415 - an exception's class may be of a notebook
+
+    for error in (*errors, fault):
+        if error is not None:  # Dask teaches pickle to take tracebacks along, and with them whatever they hold
+            error.__traceback__ = error.__cause__ = error.__context__ = None
+    try:
+        packed: bytes = cloudpickle.dumps((errors, fault))
+    except Exception:  # noqa: BLE001 - whatever an exception of somebody else carries
+        packed = cloudpickle.dumps((errors, RuntimeError(f"{type(fault).__name__}: {fault}")))
+    return packed
 
 
 def fast_loop(main: Coroutine[Any, Any, None]) -> None:
@@ -151,10 +165,7 @@ async def _carry_out(plan: Plan, out: Any) -> None:
         tell(part.delta())
     if not running.cancelled():
         fault = running.exception()
-    try:
-        tell(("done", part.errors, fault))
-    except Exception:  # noqa: BLE001 - what cannot be pickled is told in words
-        tell(("done", [], RuntimeError(f"{type(fault).__name__}: {fault}")))
+    tell(("done", faults(part.errors, fault)))
 
 
 def _read_one() -> bytes:
