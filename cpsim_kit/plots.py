@@ -26,6 +26,7 @@ __all__ = ["LivePlot", "distribution", "hops", "latency", "live", "regularity", 
 # Told apart by people who see few colours, and readable on white: Okabe and Ito's palette.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 _SIZE = (8, 3.2)  # inches
+_LINES = (("-", "───"), ("--", "╌╌╌"), (":", "┈┈┈"))  # of percentiles, and how a legend's text shows them
 
 
 def _axes(ax: Axes | None, size: tuple[float, float] = _SIZE) -> Axes:
@@ -111,13 +112,14 @@ def distribution(
     bins = np.geomspace(low * 0.95, max(high, low * 1.1) * 1.05, 40)
     groups = _groups(answered, by)
     for name, rows, colour in groups:
-        values = [rows.latency_ms.quantile(level / 100) for level in levels]
-        said = ", ".join(f"p{level:g} {value:.3g}" for level, value in zip(levels, values, strict=True))
-        label = f"{name}: {len(rows)} heartbeats; {said} ms".removeprefix(": ")
+        said = []
+        for level, (line, drawn) in zip(levels, itertools.cycle(_LINES)):
+            value = rows.latency_ms.quantile(level / 100)
+            ax.axvline(value, color=colour, ls=line, lw=1.4)
+            said.append(f"p{level:g} {drawn} {value:.3g}")
+        label = f"{name}: {len(rows)} heartbeats,  {',  '.join(said)} ms".removeprefix(": ")
         ax.hist(rows.latency_ms, bins=bins.tolist(), color=colour, alpha=0.45, label=label)
         ax.hist(rows.latency_ms, bins=bins.tolist(), color=colour, histtype="step")
-        for value, line in zip(values, itertools.cycle(("-", "--", ":"))):
-            ax.axvline(value, color=colour, ls=line, lw=1.4)
     ax.set_xscale("log")
     _plain_ticks(ax, low, high)
     ax.set(xlabel="latency (ms, logarithmic)", ylabel="heartbeats", title="Distribution of the latency")
@@ -128,10 +130,12 @@ def distribution(
 
 def _plain_ticks(ax: Axes, low: float, high: float) -> None:
     """Label a logarithmic axis with numbers such as 2 and 50, and not with powers of ten."""
-    from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter  # noqa: PLC0415 - as above
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter  # noqa: PLC0415 - as above
 
     steps = [factor * 10.0**power for power in range(-3, 6) for factor in (1, 2, 5)]
-    ax.xaxis.set_major_locator(FixedLocator([step for step in steps if low * 0.5 <= step <= high * 2]))
+    enough = sum(low <= step <= high for step in steps) >= 2
+    shown = [step for step in steps if low * 0.5 <= step <= high * 2]
+    ax.xaxis.set_major_locator(FixedLocator(shown) if enough else MaxNLocator(6))
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.xaxis.set_minor_locator(NullLocator())
 
@@ -150,15 +154,15 @@ def regularity(timing: pd.DataFrame, *, by: str | None = "charge_point_id", ax: 
     _require(timing, "heartbeats")
     ax = _axes(ax)
     for name, rows, colour in _groups(timing, by):
-        ax.plot(rows.after_s, rows.jitter_ms, ".", color=colour, alpha=0.45, label=f"{name} jitter".strip())
+        ax.plot(rows.after_s, rows.jitter_ms, ".", color=colour, alpha=0.45)
         for number, (_run, part) in enumerate(rows.groupby("run")):
-            ax.plot(part.after_s, part.drift_ms, color=colour, label=f"{name} drift".strip() if number == 0 else None)
+            ax.plot(part.after_s, part.drift_ms, color=colour, label=(name or "drift") if number == 0 else None)
     _shade_outages(ax, timing)
     ax.axhline(0, color="grey", lw=0.8)
     ax.set(
         xlabel="sent, since the first heartbeat (s)",
         ylabel="later than meant (ms)",
-        title="Jitter and drift of the heartbeats",
+        title="Jitter (points) and drift (lines) of the heartbeats",
     )
     ax.legend(loc="best", fontsize="small")
     return ax
@@ -333,7 +337,7 @@ class LivePlot:
             self._line.set_data([(at - points[0][0]).total_seconds() for at, _ in points], [ms for _, ms in points])
             self.ax.relim()
             self.ax.autoscale_view()
-            self.ax.set_ylim(bottom=0)
+            self.ax.set_ylim(bottom=0, auto=True)  # without auto, the scale of the first picture would stay
             picture = io.BytesIO()
             self._figure.savefig(picture, format="png", dpi=90)
             return picture.getvalue()
