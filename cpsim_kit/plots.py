@@ -192,7 +192,7 @@ def hops(trace: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     legs = np.diff(edges, axis=0, prepend=0).clip(min=0)
     names = whole.charge_point_id.unique()
     labels = [leg.replace("{id}", names[0]) if len(names) == 1 else leg for leg in _LEGS]
-    ax.stackplot(range(1, len(whole) + 1), legs, step="mid", labels=labels, colors=_COLOURS, lw=0)
+    ax.stackplot(range(1, len(whole) + 1), legs, step="mid", labels=labels, colors=_COLOURS, lw=0, antialiased=False)
     ax.set(xlabel="exchange (number)", ylabel="since sent (ms)")
     ax.set_title("Where the time of each exchange went", pad=26)
     ax.set_xlim(0.5, len(whole) + 0.5)

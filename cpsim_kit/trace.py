@@ -48,7 +48,7 @@ _OUTCOMES = {"CALLRESULT": "answered", "CALLERROR": "CALLERROR"}  # of the other
 
 
 class Trace:
-    """Every CALL of a charge point, from the moment this is entered, hop by hop.
+    """Every CALL that a charge point sends inside the block, hop by hop.
 
         async with stack.trace(cp) as trace:
             await cp.boot()
@@ -66,7 +66,7 @@ class Trace:
     def __init__(self, monitor: Monitor, charge_point: ChargePoint) -> None:
         self._monitor = monitor
         self._charge_point = charge_point
-        self._since = math.inf
+        self._since = self._until = math.inf
 
     def __repr__(self) -> str:
         state = "not entered" if math.isinf(self._since) else f"{len(self._exchanges())} exchanges"
@@ -80,12 +80,13 @@ class Trace:
     async def __aenter__(self) -> Self:
         """Subscribe; raises as ``Monitor`` does."""
         await self._monitor.__aenter__()
-        self._since = time.perf_counter()
+        self._since, self._until = time.perf_counter(), math.inf
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._until = time.perf_counter()
         try:
             if exc is None:
                 await self._settle()
@@ -156,13 +157,13 @@ class Trace:
         """Of each message id, the records by place; the first of each, as AWS may deliver one twice."""
         exchanges: dict[str, dict[str, Any]] = {}
         name = self._charge_point.id
-        for record in self._records(self._charge_point.messages):
-            if record.direction == "sent" and record.kind == "CALL":
+        for moment, record in self._records(self._charge_point.messages):
+            if record.direction == "sent" and record.kind == "CALL" and moment <= self._until:
                 exchanges[record.message_id] = {"sent": record}
             elif record.direction == "received" and record.kind in _OUTCOMES and record.message_id in exchanges:
                 exchanges[record.message_id].setdefault("received", record)
         versions = set()
-        for seen in self._records(self._monitor.messages):
+        for _moment, seen in self._records(self._monitor.messages):
             exchange = exchanges.get(seen.message_id, {})
             if exchange and seen.topic == f"{name}/in" and seen.kind == "CALL":
                 exchange.setdefault("in", seen)
@@ -173,12 +174,12 @@ class Trace:
                 _give_shadow(seen, exchanges)
         return exchanges
 
-    def _records(self, log: MessageLog) -> Iterator[Record]:
+    def _records(self, log: MessageLog) -> Iterator[tuple[float, Record]]:
         """What a log has since this was entered; what came before is not parsed."""
         pairing = Pairing()
         for moment, where, text in log.raw():
             if moment >= self._since:
-                yield pairing.record(moment, log.charge_point_id, where, text)
+                yield moment, pairing.record(moment, log.charge_point_id, where, text)
 
 
 def _is_whole(exchange: dict[str, Any]) -> bool:

@@ -131,13 +131,16 @@ async def test_latency_is_the_records_own(stack: Stack, cp: ChargePoint) -> None
     assert column(trace, "latency_ms") == pytest.approx([answer.latency_ms], abs=0.002)  # microseconds of the record
 
 
-async def test_what_was_said_before_and_what_the_csms_asks_are_not_there(stack: Stack, cp: ChargePoint) -> None:
-    cp.on("GetBaseReport", lambda **_: None)
+async def test_what_is_said_outside_the_block_and_what_the_csms_asks_are_not_there(
+    stack: Stack, cp: ChargePoint
+) -> None:
     await cp.boot()
     async with stack.trace(cp) as trace:
         await stack.publish(f"{cp.id}/out", [2, "asked", "Reset", {"type": "Immediate"}])
         await cp.heartbeat()
+    await cp.boot()
     assert column(trace, "action") == ["Heartbeat"]
+    assert "1 exchanges" in repr(trace)
 
 
 async def test_a_callerror_is_followed_and_is_no_answered_call(stack: Stack, cp: ChargePoint) -> None:
