@@ -170,14 +170,15 @@ def regularity(timing: pd.DataFrame, *, by: str | None = "charge_point_id", ax: 
 
 # -- The path of a message --------------------------------------------------------------------------------------------
 
-_LEGS = ("to AWS IoT Core: until seen on {id}/in", "back end: until seen on {id}/out", "back to the charge point")
+_LEGS = ("until seen on {id}/in", "until seen on {id}/out", "until received")
 
 
 def hops(trace: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Where the time of each exchange went: the legs of the path, stacked, one bar per exchange.
 
     What the monitor saw only after the charge point had its answer is cut off there, so that each bar is as high as the
-    latency; the legs behind the cut have no length.
+    latency; the legs behind the cut have no length. Few exchanges that took far longer than most would make the others
+    too low to be seen: the picture ends below them, and a triangle marks each.
 
     Args:
         trace: What ``stack.trace(cp)`` gave as ``to_frame()``; exchanges of which a hop was not seen are left out.
@@ -193,18 +194,30 @@ def hops(trace: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax = _axes(ax)
     edges = np.minimum(np.vstack([whole.in_ms, whole.out_ms, whole.latency_ms]), whole.latency_ms.to_numpy())
     legs = np.diff(edges, axis=0, prepend=0).clip(min=0)
-    ax.stackplot(range(1, len(whole) + 1), legs, step="mid", labels=_LEGS, colors=_COLOURS, lw=0)
-    ax.set(xlabel="exchange (number)", ylabel="since sent (ms)", title="Where the time of each exchange went")
+    names = whole.charge_point_id.unique()
+    labels = [leg.replace("{id}", names[0]) if len(names) == 1 else leg for leg in _LEGS]
+    ax.stackplot(range(1, len(whole) + 1), legs, step="mid", labels=labels, colors=_COLOURS, lw=0, antialiased=False)
+    ax.set(xlabel="exchange (number)", ylabel="since sent (ms)")
+    ax.set_title("Where the time of each exchange went", pad=26)
     ax.set_xlim(0.5, len(whole) + 0.5)
-    ax.set_ylim(0, float(whole.latency_ms.max()) * 1.05)
-    ax.legend(loc="upper left", fontsize="small")
+    highest, usual = float(whole.latency_ms.max()), float(whole.latency_ms.quantile(0.95))
+    top = min(highest * 1.05, usual * 1.3)
+    higher = [number for number, latency_ms in enumerate(whole.latency_ms, start=1) if latency_ms > top]
+    if higher:
+        label = f"higher, up to {highest:.0f} ms"
+        ax.plot(higher, [top * 0.97] * len(higher), "^", color="black", ms=4, label=label)
+    ax.set_ylim(0, top)
+    ax.legend(  # above the picture, where it hides nothing
+        loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=4, fontsize="small", frameon=False, handlelength=1.2
+    )
     return ax
 
 
 def sequence(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
     """One exchange as a sequence diagram: who sent what to whom, and when, from top to bottom.
 
-    The distances are equal; the numbers say the time.
+    The distances are equal; the numbers say the time. Of a dashed arrow it is known when its copy was seen, not when
+    it was sent.
 
     Args:
         table: What ``trace.hops()`` returned.
@@ -215,41 +228,32 @@ def sequence(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) ->
         ValueError: There is nothing to plot.
     """
     _require(table, "hops")
-    ax = _axes(ax, (8, 0.7 + 0.75 * (len(table) + 2)))
+    ax = _axes(ax, (8, 0.8 + 0.55 * (len(table) + 1)))
     name = str(table.place[table.hop == "sent"].iloc[0]).removesuffix(" sends")
-    lifelines = (f"charge point {name}", "gateway and AWS IoT Core", "CSMS")
-    lowest = -len(table) - 0.3
-    for x, label in enumerate(lifelines):
-        ax.plot([x, x], [-0.35, lowest], color="grey", lw=1, ls=":")
+    lowest = -len(table) - 0.4
+    for x, label in enumerate((f"charge point {name}", "gateway and AWS IoT Core", "CSMS")):
+        ax.plot([x, x], [-0.3, lowest], color="grey", lw=1, ls=":")
         box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "grey"}
         ax.text(x, 0, label, ha="center", va="center", bbox=box)
     arrows = {  # from, to, text, colour
-        "sent": None,
-        "in": (0, 1, f"CALL, seen on {name}/in", _COLOURS[0]),
-        "out": (2, 1, f"CALLRESULT, seen on {name}/out", _COLOURS[1]),
-        "received": (1, 0, "CALLRESULT, received", _COLOURS[2]),
+        "in": (0, 1, f"seen on {name}/in", _COLOURS[0]),
         "shadow": (2, 1, "", _COLOURS[4]),
+        "out": (2, 1, f"seen on {name}/out", _COLOURS[1]),
+        "received": (1, 0, "received", _COLOURS[2]),
     }
     for row, hop in enumerate(table.itertuples(), start=1):
-        ax.text(-0.55, -row, f"{hop.after_ms:.1f} ms", ha="right", va="center", fontsize="small")
-        arrow = arrows[hop.hop]
-        if arrow is None:
+        ax.text(-0.28, -row, f"{hop.after_ms:.1f} ms", ha="right", va="center", fontsize="small")
+        if hop.hop == "sent":
             ax.plot([0], [-row], "o", color=_COLOURS[0])
-            ax.text(0.06, -row, "CALL, sent", va="center", fontsize="small")
+            ax.text(0.06, -row, f"{hop.kind}, sent", va="center", fontsize="small")
             continue
-        begin, end, text, colour = arrow
-        seen = hop.hop in {"out", "shadow"}  # where it came from is known, not when it left
-        style = {
-            "arrowstyle": "-|>",
-            "color": colour,
-            "lw": 1.6,
-            "ls": "--" if seen else "-",
-            "shrinkA": 0,
-            "shrinkB": 0,
-        }
+        begin, end, text, colour = arrows[hop.hop]
+        style = {"arrowstyle": "-|>", "color": colour, "lw": 1.6, "shrinkA": 0, "shrinkB": 0}
+        style["ls"] = "-" if hop.hop in {"in", "received"} else "--"
         ax.annotate("", (end, -row), (begin, -row), arrowprops=style)
-        ax.text((begin + end) / 2, -row + 0.12, text or hop.place, ha="center", va="bottom", fontsize="small")
-    ax.set(xlim=(-0.95, 2.45), ylim=(lowest - 0.1, 0.5), title=title, ylabel="time since sent, downwards (ms)")
+        text = f"{hop.kind}, {text}" if hop.kind else hop.place
+        ax.text((begin + end) / 2, -row + 0.1, text, ha="center", va="bottom", fontsize="small")
+    ax.set(xlim=(-0.75, 2.35), ylim=(lowest, 0.5), title=title, ylabel="time since sent, downwards (ms)")
     ax.set(xticks=[], yticks=[])
     for side in ax.spines.values():
         side.set_visible(False)

@@ -35,8 +35,8 @@ FOLDER = Path(__file__).resolve().parent
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 CELL_TIMEOUT = 300  # seconds
 
-# What a cell measures, and another run measures otherwise: ports, and decimal numbers that are no version.
-_MEASURED = re.compile(r"127\.0\.0\.1:\d+|(?<![\w.])\d+\.\d+(?![\w.])")
+# What a cell measures, and another run measures otherwise: ports, and decimal numbers (no versions), also below 0.
+_MEASURED = re.compile(r"127\.0\.0\.1:\d+|(?<![\w.])-?\d+\.\d+(?![\w.])")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
