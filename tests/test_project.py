@@ -29,7 +29,7 @@ LAYERS = [
     {"messages"},
     {"timing", "calls", "charge_point", "mqtt", "aws"},
     {"plots", "monitor", "csms_call", "local"},
-    {"things", "shadow", "rules", "support", "trace", "replay", "part"},
+    {"things", "shadow", "rules", "gateway_watch", "support", "trace", "replay", "part"},
     {"worker"},
     {"fleet"},
     {"stack"},
@@ -143,6 +143,7 @@ def test_a_module_imports_only_from_rows_above(path: Path) -> None:
         ("botocore", {"aws.py", "local/registry.py"}),
         ("ministack", {"local/emulator.py"}),
         ("nest_asyncio2", {"notebook.py"}),
+        ("psutil", {"local/launcher.py"}),
     ],
 )
 def test_a_third_party_has_its_doors(library: str, doors: set[str]) -> None:
