@@ -341,6 +341,7 @@ def gateway(
         count = watched[f"{column}_tasks"].astype("float64")
         tasks.step(after_s, count, where="post", ls=style, marker=".", color=colour, label=column)
     tasks.yaxis.set_major_locator(MaxNLocator(integer=True))
+    tasks.margins(y=0.15)
     ecs = watched.source.iloc[0] == "ecs"
     for column, of_ecs, of_process, colour in (
         ("cpu", "of what the tasks reserved", "of one core", _COLOURS[2]),
