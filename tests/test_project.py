@@ -27,9 +27,10 @@ OWNERS_SIX = {"ocpp", "websockets", "jupyterlab", "boto3", "pandas", "nest-async
 LAYERS = [
     {"errors", "addresses", "backoff", "cards", "frames", "sockets"},
     {"messages"},
-    {"timing", "calls", "charge_point", "mqtt", "aws"},
+    {"timing", "charge_point", "mqtt", "aws"},
     {"plots", "monitor", "csms_call", "local"},
-    {"things", "shadow", "rules", "gateway_watch", "support", "trace", "replay", "part"},
+    {"things", "shadow", "rules", "support", "trace", "replay", "calls"},
+    {"part", "gateway_watch"},
     {"worker"},
     {"fleet"},
     {"stack"},
