@@ -49,6 +49,7 @@ _CREDENTIALS_HINT = (
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 _MISSING = {
     "AWS.SimpleQueueService.NonExistentQueue",
+    "ClusterNotFoundException",
     "NoSuchEntity",
     "QueueDoesNotExist",
     "ResourceNotFound",
@@ -282,6 +283,7 @@ def _subject(verb: str, parameters: dict[str, Any]) -> tuple[str, str]:
         ("QueueUrl", "queue"),
         ("QueueName", "queue"),
         ("RoleName", "role"),
+        ("cluster", "ECS cluster"),
     ):
         if parameter in parameters:
             return kind, str(parameters[parameter])

@@ -261,7 +261,7 @@ class NotFound(AwsError):
     """A Thing, shadow, rule, table or stack is not there.
 
     Attributes:
-        kind: "Thing", "shadow", "rule", "table" or "stack".
+        kind: "Thing", "shadow", "rule", "table", "stack", "ECS service", …
         name: Its name.
     """
 

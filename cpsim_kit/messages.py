@@ -78,8 +78,12 @@ DTYPES = {
     "message_id": "str",
     "topic": "str",
     "shadow_version": "Int64",
+    "seen_at": "datetime64[ns, UTC]",
+    "running_tasks": "Int64",
+    "desired_tasks": "Int64",
+    "source": "category",
 }
-_FLOATS = ("_ms", "_s")  # how the names of durations end
+_FLOATS = ("_ms", "_s", "_percent", "_mib")  # how the names of measurements end
 
 _PAIRED = 10_000  # CALLs remembered for their answers
 

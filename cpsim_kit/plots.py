@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["LivePlot", "distribution", "fleet", "hops", "latency", "live", "regularity", "sequence"]
+__all__ = ["LivePlot", "distribution", "fleet", "gateway", "hops", "latency", "live", "regularity", "sequence"]
 
 # Told apart by people who see few colours, and readable on white: Okabe and Ito's palette.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
@@ -310,6 +310,64 @@ def fleet(
     ax[1].set(ylabel="per second")
     ax[2].set(ylabel="charge points", xlabel="since the start (s)")
     for each in ax:
+        each.set_ylim(bottom=0)
+        each.legend(loc="best", fontsize="small")
+    return ax
+
+
+def gateway(
+    watched: pd.DataFrame,
+    samples: Sequence[tuple[float, int, int]] = (),
+    started_at: float | None = None,
+    *,
+    ax: Sequence[Axes] | None = None,
+) -> Sequence[Axes]:
+    """The gateway over time: its tasks as steps, its CPU and memory, and below them a fleet's connected charge points.
+
+    Args:
+        watched: What ``stack.watch_gateway()`` gave as ``to_frame()``.
+        samples: Of a fleet: seconds since its start, connected, booted.
+        started_at: The fleet's start, in seconds since the epoch; the first look when None.
+        ax: As many Axes as there are pictures: three, and two without samples; a new figure when None.
+
+    Raises:
+        ValueError: There is nothing to plot.
+    """
+    import pandas as pd  # noqa: PLC0415 - half a second that a load generator need not spend
+    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - as above
+
+    _require(watched, "looks at the gateway")
+    if ax is None:
+        import matplotlib.pyplot as plt  # noqa: PLC0415 - as above
+
+        rows = 3 if len(samples) else 2
+        ax = list(plt.subplots(rows, 1, figsize=(8, 2.4 * rows), sharex=True, layout="constrained")[1])
+    start = watched.seen_at.iloc[0] if started_at is None else pd.Timestamp(started_at, unit="s", tz="UTC")
+    after_s = (watched.seen_at - start).dt.total_seconds()
+    tasks, load = ax[0], ax[1]
+    for column, style, colour in (("desired", "--", _COLOURS[1]), ("running", "-", _COLOURS[0])):
+        count = watched[f"{column}_tasks"].astype("float64")
+        tasks.step(after_s, count, where="post", ls=style, marker=".", color=colour, label=column)
+    tasks.yaxis.set_major_locator(MaxNLocator(integer=True))
+    tasks.margins(y=0.15)
+    ecs = watched.source.iloc[0] == "ecs"
+    for column, of_ecs, of_process, colour in (
+        ("cpu", "of what the tasks reserved", "of one core", _COLOURS[2]),
+        ("memory", "of what the tasks reserved", "of this computer's", _COLOURS[4]),
+    ):
+        label = f"{column.replace('cpu', 'CPU')}, {of_ecs if ecs else of_process}"
+        load.plot(after_s, watched[f"{column}_percent"], ".-", color=colour, label=label)
+    if watched.cpu_percent.isna().all():
+        said = "no CPU known yet"
+        load.text(0.5, 0.5, said, ha="center", va="center", color="grey", transform=load.transAxes)
+    tasks.set(ylabel="tasks", title="The gateway over time")
+    load.set(ylabel="CPU, memory (%)")
+    if len(samples):
+        ax[2].plot([at for at, *_ in samples], [connected for _, connected, _ in samples], color=_COLOURS[0])
+        ax[2].set(ylabel="connected charge points")
+        ax[2].set_ylim(bottom=0)
+    ax[-1].set(xlabel=f"since {'the first look' if started_at is None else 'the start'} (s)")
+    for each in (tasks, load):
         each.set_ylim(bottom=0)
         each.legend(loc="best", fontsize="small")
     return ax

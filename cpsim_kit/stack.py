@@ -23,6 +23,7 @@ from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.csms_call import CsmsCaller
 from cpsim_kit.errors import AwsError, LocalStackError, NotFound
 from cpsim_kit.frames import CHARGE_POINT_ACTIONS
+from cpsim_kit.gateway_watch import EcsService, GatewayWatch, LocalGateway
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
 from cpsim_kit.monitor import Monitor
 from cpsim_kit.rules import Rule
@@ -101,6 +102,7 @@ class Stack:
         self._charge_points: WeakSet[ChargePoint] = WeakSet()
         self._created: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         self._monitors: WeakSet[Monitor] = WeakSet()
+        self._watches: WeakSet[GatewayWatch] = WeakSet()
         self._loop = asyncio.get_running_loop()
         self._caller = CsmsCaller(aws, aws.mqtt_endpoint)
         self.things = Things(aws, registry_table, self._remember)
@@ -260,6 +262,30 @@ class Stack:
         monitor = Monitor(self._aws.mqtt_endpoint, filters, limit=limit)
         self._monitors.add(monitor)
         return monitor
+
+    def watch_gateway(self, *, every: float = 10, service: str | None = None) -> GatewayWatch:
+        """Look at the gateway's tasks, CPU and memory now and then; entered, while a fleet runs.
+
+            async with stack.watch_gateway(every=10) as watch:
+                result = await fleet.run(duration=600)
+            watch.plot(result)
+
+        On AWS tasks are known at once, CPU and memory as averages of a minute, one to three minutes late: see
+        :mod:`cpsim_kit.gateway_watch`, and ``await watch.refresh()`` for the last ones. Needs ecs:DescribeServices and
+        cloudwatch:GetMetricData; a look is one request to each, an hour of looks every 10 s below a cent. The local
+        stack's process is measured where it was started; another object that is attached to its endpoint cannot.
+
+        Args:
+            every: Seconds between two looks.
+            service: The ECS service, by name or logical id, where the CloudFormation stack has several.
+
+        Raises:
+            ValueError: ``every`` is no time above 0.
+        """
+        source = EcsService(self._aws, self.name, service) if self._process is None else LocalGateway(self._process)
+        watch = GatewayWatch(source, every=every)
+        self._watches.add(watch)
+        return watch
 
     def trace(self, charge_point: ChargePoint) -> Trace:
         """Follow the exchanges of a charge point hop by hop.
@@ -431,7 +457,7 @@ class Stack:
             _stacks.pop(self._process, None)
             self._process.retire()
         try:
-            open_ones: list[Any] = [*self._charge_points, *self._monitors, self._caller]
+            open_ones: list[Any] = [*self._charge_points, *self._monitors, *self._watches, self._caller]
             await asyncio.gather(*(one.close() for one in open_ones), return_exceptions=True)
             left_behind = await self._delete_created()
         finally:

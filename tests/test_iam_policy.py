@@ -11,7 +11,9 @@ ALLOWED = {action for statement in STATEMENTS for action in statement["Action"]}
 # What no boto3 call shows: MQTT over WebSockets, and handing a role to a topic rule.
 WITHOUT_A_CALL = {"iot:Connect", "iot:Subscribe", "iot:Receive", "iam:PassRole"}
 NEEDS_NO_PERMISSION = {"sts:GetCallerIdentity"}
-VERB = re.compile(r'"(iot|iot-data|dynamodb|sqs|iam|sts|cloudformation)\.([a-z]+(?:_[a-z]+)+|publish|scan)"')
+VERB = re.compile(
+    r'"(iot|iot-data|dynamodb|sqs|iam|sts|cloudformation|ecs|cloudwatch)\.([a-z]+(?:_[a-z]+)+|publish|scan)"'
+)
 
 
 def called() -> set[str]:
@@ -36,7 +38,9 @@ def test_policy_has_no_wildcard_action_and_names_no_account() -> None:
 
 def test_only_what_has_no_resource_is_allowed_everywhere() -> None:
     everywhere = [statement for statement in STATEMENTS if statement["Resource"] == "*"]
-    assert [set(statement["Action"]) for statement in everywhere] == [{"iot:DescribeEndpoint", "iot:ListThings"}]
+    assert [set(statement["Action"]) for statement in everywhere] == [
+        {"cloudwatch:GetMetricData", "iot:DescribeEndpoint", "iot:ListThings"}
+    ]
 
 
 def test_readme_points_to_the_policy() -> None:

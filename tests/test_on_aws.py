@@ -115,3 +115,10 @@ async def test_many_things_on_aws(stack: Stack, names: SimpleNamespace) -> None:
     finally:
         result = await stack.things.delete_many(ids, progress=False, timeout=PATIENCE)
     assert not result.failed
+
+
+async def test_the_gateways_tasks_are_seen_on_aws(stack: Stack) -> None:
+    async with stack.watch_gateway() as watch:
+        frame = watch.to_frame()
+    assert frame.running_tasks[0] >= 1
+    assert set(frame.source) == {"ecs"}

@@ -30,7 +30,7 @@ LAYERS = [
     {"timing", "charge_point", "mqtt", "aws"},
     {"plots", "monitor", "csms_call", "local"},
     {"things", "shadow", "rules", "support", "trace", "replay", "calls"},
-    {"part"},
+    {"part", "gateway_watch"},
     {"worker"},
     {"cluster"},
     {"fleet"},
@@ -145,6 +145,7 @@ def test_a_module_imports_only_from_rows_above(path: Path) -> None:
         ("botocore", {"aws.py", "local/registry.py"}),
         ("ministack", {"local/emulator.py"}),
         ("nest_asyncio2", {"notebook.py"}),
+        ("psutil", {"local/launcher.py"}),
     ],
 )
 def test_a_third_party_has_its_doors(library: str, doors: set[str]) -> None:

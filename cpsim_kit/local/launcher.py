@@ -1,4 +1,4 @@
-"""Starts the local stack's child process, reads its addresses, shows its log, and ends it.
+"""Starts the local stack's child process, reads its addresses, shows its log, measures it, and ends it.
 
 Runs in the reader's process and imports nothing of the child's. Blocking; callers use a thread.
 """
@@ -15,10 +15,13 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
+
+import psutil
 
 from cpsim_kit.errors import LocalStackError
 
-__all__ = ["LocalOptions", "LocalProcess"]
+__all__ = ["LocalOptions", "LocalProcess", "Usage"]
 
 _READY_TIMEOUT = 60.0  # seconds; a cold start on a slow disk takes a few
 _STOP_TIMEOUT = 5.0
@@ -46,6 +49,20 @@ class LocalOptions:
     region: str = "us-east-1"
     interval: int = 10
     csms: str = "kit"
+
+
+class Usage(NamedTuple):
+    """What a process has used so far, and what it uses.
+
+    Attributes:
+        cpu_s: Seconds of CPU, of all its cores together, since its start.
+        memory_mib: Its resident memory.
+        memory_percent: The same, of this computer's memory.
+    """
+
+    cpu_s: float
+    memory_mib: float
+    memory_percent: float
 
 
 _running: dict[LocalOptions, LocalProcess] = {}
@@ -116,6 +133,23 @@ class LocalProcess:
     def is_running(self) -> bool:
         """Whether the process is alive."""
         return self._process.poll() is None
+
+    def usage(self) -> Usage | None:
+        """CPU and memory of the process; None when it is dead. Takes microseconds.
+
+        Raises:
+            LocalStackError: The operating system does not say.
+        """
+        if not self.is_running:
+            return None
+        try:
+            process = psutil.Process(self.pid)
+            times, resident = process.cpu_times(), process.memory_info().rss
+        except psutil.NoSuchProcess:
+            return None
+        except psutil.Error as exc:
+            raise LocalStackError(f"the local stack (process {self.pid}) cannot be measured: {exc}") from exc
+        return Usage(times.user + times.system, resident / 2**20, 100 * resident / psutil.virtual_memory().total)
 
     def log(self, lines: int = 20) -> str:
         """The last lines of the child's log; "" once it was stopped."""
