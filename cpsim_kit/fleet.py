@@ -7,6 +7,7 @@ knows no AWS: a stack gives it an address, and Things.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import math
 import random
@@ -143,7 +144,7 @@ class Fleet:
 
         Raises:
             ValueError: The ramp takes longer than the duration.
-            FleetError: Not one charge point could start; ``errors`` has the reasons.
+            FleetError: Not one charge point could start, or a process or worker did not; ``errors`` has the reasons.
             AwsError: AWS refused to list or create the Things.
         """
         if not duration > self._ramp_time:
@@ -167,7 +168,10 @@ class Fleet:
     async def _run(self, duration: float, progress: bool) -> FleetResult:
         shares = await self._shares(duration)
         try:
-            await asyncio.gather(*(share.start() for share in shares))
+            try:
+                await asyncio.gather(*(share.start() for share in shares))
+            except WorkerLost as exc:
+                raise FleetError(f"a part of the fleet did not start: {exc}", [exc]) from exc
             began = time.perf_counter()
             result = self.result = FleetResult(len(self.ids), epoch(began))
             told = _Told(result, len(shares), began, duration)
@@ -203,13 +207,7 @@ class Fleet:
         plans = self._plans(duration, self._processes)
         return [Worker(plan) for plan in plans] if self._processes > 1 else [_Here(plan) for plan in plans]
 
-    async def _run_share(
-        self,
-        share: _Here | Worker | ClusterShare,
-        told: _Told,
-        number: int,
-        shares: list[_Here | Worker | ClusterShare],
-    ) -> None:
+    async def _run_share(self, share: _Share, told: _Told, number: int, shares: list[_Share]) -> None:
         """Run a share. One that is lost is said, and the others go on; on a cluster another worker takes it over."""
         while True:
             try:
@@ -219,7 +217,9 @@ class Fleet:
                 if not isinstance(share, ClusterShare):
                     return None
                 rest = share.plan.rest(told.since(share.plan))
-                left = [each for each in await worker_addresses(self._cluster) if each != share.address]
+                left: list[str] = []
+                with contextlib.suppress(ValueError, OSError):  # no worker, or no scheduler
+                    left = [each for each in await worker_addresses(self._cluster) if each != share.address]
                 if rest.duration <= _WORTH_IT or not left:
                     return None
                 share = ClusterShare(rest, self._cluster, left[number % len(left)])

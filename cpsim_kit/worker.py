@@ -53,8 +53,11 @@ class Worker:
             start_new_session=True,  # Ctrl-C is its parent's to handle
         )
         await self._write(plan)
-        async with asyncio.timeout(_READY):
-            assert await self._read() == "ready"
+        try:
+            async with asyncio.timeout(_READY):
+                assert await self._read() == "ready"
+        except TimeoutError as exc:
+            raise WorkerLost(f"a worker process was not ready within {_READY:g} s") from exc
 
     async def run(self, told: Callable[[Delta], None]) -> None:
         """Let it begin, and hand on what it measures, until it has ended.
