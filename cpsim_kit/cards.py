@@ -11,16 +11,20 @@ from typing import Any
 __all__ = ["card"]
 
 # Colours come from the page; the grey of the border is seen on white and on black. What pages say of tables (centred,
-# striped, right-aligned, wrapped nowhere) is taken back on each element, as styles of a page reach no inline style.
+# striped, right-aligned, wrapped nowhere) is taken back on each element: a notebook has no other place for styles.
 _FRAME = (
-    "display:inline-block;box-sizing:border-box;max-width:100%;margin:.2em 0;padding:.4em .8em;"
-    "border:1px solid rgba(128,128,128,.5);border-radius:4px;color:inherit;line-height:1.5;text-align:left"
+    "display:inline-block;box-sizing:border-box;max-width:100%;padding:.4em .8em;color:inherit;line-height:1.5;"
+    "border:1px solid rgba(128,128,128,.5);border-radius:4px;text-align:left"
 )
-_BARE = "margin:0;border:none;background:transparent;color:inherit;font-size:inherit;text-align:left"
-_TABLE = f"{_BARE};margin-top:.2em;border-collapse:collapse;table-layout:auto;width:auto"
-_NAME = f"{_BARE};padding:.1em 1em .1em 0;vertical-align:top;font-weight:normal;white-space:nowrap;opacity:.7"
-_CELL = f"{_BARE};padding:.1em 0;vertical-align:top;white-space:normal;overflow-wrap:anywhere;max-width:none"
-_CODE = f"{_BARE};padding:0;font-family:monospace;line-height:1.4;white-space:pre-wrap;overflow-wrap:anywhere"
+_TABLE = "margin:.2em 0 0;border:none;border-collapse:collapse;width:auto;font-size:inherit;color:inherit"
+_ROW = "background:transparent;border:none"
+_PLAIN = "border:none;text-align:left;vertical-align:top;"
+_NAME = f"{_PLAIN}padding:.1em 1em .1em 0;font-weight:normal;white-space:nowrap;opacity:.7"
+_CELL = f"{_PLAIN}padding:.1em 0;white-space:normal;overflow-wrap:anywhere;max-width:none"
+_CODE = (
+    "margin:0;padding:0;border:none;background:transparent;color:inherit;"
+    "line-height:1.4;white-space:pre-wrap;overflow-wrap:anywhere"
+)
 _STATE = "opacity:.7;margin-left:.4em"
 
 
@@ -34,7 +38,7 @@ def card(title: str, state: str, rows: Mapping[str, Any]) -> str:
             addresses are not shown.
     """
     body = "".join(
-        f'<tr style="{_BARE}"><th scope="row" style="{_NAME}">{escape(name)}</th>'
+        f'<tr style="{_ROW}"><th scope="row" style="{_NAME}">{escape(name)}</th>'
         f'<td style="{_CELL}">{_value(value)}</td></tr>'
         for name, value in rows.items()
         if value is not None and value != ""

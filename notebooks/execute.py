@@ -35,6 +35,7 @@ CELL_TIMEOUT = 300  # seconds
 # What a cell measures, and another run measures otherwise: ports, and decimal numbers that are no version.
 _MEASURED = re.compile(r"127\.0\.0\.1:\d+|(?<![\w.])\d+\.\d+(?![\w.])")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead without its kernel
 
 
 class CellFailed(Exception):
@@ -180,6 +181,11 @@ def clean(notebook: NotebookNode) -> None:
     notebook.metadata = NotebookNode(kernelspec=NotebookNode(KERNEL), language_info=NotebookNode(name="python"))
     for cell in notebook.cells:
         cell.metadata = NotebookNode({key: value for key, value in cell.metadata.items() if key == "tags"})
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if _WIDGET not in output.get("data", {})]
+            for output in cell.outputs:
+                if "metadata" in output:  # of a stream there is none
+                    output.metadata = NotebookNode()
 
 
 def differences(old: NotebookNode, new: NotebookNode) -> list[str]:
