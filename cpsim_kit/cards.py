@@ -18,12 +18,12 @@ _FRAME = (
 )
 _TABLE = "margin:.2em 0 0;border:none;border-collapse:collapse;width:auto;font-size:inherit;color:inherit"
 _ROW = "background:transparent;border:none"
-_PLAIN = "border:none;text-align:left;vertical-align:top;"
+_PLAIN = "border:none;text-align:left;vertical-align:top;line-height:inherit;"
 _NAME = f"{_PLAIN}padding:.1em 1em .1em 0;font-weight:normal;white-space:nowrap;opacity:.7"
 _CELL = f"{_PLAIN}padding:.1em 0;white-space:normal;overflow-wrap:anywhere;max-width:none"
 _CODE = (
     "margin:0;padding:0;border:none;background:transparent;color:inherit;"
-    "line-height:1.4;white-space:pre-wrap;overflow-wrap:anywhere"
+    "font-family:monospace;line-height:1.4;white-space:pre-wrap;overflow-wrap:anywhere"
 )
 _STATE = "opacity:.7;margin-left:.4em"
 
