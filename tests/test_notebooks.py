@@ -206,6 +206,11 @@ def test_code_cells_are_small(path: Path) -> None:
 
 
 @each_notebook
+def test_notebook_is_short(path: Path) -> None:
+    assert len(read(path).cells) <= 32
+
+
+@each_notebook
 def test_imports_stand_in_the_setup_cell_only(path: Path) -> None:
     for cell in code_cells(path):
         imports = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Import | ast.ImportFrom)]
@@ -259,6 +264,16 @@ def test_first_notebook_lists_all() -> None:
     assert {target: title for title, target in rows.items()} == titles
 
 
+def test_readme_and_notebooks_agree_on_the_minutes() -> None:
+    rows = re.findall(
+        r"^\| \[(\w+)\]\(notebooks/\1\.ipynb\) \| .+\? \| (\d+) \| (?:yes|no) \|$",
+        (ROOT / "README.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    times = [re.findall(r"\*\*Time\*\* (\d+) minutes\.", read(path).cells[0].source) for path in NOTEBOOKS]
+    assert rows == [(path.stem, minutes) for path, (minutes,) in zip(NOTEBOOKS, times, strict=True)]
+
+
 # -- Kept outputs -----------------------------------------------------------------------------------------------------
 
 PRIVATE = {
@@ -271,13 +286,16 @@ PRIVATE = {
 }
 
 
+def texts_of(output: nbformat.NotebookNode) -> list[str]:
+    """All that an output keeps, of every kind: the texts as they are, the rest as JSON; pictures left out."""
+    data = output.get("data", {"text/plain": output.get("text", "")})
+    values = [value for kind, value in data.items() if kind not in {"image/png", "image/jpeg"}]
+    values += [output[key] for key in ("metadata", "ename", "evalue", "traceback") if output.get(key)]
+    return [value if isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values]
+
+
 def kept_texts(path: Path) -> str:
-    texts = []
-    for cell in code_cells(path):
-        for output in cell.outputs:
-            data = output.get("data", {"text/plain": output.get("text", "")})
-            texts += [text for kind, text in data.items() if not kind.startswith("image/")]
-    return "\n".join(texts)
+    return "\n".join(text for cell in code_cells(path) for output in cell.outputs for text in texts_of(output))
 
 
 @each_notebook
@@ -311,6 +329,25 @@ def test_kept_outputs_tell_nothing_about_a_machine(path: Path, what: str) -> Non
 )
 def test_private_things_are_recognised(what: str, text: str) -> None:
     assert re.search(PRIVATE[what], text, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"text/html": "<td>arn:aws:iot:us-east-1:1:thing/CP1</td>"},
+        {"application/json": {"roles": ["arn:aws:iam::1:role/x"]}},
+        {"image/svg+xml": "<text>arn:aws:iot</text>"},
+    ],
+    ids=lambda data: next(iter(data)),
+)
+def test_private_things_are_found_in_every_kind_of_output(data: dict[str, Any]) -> None:
+    output = nbformat.v4.new_output("display_data", data={"image/png": "", **data})
+    assert re.search(PRIVATE["an ARN"], "\n".join(texts_of(output)), re.MULTILINE)
+
+
+@each_notebook
+def test_no_widget_is_kept(path: Path) -> None:
+    assert "widget" not in path.read_text(encoding="utf-8")
 
 
 @each_notebook
@@ -365,6 +402,17 @@ async def test_each_cell_can_be_run_twice_and_the_solutions_solve(path: Path, ke
             assert ran.stdout.splitlines()[-1] == "solved"
     for _ in range(2):
         assert "closed" in (await kernel.must(teardown.source)).value
+
+
+@pytest.mark.slow
+def test_script_in_02_runs_as_it_stands(copies: Path) -> None:
+    (script,) = re.findall(
+        r"^```python\n(from cpsim_kit .*?)```", prose(copies / NOTEBOOKS[2].name), re.MULTILINE | re.DOTALL
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment(copies), cwd=copies, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Accepted True\n", "")
 
 
 @pytest.fixture(scope="module")
@@ -549,6 +597,32 @@ def test_execute_saves_only_what_says_something_else(copies: Path) -> None:
     assert path.read_bytes() == changed, "--check saves nothing"
     assert run_execute(copies, "99").returncode == 0
     assert run_execute(copies, "99", "--check").returncode == 0
+
+
+def test_progress_bars_are_not_kept() -> None:
+    cell = nbformat.v4.new_code_cell("cell", id="cell")
+    bar = {"application/vnd.jupyter.widget-view+json": {"model_id": "1"}, "text/plain": "0%|     | 0/1"}
+    cell.outputs = [
+        nbformat.v4.new_output("display_data", data=bar),
+        nbformat.v4.new_output("stream", text="kept"),
+        nbformat.v4.new_output("execute_result", data={"text/plain": "1"}, metadata={"width": 100}),
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[cell], metadata={"widgets": {"state": {}}})
+    load_execute().clean(notebook)
+    nbformat.validate(notebook)
+    assert [output.output_type for output in cell.outputs] == ["stream", "execute_result"]
+    assert "widget" not in nbformat.writes(notebook)
+    assert "width" not in nbformat.writes(notebook)
+
+
+@pytest.mark.slow
+def test_execute_keeps_no_progress_bar(copies: Path) -> None:
+    path = write(
+        copies, "99_bar.ipynb", "from tqdm.auto import tqdm", "for _ in tqdm(range(3)):\n    pass\nprint('done')"
+    )
+    assert (done := run_execute(copies, "99")).returncode == 0, done.stderr
+    assert "widget" not in path.read_text(encoding="utf-8")
+    assert [output.output_type for output in code_cells(path)[1].outputs] == ["stream"]
 
 
 def outputs_of(text: str) -> nbformat.NotebookNode:
