@@ -13,7 +13,7 @@ import psutil
 import pytest
 from csms_stub import Csms
 
-pytest_plugins = ["stack_fixtures"]
+pytest_plugins = ["stack_fixtures", "kernel"]
 
 FACTOR = float(os.environ.get("CPSIM_TEST_TIME_FACTOR", "1"))
 MS = 0.001 * FACTOR  # every interval of a test is a multiple of it
