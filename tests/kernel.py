@@ -59,11 +59,12 @@ def environment(folder: Path) -> dict[str, str]:
 
 @dataclass
 class Ran:
-    """What a cell did: what it printed, what it showed, and the error that it ended with."""
+    """What a cell did: what it printed, showed, and showed in place of that, and the error that it ended with."""
 
     stdout: str = ""
     stderr: str = ""
     shown: list[dict[str, Any]] = field(default_factory=list)
+    updated: list[dict[str, Any]] = field(default_factory=list)
     error: str = ""
 
     @property
@@ -107,6 +108,8 @@ class Kernel:
                 setattr(ran, content["name"], getattr(ran, content["name"]) + content["text"])
             elif message["msg_type"] in {"execute_result", "display_data"}:
                 ran.shown.append(content["data"])
+            elif message["msg_type"] == "update_display_data":
+                ran.updated.append(content["data"])
 
         reply = await self.client.execute_interactive(source, allow_stdin=False, timeout=CELL_TIMEOUT, output_hook=look)
         if reply["content"]["status"] != "ok":

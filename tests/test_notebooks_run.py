@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import textwrap
 from pathlib import Path
 
 import psutil
@@ -92,11 +93,44 @@ async def test_stop_button_ends_the_cell_and_nothing_else(kernel: Kernel) -> Non
     await assert_usable(kernel, stack)
 
 
+WAITING = {
+    "between two heartbeats": "async for beat in cp.heartbeats(interval=600):\n    print('waits')",
+    "in take()": """
+        async with stack.monitor("CP1/in") as monitor:
+            print("waits")
+            await monitor.take(1, timeout=600)""",
+    "in an iteration over a monitor": """
+        async with stack.monitor("CP1/in") as monitor:
+            print("waits")
+            async for message in monitor:
+                pass""",
+    "in wait_for()": """
+        print("waits")
+        await stack.shadow("CP1").wait_for(lambda shadow: False, timeout=600)""",
+    "in a trace": """
+        async with stack.trace(cp) as trace:
+            await cp.heartbeat()
+            print("waits")
+            await asyncio.sleep(600)""",
+    "in a picture that grows": """
+        async for beat in plots.live(cp.heartbeats(interval=600)):
+            print("waits")""",
+    "in wait_closed()": "print('waits')\nawait cp.wait_closed()",
+}
+
+
 @pytest.mark.slow
-@pytest.mark.xfail(reason="ipykernel #881: its SIGINT handler does not wake an event loop that waits")
-async def test_stop_button_acts_at_once_between_two_heartbeats(kernel: Kernel) -> None:
+async def test_stop_button_acts_at_once_wherever_a_cell_waits(kernel: Kernel) -> None:
     await kernel.must(SETUP)
     assert (await kernel.must(BOOT)).value == "'Accepted'"
     (stack,) = kernel.local_stacks()
-    await stopped(kernel, "async for beat in cp.heartbeats(interval=600):\n    print(beat)", when="Beat(")
+    await kernel.must("import asyncio\nfrom cpsim_kit import plots")
+    tasks = "sorted(name for task in asyncio.all_tasks() if (name := task.get_name()).startswith('cpsim['))"
+    before = (await kernel.must(tasks)).value
+    for where, source in WAITING.items():
+        ran = await stopped(kernel, textwrap.dedent(source).strip(), when="waits")
+        assert ran.error.startswith(("CancelledError", "KeyboardInterrupt")), f"{where}: {ran.error}"
+        assert (await kernel.must("(await cp.heartbeat()).latency_ms > 0", where)).value == "True", where
+        assert (await kernel.must(tasks, where)).value == before, f"{where}: a task is left"
+    assert (await kernel.must("int(trace.to_frame().in_ms.notna().sum())")).value == "1", "as seen before the button"
     await assert_usable(kernel, stack)
