@@ -69,7 +69,7 @@ def latency(
         for number, (_run, part) in enumerate(rows.assign(median=median).groupby("run")):
             label = f"{name} median of {rolling}".strip() if number == 0 else None
             ax.plot(part.after_s, part["median"], color=colour, label=label)
-        lost = rows[rows.outcome != "answered"]
+        lost = rows[rows.latency_ms.isna()]
         if len(lost):
             ax.plot(lost.after_s, [0] * len(lost), "x", color=colour, label=f"{name} no answer".strip(), clip_on=False)
     _shade_outages(ax, timing)
@@ -189,7 +189,8 @@ def hops(trace: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax = _axes(ax)
     edges = np.minimum(np.vstack([whole.in_ms, whole.out_ms, whole.latency_ms]), whole.latency_ms.to_numpy())
     legs = np.diff(edges, axis=0, prepend=0).clip(min=0)
-    ax.stackplot(range(1, len(whole) + 1), legs, step="mid", labels=_LEGS, colors=_COLOURS, lw=0)
+    begins = np.arange(len(whole) + 1) + 0.5  # of the bars, and the end of the last
+    ax.stackplot(begins, np.hstack([legs, legs[:, -1:]]), step="post", labels=_LEGS, colors=_COLOURS, lw=0)
     ax.set(xlabel="exchange (number)", ylabel="since sent (ms)", title="Where the time of each exchange went")
     ax.set_xlim(0.5, len(whole) + 0.5)
     ax.set_ylim(0, float(whole.latency_ms.max()) * 1.05)
@@ -333,7 +334,7 @@ class LivePlot:
             self._line.set_data([(at - points[0][0]).total_seconds() for at, _ in points], [ms for _, ms in points])
             self.ax.relim()
             self.ax.autoscale_view()
-            self.ax.set_ylim(bottom=0)
+            self.ax.set_ylim(bottom=0, auto=True)  # without auto, the scale of the first picture would stay
             picture = io.BytesIO()
             self._figure.savefig(picture, format="png", dpi=90)
             return picture.getvalue()
