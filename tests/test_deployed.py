@@ -293,19 +293,21 @@ async def test_a_denial_says_that_a_permission_is_missing(stack: Stack, proxy: A
 
 
 @pytest.mark.parametrize(
-    ("operation", "code", "status"),
+    ("operation", "code", "status", "times"),
     [
-        ("CreateThing", "ThrottlingException", 429),
-        ("GetItem", "ProvisionedThroughputExceededException", 400),
-        ("GetItem", "ThrottlingException", 400),
+        ("CreateThing", "ThrottlingException", 429, 2),
+        ("GetItem", "ProvisionedThroughputExceededException", 400, 1),  # once: botocore waits longer each time
+        ("GetItem", "ThrottlingException", 400, 1),
     ],
 )
-async def test_throttling_is_survived(stack: Stack, proxy: AwsProxy, operation: str, code: str, status: int) -> None:
-    proxy.fail(operation, code, status=status, times=2, text="Rate exceeded")
+async def test_throttling_is_survived(
+    stack: Stack, proxy: AwsProxy, operation: str, code: str, status: int, times: int
+) -> None:
+    proxy.fail(operation, code, status=status, times=times, text="Rate exceeded")
     charge_point_id = new_id()
     thing = await stack.things.create(charge_point_id)
     assert thing.created
-    assert proxy.seen[operation] >= 3
+    assert proxy.seen[operation] > times
 
 
 async def test_throttling_without_an_end_is_an_error(stack: Stack, proxy: AwsProxy) -> None:
