@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -151,28 +152,61 @@ cpsim simulate --url {addresses["websocket_url"]} --cp-id CP1
 
 
 def _lab(options: argparse.Namespace) -> int:
-    folder = notebooks_folder(Path(options.folder))
+    try:
+        folder = notebooks_folder(Path(options.folder))
+    except OSError as exc:
+        raise ValueError(f"cannot copy the notebooks to --folder {options.folder}: {exc.strerror}") from exc
+    print(f"The notebooks are in {folder}", flush=True)
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}"]
     if options.no_browser:
         command.append("--no-browser")
     if options.port is not None:
-        command.append(f"--port={options.port}")
+        _check_free(options.port)
+        command += [f"--port={options.port}", "--ServerApp.port_retries=0"]
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        command.append("--allow-root")  # in a container there is often nobody else
     command.append(str(folder / "00_start_here.ipynb"))
-    return subprocess.call(command)  # noqa: S603 - this interpreter
+    return _become(command)
+
+
+def _check_free(port: int) -> None:
+    """Say that a port is taken, rather than have JupyterLab start for seconds first."""
+    if port > 65535:
+        raise ValueError(f"--port {port}: the largest port is 65535")
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as exc:
+        raise CpsimError(
+            f"cannot listen on port {port}: {exc.strerror}; choose another --port, or leave it out"
+        ) from exc
+
+
+def _become(command: list[str]) -> int:
+    """Go on as this program: a terminal's Ctrl-C, SIGTERM and the exit status are its own then."""
+    if sys.platform != "win32":
+        os.execv(command[0], command)  # noqa: S606 - this interpreter
+    signal.signal(signal.SIGINT, lambda *_: None)  # where exec would let go of the terminal; Ctrl-C reaches both
+    return subprocess.run(command, check=False).returncode  # noqa: S603 - this interpreter
 
 
 def notebooks_folder(folder: Path, *, package: Path = Path(__file__).parent) -> Path:
     """The notebooks of a checkout, or those of an installed package copied to the reader's folder.
 
-    What is in that folder already is kept: it may have been changed.
+    What is in that folder already is kept, and named where it is not as it came: it may have been changed.
     """
-    checkout = package.parent / "notebooks"
-    if checkout.is_dir():
-        return checkout
+    installed = package / "notebooks"
+    if not installed.is_dir():
+        return package.parent / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
-    for notebook in sorted((package / "notebooks").glob("*.ipynb")):
-        if not (folder / notebook.name).exists():
-            shutil.copy(notebook, folder)
+    kept = []
+    for notebook in sorted(installed.glob("*.ipynb")):
+        mine = folder / notebook.name
+        if not mine.exists():
+            shutil.copyfile(notebook, mine)
+        elif mine.read_bytes() != notebook.read_bytes():
+            kept.append(mine.name)
+    if kept:
+        print(f"Kept with your changes: {', '.join(kept)}; delete or rename one to get the original again")
     return folder.resolve()
 
 

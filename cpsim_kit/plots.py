@@ -26,6 +26,7 @@ __all__ = ["LivePlot", "distribution", "hops", "latency", "live", "regularity", 
 # Told apart by people who see few colours, and readable on white: Okabe and Ito's palette.
 _COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 _SIZE = (8, 3.2)  # inches
+_LINES = (("-", "───"), ("--", "╌╌╌"), (":", "┈┈┈"))  # of percentiles, and how a legend's text shows them
 
 
 def _axes(ax: Axes | None, size: tuple[float, float] = _SIZE) -> Axes:
@@ -111,13 +112,14 @@ def distribution(
     bins = np.geomspace(low * 0.95, max(high, low * 1.1) * 1.05, 40)
     groups = _groups(answered, by)
     for name, rows, colour in groups:
-        values = [rows.latency_ms.quantile(level / 100) for level in levels]
-        said = ", ".join(f"p{level:g} {value:.3g}" for level, value in zip(levels, values, strict=True))
-        label = f"{name}: {len(rows)} heartbeats; {said} ms".removeprefix(": ")
+        said = []
+        for level, (line, drawn) in zip(levels, itertools.cycle(_LINES)):
+            value = rows.latency_ms.quantile(level / 100)
+            ax.axvline(value, color=colour, ls=line, lw=1.4)
+            said.append(f"p{level:g} {drawn} {value:.3g}")
+        label = f"{name}: {len(rows)} heartbeats,  {',  '.join(said)} ms".removeprefix(": ")
         ax.hist(rows.latency_ms, bins=bins.tolist(), color=colour, alpha=0.45, label=label)
         ax.hist(rows.latency_ms, bins=bins.tolist(), color=colour, histtype="step")
-        for value, line in zip(values, itertools.cycle(("-", "--", ":"))):
-            ax.axvline(value, color=colour, ls=line, lw=1.4)
     ax.set_xscale("log")
     _plain_ticks(ax, low, high)
     ax.set(xlabel="latency (ms, logarithmic)", ylabel="heartbeats", title="Distribution of the latency")
@@ -128,10 +130,12 @@ def distribution(
 
 def _plain_ticks(ax: Axes, low: float, high: float) -> None:
     """Label a logarithmic axis with numbers such as 2 and 50, and not with powers of ten."""
-    from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter  # noqa: PLC0415 - as above
+    from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, StrMethodFormatter  # noqa: PLC0415 - as above
 
     steps = [factor * 10.0**power for power in range(-3, 6) for factor in (1, 2, 5)]
-    ax.xaxis.set_major_locator(FixedLocator([step for step in steps if low * 0.5 <= step <= high * 2]))
+    enough = sum(low <= step <= high for step in steps) >= 2
+    shown = [step for step in steps if low * 0.5 <= step <= high * 2]
+    ax.xaxis.set_major_locator(FixedLocator(shown) if enough else MaxNLocator(6))
     ax.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     ax.xaxis.set_minor_locator(NullLocator())
 
@@ -150,15 +154,15 @@ def regularity(timing: pd.DataFrame, *, by: str | None = "charge_point_id", ax: 
     _require(timing, "heartbeats")
     ax = _axes(ax)
     for name, rows, colour in _groups(timing, by):
-        ax.plot(rows.after_s, rows.jitter_ms, ".", color=colour, alpha=0.45, label=f"{name} jitter".strip())
+        ax.plot(rows.after_s, rows.jitter_ms, ".", color=colour, alpha=0.45)
         for number, (_run, part) in enumerate(rows.groupby("run")):
-            ax.plot(part.after_s, part.drift_ms, color=colour, label=f"{name} drift".strip() if number == 0 else None)
+            ax.plot(part.after_s, part.drift_ms, color=colour, label=(name or "drift") if number == 0 else None)
     _shade_outages(ax, timing)
     ax.axhline(0, color="grey", lw=0.8)
     ax.set(
         xlabel="sent, since the first heartbeat (s)",
         ylabel="later than meant (ms)",
-        title="Jitter and drift of the heartbeats",
+        title="Jitter (points) and drift (lines) of the heartbeats",
     )
     ax.legend(loc="best", fontsize="small")
     return ax
@@ -166,14 +170,15 @@ def regularity(timing: pd.DataFrame, *, by: str | None = "charge_point_id", ax: 
 
 # -- The path of a message --------------------------------------------------------------------------------------------
 
-_LEGS = ("to AWS IoT Core: until seen on {id}/in", "back end: until seen on {id}/out", "back to the charge point")
+_LEGS = ("until seen on {id}/in", "until seen on {id}/out", "until received")
 
 
 def hops(trace: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """Where the time of each exchange went: the legs of the path, stacked, one bar per exchange.
 
     What the monitor saw only after the charge point had its answer is cut off there, so that each bar is as high as the
-    latency; the legs behind the cut have no length.
+    latency; the legs behind the cut have no length. Few exchanges that took far longer than most would make the others
+    too low to be seen: the picture ends below them, and a triangle marks each.
 
     Args:
         trace: What ``stack.trace(cp)`` gave as ``to_frame()``; exchanges of which a hop was not seen are left out.
@@ -189,19 +194,32 @@ def hops(trace: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax = _axes(ax)
     edges = np.minimum(np.vstack([whole.in_ms, whole.out_ms, whole.latency_ms]), whole.latency_ms.to_numpy())
     legs = np.diff(edges, axis=0, prepend=0).clip(min=0)
+    names = whole.charge_point_id.unique()
+    labels = [leg.replace("{id}", names[0]) if len(names) == 1 else leg for leg in _LEGS]
     begins = np.arange(len(whole) + 1) + 0.5  # of the bars, and the end of the last
-    ax.stackplot(begins, np.hstack([legs, legs[:, -1:]]), step="post", labels=_LEGS, colors=_COLOURS, lw=0)
-    ax.set(xlabel="exchange (number)", ylabel="since sent (ms)", title="Where the time of each exchange went")
+    legs = np.hstack([legs, legs[:, -1:]])
+    ax.stackplot(begins, legs, step="post", labels=labels, colors=_COLOURS, lw=0, antialiased=False)
+    ax.set(xlabel="exchange (number)", ylabel="since sent (ms)")
+    ax.set_title("Where the time of each exchange went", pad=26)
     ax.set_xlim(0.5, len(whole) + 0.5)
-    ax.set_ylim(0, float(whole.latency_ms.max()) * 1.05)
-    ax.legend(loc="upper left", fontsize="small")
+    highest, usual = float(whole.latency_ms.max()), float(whole.latency_ms.quantile(0.95))
+    top = min(highest * 1.05, usual * 1.3)
+    higher = [number for number, latency_ms in enumerate(whole.latency_ms, start=1) if latency_ms > top]
+    if higher:
+        label = f"higher, up to {highest:.0f} ms"
+        ax.plot(higher, [top * 0.97] * len(higher), "^", color="black", ms=4, label=label)
+    ax.set_ylim(0, top)
+    ax.legend(  # above the picture, where it hides nothing
+        loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=4, fontsize="small", frameon=False, handlelength=1.2
+    )
     return ax
 
 
 def sequence(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
     """One exchange as a sequence diagram: who sent what to whom, and when, from top to bottom.
 
-    The distances are equal; the numbers say the time.
+    The distances are equal; the numbers say the time. Of a dashed arrow it is known when its copy was seen, not when
+    it was sent.
 
     Args:
         table: What ``trace.hops()`` returned.
@@ -212,41 +230,32 @@ def sequence(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) ->
         ValueError: There is nothing to plot.
     """
     _require(table, "hops")
-    ax = _axes(ax, (8, 0.7 + 0.75 * (len(table) + 2)))
+    ax = _axes(ax, (8, 0.8 + 0.55 * (len(table) + 1)))
     name = str(table.place[table.hop == "sent"].iloc[0]).removesuffix(" sends")
-    lifelines = (f"charge point {name}", "gateway and AWS IoT Core", "CSMS")
-    lowest = -len(table) - 0.3
-    for x, label in enumerate(lifelines):
-        ax.plot([x, x], [-0.35, lowest], color="grey", lw=1, ls=":")
+    lowest = -len(table) - 0.4
+    for x, label in enumerate((f"charge point {name}", "gateway and AWS IoT Core", "CSMS")):
+        ax.plot([x, x], [-0.3, lowest], color="grey", lw=1, ls=":")
         box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "grey"}
         ax.text(x, 0, label, ha="center", va="center", bbox=box)
     arrows = {  # from, to, text, colour
-        "sent": None,
-        "in": (0, 1, f"CALL, seen on {name}/in", _COLOURS[0]),
-        "out": (2, 1, f"CALLRESULT, seen on {name}/out", _COLOURS[1]),
-        "received": (1, 0, "CALLRESULT, received", _COLOURS[2]),
+        "in": (0, 1, f"seen on {name}/in", _COLOURS[0]),
         "shadow": (2, 1, "", _COLOURS[4]),
+        "out": (2, 1, f"seen on {name}/out", _COLOURS[1]),
+        "received": (1, 0, "received", _COLOURS[2]),
     }
     for row, hop in enumerate(table.itertuples(), start=1):
-        ax.text(-0.55, -row, f"{hop.after_ms:.1f} ms", ha="right", va="center", fontsize="small")
-        arrow = arrows[hop.hop]
-        if arrow is None:
+        ax.text(-0.28, -row, f"{hop.after_ms:.1f} ms", ha="right", va="center", fontsize="small")
+        if hop.hop == "sent":
             ax.plot([0], [-row], "o", color=_COLOURS[0])
-            ax.text(0.06, -row, "CALL, sent", va="center", fontsize="small")
+            ax.text(0.06, -row, f"{hop.kind}, sent", va="center", fontsize="small")
             continue
-        begin, end, text, colour = arrow
-        seen = hop.hop in {"out", "shadow"}  # where it came from is known, not when it left
-        style = {
-            "arrowstyle": "-|>",
-            "color": colour,
-            "lw": 1.6,
-            "ls": "--" if seen else "-",
-            "shrinkA": 0,
-            "shrinkB": 0,
-        }
+        begin, end, text, colour = arrows[hop.hop]
+        style = {"arrowstyle": "-|>", "color": colour, "lw": 1.6, "shrinkA": 0, "shrinkB": 0}
+        style["ls"] = "-" if hop.hop in {"in", "received"} else "--"
         ax.annotate("", (end, -row), (begin, -row), arrowprops=style)
-        ax.text((begin + end) / 2, -row + 0.12, text or hop.place, ha="center", va="bottom", fontsize="small")
-    ax.set(xlim=(-0.95, 2.45), ylim=(lowest - 0.1, 0.5), title=title, ylabel="time since sent, downwards (ms)")
+        text = f"{hop.kind}, {text}" if hop.kind else hop.place
+        ax.text((begin + end) / 2, -row + 0.1, text, ha="center", va="bottom", fontsize="small")
+    ax.set(xlim=(-0.75, 2.35), ylim=(lowest, 0.5), title=title, ylabel="time since sent, downwards (ms)")
     ax.set(xticks=[], yticks=[])
     for side in ax.spines.values():
         side.set_visible(False)

@@ -37,7 +37,8 @@ async def replay(
     """Send the CALLs of a recorded conversation to the CSMS of a connected charge point, in their order and timing.
 
     Payloads are sent as they were, with new message ids. Answers of the charge point to CALLs of the CSMS are not sent:
-    the CSMS asks, or does not. A lost connection is opened again for the next CALL.
+    the CSMS asks, or does not. What AWS delivered to a monitor twice is sent once. A lost connection is opened again
+    for the next CALL.
 
     Args:
         log: What was recorded, by this or any other charge point; of a monitor's record, what this id sent, or the
@@ -82,7 +83,7 @@ _OUTCOMES = {"CALLRESULT": "answered", "CALLERROR": "CALLERROR"}
 
 def _calls(records: list[Record], charge_point_id: str) -> list[tuple[Record, Record | None]]:
     """The CALLs that a charge point sent, each with its answer, if there was one."""
-    sent = [record for record in records if record.direction == "sent" and record.kind == "CALL"]
+    sent = _once([record for record in records if record.direction == "sent" and record.kind == "CALL"])
     ids = {record.charge_point_id for record in sent}
     if len(ids) > 1 and charge_point_id not in ids:
         raise ValueError(f"{charge_point_id} is not in this record, and whose CALLs it should send is not clear: {ids}")
@@ -96,6 +97,18 @@ def _calls(records: list[Record], charge_point_id: str) -> list[tuple[Record, Re
         if record.direction == "received" and record.kind in _OUTCOMES
     }
     return [(record, answers.get((record.charge_point_id, record.message_id))) for record in sent]
+
+
+def _once(calls: list[Record]) -> list[Record]:
+    """Without the copies that a monitor got twice; what a charge point sent twice stays, as it did so."""
+    seen: set[tuple[str, str]] = set()
+    kept = []
+    for record in calls:
+        key = (record.topic, record.message_id)
+        if not record.topic or key not in seen:
+            kept.append(record)
+        seen.add(key)
+    return kept
 
 
 async def _send(charge_point: ChargePoint, version: Version, record: Record, timeout: float) -> tuple[str, str]:

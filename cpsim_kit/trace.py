@@ -2,8 +2,11 @@
 
 All moments are taken in this process, from one monotonic clock: there are no two clocks to compare. What a hop's time
 means follows from that: a message is *seen* on a topic when the monitor's copy of it arrives here, by the monitor's own
-connection. So the first hop contains the way from AWS IoT Core to the monitor, the last one is too short by as much,
-and may even be negative; the time between the two topics is right, as the monitor's way is in both.
+connection. So the first hop contains the way from AWS IoT Core to the monitor, and the last one is too short by as
+much: it may even be below 0. The time between the two topics has that way in both, and is right but for what the two
+copies differ. On the local stack a copy's way is as long as the hops themselves, and two copies differ by as much: tell
+hops apart there by the medians of many, to some tenths of a millisecond. A client in another process, which does
+nothing else, sees the copies no earlier. On AWS hops take tens of milliseconds, and all this matters little.
 """
 
 from __future__ import annotations
@@ -11,12 +14,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from cpsim_kit.cards import card
 from cpsim_kit.charge_point import ChargePoint
-from cpsim_kit.messages import Record, table
+from cpsim_kit.messages import MessageLog, Pairing, Record, table
 from cpsim_kit.monitor import Monitor
 
 if TYPE_CHECKING:
@@ -32,24 +36,27 @@ COLUMNS = (
     "in_ms",
     "out_ms",
     "latency_ms",
+    "outcome",
     "shadow_ms",
     "shadow_version",
 )
-HOP_COLUMNS = ("hop", "place", "after_ms", "took_ms")
+HOP_COLUMNS = ("hop", "kind", "place", "after_ms", "took_ms")
 
 _SETTLE = 5.0  # seconds to wait for copies on their way, at the end of the block
 _LOOK = 0.02  # seconds between two looks
+_OUTCOMES = {"CALLRESULT": "answered", "CALLERROR": "CALLERROR"}  # of the other kinds, none is an answer to a CALL
 
 
 class Trace:
-    """Every CALL of a charge point, from the moment this is entered, hop by hop.
+    """Every CALL that a charge point sends inside the block, hop by hop.
 
         async with stack.trace(cp) as trace:
             await cp.boot()
         trace.to_frame()
 
     Leaving the block waits for what is still on its way: the copies of answered CALLs, and the Device Shadow of a boot;
-    for some seconds at most.
+    for some seconds at most, and not after an error. Entered again, it begins anew. It follows as many exchanges as the
+    charge point and the monitor keep.
 
     Args:
         monitor: Sees ``{id}/in``, ``{id}/out`` and the Device Shadow's updates; it is opened and closed here.
@@ -59,7 +66,7 @@ class Trace:
     def __init__(self, monitor: Monitor, charge_point: ChargePoint) -> None:
         self._monitor = monitor
         self._charge_point = charge_point
-        self._since = math.inf
+        self._since = self._until = math.inf
 
     def __repr__(self) -> str:
         state = "not entered" if math.isinf(self._since) else f"{len(self._exchanges())} exchanges"
@@ -73,12 +80,13 @@ class Trace:
     async def __aenter__(self) -> Self:
         """Subscribe; raises as ``Monitor`` does."""
         await self._monitor.__aenter__()
-        self._since = time.perf_counter()
+        self._since, self._until = time.perf_counter(), math.inf
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._until = time.perf_counter()
         try:
             if exc is None:
                 await self._settle()
@@ -94,7 +102,7 @@ class Trace:
             pass  # what did not come is missing in the table
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per CALL that the charge point sent.
+        """One row per CALL that the charge point sent, with its outcome: "answered", "CALLERROR" or "no answer".
 
         ``in_ms``, ``out_ms``, ``latency_ms`` and ``shadow_ms`` are milliseconds since it was sent: until its copy was
         seen on ``{id}/in``, the answer's on ``{id}/out``, the answer at the charge point, and the Device Shadow's
@@ -105,8 +113,10 @@ class Trace:
         for exchange in self._exchanges().values():
             sent: Record = exchange["sent"]
             after = [_ms(sent, exchange.get(place)) for place in ("in", "out", "received", "shadow")]
-            version = exchange["shadow"].payload["current"]["version"] if "shadow" in exchange else None
-            rows.append((sent.sent_at, sent.charge_point_id, sent.action, sent.message_id, *after, version))
+            *hops, shadow_ms = after
+            outcome = _OUTCOMES[exchange["received"].kind] if "received" in exchange else "no answer"
+            head = (sent.sent_at, sent.charge_point_id, sent.action, sent.message_id)
+            rows.append((*head, *hops, outcome, shadow_ms, _version(exchange)))
         return table(rows, COLUMNS)
 
     def hops(self, message_id: str | None = None) -> pd.DataFrame:
@@ -128,11 +138,10 @@ class Trace:
         exchange = exchanges[message_id or list(exchanges)[-1]]
         sent: Record = exchange["sent"]
         name = sent.charge_point_id
-        version = f"shadow version {exchange['shadow'].payload['current']['version']}" if "shadow" in exchange else ""
         places = {
             "sent": f"{name} sends",
             "in": f"{name}/in",
-            "shadow": version,
+            "shadow": f"shadow version {_version(exchange)}",
             "out": f"{name}/out",
             "received": f"{name} receives",
         }
@@ -140,7 +149,7 @@ class Trace:
         for hop, place in places.items():
             if hop in exchange:
                 after = _ms(sent, exchange[hop])
-                rows.append((hop, place, after, after - before))
+                rows.append((hop, exchange[hop].kind, place, after, after - before))
                 before = after
         return table(rows, HOP_COLUMNS)
 
@@ -148,41 +157,66 @@ class Trace:
         """Of each message id, the records by place; the first of each, as AWS may deliver one twice."""
         exchanges: dict[str, dict[str, Any]] = {}
         name = self._charge_point.id
-        pairs = zip(self._charge_point.messages, self._charge_point.messages.raw(), strict=True)
-        for record, (moment, _where, _text) in pairs:
-            if record.direction == "sent" and record.kind == "CALL" and moment >= self._since:
+        for moment, record in self._records(self._charge_point.messages):
+            if record.direction == "sent" and record.kind == "CALL" and moment <= self._until:
                 exchanges[record.message_id] = {"sent": record}
-            elif record.direction == "received" and record.kind != "CALL" and record.message_id in exchanges:
+            elif record.direction == "received" and record.kind in _OUTCOMES and record.message_id in exchanges:
                 exchanges[record.message_id].setdefault("received", record)
-        for seen in self._monitor.messages:
-            if seen.topic == f"{name}/in" and seen.kind == "CALL" and seen.message_id in exchanges:
-                exchanges[seen.message_id].setdefault("in", seen)
-            elif seen.topic == f"{name}/out" and seen.kind != "CALL" and seen.message_id in exchanges:
-                exchanges[seen.message_id].setdefault("out", seen)
-            elif seen.topic.endswith("/documents"):
+        versions = set()
+        for _moment, seen in self._records(self._monitor.messages):
+            exchange = exchanges.get(seen.message_id, {})
+            if exchange and seen.topic == f"{name}/in" and seen.kind == "CALL":
+                exchange.setdefault("in", seen)
+            elif exchange and seen.topic == f"{name}/out" and seen.kind in _OUTCOMES:
+                exchange.setdefault("out", seen)
+            elif seen.topic.endswith("/documents") and (version := _version({"shadow": seen})) not in versions:
+                versions.add(version)
                 _give_shadow(seen, exchanges)
         return exchanges
 
+    def _records(self, log: MessageLog) -> Iterator[tuple[float, Record]]:
+        """What a log has since this was entered; what came before is not parsed."""
+        pairing = Pairing()
+        for moment, where, text in log.raw():
+            if moment >= self._since:
+                yield moment, pairing.record(moment, log.charge_point_id, where, text)
+
 
 def _is_whole(exchange: dict[str, Any]) -> bool:
-    """Whether all of an answered CALL was seen; a boot is also to be found in the shadow."""
-    wanted = {"in", "out"} | ({"shadow"} if exchange["sent"].action == "BootNotification" else set())
-    return "received" not in exchange or wanted <= exchange.keys()
+    """Whether all of an answered CALL was seen; a boot that was no CALLERROR is also to be found in the shadow."""
+    if "received" not in exchange:
+        return True
+    reported = exchange["sent"].action == "BootNotification" and exchange["received"].kind == "CALLRESULT"
+    return {"in", "out", *(["shadow"] if reported else [])} <= exchange.keys()
 
 
 def _give_shadow(seen: Record, exchanges: dict[str, dict[str, Any]]) -> None:
-    """Give a version of the shadow to the last CALL before it whose payload it reports: it names no message id."""
+    """Give a version of the shadow to the first CALL that has none and whose payload it reports.
+
+    It names no message id. Versions come in the order of the CALLs, so it is the first, also where the next boot was
+    sent before the copy arrived; but one that got as far as ``{id}/in``, where there is any.
+    """
     try:
-        reported = seen.payload["current"]["state"]["reported"]
-    except (KeyError, TypeError):
+        reported = seen.payload["current"]["state"]["reported"].items()
+    except (KeyError, TypeError, AttributeError):
         return
-    for exchange in reversed(exchanges.values()):
+    fitting = []
+    for exchange in exchanges.values():
         sent: Record = exchange["sent"]
-        if "shadow" in exchange or sent.sent_at > seen.sent_at or not sent.payload:
+        if "shadow" in exchange or sent.sent_at > seen.sent_at or not isinstance(sent.payload, dict):
             continue
-        if isinstance(sent.payload, dict) and sent.payload.items() <= reported.items():
-            exchange["shadow"] = seen
-            return
+        if sent.payload and sent.payload.items() <= reported:
+            fitting.append(exchange)
+    if fitting:
+        next((each for each in fitting if "in" in each), fitting[0])["shadow"] = seen
+
+
+def _version(exchange: dict[str, Any]) -> int | None:
+    try:
+        version: int = exchange["shadow"].payload["current"]["version"]
+    except (KeyError, TypeError):
+        return None
+    return version
 
 
 def _ms(sent: Record, seen: Record | None) -> float:

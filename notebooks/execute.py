@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
+import io
 import os
 import re
 import signal
@@ -27,13 +29,14 @@ from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
+from PIL import Image
 
 FOLDER = Path(__file__).resolve().parent
 KERNEL = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 CELL_TIMEOUT = 300  # seconds
 
-# What a cell measures, and another run measures otherwise: ports, and decimal numbers that are no version.
-_MEASURED = re.compile(r"127\.0\.0\.1:\d+|(?<![\w.])\d+\.\d+(?![\w.])")
+# What a cell measures, and another run measures otherwise: ports, and decimal numbers (no versions), also below 0.
+_MEASURED = re.compile(r"127\.0\.0\.1:\d+|(?<![\w.])-?\d+\.\d+(?![\w.])")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -88,7 +91,7 @@ def find(names: Sequence[str]) -> list[Path]:
 
 def _one(path: Path, *, check: bool) -> bool:
     """Execute one notebook, report it, and save it where it changed; whether all is well."""
-    show = _progress(path.stem)
+    show = progress(path.stem)
     started = time.perf_counter()
     kept = path.read_text(encoding="utf-8")
     old = nbformat.reads(kept, as_version=4)
@@ -143,6 +146,7 @@ async def execute(path: Path, show: Callable[[str], None] = lambda _: None) -> N
             source = "\n".join(f"    {line}" for line in cell.source.splitlines())
             raise CellFailed(f"{path.name}: cell {index + 1} ({cell.id}) failed: {error}\n{source}")
     clean(notebook)
+    shrink(notebook)
     return notebook
 
 
@@ -182,6 +186,18 @@ def clean(notebook: NotebookNode) -> None:
         cell.metadata = NotebookNode({key: value for key, value in cell.metadata.items() if key == "tags"})
 
 
+def shrink(notebook: NotebookNode) -> None:
+    """Give each PNG a palette: a diagram of lines and dots needs no more colours, and takes a third of the bytes."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if "image/png" in data:
+                picture = Image.open(io.BytesIO(base64.b64decode(data["image/png"])))
+                small = io.BytesIO()
+                picture.convert("RGB").quantize(64).save(small, "png", optimize=True)
+                data["image/png"] = base64.b64encode(small.getvalue()).decode()
+
+
 def differences(old: NotebookNode, new: NotebookNode) -> list[str]:
     """The ids of the cells that differ by more than measured values."""
     olds = {cell.id: _meaning(cell) for cell in old.cells}
@@ -204,7 +220,7 @@ def _output(output: NotebookNode) -> Any:
     }
 
 
-def _progress(name: str) -> Callable[..., None]:
+def progress(name: str) -> Callable[..., None]:
     """Shows the current cell in one line of a terminal; elsewhere only the end of each notebook."""
     terminal = sys.stdout.isatty()
 

@@ -1,11 +1,13 @@
 """The command line as a person uses it: real processes, their output and their exit status."""
 
 import asyncio
+import functools
 import json
 import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -179,6 +181,7 @@ def test_simulate_says_when_the_connection_is_lost() -> None:
         "stack --interval 0",
         "stack --csms none",
         "lab --port none",
+        "lab --port 0",
     ],
 )
 def test_bad_arguments_are_errors_with_a_hint(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -297,29 +300,70 @@ async def test_a_client_of_the_ocpp_package_alone_boots_and_beats(running: Runni
     assert beat.current_time
 
 
-def test_lab_takes_the_checkouts_notebooks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_lab_takes_the_checkouts_notebooks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     started: list[list[str]] = []
-    monkeypatch.setattr(cli.subprocess, "call", lambda command: started.append(command) or 0)
+    monkeypatch.setattr(cli, "_become", lambda command: started.append(command) or 0)
     monkeypatch.chdir(tmp_path)
     assert cli.main(["lab", "--no-browser", "--port", "8899"]) == 0
     notebooks = Path(cli.__file__).parents[1] / "notebooks"
     assert f"--ServerApp.root_dir={notebooks}" in started[0]
     assert started[0][-1] == str(notebooks / "00_start_here.ipynb")
     assert {"--no-browser", "--port=8899"} <= set(started[0])
+    assert f"The notebooks are in {notebooks}\n" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
 
 
-def test_lab_of_an_installed_package_copies_what_is_not_there(tmp_path: Path) -> None:
-    installed = tmp_path / "site-packages" / "cpsim_kit"
-    (installed / "notebooks").mkdir(parents=True)
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A package with two notebooks; another one has left its own folder of that name beside it."""
+    package = tmp_path / "site-packages" / "cpsim_kit"
+    (package / "notebooks").mkdir(parents=True)
+    (package.parent / "notebooks").mkdir()
     for name in ("00_start_here.ipynb", "01_boot_and_heartbeat.ipynb"):
-        (installed / "notebooks" / name).write_text(f"new {name}")
+        (package / "notebooks" / name).write_text(f"new {name}")
+    return package
+
+
+def test_lab_of_an_installed_package_copies_what_is_not_there(
+    installed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "00_start_here.ipynb").write_text("changed by its reader")
     assert cli.notebooks_folder(mine, package=installed) == mine
     assert (mine / "00_start_here.ipynb").read_text() == "changed by its reader"
     assert (mine / "01_boot_and_heartbeat.ipynb").read_text() == "new 01_boot_and_heartbeat.ipynb"
+    assert capsys.readouterr().out.startswith("Kept with your changes: 00_start_here.ipynb;")
+
+
+def test_lab_says_nothing_of_what_is_as_it_came(
+    installed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        assert cli.notebooks_folder(tmp_path / "deep" / "mine", package=installed) == tmp_path / "deep" / "mine"
+    assert capsys.readouterr().out == ""
+
+
+def test_lab_says_that_its_port_is_taken() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        done = cpsim("lab", "--no-browser", "--port", str(port))
+    assert done.returncode == 1
+    assert f"cannot listen on port {port}" in done.stderr
+    assert "--port" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_lab_says_when_the_folder_cannot_be(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = functools.partial(cli.notebooks_folder, package=installed)
+    monkeypatch.setattr(cli, "notebooks_folder", copy)
+    (tmp_path / "file").write_text("")
+    assert cli.main(["lab", "--folder", str(tmp_path / "file")]) == 2
+    assert "--folder" in capsys.readouterr().err
 
 
 def test_the_shared_process_is_not_what_the_command_line_starts(shared: LocalProcess, running: RunningStack) -> None:

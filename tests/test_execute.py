@@ -128,6 +128,7 @@ def outputs_of(text: str) -> nbformat.NotebookNode:
         ("ws://127.0.0.1:4000", "ws://127.0.0.1:5000", True),
         ("0  1.5\n1  2.5", "0   1.5\n1  12.5", True),
         ("<td>1.5</td>", "<td>0.9</td>", True),
+        ("a  0.1\nb  2.5", "a -0.1\nb  2.5", True),
         ("Accepted", "Rejected", False),
         ("1008", "1000", False),
         ("2.1.0", "2.2.0", False),

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -67,6 +68,15 @@ def test_expected_error_can_be_looked_at(capsys: pytest.CaptureFixture[str]) -> 
     assert refused.closed.code == 1008
     assert "NotRegistered" in repr(refused)
     assert capsys.readouterr().out == f"✓ NotRegistered, as expected: {error}\n"
+
+
+def test_expected_error_prints_no_message_id_and_keeps_it(capsys: pytest.CaptureFixture[str]) -> None:
+    message_id = str(uuid.uuid4())
+    with expect_error(errors.CallTimeout) as late:
+        raise errors.CallTimeout("CP1", "Heartbeat", message_id, 0.05)
+    assert late.message_id == message_id
+    assert message_id in str(late.error)
+    assert "no answer to Heartbeat within 0.05 s (message id …)." in capsys.readouterr().out
 
 
 def test_expected_error_may_be_of_a_narrower_class() -> None:

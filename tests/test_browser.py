@@ -1,0 +1,380 @@
+"""What a reader sees: each notebook in a real JupyterLab, run by Run All Cells in a real browser."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nbformat
+import psutil
+import pytest
+import pytest_asyncio
+import screenshots
+from conftest import SOON, until
+from PIL import Image
+from screenshots import DARK, LIGHT, PICTURES, Lab, Report, count
+from test_notebooks import NOTEBOOKS, is_gone, is_local_stack
+
+ROOT = Path(__file__).resolve().parents[1]
+UNCLOSED = "99_unclosed.ipynb"  # the first notebook without its teardown
+COLOURS = 30  # a picture with fewer is blank, or broken
+CONTRAST = 4.5  # WCAG 2.2, 1.4.3: the least contrast of text
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+in_lab = pytest.mark.asyncio(loop_scope="module")
+
+Say = Callable[[str], None]
+
+
+@pytest.fixture(scope="module")
+def say(request: pytest.FixtureRequest) -> Say:
+    """Print a line that stands in the log of tests that pass, too."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+
+    def say(line: str) -> None:
+        with capture.global_and_fixture_disabled():
+            sys.stdout.write(f"\n{line}\n")
+
+    return say
+
+
+@pytest.fixture(scope="module")
+def chromium() -> str:
+    """Where Chromium is; without it nothing is skipped in continuous integration, where nobody would see it."""
+    try:
+        return screenshots.browser_path()
+    except screenshots.Missing as exc:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(exc))
+        pytest.skip(str(exc))
+
+
+@dataclass
+class Opened:
+    """The JupyterLab that all notebooks share, and what they reported."""
+
+    lab: Lab
+    reports: list[Report] = field(default_factory=list)
+
+    def kernels(self) -> list[psutil.Process]:
+        """The processes of kernels, and what they started."""
+        return psutil.Process(self.lab.process.pid).children(recursive=True)
+
+    def local_stacks(self) -> list[psutil.Process]:
+        return [process for process in self.kernels() if is_local_stack(process)]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def opened(chromium: str, tmp_path_factory: pytest.TempPathFactory, say: Say) -> AsyncIterator[Opened]:
+    folder = tmp_path_factory.mktemp("notebooks")
+    screenshots.copy_notebooks(NOTEBOOKS, folder)
+    notebook = json.loads((folder / NOTEBOOKS[0].name).read_text())
+    notebook["cells"] = [cell for cell in notebook["cells"] if cell["id"] != "teardown"]
+    (folder / UNCLOSED).write_text(json.dumps(notebook))
+
+    before = set(psutil.Process().children(recursive=True))
+    async with screenshots.lab(folder) as lab:
+        opened = Opened(lab)
+        yield opened
+        started = set(psutil.Process().children(recursive=True)) - before
+    assert len(started) >= 3, "JupyterLab, Playwright's driver, and Chromium"
+    await until(lambda: all(map(is_gone, started)), f"{started} to end")
+    if not opened.reports:
+        return
+    checkpoints = sum(len(report.checkpoints) for report in opened.reports)
+    plots = sum(len(report.plots) for report in opened.reports)
+    say(", ".join(map(count, (len(opened.reports), checkpoints, plots), ("notebook", "checkpoint", "plot"))))
+
+
+def assert_shows_something(png: bytes) -> None:
+    image = Image.open(io.BytesIO(png))
+    assert image.format == "PNG"
+    found = image.convert("RGB").getcolors(maxcolors=image.width * image.height)
+    assert found is not None
+    assert len(found) > COLOURS, "blank"
+
+
+@pytest.mark.slow
+@in_lab
+@each_notebook
+async def test_run_all_cells_leaves_what_the_notebook_promises(
+    path: Path, opened: Opened, tmp_path: Path, say: Say
+) -> None:
+    kept = Report.of(path.stem, nbformat.read(path, as_version=4))
+    async with opened.lab.opened(path.name) as notebook:
+        report = await notebook.run_all()
+        say(f"{report.name}: {report}")
+        opened.reports.append(report)
+        assert report.problems == []
+        assert report.cells == kept.cells
+        assert len(report.checkpoints) >= 2
+        assert len(report.checkpoints) == len(kept.checkpoints)
+        assert report.plots == kept.plots
+        pictures = await notebook.pictures()
+        assert len(pictures) == len(report.plots)
+        for number, png in enumerate([*pictures, *(await screenshots.for_readme(notebook)).values()]):
+            (tmp_path / f"{number}.png").write_bytes(png)
+            assert_shows_something(png)
+        assert not opened.local_stacks(), "the teardown stops the local stack"
+    await until(lambda: not opened.kernels(), "the kernel to end")
+
+
+@pytest.mark.slow
+@in_lab
+async def test_restart_kernel_ends_the_local_stack(opened: Opened) -> None:
+    async with opened.lab.opened(UNCLOSED) as notebook:
+        report = await notebook.run_all()
+        assert report.problems == []
+        (stack,) = opened.local_stacks()
+        await notebook.restart_kernel()
+        await until(lambda: is_gone(stack), "the local stack to end")
+    await until(lambda: not opened.kernels(), "the kernel to end")
+
+
+# Each text of an output with its colour, and the colours behind it, nearest first; as red, green, blue and alpha.
+TEXTS = """output => {
+    const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+    const rgba = colour => {
+        canvas.clearRect(0, 0, 1, 1);
+        canvas.fillStyle = colour;
+        canvas.fillRect(0, 0, 1, 1);
+        const [red, green, blue, alpha] = canvas.getImageData(0, 0, 1, 1).data;
+        return [red, green, blue, alpha / 255];
+    };
+    const behind = element => element
+        ? [rgba(getComputedStyle(element).backgroundColor), ...behind(element.parentElement)] : [];
+    const found = [];
+    const texts = document.createTreeWalker(output, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode()) {
+        const text = texts.currentNode.textContent.trim(), element = texts.currentNode.parentElement;
+        if (text && element.checkVisibility() && !element.closest('style, script'))
+            found.push([text, rgba(getComputedStyle(element).color), behind(element)]);
+    }
+    return found;
+}"""
+
+Colour = tuple[float, float, float, float]
+
+
+def over(front: Colour, back: Colour) -> Colour:
+    """What is seen of a colour in front of an opaque one."""
+    red, green, blue = (front[3] * one + (1 - front[3]) * other for one, other in zip(front[:3], back[:3], strict=True))
+    return red, green, blue, 1.0
+
+
+def luminance(colour: Colour) -> float:
+    parts = [part / 255 for part in colour[:3]]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(text: Colour, backgrounds: list[Colour]) -> float:
+    """WCAG's contrast ratio, from 1 to 21, of a text before these backgrounds, the nearest first."""
+    ground: Colour = (255, 255, 255, 1.0)
+    for background in reversed(backgrounds):
+        ground = over(background, ground)
+    darker, lighter = sorted([luminance(over(text, ground)), luminance(ground)])
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize(
+    ("text", "backgrounds", "ratio"),
+    [
+        ((0, 0, 0, 1), [(255, 255, 255, 1)], 21),
+        ((255, 255, 255, 1), [(255, 255, 255, 1)], 1),
+        ((255, 255, 255, 1), [(0, 0, 0, 0), (0, 0, 0, 1)], 21),
+        ((119, 119, 119, 1), [], 4.48),
+        ((0, 0, 0, 0), [(0, 0, 0, 1)], 1),
+    ],
+)
+def test_contrast_is_wcags(text: Colour, backgrounds: list[Colour], ratio: float) -> None:
+    assert contrast(text, backgrounds) == pytest.approx(ratio, abs=0.01)
+
+
+@pytest.mark.slow
+@in_lab
+async def test_objects_are_readable_in_the_light_and_in_the_dark(
+    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = {}
+    async with opened.lab.opened(NOTEBOOKS[0].name) as notebook:
+        await notebook.run_all()
+        output = await (await notebook.cell("setup")).query_selector(".jp-OutputArea-output")
+        assert output is not None
+        for theme in (DARK, LIGHT):  # the setting is kept; light is what the next notebook begins with
+            await notebook.theme(theme)
+            texts = await output.evaluate(TEXTS)
+            assert "Stack" in " ".join(text for text, *_ in texts)
+            for text, colour, backgrounds in texts:
+                assert contrast(colour, backgrounds) >= CONTRAST, f"{theme}: {text}"
+            png = await output.screenshot(path=tmp_path / f"{theme}.png")
+            seen[theme] = Image.open(io.BytesIO(png)).convert("L")
+        monkeypatch.setattr(screenshots, "_private", lambda: {"AwsOcppGatewayStack"})
+        with pytest.raises(screenshots.LabFailed, match="nobody's business"):
+            await screenshots.for_readme(notebook)
+    for image in seen.values():
+        darkest, lightest = image.getextrema()
+        assert lightest - darkest > 150, "nothing lies over the text, and it is not faded"
+    assert seen[LIGHT].getpixel((1, 1)) > 200
+    assert seen[DARK].getpixel((1, 1)) < 80
+
+
+@pytest.mark.slow
+@in_lab
+async def test_a_wrong_token_opens_nothing(opened: Opened) -> None:
+    url = f"{opened.lab.url}lab/tree/{NOTEBOOKS[0].name}"
+    async with await opened.lab.browser.new_context() as context:
+        for query in ("", "?token=wrong"):
+            page = await context.new_page()
+            await page.goto(f"{url}{query}")
+            assert "/login" in page.url
+            contents = await context.request.get(f"{opened.lab.url}api/contents{query}")
+            assert contents.status == 403
+            kernels = await context.request.post(f"{opened.lab.url}api/kernels{query}")
+            assert kernels.status == 403
+
+
+# -- The command ------------------------------------------------------------------------------------------------------
+
+
+def test_every_picture_of_the_readme_is_there_and_small() -> None:
+    assert {path.stem for path in screenshots.IMAGES.iterdir()} == PICTURES.keys()
+    for name, picture in PICTURES.items():
+        (path,) = (path for path in NOTEBOOKS if path.stem == picture.notebook)
+        assert picture.cell in {cell["id"] for cell in json.loads(path.read_text())["cells"]}
+        png = (screenshots.IMAGES / f"{name}.png").read_bytes()
+        assert len(png) < 60_000
+        assert Image.open(io.BytesIO(png)).width <= 900
+        assert_shows_something(png)
+
+
+def test_readme_shows_every_picture() -> None:
+    shown = re.findall(r"!\[[^\]]+\]\(notebooks/images/(\w+)\.png\)", (ROOT / "README.md").read_text())
+    assert sorted(shown) == sorted(PICTURES)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [(["77"], NOTEBOOKS[0].stem), (["--readme", "01"], "PICTURES"), (["--bogus"], "--bogus")]
+)
+def test_bad_arguments_say_what_there_is(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        screenshots.main(arguments)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        screenshots.main(["--help"])
+    assert ended.value.code == 0
+    assert "python notebooks/screenshots.py --readme" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", ["chromium", "playwright"])
+def test_what_is_missing_is_said_with_how_to_get_it(
+    what: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if what == "chromium":
+        monkeypatch.setenv("PATH", str(tmp_path))
+    else:
+        monkeypatch.setattr(screenshots, "async_playwright", None)
+    with pytest.raises(SystemExit) as ended:
+        screenshots.main(["00"])
+    assert ended.value.code == 2
+    assert re.search(rf"install .*{what if what == 'chromium' else 'test'}", capsys.readouterr().err)
+
+
+def test_a_report_counts_and_complains() -> None:
+    def cell(name: str, *outputs: dict[str, object], count: int | None = 1) -> dict[str, object]:
+        return {"cell_type": "code", "id": name, "execution_count": count, "outputs": list(outputs)}
+
+    notebook = {
+        "cells": [
+            {"cell_type": "markdown", "id": "title"},
+            cell("fine", {"output_type": "stream", "name": "stdout", "text": ["✓ one\n", "two\n", "✓ three\n"]}),
+            cell("plot", {"output_type": "display_data", "data": {"image/png": "…"}}),
+            cell("warned", {"output_type": "stream", "name": "stderr", "text": "careful\n"}),
+            cell("wrong", {"output_type": "error", "ename": "ValueError", "evalue": "no"}),
+            cell("after", count=None),
+        ]
+    }
+    report = Report.of("99_notebook", notebook, 1.25)
+    assert str(report) == "5 cells, 2 checkpoints, 1 plot, 1.2 s"
+    assert report.plots == ["plot"]
+    assert report.problems == ["warned: stderr: careful", "wrong: ValueError: no", "after: was not run"]
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    """The command, beside one notebook that fails and one that takes long."""
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    for name in ("execute.py", "screenshots.py"):
+        (folder / name).write_bytes((ROOT / "notebooks" / name).read_bytes())
+    for name, source in (("98_wrong", "1 / 0"), ("99_long", "import asyncio\nawait asyncio.sleep(600)")):
+        notebook = json.loads(NOTEBOOKS[0].read_text())
+        cell = next(cell for cell in notebook["cells"] if cell["id"] == "setup")
+        after = cell | {"id": "after", "source": source, "outputs": [], "execution_count": None}
+        notebook["cells"] = [cell, after, after | {"id": "last", "source": "0"}]
+        (folder / f"{name}.ipynb").write_text(json.dumps(notebook))
+    return folder
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(folder / "screenshots.py"), *arguments],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "TMPDIR": str(folder.parent),
+        },  # what SIGKILL leaves, pytest removes
+        cwd=folder.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a terminal's Ctrl-C goes to the whole group: to nobody else here
+    )
+
+
+@pytest.mark.slow
+async def test_a_notebook_that_fails_is_reported(broken: Path, chromium: str) -> None:
+    before = (broken / "98_wrong.ipynb").read_bytes()
+    with start(broken, "98") as process:
+        out, err = await asyncio.to_thread(process.communicate)
+    assert process.returncode == 1
+    assert "98_wrong: failed" in out
+    assert "after: ZeroDivisionError: division by zero" in err
+    assert "last: was not run" in err
+    assert "Traceback" not in err
+    assert (broken / "98_wrong.ipynb").read_bytes() == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL], ids=lambda how: how.name)
+async def test_the_command_takes_all_it_started_along(broken: Path, chromium: str, how: signal.Signals) -> None:
+    with start(broken, "99") as process:
+        try:
+            me = psutil.Process(process.pid)
+            async with asyncio.timeout(12 * SOON):
+                while not any(map(is_local_stack, me.children(recursive=True))):
+                    assert process.poll() is None, process.communicate()
+                    await asyncio.sleep(0.1)
+            children = me.children(recursive=True)
+            os.killpg(process.pid, how)  # as a terminal does
+            out, err = await asyncio.to_thread(process.communicate, timeout=3 * SOON)
+        finally:
+            process.kill()
+    await until(lambda: all(map(is_gone, children)), f"{children} to end")
+    if how is signal.SIGINT:
+        assert process.returncode == 130
+        assert "interrupted" in err
+        assert "Traceback" not in out + err
