@@ -58,7 +58,8 @@ class Picture:
 # File name -> what it shows. One line is one more picture for the README, renewed by --readme.
 PICTURES = {
     "jupyterlab": Picture("01_boot_and_heartbeat", "plot", window=True),
-    "mqtt_topics": Picture("03_watch_mqtt_topics", "pairs"),
+    "heartbeat_timing": Picture("07_heartbeat_timing", "outage-plot"),
+    "message_path": Picture("08_message_path", "diagram"),
 }
 
 
