@@ -20,6 +20,7 @@ from tqdm.auto import tqdm
 from cpsim_kit.aws import Aws, plain_item
 from cpsim_kit.cards import card
 from cpsim_kit.errors import AwsError, NotFound, WaitTimeout
+from cpsim_kit.waiting import waiting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,9 +142,10 @@ class Rule:
         """
         kept = len(self._undo)
         try:
-            action = await self._prepare_target()
-            role = await self._create_role(action)
-            await self._put_rule({action.name: {**action.document, "roleArn": role}})
+            async with waiting(f"rule {self.name}"):
+                action = await self._prepare_target()
+                role = await self._create_role(action)
+                await self._put_rule({action.name: {**action.document, "roleArn": role}})
         except BaseException:
             await asyncio.shield(self._undo_all(kept))
             raise

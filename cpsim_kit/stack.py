@@ -31,6 +31,7 @@ from cpsim_kit.shadow import ShadowRequest
 from cpsim_kit.support import support_matrix
 from cpsim_kit.things import Things
 from cpsim_kit.trace import Trace
+from cpsim_kit.waiting import waiting
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -212,7 +213,8 @@ class Stack:
 
     @classmethod
     async def _open_local(cls, options: LocalOptions) -> Stack:
-        process = await asyncio.to_thread(LocalProcess.shared, options)
+        async with waiting("the local stack starts"):
+            process = await asyncio.to_thread(LocalProcess.shared, options)
         if process in _stacks:
             return _stacks[process]
         try:
