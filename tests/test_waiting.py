@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+import termios
 
 import pytest
 from conftest import cpsim_tasks
@@ -27,6 +28,7 @@ asyncio.run(main())
 
 def seen_in_a_terminal(seconds: float) -> str:
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT.format(seconds=seconds)], stderr=theirs, stdout=theirs
     ) as child:
