@@ -159,6 +159,50 @@ class ChargePoint:
         ignored: Counts frames that matched nothing: "late", "duplicate", "unknown", "malformed".
     """
 
+    # Python shares the keys of at most 30 attributes; with more, a dict for each of thousands takes 1.5 KiB.
+    __slots__ = (
+        "__dict__",  # for what a notebook or a subclass adds
+        "__weakref__",
+        "_after",
+        "_call_timeout",
+        "_close_timeout",
+        "_closed",
+        "_closing",
+        "_compression",
+        "_explain",
+        "_handlers",
+        "_headers",
+        "_heartbeat_interval",
+        "_look_at",
+        "_message_ids",
+        "_observe",
+        "_open_timeout",
+        "_opening",
+        "_pending",
+        "_ping_interval",
+        "_ping_timeout",
+        "_reader",
+        "_ssl",
+        "_tasks",
+        "_timer",
+        "_turn",
+        "_unchecked",
+        "_version",
+        "_wake",
+        "_why",
+        "_ws",
+        "boot_status",
+        "firmware_version",
+        "id",
+        "ignored",
+        "messages",
+        "model",
+        "serial_number",
+        "url",
+        "vendor_name",
+        "version",
+    )
+
     def __init__(
         self,
         charge_point_id: str,
