@@ -339,6 +339,7 @@ async def scaling(job: Job) -> dict[str, float]:
     """Heartbeats without a pause, each charge point's next as soon as the one before is answered."""
 
     async def scenario(cp: ChargePoint) -> None:
+        logging.disable(logging.CRITICAL)  # in the fleet's own processes too
         await cp.boot()
         payload = cp.heartbeat_payload
         while True:

@@ -980,8 +980,8 @@ class _MessageIds:
         """What an answer to a CALL that no longer waits is: "late", "duplicate", or "unknown" for no CALL of late."""
         if message_id in self._given_up:
             return "late"
-        digits = message_id.removesuffix(self._rest)
-        if len(digits) != 8 or not digits.isdecimal():
+        digits, rest = message_id[:8], message_id[8:]
+        if rest != self._rest or not digits.isdecimal():
             return "unknown"
         age = (self._next - 1 - (int(digits) - _FIRST)) % _NUMBERS
         return "duplicate" if age < min(self._made, _REMEMBERED) else "unknown"
