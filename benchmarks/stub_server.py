@@ -3,8 +3,9 @@
 Speaks just enough of RFC 6455 for clients on the same machine: unfragmented frames, no compression. A connection to
 ``/echo/…`` gets every frame back; any other gets the CALLRESULT that is written here for the CALL's action.
 
-Started by a benchmark, with pipes: prints its port, then answers each line with its CPU seconds so far, and ends when
-its standard input does, so it never outlives who started it.
+Started by a benchmark, with pipes: prints its port, then answers each line with its CPU seconds so far, the messages it
+answered so far and the connections that are open, and ends when its standard input does, so it never outlives who
+started it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import asyncio
 import base64
 import hashlib
 import re
+import resource
 import sys
 import threading
 import time
@@ -29,6 +31,13 @@ RESULTS = {
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 
 
+class Totals:
+    """Of all connections."""
+
+    answered = 0
+    open = 0
+
+
 def answer(call: bytes) -> bytes:
     """The CALLRESULT for a CALL, ``[2,"<message id>","<action>",{…}]``, found by its quotes."""
     _, message_id, _, action, _ = call.split(b'"', 4)
@@ -43,6 +52,10 @@ class Connection(asyncio.Protocol):
         self.respond: Callable[[bytes], bytes] = answer
         self.buffer = b""
         self.is_open = False
+        Totals.open += 1
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        Totals.open -= 1
 
     def data_received(self, data: bytes) -> None:
         data = self.buffer + data if self.buffer else data
@@ -71,6 +84,7 @@ class Connection(asyncio.Protocol):
                 return
         self.buffer = data[at:]
         if out:
+            Totals.answered += len(out)
             self.transport.write(b"".join(out))
 
     def open(self, request: bytes) -> None:
@@ -102,14 +116,16 @@ def frame(opcode: int, payload: bytes) -> bytes:
 
 
 async def main() -> None:
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=1000)
+    server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=16_384)  # the system may allow fewer
     print(server.sockets[0].getsockname()[1], flush=True)
     ended = asyncio.Event()
 
     def control() -> None:
         for _ in sys.stdin:
-            print(time.process_time(), flush=True)
+            print(time.process_time(), Totals.answered, Totals.open, flush=True)
         loop.call_soon_threadsafe(ended.set)
 
     threading.Thread(target=control, daemon=True).start()

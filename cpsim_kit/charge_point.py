@@ -17,12 +17,12 @@ import math
 import ssl as ssl_module
 import time
 import uuid
-from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterator, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 from urllib.parse import quote
 
 from ocpp.exceptions import OCPPError
@@ -57,7 +57,8 @@ logger = logging.getLogger("ocpp")
 
 Version.get("2.0.1")  # imported now, so that the first charge point does not hold the event loop up
 
-_REMEMBERED = 128  # message ids kept to tell a late or duplicate answer from an unknown one
+_REMEMBERED = 128  # message ids known again, to tell a late or duplicate answer from an unknown one
+_FIRST, _NUMBERS = 10_000_000, 90_000_000  # of message ids: eight digits
 _SMALL = 2**15  # bytes of a frame that the send buffer takes at once
 
 Handler = Callable[..., Any]
@@ -158,6 +159,50 @@ class ChargePoint:
         ignored: Counts frames that matched nothing: "late", "duplicate", "unknown", "malformed".
     """
 
+    # Python shares the keys of at most 30 attributes; with more, a dict for each of thousands takes 1.5 KiB.
+    __slots__ = (
+        "__dict__",  # for what a notebook or a subclass adds
+        "__weakref__",
+        "_after",
+        "_call_timeout",
+        "_close_timeout",
+        "_closed",
+        "_closing",
+        "_compression",
+        "_explain",
+        "_handlers",
+        "_headers",
+        "_heartbeat_interval",
+        "_look_at",
+        "_message_ids",
+        "_observe",
+        "_open_timeout",
+        "_opening",
+        "_pending",
+        "_ping_interval",
+        "_ping_timeout",
+        "_reader",
+        "_ssl",
+        "_tasks",
+        "_timer",
+        "_turn",
+        "_unchecked",
+        "_version",
+        "_wake",
+        "_why",
+        "_ws",
+        "boot_status",
+        "firmware_version",
+        "id",
+        "ignored",
+        "messages",
+        "model",
+        "serial_number",
+        "url",
+        "vendor_name",
+        "version",
+    )
+
     def __init__(
         self,
         charge_point_id: str,
@@ -211,14 +256,9 @@ class ChargePoint:
         self._heartbeat_interval: float | None = None
         self._handlers: dict[str, Handler] = {}
         self._after: dict[str, Handler] = {}
-        self._unchecked: set[str] = set()  # actions whose @on asked to skip schema validation
-        for action, route in create_route_map(self).items():
-            if "_on_action" in route:
-                self._handlers[str(action)] = route["_on_action"]
-                if route["_skip_schema_validation"]:
-                    self._unchecked.add(str(action))
-            if "_after_action" in route:
-                self._after[str(action)] = route["_after_action"]
+        self._unchecked: frozenset[str] = frozenset()  # actions whose @on asked to skip schema validation
+        if _has_routes(type(self)):
+            self._route()
         self._opening = asyncio.Lock()  # held while opening and while closing
         # One connection's state; made by connect().
         self._ws: _Connection | None = None
@@ -227,12 +267,23 @@ class ChargePoint:
         self._reader: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
-        self._wake = asyncio.Event()
+        self._wake: asyncio.Event | None = None  # made by the first that waits
         self._pending: _Pending | None = None
         self._timer: asyncio.TimerHandle | None = None  # looks for an overdue CALL, at this moment:
         self._look_at = math.inf
-        self._message_ids = _message_ids()
-        self._settled: deque[tuple[str, str]] = deque(maxlen=_REMEMBERED)  # message id, what another answer would be
+        self._message_ids = _MessageIds()
+
+    def _route(self) -> None:
+        """Take the handlers that a subclass marked with ``@on`` and ``@after``."""
+        unchecked = set()
+        for action, route in create_route_map(self).items():
+            if "_on_action" in route:
+                self._handlers[str(action)] = route["_on_action"]
+                if route["_skip_schema_validation"]:
+                    unchecked.add(str(action))
+            if "_after_action" in route:
+                self._after[str(action)] = route["_after_action"]
+        self._unchecked = frozenset(unchecked)
 
     def __repr__(self) -> str:
         state = "new" if self._ws is None else "open" if self._closed is None else f"closed({self._closed.code})"
@@ -292,7 +343,7 @@ class ChargePoint:
                     pass  # calls that queued on the connection before have failed now
             ws = await self._open()
             self._ws, self._closed, self._closing, self._why = ws, None, False, None
-            self._turn, self._wake = asyncio.Lock(), asyncio.Event()
+            self._turn, self._wake = asyncio.Lock(), None
             self._pending = None
             self._reader = asyncio.create_task(self._read(ws), name=f"cpsim[{self.id}].reader")
             return self
@@ -389,7 +440,7 @@ class ChargePoint:
         try:
             async with asyncio.timeout(timeout):
                 while self._closed is None:
-                    await self._wake.wait()
+                    await self._woken()
         except TimeoutError as exc:
             raise WaitTimeout(f"{self.id} to be closed", timeout or 0, self) from exc
         return self._closed
@@ -591,7 +642,7 @@ class ChargePoint:
         await turn.acquire()
         try:
             self._require_open()
-            message_id = next(self._message_ids)
+            message_id = self._message_ids.make()
             frame = frames.dump_frame([CALL, message_id, request.action, data])
             future = asyncio.get_running_loop().create_future()
             wait = self._call_timeout if timeout is None else timeout
@@ -650,10 +701,11 @@ class ChargePoint:
         if not pending.future.done():
             pending.future.set_exception(CallTimeout(self.id, pending.action, pending.message_id, pending.wait))
 
-    def _settle(self, pending: _Pending, another_answer: str) -> None:
+    def _settle(self, pending: _Pending, another_answer: Literal["late", "duplicate"]) -> None:
         """The CALL holds the turn no longer; another answer to it would be late or a duplicate."""
         self._pending = None
-        self._settled.append((pending.message_id, another_answer))
+        if another_answer == "late":
+            self._message_ids.give_up(pending.message_id)
         self._turn.release()
 
     # -- Receiving ----------------------------------------------------------------------------------------------------
@@ -721,8 +773,7 @@ class ChargePoint:
     def _on_answer(self, frame: list[Any], text: str | bytes) -> None:
         pending, message_id = self._pending, frame[1]
         if pending is None or pending.message_id != message_id:
-            reason = dict(self._settled).get(message_id, "unknown")
-            return self._ignore(reason, text, "no call waits for it")
+            return self._ignore(self._message_ids.settled(message_id), text, "no call waits for it")
         pending.answered = time.perf_counter()
         abandoned = pending.future.done()
         self._settle(pending, "duplicate")
@@ -857,14 +908,21 @@ class ChargePoint:
         return ConnectionLost(f"{self.id}: connection lost, code {closed.code}{reason}. {hint}".rstrip(), closed=closed)
 
     def _wake_all(self) -> None:
-        wake, self._wake = self._wake, asyncio.Event()
-        wake.set()
+        wake, self._wake = self._wake, None
+        if wake is not None:
+            wake.set()
+
+    async def _woken(self) -> None:
+        """Until something changes."""
+        if self._wake is None:
+            self._wake = asyncio.Event()
+        await self._wake.wait()
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep, until then or until something changes."""
         try:
             async with asyncio.timeout(seconds):
-                await self._wake.wait()
+                await self._woken()
         except TimeoutError:
             pass
 
@@ -886,16 +944,47 @@ def _find_messages(kind: type) -> tuple[Version, Message, Message]:
 _messages_of: Callable[[type], tuple[Version, Message, Message]] = functools.cache(_find_messages)
 
 
-def _message_ids() -> Iterator[str]:
+def _look_for_routes(kind: type) -> bool:
+    """Whether a class has ``@on`` or ``@after``; to look for them in each charge point takes a third of its making."""
+    return bool(create_route_map(kind))
+
+
+_has_routes: Callable[[type], bool] = functools.lru_cache(_look_for_routes)
+
+
+class _MessageIds:
     """Message ids in the form of UUIDs: eight digits that count, then a random part that no other charge point has.
 
-    Many times cheaper than a ``uuid4()`` for each.
+    Many times cheaper than a ``uuid4()`` for each; and as they count, few need to be kept to know them again.
     """
-    own = uuid.uuid4()
-    number, rest = own.int % 90_000_000, str(own)[8:]
-    while True:
-        yield f"{10_000_000 + number}{rest}"
-        number = (number + 1) % 90_000_000
+
+    __slots__ = ("_given_up", "_made", "_next", "_rest")
+
+    def __init__(self) -> None:
+        own = uuid.uuid4()
+        self._next, self._rest = own.int % _NUMBERS, str(own)[8:]
+        self._made = 0
+        self._given_up: tuple[str, ...] = ()
+
+    def make(self) -> str:
+        number = self._next
+        self._next = (number + 1) % _NUMBERS
+        self._made += 1
+        return f"{_FIRST + number}{self._rest}"
+
+    def give_up(self, message_id: str) -> None:
+        """Its answer did not come, and would be late."""
+        self._given_up = (*self._given_up, message_id)[-_REMEMBERED:]
+
+    def settled(self, message_id: str) -> str:
+        """What an answer to a CALL that no longer waits is: "late", "duplicate", or "unknown" for no CALL of late."""
+        if message_id in self._given_up:
+            return "late"
+        digits, rest = message_id[:8], message_id[8:]
+        if rest != self._rest or not digits.isdecimal():
+            return "unknown"
+        age = (self._next - 1 - (int(digits) - _FIRST)) % _NUMBERS
+        return "duplicate" if age < min(self._made, _REMEMBERED) else "unknown"
 
 
 async def _invoke(handler: Handler, values: dict[str, Any], message_id: str) -> Any:

@@ -187,7 +187,7 @@ class MessageLog:
 
     def __init__(self, limit: int | None = 10_000, *, charge_point_id: str = "") -> None:
         # Moment, where, text; moment, where, text; … A tuple each would double what a short frame takes.
-        self._raw: deque[Any] = deque(maxlen=None if limit is None else 3 * limit)
+        self._raw: deque[Any] = _NOTHING if limit == 0 else deque(maxlen=None if limit is None else 3 * limit)
         self.charge_point_id = charge_point_id
         self.dropped = 0
 
@@ -216,9 +216,12 @@ class MessageLog:
 
     def add(self, moment: float, text: str | bytes, *, sent: bool | None = None, topic: str = "") -> None:
         """Keep a frame with its moment of ``time.perf_counter()``: one sent or received, or one seen on a topic."""
-        if len(self._raw) == self._raw.maxlen:
+        raw = self._raw
+        if len(raw) == raw.maxlen:
             self.dropped += 1
-        self._raw.extend((moment, topic if sent is None else sent, text))
+            if raw is _NOTHING:
+                return
+        raw.extend((moment, topic if sent is None else sent, text))
 
     def clear(self) -> None:
         """Forget all messages."""
@@ -322,6 +325,7 @@ def topic_of(topic: str) -> tuple[str, bool]:
             return "", False
 
 
+_NOTHING: deque[Any] = deque(maxlen=0)  # of all logs that keep nothing, as those of a fleet
 _NO_ERROR: dict[str, Any] = {"code": "", "description": "", "details": {}}
 
 

@@ -91,6 +91,8 @@ class Part:
         self.members: list[_Member] = []
         self._random = random.Random(plan.seed)  # noqa: S311 - waits, no secrets
         self._began = 0.0
+        self._to_come = len(plan.starts)  # that have not tried to connect yet
+        self._collecting = False  # whether garbage was collected before
         self._told = 0
         self._open_at_end: int | None = None  # then they are closed, which is no loss
 
@@ -120,8 +122,8 @@ class Part:
         """
         raise_file_limit()
         self._began = time.perf_counter()
-        collecting = gc.isenabled()
-        gc.disable()  # what starting makes stays: looking through it again and again would take a third of the time
+        self._collecting = gc.isenabled()
+        gc.disable()  # what starting makes stays, and is no garbage: not to be looked through again and again
         try:
             async with asyncio.timeout(self.plan.duration), asyncio.TaskGroup() as group:
                 for charge_point_id, (at, phase) in self.plan.starts.items():
@@ -129,13 +131,12 @@ class Part:
                         await asyncio.sleep(wait)
                     self.members.append(_Member(self._charge_point(charge_point_id), phase))
                     group.create_task(self._live(self.members[-1]), name=f"cpsim[{charge_point_id}].fleet")
-                _collect_again(collecting)
         except TimeoutError:
             pass
         except BaseExceptionGroup as exc:
             raise exc.exceptions[0] from None
         finally:
-            _collect_again(collecting)
+            self._collect_again()
             gc.unfreeze()
             self._open_at_end = self._open()
             await asyncio.shield(_close(self.members))
@@ -176,8 +177,21 @@ class Part:
             member.error = exc if isinstance(exc, CpsimError) else None
             self._note(member.charge_point, "connect", began, began, _NAN, exc)
             raise
-        self._note(member.charge_point, "connect", began, began, time.perf_counter(), None)
-        member.has_connected = True
+        else:
+            self._note(member.charge_point, "connect", began, began, time.perf_counter(), None)
+            member.has_connected = True
+        finally:
+            if not member.has_tried:
+                member.has_tried = True
+                self._to_come -= 1
+                if not self._to_come:
+                    self._collect_again()
+
+    def _collect_again(self) -> None:
+        """Leave what is there alone, and collect what comes, where it was collected before."""
+        if self._collecting and not gc.isenabled():
+            gc.freeze()
+            gc.enable()
 
     async def _boot_and_beat(self, member: _Member) -> None:
         """Boot until accepted, once; then heartbeats, each when it is due, or as soon after as it can be sent."""
@@ -240,21 +254,14 @@ class Part:
 class _Member:
     """One charge point of a fleet."""
 
-    __slots__ = ("charge_point", "due", "error", "has_connected", "phase")
+    __slots__ = ("charge_point", "due", "error", "has_connected", "has_tried", "phase")
 
     def __init__(self, charge_point: ChargePoint, phase: float) -> None:
         self.charge_point = charge_point
         self.phase = phase
         self.due: float | None = None  # its next heartbeat
-        self.has_connected = False
+        self.has_tried = self.has_connected = False
         self.error: CpsimError | None = None
-
-
-def _collect_again(collecting: bool) -> None:
-    """Leave what is there alone, and collect what comes, where it was collected before."""
-    if collecting and not gc.isenabled():
-        gc.freeze()
-        gc.enable()
 
 
 async def _close(members: list[_Member]) -> None:

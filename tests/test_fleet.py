@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import random
 from typing import Any
@@ -180,6 +181,19 @@ async def test_a_scenarios_own_fault_comes_out_and_ends_all(csms: Csms) -> None:
         await fleet.run(SOON, **run_quietly)
     assert fleet.result is not None
     assert fleet.result.interrupted
+
+
+async def test_garbage_is_collected_again_once_all_have_tried_to_connect(csms: Csms) -> None:
+    async def scenario(cp: ChargePoint) -> None:
+        seen.append(gc.isenabled())
+
+    seen: list[bool] = []
+    await fleet_of(csms, 3, scenario=scenario).run(SOON, **run_quietly)
+    assert seen == [False, False, True]
+    with pytest.raises(errors.FleetError):
+        await Fleet("ws://127.0.0.1:9", 3, ramp_time=0).run(SOON, **run_quietly)
+    assert gc.isenabled()
+    assert gc.get_freeze_count() == 0
 
 
 async def test_attributes_and_options_reach_each_charge_point(csms: Csms) -> None:
