@@ -281,7 +281,7 @@ def notebooks_folder(folder: Path, *, package: Path = Path(__file__).parent) -> 
         return package.parent / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
     kept = []
-    for original in sorted([*installed.glob("*.ipynb"), *installed.glob("jmeter/*")]):
+    for original in sorted([*installed.glob("*.ipynb"), *installed.glob("*.md"), *installed.glob("jmeter/*")]):
         mine = folder / original.relative_to(installed)
         if not mine.exists():
             mine.parent.mkdir(exist_ok=True)
