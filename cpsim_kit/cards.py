@@ -10,10 +10,22 @@ from typing import Any
 
 __all__ = ["card"]
 
-# Colours come from the page; the grey of the border is seen on white and on black.
-_FRAME = "display:inline-block;border:1px solid rgba(128,128,128,.5);border-radius:4px;padding:.3em .8em;color:inherit"
-_PLAIN = "text-align:left;vertical-align:top;background:transparent;color:inherit;border:none;padding:.1em .6em .1em 0"
-_CODE = "margin:0;background:transparent;color:inherit;white-space:pre-wrap"
+# Colours come from the page; the grey of the border is seen on white and on black. What pages say of tables (centred,
+# striped, right-aligned, wrapped nowhere) is taken back on each element: a notebook has no other place for styles.
+_FRAME = (
+    "display:inline-block;box-sizing:border-box;max-width:100%;padding:.4em .8em;color:inherit;line-height:1.5;"
+    "border:1px solid rgba(128,128,128,.5);border-radius:4px;text-align:left"
+)
+_TABLE = "margin:.2em 0 0;border:none;border-collapse:collapse;width:auto;font-size:inherit;color:inherit"
+_ROW = "background:transparent;border:none"
+_PLAIN = "border:none;text-align:left;vertical-align:top;line-height:inherit;"
+_NAME = f"{_PLAIN}padding:.1em 1em .1em 0;font-weight:normal;white-space:nowrap;opacity:.7"
+_CELL = f"{_PLAIN}padding:.1em 0;white-space:normal;overflow-wrap:anywhere;max-width:none"
+_CODE = (
+    "margin:0;padding:0;border:none;background:transparent;color:inherit;"
+    "font-family:monospace;line-height:1.4;white-space:pre-wrap;overflow-wrap:anywhere"
+)
+_STATE = "opacity:.7;margin-left:.4em"
 
 
 def card(title: str, state: str, rows: Mapping[str, Any]) -> str:
@@ -26,18 +38,21 @@ def card(title: str, state: str, rows: Mapping[str, Any]) -> str:
             addresses are not shown.
     """
     body = "".join(
-        f'<tr><th style="{_PLAIN}">{escape(name)}</th><td style="{_PLAIN}">{_value(value)}</td></tr>'
+        f'<tr style="{_ROW}"><th scope="row" style="{_NAME}">{escape(name)}</th>'
+        f'<td style="{_CELL}">{_value(value)}</td></tr>'
         for name, value in rows.items()
         if value is not None and value != ""
     )
-    head = f"<strong>{escape(title)}</strong> {escape(state)}".rstrip()
-    return f'<div style="{_FRAME}">{head}<table style="{_PLAIN}">{body}</table></div>'
+    head = f"<strong>{escape(title)}</strong>"
+    if state:
+        head += f'<span style="{_STATE}">{escape(state)}</span>'
+    if body:
+        head += f'<table style="{_TABLE}"><tbody>{body}</tbody></table>'
+    return f'<div style="{_FRAME}">{head}</div>'
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, dict | list):
-        return f'<pre style="{_CODE}">{escape(json.dumps(value, indent=2, ensure_ascii=False, default=str))}</pre>'
-    text = re.sub(r"(?<=://)[^/@\s]*@", "…@", str(value))
-    if "\n" in text:
-        return f'<pre style="{_CODE}">{escape(text.strip())}</pre>'
-    return escape(text)
+    is_json = isinstance(value, dict | list)
+    text = json.dumps(value, indent=2, ensure_ascii=False, default=str) if is_json else str(value).strip()
+    text = escape(re.sub(r"(?<=://)[^/\s]*@", "…@", text))
+    return f'<pre style="{_CODE}">{text}</pre>' if is_json or "\n" in text else text

@@ -726,8 +726,8 @@ class ChargePoint:
         pending.answered = time.perf_counter()
         abandoned = pending.future.done()
         self._settle(pending, "duplicate")
-        if abandoned:
-            return self._ignore("late", text, f"{pending.action} was given up")
+        if abandoned:  # cancelled here, so no fault of the CSMS
+            return self._ignore("late", text, f"{pending.action} was cancelled", level=logging.INFO)
         try:
             pending.future.set_result(self._answer_of(pending, frame))
         except (ProtocolViolation, CallFailed, UnsupportedByCsms) as exc:
@@ -756,9 +756,9 @@ class ChargePoint:
         except ProtocolViolation as exc:
             raise exc.of(self.id, "answer to ") from exc
 
-    def _ignore(self, reason: str, text: str | bytes, why: str) -> None:
+    def _ignore(self, reason: str, text: str | bytes, why: str, *, level: int = logging.WARNING) -> None:
         self.ignored[reason] += 1
-        logger.warning("%s: ignored (%s), %s: %s", self.id, reason, why, _shown(text))
+        logger.log(level, "%s: ignored (%s), %s: %s", self.id, reason, why, _shown(text))
 
     # -- Answering the CSMS -------------------------------------------------------------------------------------------
 

@@ -262,13 +262,16 @@ class MessageLog:
         """
         log = cls(None)
         ids = set()
-        with Path(path).open(encoding="utf-8") as file:
+        with Path(path).open("rb") as file:  # bytes, so that also what is no text has a line
             for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue
                 try:
                     row = json.loads(line)
-                    moment = datetime.fromisoformat(row["sent_at"]).timestamp() - _ORIGIN
+                    sent_at = datetime.fromisoformat(row["sent_at"])
+                    if sent_at.tzinfo is None:
+                        raise ValueError("sent_at has no time zone")
+                    moment = sent_at.timestamp() - _ORIGIN
                     text, topic, charge_point_id = row["frame"], row.get("topic", ""), row["charge_point_id"]
                     sent = {"sent": True, "received": False}[row["direction"]] if not topic else None
                     if not all(isinstance(each, str) for each in (text, topic, charge_point_id)):

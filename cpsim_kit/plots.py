@@ -70,7 +70,7 @@ def latency(
         for number, (_run, part) in enumerate(rows.assign(median=median).groupby("run")):
             label = f"{name} median of {rolling}".strip() if number == 0 else None
             ax.plot(part.after_s, part["median"], color=colour, label=label)
-        lost = rows[rows.outcome != "answered"]
+        lost = rows[rows.latency_ms.isna()]
         if len(lost):
             ax.plot(lost.after_s, [0] * len(lost), "x", color=colour, label=f"{name} no answer".strip(), clip_on=False)
     _shade_outages(ax, timing)
@@ -196,7 +196,9 @@ def hops(trace: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     legs = np.diff(edges, axis=0, prepend=0).clip(min=0)
     names = whole.charge_point_id.unique()
     labels = [leg.replace("{id}", names[0]) if len(names) == 1 else leg for leg in _LEGS]
-    ax.stackplot(range(1, len(whole) + 1), legs, step="mid", labels=labels, colors=_COLOURS, lw=0, antialiased=False)
+    begins = np.arange(len(whole) + 1) + 0.5  # of the bars, and the end of the last
+    legs = np.hstack([legs, legs[:, -1:]])
+    ax.stackplot(begins, legs, step="post", labels=labels, colors=_COLOURS, lw=0, antialiased=False)
     ax.set(xlabel="exchange (number)", ylabel="since sent (ms)")
     ax.set_title("Where the time of each exchange went", pad=26)
     ax.set_xlim(0.5, len(whole) + 0.5)

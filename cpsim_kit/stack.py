@@ -50,9 +50,18 @@ _DECIDING = (
     "AWS_DEFAULT_REGION",
     "AWS_REGION",
     "AWS_PROFILE",
+    "AWS_DEFAULT_PROFILE",
+    "AWS_CONFIG_FILE",
+    "AWS_SHARED_CREDENTIALS_FILE",
     "AWS_ACCESS_KEY_ID",
     "AWS_SESSION_TOKEN",
 )
+
+
+def _found(key: tuple[str | None, ...]) -> Stack | None:
+    """The deployed stack that is open already; what it holds belongs to one event loop."""
+    found = _attached.get(key)
+    return found if found is not None and found._loop is asyncio.get_running_loop() else None
 
 
 class _Opening:
@@ -138,9 +147,12 @@ class Stack:
 
         async def attach() -> Stack:
             key = (name, *map(os.environ.get, _DECIDING))
-            found = _attached.get(key)
-            if found is None or found._closed or found._loop is not asyncio.get_running_loop():
-                found = _attached[key] = await cls.aws(name)
+            if (found := _found(key)) is None:
+                attached = await cls.aws(name)
+                if (found := _found(key)) is None:
+                    _attached[key] = attached
+                    return attached
+                attached._aws.close()  # two cells that open at once get one stack
             return found
 
         return _Opening(attach)
@@ -453,6 +465,8 @@ class Stack:
         if self._closed:
             return
         self._closed = True
+        for key in [key for key, stack in _attached.items() if stack is self]:
+            del _attached[key]
         if self._process is not None:
             _stacks.pop(self._process, None)
             self._process.retire()

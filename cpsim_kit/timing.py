@@ -74,12 +74,12 @@ _OF_RECORDS = ("sent_at", "charge_point_id", "message_id", "latency_ms", "outcom
 
 
 def _beats(frame: pd.DataFrame, action: str) -> pd.DataFrame:
-    """The CALLs of an action, each with latency and outcome of its answer."""
+    """The CALLs of an action, each with latency and outcome of its answer; once, though AWS may deliver one twice."""
     key = ["charge_point_id", "message_id"]
     frame = frame[frame.action == action]
     calls = frame.loc[(frame.kind == "CALL") & (frame.direction == "sent"), ["sent_at", *key]]
     answers = frame.loc[(frame.kind != "CALL") & (frame.direction == "received"), [*key, "latency_ms", "kind"]]
-    beats = calls.merge(answers.drop_duplicates(key), how="left", on=key)
+    beats = calls.drop_duplicates(key).merge(answers.drop_duplicates(key), how="left", on=key)
     beats["outcome"] = beats.kind.astype("object").replace("CALLRESULT", "answered").fillna("no answer")
     return beats[list(_OF_RECORDS)]
 
@@ -102,17 +102,19 @@ def _add_intervals(beats: pd.DataFrame, index: pd.Index, meant: float | None) ->
 def outages(timing: pd.DataFrame) -> pd.DataFrame:
     """The gaps of each charge point.
 
-    ``from_s`` is the last heartbeat before, ``to_s`` the first after, ``missed`` how many were due between them.
+    ``from_s`` is the last heartbeat before, ``to_s`` the first after, ``missed`` how many were due between them
+    by the interval meant: at least one, where no two heartbeats tell the interval.
 
     Args:
         timing: What :func:`heartbeat_timing` returned.
     """
     rows = []
     for charge_point_id, beats in timing.groupby("charge_point_id"):
-        meant = beats.interval_s.median()
+        meant = (beats.interval_s - beats.jitter_ms / 1000).median()
         ends = beats.groupby("run").after_s.agg(["min", "max"])
         for before, after in zip(ends["max"][:-1], ends["min"][1:], strict=True):
-            rows.append((charge_point_id, before, after, max(1, round((after - before) / meant) - 1)))
+            missed = 1 if math.isnan(meant) else max(1, round((after - before) / meant) - 1)
+            rows.append((charge_point_id, before, after, missed))
     return table(rows, OUTAGE_COLUMNS).astype({"missed": "int64"})
 
 
@@ -136,4 +138,5 @@ def percentiles(
         for name, group in groups
     }
     columns = ["count", *(f"p{level:g}" for level in levels), "max", "not answered"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis(by)
+    dtypes = {name: "int64" if name in {"count", "not answered"} else "float64" for name in columns}
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).astype(dtypes).rename_axis(by)

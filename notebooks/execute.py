@@ -38,6 +38,7 @@ CELL_TIMEOUT = 300  # seconds
 # What a cell measures, and another run measures otherwise: ports, and decimal numbers (no versions), also below 0.
 _MEASURED = re.compile(r"127\.0\.0\.1:\d+|(?<![\w.])-?\d+\.\d+(?![\w.])")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead without its kernel
 
 
 class CellFailed(Exception):
@@ -184,6 +185,11 @@ def clean(notebook: NotebookNode) -> None:
     notebook.metadata = NotebookNode(kernelspec=NotebookNode(KERNEL), language_info=NotebookNode(name="python"))
     for cell in notebook.cells:
         cell.metadata = NotebookNode({key: value for key, value in cell.metadata.items() if key == "tags"})
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if _WIDGET not in output.get("data", {})]
+            for output in cell.outputs:
+                if "metadata" in output:  # of a stream there is none
+                    output.metadata = NotebookNode()
 
 
 def shrink(notebook: NotebookNode) -> None:

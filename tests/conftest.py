@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 import stat
 import time
 from collections.abc import AsyncIterator, Callable
@@ -13,11 +14,14 @@ import psutil
 import pytest
 from csms_stub import Csms
 
-pytest_plugins = ["stack_fixtures"]
+pytest_plugins = ["stack_fixtures", "kernel"]
 
 FACTOR = float(os.environ.get("CPSIM_TEST_TIME_FACTOR", "1"))
 MS = 0.001 * FACTOR  # every interval of a test is a multiple of it
 SOON = 10 * FACTOR  # seconds in which what ought to happen at once has happened, on the slowest machine
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; the processes that tests interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # would inherit it, and never end
 
 
 async def until(condition: Callable[[], object], what: str = "a condition") -> None:

@@ -20,9 +20,9 @@ import pytest
 import pytest_asyncio
 import screenshots
 from conftest import SOON, until
+from kernel import NOTEBOOKS, is_gone, is_local_stack
 from PIL import Image
 from screenshots import DARK, LIGHT, PICTURES, Lab, Report, count
-from test_notebooks import NOTEBOOKS, is_gone, is_local_stack
 
 ROOT = Path(__file__).resolve().parents[1]
 UNCLOSED = "99_unclosed.ipynb"  # the first notebook without its teardown

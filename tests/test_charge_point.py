@@ -628,6 +628,12 @@ async def test_messages_hold_every_frame_of_both_directions(csms: Csms, cp: Char
 # -- Late, duplicate and unknown answers ------------------------------------------------------------------------------
 
 
+def level_of(caplog: pytest.LogCaptureFixture, text: str) -> int:
+    """Of the one line of the log with this text."""
+    (level,) = [record.levelno for record in caplog.records if text in record.getMessage()]
+    return level
+
+
 async def test_a_late_answer_is_ignored_and_never_matched_to_another_call(
     csms: Csms, cp: ChargePoint, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -642,7 +648,7 @@ async def test_a_late_answer_is_ignored_and_never_matched_to_another_call(
     await csms.release(0, {"status": "Accepted"})
     assert (await second).status == "Accepted"
     assert cp.ignored == {"late": 1}
-    assert "CP1: ignored (late)" in caplog.text
+    assert level_of(caplog, "ignored (late)") == logging.WARNING
 
 
 async def test_answers_out_of_order_reach_their_own_calls_only(csms: Csms, cp: ChargePoint) -> None:
@@ -689,7 +695,10 @@ async def test_an_answer_to_a_call_of_long_ago_is_ignored(csms: Csms, cp: Charge
     assert cp.ignored == {"unknown": 1, "duplicate": 1}
 
 
-async def test_a_cancelled_call_keeps_its_turn_until_its_answer(csms: Csms, cp: ChargePoint) -> None:
+async def test_a_cancelled_call_keeps_its_turn_until_its_answer_which_is_no_warning(
+    csms: Csms, cp: ChargePoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "ocpp")
     cp.on("Reset", reset_accepted)
     csms.once.append(held)
     cancelled = spawn(cp.call(data_transfer("cancelled")))
@@ -705,6 +714,7 @@ async def test_a_cancelled_call_keeps_its_turn_until_its_answer(csms: Csms, cp: 
     await following
     assert csms.overlaps == 0
     assert cp.ignored == {"late": 1}
+    assert level_of(caplog, "ignored (late), DataTransfer was cancelled") == logging.INFO
 
 
 async def test_a_cancelled_call_keeps_its_turn_until_its_time_is_up(csms: Csms, cp: ChargePoint) -> None:

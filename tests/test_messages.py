@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
+import random
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from conftest import SOON
+from stack_fixtures import new_id
 
-from cpsim_kit.messages import COLUMNS, MessageLog, wall_clock
+from cpsim_kit import Stack
+from cpsim_kit.messages import COLUMNS, MessageLog, Record, wall_clock
 
 
 def log_of(*frames: tuple[float, bool, str | bytes], limit: int = 100) -> MessageLog:
@@ -204,3 +211,220 @@ def test_a_log_may_be_read_while_another_thread_writes() -> None:
     finally:
         stop.set()
         writer.join()
+
+
+# -- Files ------------------------------------------------------------------------------------------------------------
+
+CONVERSATION: list[tuple[float, bool, str | bytes]] = [
+    (1.0, True, '[2,"1","BootNotification",{"reason":"PowerUp"}]'),
+    (1.25, False, b'[3,"1",{"status":"Accepted"}]'),
+    (2.0, False, '[2,"r","Reset",{"type":"Immediate"}]'),
+    (2.1, True, '[4,"r","NotImplemented","no \u2713",{}]'),
+    (3.0, False, "not JSON\nof two lines\u2028\ud800"),
+    (4.0, False, b"\xff\xfe binary"),
+    (5.0, False, ""),
+]
+TOPICS = [
+    (1.0, "CP1/in", '[2,"1","Heartbeat",{}]'),
+    (1.1, "CP2/in", '[2,"1","Heartbeat",{}]'),
+    (1.2, "CP1/out", '[3,"1",{}]'),
+    (1.3, "$aws/things/CP1/shadow/update/documents", '{"current":{"version":7}}'),
+    (1.4, "weather", b"\xffrain"),
+    (1.5, "CP1/out", "garbage"),
+]
+
+
+def seen_on(*messages: tuple[float, str, str | bytes]) -> MessageLog:
+    log = MessageLog()
+    for moment, topic, text in messages:
+        log.add(moment, text, topic=topic)
+    return log
+
+
+def fields(record: Record, *but: str) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in COLUMNS if name not in ("latency_ms", *but)}
+
+
+def assert_same(loaded: MessageLog, log: MessageLog) -> None:
+    assert [fields(record) for record in loaded] == [fields(record) for record in log]
+    latencies = [record.latency_ms for record in log]
+    assert [record.latency_ms for record in loaded] == pytest.approx(latencies, nan_ok=True, abs=0.0011)
+
+
+def test_a_saved_record_is_the_same_when_loaded(tmp_path: Path) -> None:
+    log = MessageLog(charge_point_id="CP1")
+    for moment, sent, text in CONVERSATION:
+        log.add(moment, text, sent=sent)
+    path = log.to_json_lines(tmp_path / "record.jsonl")
+    assert path == tmp_path / "record.jsonl"
+    loaded = MessageLog.from_json_lines(str(path))
+    assert loaded.charge_point_id == "CP1"
+    assert_same(loaded, log)
+    assert [record.kind for record in loaded][-3:] == ["malformed"] * 3
+
+
+def test_a_saved_record_of_topics_is_the_same_when_loaded(tmp_path: Path) -> None:
+    log = seen_on(*TOPICS)
+    loaded = MessageLog.from_json_lines(log.to_json_lines(tmp_path / "seen.jsonl"))
+    assert loaded.charge_point_id == ""
+    assert_same(loaded, log)
+    records = list(loaded)
+    assert [record.charge_point_id for record in records] == ["CP1", "CP2", "CP1", "CP1", "", "CP1"]
+    assert [record.direction for record in records] == ["sent", "sent", "received", "", "", "received"]
+    assert records[2].latency_ms == pytest.approx(200)
+    assert records[3].payload == {"current": {"version": 7}}
+    assert records[4].payload == "\\xffrain"
+
+
+def test_times_are_exact_to_the_microsecond_however_often_saved(tmp_path: Path) -> None:
+    numbers = random.Random(1)
+    now = time.perf_counter()
+    log = MessageLog(charge_point_id="CP1")
+    for number in range(1000):
+        log.add(
+            now + numbers.uniform(-(10 ** numbers.uniform(-6, 9)), 100), f'[2,"{number}","Heartbeat",{{}}]', sent=True
+        )
+    saved = log.to_json_lines(tmp_path / "1").read_bytes()
+    loaded = MessageLog.from_json_lines(tmp_path / "1")
+    assert [record.sent_at for record in loaded] == [record.sent_at for record in log]
+    assert loaded.to_json_lines(tmp_path / "2").read_bytes() == saved
+
+
+def test_a_line_is_a_message_with_the_columns_and_the_frame(tmp_path: Path) -> None:
+    log = MessageLog(charge_point_id="CP1")
+    for moment, sent, text in CONVERSATION[:2]:
+        log.add(moment, text, sent=sent)
+    path = log.to_json_lines(tmp_path / "record.jsonl")
+    first, second = map(json.loads, path.read_text(encoding="ascii").splitlines())
+    assert tuple(first) == (*COLUMNS, "frame")
+    assert (first["latency_ms"], second["latency_ms"]) == (None, 250.0)
+    assert second["frame"] == '[3,"1",{"status":"Accepted"}]'
+    assert second["action"] == "BootNotification"
+    assert first["sent_at"].endswith("+00:00")
+    assert pd.read_json(path, lines=True).columns.tolist() == [*COLUMNS, "frame"]
+
+
+def test_an_empty_record_is_an_empty_file(tmp_path: Path) -> None:
+    path = MessageLog(charge_point_id="CP1").to_json_lines(tmp_path / "record.jsonl")
+    assert path.read_bytes() == b""
+    assert len(MessageLog.from_json_lines(path)) == 0
+
+
+GOOD = {
+    "sent_at": "2026-11-23T10:00:00.000001+00:00",
+    "charge_point_id": "CP1",
+    "direction": "sent",
+    "frame": '[2,"1","Heartbeat",{}]',
+}
+
+
+def test_a_line_needs_no_more_than_what_makes_a_record(tmp_path: Path) -> None:
+    path = tmp_path / "record.jsonl"
+    path.write_text(f"{json.dumps(GOOD)}\r\n \n\n", encoding="utf-8-sig")
+    (record,) = MessageLog.from_json_lines(path)
+    assert record.sent_at == datetime(2026, 11, 23, 10, 0, 0, 1, UTC)
+    assert (record.charge_point_id, record.action, record.topic) == ("CP1", "Heartbeat", "")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "not JSON",
+        b"\x1f\x8b\x08 compressed",
+        "[]",
+        "7",
+        "null",
+        "{}",
+        *({key: value for key, value in GOOD.items() if key != missing} for missing in GOOD),
+        GOOD | {"sent_at": "yesterday"},
+        GOOD | {"sent_at": 1_800_000_000},
+        GOOD | {"sent_at": "2026-11-23T10:00:00"},  # of which zone?
+        GOOD | {"direction": ""},
+        GOOD | {"direction": ["sent"]},
+        GOOD | {"frame": None},
+        GOOD | {"frame": [2, "1", "Heartbeat", {}]},
+        GOOD | {"charge_point_id": 1},
+        GOOD | {"topic": 1},
+        GOOD | {"topic": None},
+    ],
+    ids=str,
+)
+def test_a_broken_file_is_refused_with_its_path_and_line(tmp_path: Path, line: Any) -> None:
+    path = tmp_path / "record.jsonl"
+    text = line if isinstance(line, str | bytes) else json.dumps(line)
+    bad = text if isinstance(text, bytes) else text.encode()
+    path.write_bytes(json.dumps(GOOD).encode() + b"\n\n" + bad + b"\n")
+    with pytest.raises(ValueError, match="line 3: not a message") as caught:
+        MessageLog.from_json_lines(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_file_of_several_charge_points_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "record.jsonl"
+    path.write_text("".join(json.dumps(GOOD | {"charge_point_id": name}) + "\n" for name in ("CP2", "CP1", "CP2")))
+    with pytest.raises(ValueError, match="CP1, CP2") as caught:
+        MessageLog.from_json_lines(path)
+    assert str(path) in str(caught.value)
+
+
+def test_what_cannot_be_read_or_written_is_an_oserror(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        MessageLog.from_json_lines(tmp_path / "none.jsonl")
+    with pytest.raises(FileNotFoundError):
+        MessageLog().to_json_lines(tmp_path / "no" / "folder.jsonl")
+
+
+class Interrupted(MessageLog):
+    """One whose saving is stopped after two messages."""
+
+    def raw(self) -> Iterator[tuple[float, bool | str, str | bytes]]:
+        for number, each in enumerate(super().raw()):
+            if number == 2:
+                raise KeyboardInterrupt
+            yield each
+
+
+@pytest.mark.parametrize("before", ["what was there\n", None])
+def test_an_interrupted_save_leaves_what_was_there(tmp_path: Path, before: str | None) -> None:
+    path = tmp_path / "record.jsonl"
+    if before is not None:
+        path.write_text(before)
+    log = Interrupted(charge_point_id="CP1")
+    for moment, sent, text in CONVERSATION:
+        log.add(moment, text, sent=sent)
+    with pytest.raises(KeyboardInterrupt):
+        log.to_json_lines(path)
+    assert (path.read_text() if path.exists() else None) == before
+    assert [each.name for each in tmp_path.iterdir()] == ([] if before is None else ["record.jsonl"])
+
+
+# -- One idea of a record ---------------------------------------------------------------------------------------------
+
+
+def shape(frame: pd.DataFrame) -> list[tuple[str, str]]:
+    return [(name, str(dtype)) for name, dtype in frame.dtypes.items()]
+
+
+async def test_a_charge_point_a_monitor_and_a_file_give_the_same_record(stack: Stack, tmp_path: Path) -> None:
+    name = new_id()
+    await stack.things.create(name)
+    async with stack.monitor(f"{name}/in", f"{name}/out") as monitor, stack.charge_point(name) as cp:
+        nothing = [cp.messages.to_frame(), monitor.to_frame(), MessageLog().to_frame()]
+        await cp.boot()
+        await cp.heartbeat()
+        await monitor.take(4, timeout=SOON)
+    files = [
+        MessageLog.from_json_lines(log.to_json_lines(tmp_path / "record.jsonl"))
+        for log in (cp.messages, monitor.messages)
+    ]
+    nothing.append(MessageLog.from_json_lines(MessageLog().to_json_lines(tmp_path / "none.jsonl")).to_frame())
+    frames = [cp.messages.to_frame(), monitor.to_frame(), *(log.to_frame() for log in files)]
+    assert all(frame.empty for frame in nothing)
+    assert [shape(frame) for frame in (*nothing, *frames)] == [shape(frames[0])] * 8
+
+    own, *others = [
+        sorted((fields(record, "sent_at", "topic") for record in log), key=str)
+        for log in (cp.messages, monitor.messages, *files)
+    ]
+    assert len(own) == 4
+    assert others == [own] * 3, "but for when and where it was seen"

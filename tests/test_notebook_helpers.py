@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from conftest import SOON, until
 from jupyter_client.asynchronous import AsyncKernelClient
-from test_notebooks import Kernel, Ran, environment
+from kernel import Kernel, Ran, environment
 
 from cpsim_kit import checkpoint, errors, expect_error, run
 from cpsim_kit.errors import CheckpointFailed

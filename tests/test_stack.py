@@ -1,8 +1,10 @@
 """Stack: how it is opened, what close() deletes, and what goes wrong on the way."""
 
 import asyncio
+import gc
 import json
 import os
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -118,6 +120,104 @@ async def test_open_attaches_to_the_stack_that_the_environment_names(
         assert repr(stack) == f"<Stack Shared AWS us-east-1 {shared.websocket_url}>"
         assert "CloudWatch" in stack.log()
     assert shared.is_running  # who attached stops nothing
+
+
+@pytest.fixture
+def named(shared: LocalProcess, credentials: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The environment of a reader whose CPSIM_STACK names the session's stack."""
+    credentials.setenv("CPSIM_STACK", shared.options.name)
+    credentials.setenv("AWS_ENDPOINT_URL", shared.endpoint_url)
+    return credentials
+
+
+@pytest.mark.usefixtures("named")
+async def test_a_setup_cell_run_twice_has_one_stack_and_close_deletes_what_both_runs_created(boto: Boto) -> None:
+    first, second = new_id(), new_id()
+    stack = await Stack.open()
+    await stack.things.create(first)
+    again = await Stack.open()
+    assert again is stack
+    await again.things.create(second)
+    await again.close()
+    assert {first, second}.isdisjoint(all_things(boto))
+
+
+@pytest.mark.usefixtures("named")
+async def test_setup_cells_that_run_at_once_have_one_stack() -> None:
+    first, *others = await asyncio.gather(*[Stack.open() for _ in range(3)])
+    assert all(each is first for each in others)
+    assert isinstance(await ids(first), set)
+    await first.close()
+
+
+@pytest.mark.usefixtures("named")
+async def test_a_closed_stack_is_not_found_again_nor_kept() -> None:
+    stack = await Stack.open()
+    await stack.close()
+    reopened = await Stack.open()
+    assert reopened is not stack
+    assert isinstance(await ids(reopened), set)
+    await stack.close()  # again is harmless, also to its successor
+    assert await Stack.open() is reopened
+    await reopened.close()
+    gone = weakref.ref(stack)
+    del stack
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"AWS_PROFILE": "work"},
+        {"AWS_DEFAULT_PROFILE": "work"},
+        {"AWS_ACCESS_KEY_ID": "another"},
+        {"AWS_SESSION_TOKEN": "fresh"},
+        {"AWS_CONFIG_FILE": "another"},
+        {"AWS_SHARED_CREDENTIALS_FILE": "another"},
+    ],
+    ids=lambda changed: next(iter(changed)),
+)
+async def test_a_changed_environment_attaches_anew(
+    named: pytest.MonkeyPatch, tmp_path: Path, changed: dict[str, str]
+) -> None:
+    for file in ("config", "another"):
+        (tmp_path / file).write_text("[profile work]\nregion = us-east-1\n")
+    named.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    async with Stack.open() as before:
+        with named.context() as changing:
+            for name, value in changed.items():
+                changing.setenv(name, str(tmp_path / value) if name.endswith("_FILE") else value)
+            async with Stack.open() as other:
+                assert other is not before
+                assert isinstance(await ids(other), set)
+        assert await Stack.open() is before, "as the environment was before"
+        assert isinstance(await ids(before), set)
+
+
+async def test_another_region_is_another_stack(named: pytest.MonkeyPatch) -> None:
+    async with Stack.open():
+        named.setenv("AWS_REGION", "eu-west-1")
+        named.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+        with pytest.raises(errors.NotFound, match="in eu-west-1"):
+            await Stack.open()
+
+
+@pytest.mark.usefixtures("named")
+async def test_another_event_loop_attaches_anew(boto: Boto) -> None:
+    here = await Stack.open()
+    created = new_id()
+
+    async def use() -> bool:
+        async with Stack.open() as there:
+            await there.things.create(created)
+            return there is not here and await Stack.open() is there
+
+    assert await asyncio.to_thread(asyncio.run, use())
+    assert created not in all_things(boto)
+    assert not here._closed
+    assert isinstance(await ids(here), set)
+    await here.close()
 
 
 async def test_attaching_twice_gives_two_stacks(stack: Stack, other: Stack) -> None:

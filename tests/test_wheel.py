@@ -21,8 +21,8 @@ import psutil
 import pytest
 from conftest import SOON
 from jupyter_client.asynchronous import AsyncKernelClient
+from kernel import NOTEBOOKS, is_gone
 from stack_fixtures import READERS_VARIABLES
-from test_notebooks import NOTEBOOKS, is_gone
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST = NOTEBOOKS[0].name
