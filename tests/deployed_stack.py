@@ -153,6 +153,19 @@ TEMPLATE = {
             "MessagesFromChargePointsRuleRole",
             Sqs={"QueueUrl": {"Ref": "IncomingMessagesQueue"}},
         ),
+        "GatewayCluster5E1C1F2A": {"Type": "AWS::ECS::Cluster"},
+        "GatewayTaskDefinition": {
+            "Type": "AWS::ECS::TaskDefinition",
+            "Properties": {"ContainerDefinitions": [{"Name": "gateway", "Image": "gateway", "Memory": 1024}]},
+        },
+        "GatewayService": {
+            "Type": "AWS::ECS::Service",
+            "Properties": {
+                "Cluster": {"Ref": "GatewayCluster5E1C1F2A"},
+                "TaskDefinition": {"Ref": "GatewayTaskDefinition"},
+                "DesiredCount": 1,
+            },
+        },
     },
     "Outputs": {
         "loadBalancerDnsName": {"Description": "The Gateway NLB DNS name", "Value": {"Ref": "Address"}},
