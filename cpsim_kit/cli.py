@@ -272,7 +272,7 @@ def _become(command: list[str]) -> int:
 
 
 def notebooks_folder(folder: Path, *, package: Path = Path(__file__).parent) -> Path:
-    """The notebooks of a checkout, or those of an installed package copied to the reader's folder.
+    """The notebooks of a checkout, or those of an installed package copied to the reader's folder, with what they need.
 
     What is in that folder already is kept, and named where it is not as it came: it may have been changed.
     """
@@ -281,12 +281,13 @@ def notebooks_folder(folder: Path, *, package: Path = Path(__file__).parent) -> 
         return package.parent / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
     kept = []
-    for notebook in sorted(installed.glob("*.ipynb")):
-        mine = folder / notebook.name
+    for original in sorted([*installed.glob("*.ipynb"), *installed.glob("jmeter/*")]):
+        mine = folder / original.relative_to(installed)
         if not mine.exists():
-            shutil.copyfile(notebook, mine)
-        elif mine.read_bytes() != notebook.read_bytes():
-            kept.append(mine.name)
+            mine.parent.mkdir(exist_ok=True)
+            shutil.copyfile(original, mine)
+        elif mine.read_bytes() != original.read_bytes():
+            kept.append(mine.relative_to(folder).as_posix())
     if kept:
         print(f"Kept with your changes: {', '.join(kept)}; delete or rename one to get the original again")
     return folder.resolve()

@@ -317,11 +317,11 @@ def test_lab_takes_the_checkouts_notebooks(
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """A package with two notebooks; another one has left its own folder of that name beside it."""
+    """A package with two notebooks and a JMeter plan; another one has left its own folder of that name beside it."""
     package = tmp_path / "site-packages" / "cpsim_kit"
-    (package / "notebooks").mkdir(parents=True)
+    (package / "notebooks" / "jmeter").mkdir(parents=True)
     (package.parent / "notebooks").mkdir()
-    for name in ("00_start_here.ipynb", "01_boot_and_heartbeat.ipynb"):
+    for name in ("00_start_here.ipynb", "01_boot_and_heartbeat.ipynb", "jmeter/charge_points.jmx"):
         (package / "notebooks" / name).write_text(f"new {name}")
     return package
 
@@ -335,7 +335,13 @@ def test_lab_of_an_installed_package_copies_what_is_not_there(
     assert cli.notebooks_folder(mine, package=installed) == mine
     assert (mine / "00_start_here.ipynb").read_text() == "changed by its reader"
     assert (mine / "01_boot_and_heartbeat.ipynb").read_text() == "new 01_boot_and_heartbeat.ipynb"
-    assert capsys.readouterr().out.startswith("Kept with your changes: 00_start_here.ipynb;")
+    assert (mine / "jmeter" / "charge_points.jmx").read_text() == "new jmeter/charge_points.jmx"
+    (mine / "jmeter" / "charge_points.jmx").write_text("saved by JMeter")
+    cli.notebooks_folder(mine, package=installed)
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("Kept with your changes: 00_start_here.ipynb;")
+    assert second.startswith("Kept with your changes: 00_start_here.ipynb, jmeter/charge_points.jmx;")
+    assert (mine / "jmeter" / "charge_points.jmx").read_text() == "saved by JMeter"
 
 
 def test_lab_says_nothing_of_what_is_as_it_came(

@@ -26,6 +26,7 @@ from stack_fixtures import READERS_VARIABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 FIRST = NOTEBOOKS[0].name
+JMETER = {"README.md", "charge_points.jmx"}
 
 pytestmark = pytest.mark.slow
 
@@ -52,7 +53,8 @@ def test_the_wheel_has_the_notebooks_and_nothing_that_was_left_lying_about(wheel
     names = zipfile.ZipFile(wheel).namelist()
     for path in NOTEBOOKS:
         assert f"cpsim_kit/notebooks/{path.name}" in names
-    assert {Path(name).suffix for name in names if "/notebooks/" in name} == {".ipynb"}
+    others = {name for name in names if "/notebooks/" in name and not name.endswith(".ipynb")}
+    assert others == {f"cpsim_kit/notebooks/jmeter/{name}" for name in JMETER}
     assert not [name for name in names if re.search(r"\.ipynb_checkpoints|__pycache__|^tests/", name)]
 
 
@@ -148,6 +150,7 @@ def test_lab_of_the_wheel_serves_copies_and_keeps_what_the_reader_changed(site: 
     assert out == f"The notebooks are in {copies}\n"
     assert [path.name for path in folder.iterdir()] == [copies.name]
     assert {path.name for path in copies.glob("*.ipynb")} == {path.name for path in NOTEBOOKS}
+    assert {path.name for path in (copies / "jmeter").iterdir()} == JMETER
     for path in copies.glob("*.ipynb"):
         cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
         prose = "".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
