@@ -809,6 +809,8 @@ class ChargePoint:
 
     def _ignore(self, reason: str, text: str | bytes, why: str, *, level: int = logging.WARNING) -> None:
         self.ignored[reason] += 1
+        if self._observe is not None:  # one of many: an overloaded CSMS would have each of them warn, again and again
+            level = min(level, logging.INFO)
         logger.log(level, "%s: ignored (%s), %s: %s", self.id, reason, why, _shown(text))
 
     # -- Answering the CSMS -------------------------------------------------------------------------------------------

@@ -291,8 +291,9 @@ def fleet(
 
         ax = list(plt.subplots(3, 1, figsize=(8, 7), sharex=True, layout="constrained")[1])
     after_s = (calls.sent_at - pd.Timestamp(started_at, unit="s", tz="UTC")).dt.total_seconds()
+    whole = max(1, round(float(after_s.max())))  # seconds; what is left of another one would look like a drop to 0
     second = after_s.clip(lower=0).astype("int64")
-    kept = calls[calls.action != "connect"]
+    kept = calls[(calls.action != "connect") & (second < whole)]
     by_second = kept.groupby(second[kept.index])
     for (column, level, label), colour in zip(
         (("latency_ms", 0.5, "p50"), ("latency_ms", 0.99, "p99"), ("response_ms", 0.99, "p99 since due")),
@@ -303,7 +304,7 @@ def fleet(
         ax[0].plot(line.index + 0.5, line, color=colour, label=label)
     failed = ~calls.outcome.isin(["answered", "unfinished"])
     for rows, label, colour in ((calls, "calls", _COLOURS[0]), (calls[failed], "failures", _COLOURS[3])):
-        count = second[rows.index].value_counts().reindex(range(int(second.max()) + 1), fill_value=0)
+        count = second[rows.index].value_counts().reindex(range(whole), fill_value=0)
         ax[1].plot(count.index + 0.5, count, color=colour, label=label)
     at_s = [at for at, _connected, _booted in samples]
     ax[2].plot(at_s, [connected for _at, connected, _booted in samples], color=_COLOURS[0], label="connected")

@@ -133,6 +133,11 @@ class Stack:
         }
         return card(f"Stack {self.name}", state, {} if self._closed else rows)
 
+    @property
+    def is_local(self) -> bool:
+        """Whether this process started it; what is done on any other stack may cost, or be in somebody's way."""
+        return self._process is not None
+
     # -- Opening ------------------------------------------------------------------------------------------------------
 
     @classmethod

@@ -37,6 +37,7 @@ CELL_TIMEOUT = 300  # seconds
 
 # What a cell measures, and another run measures otherwise: ports, and decimal numbers (no versions), also below 0.
 _MEASURED = re.compile(r"127\.0\.0\.1:\d+|(?<![\w.])-?\d+\.\d+(?![\w.])")
+_NUMBER = re.compile(r"-?\d[\d,.]*|\bNaN\b")  # in a cell tagged "measured", where counts too are of that run alone
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, dead without its kernel
 
@@ -215,13 +216,14 @@ def _meaning(cell: NotebookNode) -> Any:
     """A cell without its measured values; of a picture, only that it is there."""
     if cell.cell_type != "code":
         return cell.source
-    return cell.source, cell.execution_count, [_output(output) for output in cell.outputs]
+    measured = _NUMBER if "measured" in cell.metadata.get("tags", []) else _MEASURED
+    return cell.source, cell.execution_count, [_output(output, measured) for output in cell.outputs]
 
 
-def _output(output: NotebookNode) -> Any:
+def _output(output: NotebookNode, measured: re.Pattern[str]) -> Any:
     texts = {"text": output.text} if output.output_type == "stream" else output.get("data", {})
     return output.output_type, {
-        kind: "…" if kind.startswith("image/") else " ".join(_MEASURED.sub("…", str(text)).split())
+        kind: "…" if kind.startswith("image/") else " ".join(measured.sub("…", str(text)).split())
         for kind, text in texts.items()
     }
 

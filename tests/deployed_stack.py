@@ -153,6 +153,19 @@ TEMPLATE = {
             "MessagesFromChargePointsRuleRole",
             Sqs={"QueueUrl": {"Ref": "IncomingMessagesQueue"}},
         ),
+        "GatewayCluster5E1C1F2A": {"Type": "AWS::ECS::Cluster"},
+        "GatewayTaskDefinition": {
+            "Type": "AWS::ECS::TaskDefinition",
+            "Properties": {"ContainerDefinitions": [{"Name": "gateway", "Image": "gateway", "Memory": 1024}]},
+        },
+        "GatewayService": {
+            "Type": "AWS::ECS::Service",
+            "Properties": {
+                "Cluster": {"Ref": "GatewayCluster5E1C1F2A"},
+                "TaskDefinition": {"Ref": "GatewayTaskDefinition"},
+                "DesiredCount": 1,
+            },
+        },
     },
     "Outputs": {
         "loadBalancerDnsName": {"Description": "The Gateway NLB DNS name", "Value": {"Ref": "Address"}},
@@ -173,20 +186,23 @@ OTHER_TEMPLATE = {
 
 
 class Worker:
-    """A queue's Lambda function: polls, handles each record, deletes it."""
+    """A queue's Lambda function: polls, handles each record, deletes what it handled."""
 
     def __init__(self, sqs: Any, queue_url: str, handle: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
         self._sqs, self._queue_url, self._handle = sqs, queue_url, handle
 
     async def run(self) -> None:
         while True:
+            done = []
             for body, receipt in await asyncio.to_thread(self._receive):
                 try:
                     await self._handle(body)
                 except Exception:
                     logging.exception("failed on %r", body)
                     continue  # it comes again after the visibility timeout
-                await asyncio.to_thread(self._sqs.delete_message, QueueUrl=self._queue_url, ReceiptHandle=receipt)
+                done.append({"Id": str(len(done)), "ReceiptHandle": receipt})
+            if done:
+                await asyncio.to_thread(self._sqs.delete_message_batch, QueueUrl=self._queue_url, Entries=done)
 
     def _receive(self) -> list[tuple[Any, str]]:
         answer = self._sqs.receive_message(QueueUrl=self._queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=2)

@@ -141,6 +141,22 @@ def test_measured_values_are_no_difference(old: str, new: str, same: bool) -> No
     assert differences == ([] if same else ["cell"])
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "same"),
+    [
+        ("5,213 calls, 0 failed", "987 calls, 0 failed", True),
+        ("<td>12</td><td>NaN</td>", "<td>9</td><td>0.5</td>", True),
+        ("1 answered", "1 lost", False),
+    ],
+)
+def test_counts_of_a_cell_tagged_measured_are_no_difference(old: str, new: str, same: bool) -> None:
+    notebooks = [outputs_of(old), outputs_of(new)]
+    assert load_execute().differences(*notebooks) == ["cell"]
+    for notebook in notebooks:
+        notebook.cells[0].metadata.tags = ["measured"]
+    assert load_execute().differences(*notebooks) == ([] if same else ["cell"])
+
+
 @pytest.mark.slow
 def test_execute_saves_the_same_notebook_a_second_time(copies: Path) -> None:
     path = copies / NOTEBOOKS[0].name

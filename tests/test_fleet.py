@@ -11,11 +11,11 @@ from typing import Any
 import psutil
 import pytest
 from conftest import MS, SOON, cpsim_tasks, until
-from csms_stub import Csms, abort, answer, close, delay, error, silent
+from csms_stub import Call, Csms, Link, abort, answer, both, close, delay, error, silent
 from ocpp.v201 import call
 from stack_fixtures import new_id
 
-from cpsim_kit import Backoff, ChargePoint, Fleet, Stack, errors
+from cpsim_kit import Backoff, ChargePoint, Fleet, Stack, errors, plots
 from cpsim_kit.calls import COLUMNS, CallTable
 
 UNIT = 50 * MS
@@ -293,6 +293,20 @@ async def test_a_stall_shows_in_the_time_since_due_of_every_call_that_was_due(cs
     assert (beats.response_ms >= beats.latency_ms - 0.01).all()
 
 
+async def test_answers_that_nobody_waits_for_make_no_warning_of_each_charge_point(
+    csms: Csms, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As those to a fleet before it, whose ids are the same, from a CSMS that lags behind."""
+    csms.once.append(both(late_to_another, answer()))
+    result = await fleet_of(csms, 1).run(3 * UNIT, **run_quietly)
+    assert result.booted == 1
+    assert not caplog.records
+
+
+async def late_to_another(link: Link, _call: Call) -> None:
+    await link.send([3, "of-another-life", {}])
+
+
 # -- The end ----------------------------------------------------------------------------------------------------------
 
 
@@ -358,6 +372,17 @@ async def test_the_result_is_a_table_a_summary_and_a_picture(csms: Csms, tmp_pat
     assert "3 of 3 connected" in result._repr_html_()
     saved = pd.read_csv(result.to_csv(tmp_path / "calls.csv"))
     assert len(saved) == len(frame)
+
+
+def test_what_is_left_of_a_second_is_no_drop_in_the_picture() -> None:
+    from matplotlib.figure import Figure
+
+    calls = CallTable()
+    for number in range(22):  # ten a second
+        calls.add("CP1", "Heartbeat", 100 + number / 10, 2.0, 3.0)
+    axes = plots.fleet(calls.to_frame(), [(0.5, 1, 1)], 100, ax=Figure().subplots(3))
+    assert list(axes[1].lines[0].get_ydata()) == [10, 10]
+    assert list(axes[0].lines[0].get_xdata()) == [0.5, 1.5]
 
 
 def test_an_empty_table_has_the_same_columns_and_types() -> None:

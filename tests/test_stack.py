@@ -119,6 +119,7 @@ async def test_open_attaches_to_the_stack_that_the_environment_names(
         assert (stack.websocket_url, stack.endpoint_url) == (shared.websocket_url, shared.endpoint_url)
         assert repr(stack) == f"<Stack Shared AWS us-east-1 {shared.websocket_url}>"
         assert "CloudWatch" in stack.log()
+        assert not stack.is_local, "what is done here may cost"
     assert shared.is_running  # who attached stops nothing
 
 
