@@ -1,6 +1,11 @@
 """The WebSocket under a charge point: the one door to websockets on its side. Knows nothing of OCPP.
 
 What it takes and gives are whole messages as bytes, and how the connection ended; no error of websockets gets past it.
+
+The compiled picows was tried behind the same interface: a Heartbeat took 8.3 times less CPU than with the ocpp package,
+a TransactionEvent 29 times, and a connection 15.1 KiB, against 7.7, 27 and 15.4 KiB with the short cuts below (5.5, 22
+and 15.7 KiB without). That tenth is not worth a second transport, with three more packages, its own TCP and TLS, and
+close handshakes, fragments, compression and the environment's proxies left to us: websockets stays the only one.
 """
 
 from __future__ import annotations
@@ -40,7 +45,8 @@ class _Connection(ClientConnection):
     The handshake, control frames, fragments, large, binary and wrong frames, and what comes in pieces, all stay with
     websockets, which gets the bytes of whole frames: so both know where a frame begins. No message overtakes
     another: while websockets has one, the next goes the same way. A connection that is compressed, or whose frames are
-    logged, takes no short cuts.
+    logged, takes no short cuts. Should websockets ever get its bytes otherwise than by data_received, all messages come
+    out of recv().
     """
 
     __slots__ = ("_held", "_left", "may_cut_short", "on_message", "waiting")  # saves 1 KiB of a dictionary that grows
