@@ -1,6 +1,6 @@
 """An awaitable charge point: OCPP-J over one WebSocket, one CALL at a time.
 
-The only module that imports websockets for the charge point's side. It knows nothing of AWS.
+The WebSocket itself is behind ``transport``. It knows nothing of AWS.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import asyncio
 import base64
 import contextlib
 import difflib
-import errno
 import functools
 import inspect
 import logging
@@ -19,7 +18,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -27,14 +26,8 @@ from urllib.parse import quote
 
 from ocpp.exceptions import OCPPError
 from ocpp.routing import create_route_map
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.frames import Close, Frame, Opcode
-from websockets.protocol import Event, State
-from websockets.typing import Subprotocol
 
 from cpsim_kit import frames
-from cpsim_kit.addresses import is_loopback
 from cpsim_kit.cards import card
 from cpsim_kit.errors import (
     CallFailed,
@@ -50,6 +43,7 @@ from cpsim_kit.errors import (
 )
 from cpsim_kit.frames import CALL, CALLERROR, CALLRESULT, CALLRESULTERROR, SEND, Message, Version
 from cpsim_kit.messages import MessageLog, wall_clock
+from cpsim_kit.transport import Transport, check_close, open_transport
 
 __all__ = ["Beat", "ChargePoint"]
 
@@ -59,7 +53,6 @@ Version.get("2.0.1")  # imported now, so that the first charge point does not ho
 
 _REMEMBERED = 128  # message ids known again, to tell a late or duplicate answer from an unknown one
 _FIRST, _NUMBERS = 10_000_000, 90_000_000  # of message ids: eight digits
-_SMALL = 2**15  # bytes of a frame that the send buffer takes at once
 
 Handler = Callable[..., Any]
 # Charge point, action, when it was due, sent and answered (moments of perf_counter), and the error, if any.
@@ -79,30 +72,6 @@ class Beat:
     sent_at: datetime
     latency_ms: float
     csms_time: datetime
-
-
-class _Connection(ClientConnection):
-    """A connection with two short cuts, which take a fifth off the CPU time of a call.
-
-    Where websockets should ever stop to use the first, messages come out of :meth:`recv` like all others.
-    """
-
-    on_text: Callable[[bytes], None] | None = None
-
-    def process_event(self, event: Event) -> None:
-        """Hand a text message of one frame on at once, with no queue in between and no task to wake."""
-        if self.on_text is not None and isinstance(event, Frame) and event.opcode is Opcode.TEXT and event.fin:
-            self.on_text(bytes(event.data))
-        else:
-            super().process_event(event)
-
-    def send_now(self, frame: bytes) -> bool:
-        """Send a small text message and return True; or False, when :meth:`send` would wait or fail."""
-        if self.state is not State.OPEN or self.paused or self.transport.is_closing():
-            return False
-        self.protocol.send_text(frame)
-        self.send_data()
-        return True
 
 
 class _Pending:
@@ -261,7 +230,7 @@ class ChargePoint:
             self._route()
         self._opening = asyncio.Lock()  # held while opening and while closing
         # One connection's state; made by connect().
-        self._ws: _Connection | None = None
+        self._ws: Transport | None = None
         self._closed: Closed | None = None
         self._closing = False  # this side began to close
         self._reader: asyncio.Task[None] | None = None
@@ -348,57 +317,27 @@ class ChargePoint:
             self._reader = asyncio.create_task(self._read(ws), name=f"cpsim[{self.id}].reader")
             return self
 
-    async def _open(self) -> _Connection:
-        options: dict[str, Any] = {} if self._ssl is None else {"ssl": self._ssl}
-        try:
-            if is_loopback(self.url):
-                options["proxy"] = None  # what stays on this machine never goes through a proxy
-            ws = await connect(
-                self.url,
-                subprotocols=[Subprotocol(self._version.subprotocol)],
-                compression=self._compression,
-                additional_headers=self._headers,
-                open_timeout=self._open_timeout,
-                close_timeout=self._close_timeout,
-                ping_interval=self._ping_interval,
-                ping_timeout=self._ping_timeout,
-                create_connection=_Connection,
-                max_queue=None,  # the reader never waits: every frame is handled as it comes
-                **options,
-            )
-            assert isinstance(ws, _Connection)
-        except InvalidStatus as exc:
-            status = exc.response.status_code
-            hints = {401: "wrong or missing password=", 403: "not allowed", 404: "wrong path in the address"}
-            message = f"{self.id}: {self.url} refused the handshake with HTTP {status}"
-            hint = hints.get(status, "is this a CSMS's WebSocket address?")
-            raise ConnectError(f"{message}: {hint}", url=self.url, status=status) from exc
-        except TimeoutError as exc:
-            message = f"{self.id}: {self.url} did not answer within {self._open_timeout:g} s"
-            raise ConnectError(message, url=self.url) from exc
-        except (OSError, WebSocketException, ValueError, EOFError, ImportError) as exc:
-            hint = " Is the stack running, and the address right?" if isinstance(exc, OSError) else ""
-            if isinstance(exc, OSError) and exc.errno == errno.EMFILE:
-                hint = " This process may open no more files: raise its limit with `ulimit -n`, or use more processes."
-            raise ConnectError(f"{self.id}: cannot connect to {self.url}: {exc}.{hint}", url=self.url) from exc
+    async def _open(self) -> Transport:
+        ws = await open_transport(
+            self.id,
+            self.url,
+            subprotocol=self._version.subprotocol,
+            headers=self._headers,
+            ssl=self._ssl,
+            compression=self._compression,
+            open_timeout=self._open_timeout,
+            close_timeout=self._close_timeout,
+            ping_interval=self._ping_interval,
+            ping_timeout=self._ping_timeout,
+        )
         if ws.subprotocol is None:
-            await self._say_goodbye(ws)
+            await ws.close()
             raise ConnectError(
                 f"{self.id}: {self.url} does not speak {self._version.subprotocol} (OCPP {self.version}). The AWS OCPP "
                 'Gateway lists ocpp1.6, ocpp2.0 and ocpp2.0.1: choose version="1.6" or version="2.0.1"',
                 url=self.url,
             )
         return ws
-
-    async def _say_goodbye(self, ws: ClientConnection, code: int = 1000, reason: str = "") -> None:
-        """Close with a close frame if that works in time; the socket is closed in any case."""
-        try:
-            async with asyncio.timeout(self._close_timeout):  # websockets' own does not cover a full send buffer
-                await ws.close(code, reason)
-        except TimeoutError:
-            pass
-        finally:
-            ws.transport.abort()
 
     async def close(self, *, code: int = 1000, reason: str = "") -> None:
         """Close the connection; calls that wait fail with ConnectionLost. Closing twice is harmless.
@@ -410,7 +349,7 @@ class ChargePoint:
         Raises:
             ValueError: A close frame cannot carry this code or reason.
         """
-        _check_close(code, reason)
+        check_close(code, reason)
         async with self._opening:
             ws, reader = self._ws, self._reader
             if ws is None or reader is None:
@@ -422,9 +361,9 @@ class ChargePoint:
                 task.cancel()
             try:
                 await asyncio.gather(*tasks, return_exceptions=True)
-                await self._say_goodbye(ws, code, reason)
+                await ws.close(code, reason)
             finally:
-                ws.transport.abort()  # where this was cancelled
+                ws.abort()  # where this was cancelled
                 await asyncio.wait([reader])
 
     async def wait_closed(self, timeout: float | None = None) -> Closed:
@@ -655,18 +594,11 @@ class ChargePoint:
             self._watch(pending)
         try:
             self._note_sent(frame)
-            if len(frame) <= _SMALL:
-                if not ws.send_now(frame):
-                    await ws.send(frame, text=True)
-            else:
+            if not ws.send_now(frame):
                 with contextlib.suppress(TimeoutError):  # then _look() says so
                     async with asyncio.timeout(wait):  # a gateway that does not read leaves it in the send buffer
-                        await ws.send(frame, text=True)
-            return await future, pending
-        except ConnectionClosed as exc:
-            if self._reader is not None:
-                await asyncio.wait([self._reader])  # it notes how the connection ended
-            raise self._lost() from exc
+                        await ws.send(frame)
+            return await future, pending  # _read() fails it where the connection is closed
         finally:
             future.cancel()
 
@@ -710,14 +642,12 @@ class ChargePoint:
 
     # -- Receiving ----------------------------------------------------------------------------------------------------
 
-    async def _read(self, ws: _Connection) -> None:
+    async def _read(self, ws: Transport) -> None:
         """Handle every message until the connection closes; then fail what waits."""
-        ws.on_text = self._receive
         try:
-            while True:
-                self._receive(await ws.recv(decode=False))  # what came before, is binary, or has several frames
-        except ConnectionClosed as exc:
-            closed = _closed(exc, on_purpose=self._closing)
+            closed = await ws.receive(self._receive)
+            if self._closing and closed.by == "network":
+                closed = replace(closed, by="charge point")
             if closed.code == 1006 and closed.by == "network" and self._explain is not None:
                 try:
                     self._why = await asyncio.to_thread(self._explain)
@@ -835,7 +765,7 @@ class ChargePoint:
         return None
 
     async def _handle(
-        self, ws: ClientConnection, action: str, message_id: str, handler: Handler, values: dict[str, Any]
+        self, ws: Transport, action: str, message_id: str, handler: Handler, values: dict[str, Any]
     ) -> None:
         try:
             result = await _invoke(handler, values, message_id)
@@ -864,11 +794,9 @@ class ChargePoint:
         frame = _error_frame(message_id, self._version.code(code), description)
         self._spawn(self._reply(self._require_connected(), frame), "answer")
 
-    async def _reply(self, ws: ClientConnection, frame: bytes) -> None:
-        try:
-            self._note_sent(frame)
-            await ws.send(frame, text=True)
-        except ConnectionClosed:
+    async def _reply(self, ws: Transport, frame: bytes) -> None:
+        self._note_sent(frame)
+        if not await ws.send(frame):
             logger.info("%s: the connection closed before an answer was sent", self.id)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], role: str) -> None:
@@ -878,7 +806,7 @@ class ChargePoint:
 
     # -- State --------------------------------------------------------------------------------------------------------
 
-    def _require_connected(self) -> _Connection:
+    def _require_connected(self) -> Transport:
         if self._ws is None:
             raise RuntimeError(f"{self.id} is not connected; write `await cp`, or `async with … as cp`")
         return self._ws
@@ -1003,25 +931,6 @@ def _error_frame(message_id: str, code: str, description: str, details: Any = No
         return frames.dump_frame([*head, {} if details is None else details])
     except ProtocolViolation:
         return frames.dump_frame([*head, {}])  # JSON cannot hold the details
-
-
-def _check_close(code: int, reason: str) -> None:
-    """Refuse what a close frame cannot carry, before anything is closed."""
-    try:
-        size = len(Close(code, reason).serialize())
-    except WebSocketException as exc:
-        raise ValueError(f"a close frame cannot carry the code {code}: RFC 6455 section 7.4") from exc
-    if size > 125:
-        raise ValueError(f"a close frame carries at most 123 bytes of reason, not {size - 2}")
-
-
-def _closed(exc: ConnectionClosed, *, on_purpose: bool) -> Closed:
-    """How a connection ended, told from the close frames and from whether this side meant it."""
-    if exc.rcvd is not None and exc.rcvd_then_sent is not False:
-        return Closed(exc.rcvd.code, exc.rcvd.reason, "gateway", str(exc))
-    if exc.sent is not None:  # not on purpose: a missed keepalive, or a frame that breaks RFC 6455
-        return Closed(exc.sent.code, exc.sent.reason, "charge point" if on_purpose else "network", str(exc))
-    return Closed(1006, "", "charge point" if on_purpose else "network", str(exc))
 
 
 def _shown(text: str | bytes) -> str:

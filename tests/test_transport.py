@@ -1,0 +1,235 @@
+"""The short cuts of a charge point's WebSocket, against what websockets makes of the same bytes."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import logging
+import random
+import re
+import struct
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from conftest import MS, SOON, until
+from websockets.asyncio.server import serve
+from websockets.client import ClientProtocol
+from websockets.frames import Frame, Opcode
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from cpsim_kit.errors import Closed
+from cpsim_kit.transport import Transport, open_transport
+
+Write = Callable[[bytes], Awaitable[None]]
+
+
+async def connect(port: int, compression: str | None = None) -> Transport:
+    return await open_transport(
+        "CP1",
+        f"ws://127.0.0.1:{port}/CP1",
+        subprotocol="ocpp2.0.1",
+        headers={},
+        ssl=None,
+        compression=compression,
+        open_timeout=SOON,
+        close_timeout=50 * MS,
+        ping_interval=None,
+        ping_timeout=None,
+    )
+
+
+@asynccontextmanager
+async def server(behave: Callable[[bytes, Write], Awaitable[None]]) -> AsyncIterator[int]:
+    """A TCP server's port; it leaves the handshake's answer, and all that follows, to ``behave``."""
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        key = re.search(rb"(?mi)^sec-websocket-key: *(\S+)", await reader.readuntil(b"\r\n\r\n"))
+        assert key is not None
+        accept = base64.b64encode(hashlib.sha1(key[1] + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+
+        async def write(data: bytes) -> None:
+            writer.write(data)
+            for _ in range(3):  # the client, on the same loop, reads it
+                await asyncio.sleep(0)
+
+        head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        await behave(head + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n", write)
+        await reader.read(1)  # a pong, or its close frame
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+
+    tcp = await asyncio.start_server(serve_one, "127.0.0.1", 0)
+    try:
+        yield tcp.sockets[0].getsockname()[1]
+    finally:
+        tcp.close()
+        await asyncio.wait_for(asyncio.gather(*tasks), SOON)
+
+
+def frame(opcode: int, data: bytes = b"", *, fin: bool = True) -> bytes:
+    return Frame(Opcode(opcode), data, fin).serialize(mask=False)
+
+
+CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
+GOODBYE = frame(CLOSE, struct.pack("!H", 1000) + b"bye")
+
+STREAMS: dict[str, bytes] = {
+    "small texts": b"".join(frame(TEXT, b"x" * size) for size in (0, 1, 2, 125, 126, 127, 300)),
+    "invalid UTF-8": frame(TEXT, b"\x81\x05\xff"),
+    "longer texts": b"".join(frame(TEXT, b"x" * size) for size in (2**15, 2**15 + 1, 3, 65_535, 65_536, 4, 2**20, 5)),
+    "too long": frame(TEXT, b"first") + frame(TEXT, b"x" * (2**20 + 1)),
+    "a length that needs no such field": b"\x81\x7e\x00\x02hi\x81\x7f" + bytes(7) + b"\x02ho" + frame(TEXT, b"end"),
+    "a length that cannot be": frame(TEXT, b"first") + b"\x81\x7f" + b"\xff" * 100,
+    "pings between": frame(PING, b"p") + frame(TEXT, b"1") + frame(PONG) + frame(TEXT, b"2") + frame(PING),
+    "binary between": frame(TEXT, b"1") + frame(BINARY, b"2") + frame(TEXT, b"3") + frame(TEXT, b"4"),
+    "fragments": frame(TEXT, b"1", fin=False) + frame(PING) + frame(CONT, b"2", fin=False) + frame(CONT, b"3")
+    + frame(TEXT, b"4") + frame(BINARY, b"5", fin=False) + frame(CONT) + frame(TEXT, b"6"),
+    "a text within fragments": frame(TEXT, b"1", fin=False) + frame(TEXT, b"2") + frame(TEXT, b"3"),
+    "a continuation of nothing": frame(TEXT, b"1") + frame(CONT, b"2") + frame(TEXT, b"3"),
+    "masked, empty": frame(TEXT, b"1") + b"\x81\x80",
+    "masked": frame(TEXT, b"1") + Frame(Opcode.TEXT, b"2").serialize(mask=True) + frame(TEXT, b"3"),
+    "reserved bits": frame(TEXT, b"1") + b"\xc1\x01x" + frame(TEXT, b"3"),
+    "an unknown opcode": frame(TEXT, b"1") + b"\x83\x01x" + frame(TEXT, b"3"),
+    "a fragmented ping": frame(TEXT, b"1") + b"\x09\x00" + frame(TEXT, b"3"),
+    "texts after the close frame": frame(TEXT, b"1") + GOODBYE + frame(TEXT, b"2") * 3,
+    "an empty close frame": frame(CLOSE),
+    "a close frame that cannot be": frame(TEXT, b"1") + frame(CLOSE, b"\x00"),
+}  # fmt: skip
+
+
+def read_by_websockets(stream: bytes) -> tuple[list[bytes], int | None]:
+    """The messages of a stream of frames, and the close code; None when it stays open."""
+    protocol = ClientProtocol(parse_uri("ws://127.0.0.1/"), state=State.OPEN, max_size=2**20)
+    protocol.receive_data(stream)
+    messages, fragments = [], b""
+    for event in protocol.events_received():
+        assert isinstance(event, Frame)
+        if event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            fragments += event.data
+            if event.fin:
+                messages.append(fragments)
+                fragments = b""
+    close = protocol.close_rcvd or protocol.close_sent
+    return messages, None if close is None else close.code
+
+
+async def read_by_transport(pieces: list[bytes], *, with_handshake: bool) -> tuple[list[bytes], Closed]:
+    """The same of the kit's transport, given the stream in pieces."""
+    got: list[bytes] = []
+
+    async def behave(handshake: bytes, write: Write) -> None:
+        first = pieces[0] if with_handshake else b""
+        await write(handshake + first)
+        if not with_handshake:
+            await receiving.wait()
+        for piece in pieces[with_handshake:]:
+            await write(piece)
+
+    receiving = asyncio.Event()
+    async with server(behave) as port:
+        transport = await connect(port)
+        task = asyncio.create_task(transport.receive(got.append))
+        await asyncio.sleep(0)
+        receiving.set()
+        try:
+            return got, await asyncio.wait_for(task, SOON)
+        finally:
+            transport.abort()
+
+
+def cuts(stream: bytes) -> list[list[int]]:
+    """Where to cut a stream: nowhere, everywhere, then at random."""
+    random.seed(7)
+    some = sorted(random.sample(range(1, len(stream)), min(5, len(stream) - 1)))
+    return [[], list(range(1, min(len(stream), 400))), some, *([at] for at in range(1, min(len(stream), 12)))]
+
+
+@pytest.mark.parametrize("with_handshake", [True, False], ids=["with the handshake", "later"])
+@pytest.mark.parametrize("stream", STREAMS.values(), ids=STREAMS.keys())
+async def test_a_stream_is_read_as_by_websockets_wherever_it_is_cut(stream: bytes, with_handshake: bool) -> None:
+    messages, code = read_by_websockets(stream)
+    if code is None:
+        stream += GOODBYE
+        messages, code = read_by_websockets(stream)
+    for at in cuts(stream):
+        pieces = [stream[begin:end] for begin, end in zip([0, *at], [*at, len(stream)], strict=True)]
+        got, closed = await read_by_transport(pieces, with_handshake=with_handshake)
+        assert got == messages, at
+        assert closed.code == code, at
+
+
+async def test_the_handshakes_answer_may_be_cut_anywhere() -> None:
+    async def behave(handshake: bytes, write: Write) -> None:
+        stream = handshake + frame(TEXT, b"1") + frame(TEXT, b"2") + GOODBYE
+        await write(stream[:at])
+        await write(stream[at:])
+
+    async with server(behave) as port:
+        for at in range(1, 140):
+            got: list[bytes] = []
+            transport = await connect(port)
+            assert await transport.receive(got.append) == Closed(1000, "bye", "gateway")
+            assert got == [b"1", b"2"], at
+
+
+async def test_no_message_overtakes_another() -> None:
+    expected = [str(number).encode() for number in range(400)]
+    random.seed(11)
+
+    async def behave(handshake: bytes, write: Write) -> None:
+        stream = handshake
+        for text in expected:
+            kind = random.randrange(4)
+            if kind == 0:
+                stream += frame(TEXT, text[:1], fin=False) + frame(CONT, text[1:])
+            else:
+                stream += frame(BINARY if kind == 1 else TEXT, text)
+        while stream:
+            size = random.randrange(1, 60)
+            await write(stream[:size])
+            stream = stream[size:]
+        await write(GOODBYE)
+
+    async with server(behave) as port:
+        got: list[bytes] = []
+        transport = await connect(port)
+        assert (await transport.receive(got.append)).code == 1000
+        assert got == expected
+        assert transport._ws.waiting == 0  # or there would be no short cut any more, and nothing else to see it by
+
+
+@pytest.mark.parametrize("log_level", [logging.INFO, logging.DEBUG], ids=logging.getLevelName)
+@pytest.mark.parametrize("compression", [None, "deflate"])
+async def test_what_is_sent_arrives_whole_and_in_order(
+    caplog: pytest.LogCaptureFixture, compression: str | None, log_level: int
+) -> None:
+    caplog.set_level(log_level, "websockets.client")
+    may_cut_short = compression is None and log_level != logging.DEBUG
+    sizes = [0, 1, 2, 3, 4, 5, 125, 126, 127, 1000, 2**15, 2**15 + 1, 65_535, 65_536, 500_000, 7]
+    texts = [(f"{size:06d}" * (size // 6 + 1))[:size] for size in sizes]
+    arrived: list[str | bytes] = []
+
+    async def collect(ws: object) -> None:
+        async for message in ws:  # type: ignore[attr-defined]
+            arrived.append(message)
+
+    async with serve(collect, "127.0.0.1", 0, compression=compression) as echoing:
+        transport = await connect(echoing.sockets[0].getsockname()[1], compression)
+        receiving = asyncio.create_task(transport.receive(lambda message: None))
+        now = [transport.send_now(text.encode()) or not await transport.send(text.encode()) for text in texts]
+        assert any(now) == may_cut_short
+        await until(lambda: len(arrived) == len(texts))
+        assert arrived == texts
+        await transport.close(1001, "done")
+        closed = await receiving
+        assert (closed.code, closed.reason, closed.by) == (1001, "done", "network")
+        assert not transport.send_now(b"too late")
+        assert not await transport.send(b"too late")
