@@ -72,3 +72,23 @@ async def csms() -> AsyncIterator[Csms]:
     """A CSMS stub that answers everything, until told otherwise."""
     async with Csms() as csms:
         yield csms
+
+
+BROWSER_LOG = "notebook in a browser"  # what a test tells the summary: name, what it was like, checkpoints, plots
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what the browser saw of each notebook, also of those that passed, and whichever process ran them."""
+    seen = [
+        value
+        for reports in terminalreporter.stats.values()
+        for report in reports
+        for name, value in getattr(report, "user_properties", [])
+        if name == BROWSER_LOG and report.when == "call"
+    ]
+    if seen:
+        terminalreporter.section("notebooks in a real browser")
+        for name, text, _checkpoints, _plots in sorted(seen):
+            terminalreporter.write_line(f"{name}: {text}")
+        checkpoints, plots = sum(each[2] for each in seen), sum(each[3] for each in seen)
+        terminalreporter.write_line(f"{len(seen)} notebooks, {checkpoints} checkpoints, {plots} plots")

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
@@ -19,10 +19,10 @@ import psutil
 import pytest
 import pytest_asyncio
 import screenshots
-from conftest import SOON, until
+from conftest import BROWSER_LOG, SOON, until
 from kernel import NOTEBOOKS, is_gone, is_local_stack
 from PIL import Image
-from screenshots import DARK, LIGHT, PICTURES, Lab, Report, count
+from screenshots import DARK, LIGHT, PICTURES, Lab, Report
 
 ROOT = Path(__file__).resolve().parents[1]
 UNCLOSED = "99_unclosed.ipynb"  # the first notebook without its teardown
@@ -31,20 +31,6 @@ CONTRAST = 4.5  # WCAG 2.2, 1.4.3: the least contrast of text
 
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 in_lab = pytest.mark.asyncio(loop_scope="module")
-
-Say = Callable[[str], None]
-
-
-@pytest.fixture(scope="module")
-def say(request: pytest.FixtureRequest) -> Say:
-    """Print a line that stands in the log of tests that pass, too."""
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-
-    def say(line: str) -> None:
-        with capture.global_and_fixture_disabled():
-            sys.stdout.write(f"\n{line}\n")
-
-    return say
 
 
 @pytest.fixture(scope="module")
@@ -60,10 +46,9 @@ def chromium() -> str:
 
 @dataclass
 class Opened:
-    """The JupyterLab that all notebooks share, and what they reported."""
+    """The JupyterLab that all notebooks share."""
 
     lab: Lab
-    reports: list[Report] = field(default_factory=list)
 
     def kernels(self) -> list[psutil.Process]:
         """The processes of kernels, and what they started."""
@@ -74,7 +59,7 @@ class Opened:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def opened(chromium: str, tmp_path_factory: pytest.TempPathFactory, say: Say) -> AsyncIterator[Opened]:
+async def opened(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Opened]:
     folder = tmp_path_factory.mktemp("notebooks")
     screenshots.copy_notebooks(NOTEBOOKS, folder)
     notebook = json.loads((folder / NOTEBOOKS[0].name).read_text())
@@ -88,11 +73,6 @@ async def opened(chromium: str, tmp_path_factory: pytest.TempPathFactory, say: S
         started = set(psutil.Process().children(recursive=True)) - before
     assert len(started) >= 3, "JupyterLab, Playwright's driver, and Chromium"
     await until(lambda: all(map(is_gone, started)), f"{started} to end")
-    if not opened.reports:
-        return
-    checkpoints = sum(len(report.checkpoints) for report in opened.reports)
-    plots = sum(len(report.plots) for report in opened.reports)
-    say(", ".join(map(count, (len(opened.reports), checkpoints, plots), ("notebook", "checkpoint", "plot"))))
 
 
 def assert_shows_something(png: bytes) -> None:
@@ -107,13 +87,12 @@ def assert_shows_something(png: bytes) -> None:
 @in_lab
 @each_notebook
 async def test_run_all_cells_leaves_what_the_notebook_promises(
-    path: Path, opened: Opened, tmp_path: Path, say: Say
+    path: Path, opened: Opened, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     kept = Report.of(path.stem, nbformat.read(path, as_version=4))
     async with opened.lab.opened(path.name) as notebook:
         report = await notebook.run_all()
-        say(f"{report.name}: {report}")
-        opened.reports.append(report)
+        record_property(BROWSER_LOG, (report.name, str(report), len(report.checkpoints), len(report.plots)))
         assert report.problems == []
         assert report.cells == kept.cells
         assert len(report.checkpoints) >= 2
