@@ -212,7 +212,6 @@ async def _cluster(address: str | None) -> AsyncIterator[Any]:
     except (OSError, TimeoutError) as exc:
         raise ConnectError(f"no Dask scheduler answers at {address}; start one: dask scheduler", url=address) from exc
     try:
-        print(f"Dask dashboard: {client.dashboard_link}", file=sys.stderr)
         yield client
     finally:
         await client.close()

@@ -166,7 +166,7 @@ class Fleet:
                 await asyncio.shield(self._things.delete_many(created, progress=progress))
 
     async def _run(self, duration: float, progress: bool) -> FleetResult:
-        shares = await self._shares(duration)
+        shares = await self._shares(duration, progress)
         try:
             try:
                 await asyncio.gather(*(share.start() for share in shares))
@@ -198,10 +198,11 @@ class Fleet:
             raise FleetError(f"not one of {len(self.ids)} charge points could start: {errors[0]}", errors)
         return result
 
-    async def _shares(self, duration: float) -> list[_Share]:
+    async def _shares(self, duration: float, progress: bool) -> list[_Share]:
         if self._cluster is not None:
             addresses = (await worker_addresses(self._cluster))[: len(self.ids)]
-            logger.info("fleet: %d workers, dashboard %s", len(addresses), self._cluster.dashboard_link)
+            if progress:
+                tqdm.write(f"fleet: {len(addresses)} workers, Dask's dashboard: {self._cluster.dashboard_link}")
             plans = self._plans(duration, len(addresses))
             return [ClusterShare(plan, self._cluster, at) for plan, at in zip(plans, addresses, strict=True)]
         plans = self._plans(duration, self._processes)

@@ -48,13 +48,14 @@ def two_workers(client: Any) -> None:
     client.wait_for_workers(2, timeout=3 * SOON)
 
 
-async def test_workers_share_the_charge_points(client: Any, csms: Csms) -> None:
+async def test_workers_share_the_charge_points(client: Any, csms: Csms, capsys: pytest.CaptureFixture[str]) -> None:
     async def scenario(cp: ChargePoint) -> None:
         await cp.boot()
         await cp.call(call.StatusNotification("2026-11-23T10:00:00Z", "Available", 1, 1))
 
     fleet = Fleet(csms.url, 4, ramp_time=0, scenario=scenario, cluster=client)
-    result = await fleet.run(3 * SOON, progress=False)
+    result = await fleet.run(3 * SOON)
+    assert "2 workers, Dask's dashboard: " in "".join(capsys.readouterr())
     assert (result.connected, result.booted, result.calls.failures) == (4, 4, 0)
     assert result.to_frame().groupby("charge_point_id").size().tolist() == [3] * 4
     assert not result.lost
