@@ -179,6 +179,11 @@ def test_contrast_is_wcags(text: Colour, backgrounds: list[Colour], ratio: float
     assert contrast(text, backgrounds) == pytest.approx(ratio, abs=0.01)
 
 
+def ground(image: Image.Image) -> int:
+    """The commonest of a grey picture's tones, which is its background."""
+    return max(enumerate(image.histogram()), key=lambda tone: tone[1])[0]
+
+
 @pytest.mark.slow
 @in_lab
 async def test_objects_are_readable_in_the_light_and_in_the_dark(
@@ -203,8 +208,8 @@ async def test_objects_are_readable_in_the_light_and_in_the_dark(
     for image in seen.values():
         darkest, lightest = image.getextrema()
         assert lightest - darkest > 150, "nothing lies over the text, and it is not faded"
-    assert seen[LIGHT].getpixel((1, 1)) > 200
-    assert seen[DARK].getpixel((1, 1)) < 80
+    assert ground(seen[LIGHT]) > 200
+    assert ground(seen[DARK]) < 80
 
 
 @pytest.mark.slow
@@ -314,8 +319,8 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
         env={
             **os.environ,
             "PYTHONPATH": str(ROOT),
-            "TMPDIR": str(folder.parent),
-        },  # what SIGKILL leaves, pytest removes
+            "TMPDIR": str(folder.parents[1]),  # what SIGKILL leaves, pytest removes; Chromium's socket wants it short
+        },
         cwd=folder.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
