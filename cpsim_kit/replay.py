@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from cpsim_kit.charge_point import ChargePoint
-from cpsim_kit.errors import CpsimError
+from cpsim_kit.errors import ConnectError, CpsimError
 from cpsim_kit.frames import Version
 from cpsim_kit.messages import MessageLog, Record, table, wall_clock
 
@@ -56,20 +56,29 @@ async def replay(
     Raises:
         ValueError: There is nothing to send, speed is not above 0, or several charge points are recorded, none of
             them this one.
-        ConnectError: The connection cannot be opened again.
+        ConnectError: The connection cannot be opened for the first CALL; later it is an outcome, "not connected".
     """
     if not speed > 0:
         raise ValueError(f"speed is above 0, not {speed!r}")
     calls = _calls(list(log), charge_point.id)
     version = Version.get(charge_point.version)
-    rows = []
+    rows: list[tuple[Any, ...]] = []
     began = time.perf_counter()
     for record, recorded in tqdm(calls, desc=f"replay {charge_point.id}", unit="", delay=1, disable=not progress):
         due = began + (record.sent_at - calls[0][0].sent_at).total_seconds() / speed
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        await charge_point.connect()
+        unreachable: ConnectError | None = None
+        try:
+            await charge_point.connect()
+        except ConnectError as exc:
+            if not rows:
+                raise
+            unreachable = exc  # a row, so that those before it are not lost
         started = time.perf_counter()
-        outcome, detail = await _send(charge_point, version, record, timeout)
+        if unreachable is not None:
+            outcome, detail = unreachable.outcome, str(unreachable)
+        else:
+            outcome, detail = await _send(charge_point, version, record, timeout)
         latency_ms = (time.perf_counter() - started) * 1000 if outcome == "answered" else float("nan")
         was = ("no answer", float("nan")) if recorded is None else (_OUTCOMES[recorded.kind], recorded.latency_ms)
         late_ms = (started - due) * 1000 if speed != float("inf") else 0.0

@@ -1,5 +1,6 @@
 """Recorded conversations, sent again: to the stub, which does as it is told, and to the local stack."""
 
+import asyncio
 import json
 import math
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MS, SOON
+from conftest import MS, SOON, until
 from csms_stub import Csms, close, delay, error, silent
 from stack_fixtures import new_id
 
@@ -245,6 +246,16 @@ async def test_a_gateway_that_is_gone_ends_the_replay() -> None:
             await cp.heartbeat()
     with pytest.raises(errors.ConnectError):
         await replay(gone, cp)
+    await cp.close()
+
+
+async def test_a_gateway_that_goes_away_leaves_the_rows_before() -> None:
+    async with Csms() as csms:
+        cp = await ChargePoint("CP1", csms.url)
+        running = asyncio.create_task(replay(recorded((0, beat(0)), (500 * MS, beat(1))), cp))
+        await until(lambda: csms.actions == ["Heartbeat"], "the first heartbeat")
+        await csms.link.ws.close(1001, "gone")
+    assert list((await running).outcome) == ["answered", "not connected"]
     await cp.close()
 
 
