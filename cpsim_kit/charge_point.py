@@ -43,7 +43,8 @@ from cpsim_kit.errors import (
 )
 from cpsim_kit.frames import CALL, CALLERROR, CALLRESULT, CALLRESULTERROR, SEND, Message, Version
 from cpsim_kit.messages import MessageLog, wall_clock
-from cpsim_kit.transport import Transport, check_close, open_transport
+from cpsim_kit.opening import open_transport
+from cpsim_kit.transport import Transport, check_close
 
 __all__ = ["Beat", "ChargePoint"]
 

@@ -1,104 +1,317 @@
-"""The WebSocket under a charge point: the one door to websockets on its side. Knows nothing of OCPP.
+"""The WebSocket under a charge point: messages in and out, keepalive, and the end. Knows nothing of OCPP.
 
 What it takes and gives are whole messages as bytes, and how the connection ended; no error of websockets gets past it.
+``opening`` opens it.
 
-The compiled picows was tried behind the same interface: a Heartbeat took 8.3 times less CPU than with the ocpp package,
-a TransactionEvent 29 times, and a connection 15.1 KiB, against 7.7, 27 and 15.4 KiB with the short cuts below (5.5, 22
-and 15.7 KiB without). That tenth is not worth a second transport, with three more packages, its own TCP and TLS, and
-close handshakes, fragments, compression and the environment's proxies left to us: websockets stays the only one.
+The protocol is websockets', without I/O; the I/O around it is here. That leaves room for a short cut past all of its
+layers for small text messages in one frame, which is what OCPP-J is made of: a connection of websockets' own takes two
+and a half times the CPU for one, and five times for an opening handshake. The compiled picows was tried behind the
+same interface: no faster with messages than the short cut, and half as fast with handshakes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
-import ssl as ssl_module
 import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
 
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.frames import Close, Opcode
-from websockets.protocol import State
-from websockets.typing import Subprotocol
+from websockets.client import ClientProtocol
+from websockets.exceptions import WebSocketException
+from websockets.frames import Close, CloseCode, Frame, Opcode
+from websockets.protocol import SEND_EOF, State
 
-from cpsim_kit.addresses import is_loopback
-from cpsim_kit.errors import Closed, ConnectError
+from cpsim_kit.errors import Closed
 
 try:
     from websockets.speedups import apply_mask
 except ImportError:  # where there is no wheel for this machine
     from websockets.utils import apply_mask
 
-__all__ = ["Transport", "check_close", "open_transport"]
+__all__ = ["Transport", "check_close"]
 
-_SMALL = 2**15  # bytes of a message that takes the short cut, and of a send buffer that takes one more
+_SMALL = 2**15  # bytes of a message that takes the short cut, and of a send buffer that is full
 _TEXT = 0x81  # the first byte of a text message in one frame, not compressed
+_MESSAGE = frozenset((Opcode.TEXT, Opcode.BINARY, Opcode.CONT))
 
 
-class _Connection(ClientConnection):
-    """A connection with a short cut in each direction for small text messages, past the layers of websockets.
+class Transport(asyncio.Protocol):
+    """A connection, once :meth:`handshake` has returned.
 
-    The handshake, control frames, fragments, large, binary and wrong frames, and what comes in pieces, all stay with
-    websockets, which gets the bytes of whole frames: so both know where a frame begins. No message overtakes
-    another: while websockets has one, the next goes the same way. A connection that is compressed, or whose frames are
-    logged, takes no short cuts. Should websockets ever get its bytes otherwise than by data_received, all messages come
-    out of recv().
+    Small text messages go past the protocol in both directions. Handshake, control frames, fragments, large, binary and
+    wrong frames stay with it, and so does what comes in pieces: it gets the bytes of whole frames, so that both know
+    where a frame begins. A connection that is compressed, or whose frames are logged, takes no short cuts.
+
+    Args:
+        protocol: Open, or connecting where it is to judge the other side's answer.
+        ping_interval: Seconds between keepalive pings; None for none.
+        ping_timeout: Seconds to wait for a pong before the connection counts as lost; None for ever.
+        close_timeout: Seconds to wait for the other side to end the connection, once a close frame was sent.
+
+    Attributes:
+        transport: The socket's; made by the event loop.
+        subprotocol: The one agreed on, or None.
     """
 
-    __slots__ = ("_held", "_left", "may_cut_short", "on_message", "waiting")  # saves 1 KiB of a dictionary that grows
+    __slots__ = (
+        "_close_timeout",
+        "_held",
+        "_is_open",
+        "_left",
+        "_lost",
+        "_may_cut_short",
+        "_message",
+        "_on_message",
+        "_opened",
+        "_ping",
+        "_ping_interval",
+        "_ping_timeout",
+        "_protocol",
+        "_timer",
+        "_unread",
+        "_writable",
+        "transport",
+    )
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.may_cut_short = False
-        self.on_message: Callable[[bytes], None] | None = None
-        self.waiting = 0  # messages that websockets has and recv() has not returned
-        self._left = 0  # bytes to come of a frame that is websockets'
+    def __init__(
+        self,
+        protocol: ClientProtocol,
+        *,
+        ping_interval: float | None,
+        ping_timeout: float | None,
+        close_timeout: float,
+    ) -> None:
+        self.transport: asyncio.Transport
+        self._protocol = protocol
+        self._ping_interval = ping_interval
+        self._ping_timeout = ping_timeout
+        self._close_timeout = close_timeout
+        loop = asyncio.get_running_loop()
+        self._is_open = protocol.state is State.OPEN
+        self._may_cut_short = self._is_open and not protocol.debug
+        self._opened: asyncio.Future[None] | None = None if self._is_open else loop.create_future()  # or refused
+        self._lost: asyncio.Future[Closed] = loop.create_future()
+        self._writable: asyncio.Future[None] | None = None  # while the send buffer is full
+        self._timer: asyncio.TimerHandle | None = None  # the next ping; or no longer waiting, for a pong or for the end
+        self._ping = b""  # that waits for its pong
+        self._unread: list[bytes] = []  # messages that came before receive()
+        self._on_message: Callable[[bytes], None] = self._unread.append
+        self._message = b""  # the fragments of one, so far
         self._held = b""  # the first bytes of a frame, too few to tell whose it is
+        self._left = 0  # bytes to come of a frame that is the protocol's
+
+    @property
+    def subprotocol(self) -> str | None:
+        return self._protocol.subprotocol
+
+    # -- Messages -----------------------------------------------------------------------------------------------------
+
+    def send_now(self, message: bytes) -> bool:
+        """Send a small text message and return True; or False, when :meth:`send` would wait or fail."""
+        size = len(message)
+        if size > _SMALL or not self._may_cut_short or not self._is_open or self._writable is not None:
+            return False
+        if self.transport.is_closing():
+            return False
+        mask = next(_masks)
+        head = bytes((_TEXT, 0x80 | size)) if size < 126 else bytes((_TEXT, 0xFE)) + size.to_bytes(2, "big")
+        self.transport.write(head + mask + apply_mask(message, mask))
+        return True
+
+    async def send(self, message: bytes) -> bool:
+        """Send a text message, waiting while the send buffer is full; False when the connection is closed."""
+        if self._is_open:
+            self._protocol.send_text(message)
+            self._flush()
+            while self._writable is not None:
+                await asyncio.wait([self._writable])
+        if not self._is_open:
+            await asyncio.wait([self._lost])
+        return not self._lost.done()
+
+    async def receive(self, on_message: Callable[[bytes], None]) -> Closed:
+        """Hand on every message, text or binary, until the connection closes; how it closed.
+
+        The other side began ("gateway"), or it did not ("network"): whether this side meant it, the caller knows.
+        """
+        self._on_message = on_message
+        unread, self._unread = self._unread, []
+        for message in unread:
+            on_message(message)
+        return await self._lost
+
+    # -- Opening and closing ------------------------------------------------------------------------------------------
+
+    async def handshake(self, headers: Mapping[str, str], user_agent: str | None) -> None:
+        """Ask for the connection, with these headers too, and wait for the answer. RFC 6455, 4.1.
+
+        Raises:
+            InvalidHandshake: The other side refused, or is no WebSocket server; an error of websockets.
+        """
+        request = self._protocol.connect()
+        request.headers.update(headers)
+        if user_agent is not None:
+            request.headers.setdefault("User-Agent", user_agent)
+        self._protocol.send_request(request)
+        self._flush()
+        await self.opened()
+
+    async def opened(self) -> None:
+        """Wait for the rest of the handshake's answer.
+
+        Raises:
+            InvalidHandshake: As :meth:`handshake` does.
+        """
+        if self._opened is not None:
+            await self._opened
+        if self._protocol.handshake_exc is not None:
+            raise self._protocol.handshake_exc
+
+    def start_keepalive(self) -> None:
+        """Send pings from now on. RFC 6455, 5.5.2."""
+        self._set_timer(self._ping_interval, self._send_ping)
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close with a close frame if that works in time; the socket is closed in any case."""
+        try:
+            if self._is_open:
+                self._protocol.send_close(code, reason)
+                self._flush()
+            await asyncio.wait([self._lost], timeout=self._close_timeout)
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """Close the socket, with no goodbye."""
+        self.transport.abort()
+
+    def _send_ping(self) -> None:
+        if self._is_open:
+            self._ping = next(_masks)
+            self._protocol.send_ping(self._ping)
+            self._flush()
+            if self._ping_timeout is None:
+                self._set_timer(self._ping_interval, self._send_ping)
+            else:
+                self._set_timer(self._ping_timeout, self._miss_pong)
+
+    def _miss_pong(self) -> None:
+        self._protocol.fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
+        self._flush()
+
+    def _set_timer(self, seconds: float | None, callback: Callable[[], None]) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if seconds is None else asyncio.get_running_loop().call_later(seconds, callback)
+
+    # -- What the event loop calls ------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+        self.transport.set_write_buffer_limits(_SMALL)
 
     def data_received(self, data: bytes) -> None:
         if self._held:
             data, self._held = self._held + data, b""
-        on_message, at, end = self.on_message, 0, len(data)
+        at, end = 0, len(data)
         while at < end:
-            if self._left:
+            if not self._may_cut_short:
+                stop = end
+                if self._opened is not None:  # line by line, as the answer ends with one
+                    stop = data.find(b"\n", at) + 1 or end
+            elif self._left:
                 stop = min(at + self._left, end)
                 self._left -= stop - at
-            elif on_message is None and self.state is State.CONNECTING:  # line by line, as the response ends with one
-                stop = data.find(b"\n", at) + 1 or end
             else:
                 size = data[at + 1] if end - at > 1 else 0
                 start = at + (4 if size == 126 else 10 if size == 127 else 2)
                 if start > end:
                     self._held = data[at:]
                     return
-                if size > 125:  # more than 127: a mask, which a server must not use; the rest is websockets' to refuse
+                if size > 125:  # more than 127: a mask, which a server must not use; it is the protocol's to refuse
                     size = int.from_bytes(data[at + 2 : start], "big") if size < 128 else sys.maxsize
-                stop, first = start + size, data[at]
-                is_short = first == _TEXT and stop <= end and size <= _SMALL and not self.waiting
-                if is_short and on_message is not None and self.protocol.state is State.OPEN:
-                    on_message(data[start:stop])
+                stop = start + size
+                is_short = data[at] == _TEXT and stop <= end and size <= _SMALL
+                if is_short and self._is_open and self._protocol.current_size is None:  # not amidst fragments
+                    self._on_message(data[start:stop])
                     at = stop
                 else:
-                    self.waiting += first & 0x0F in (Opcode.TEXT, Opcode.BINARY)
                     self._left = stop - at
                 continue
-            super().data_received(data[at:stop])
+            self._protocol.receive_data(data[at:stop])
+            self._handle_events()
             at = stop
 
-    def send_now(self, message: bytes) -> bool:
-        size, transport = len(message), self.transport
-        if size > _SMALL or not self.may_cut_short or self.protocol.state is not State.OPEN:
-            return False
-        if transport.is_closing() or transport.get_write_buffer_size() > _SMALL:
-            return False
-        mask = next(_masks)
-        head = bytes((_TEXT, 0x80 | size)) if size < 126 else bytes((_TEXT, 0xFE)) + size.to_bytes(2, "big")
-        transport.write(head + mask + apply_mask(message, mask))
-        return True
+    def eof_received(self) -> None:
+        self._protocol.receive_eof()
+        self._handle_events()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.eof_received()  # so the protocol is closed, or the handshake failed
+        self._set_timer(None, self._send_ping)
+        if not self._lost.done():
+            self._lost.set_result(_how_it_closed(self._protocol))
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        self._writable = asyncio.get_running_loop().create_future()
+
+    def resume_writing(self) -> None:
+        if self._writable is not None:
+            self._writable.set_result(None)
+            self._writable = None
+
+    # -- The protocol -------------------------------------------------------------------------------------------------
+
+    def _handle_events(self) -> None:
+        """What the protocol made of the bytes it got."""
+        protocol = self._protocol
+        events = protocol.events_received()
+        self._flush()
+        for event in events:
+            if isinstance(event, Frame):
+                self._handle_frame(event)
+        if self._opened is not None and (protocol.handshake_exc or protocol.state is not State.CONNECTING):
+            self._may_cut_short = self._is_open and not (protocol.extensions or protocol.debug)
+            if not self._opened.done():
+                self._opened.set_result(None)
+            self._opened = None
+
+    def _handle_frame(self, frame: Frame) -> None:
+        if frame.opcode in _MESSAGE:
+            self._message += frame.data
+            if frame.fin:
+                message, self._message = self._message, b""
+                self._on_message(message)
+        elif frame.opcode is Opcode.PONG and frame.data == self._ping and self._is_open:
+            self._set_timer(self._ping_interval, self._send_ping)
+
+    def _flush(self) -> None:
+        """Send what the protocol has to send, and see what state it is in."""
+        protocol = self._protocol
+        for data in protocol.data_to_send():
+            if data != SEND_EOF:
+                self.transport.write(data)
+            elif self.transport.can_write_eof() and not self.transport.is_closing():
+                self.transport.write_eof()
+            else:
+                self.transport.close()
+        was_open, self._is_open = self._is_open, protocol.state is State.OPEN
+        if was_open and protocol.close_expected():
+            self._set_timer(self._close_timeout, self.abort)
+
+
+def _how_it_closed(protocol: ClientProtocol) -> Closed:
+    if protocol.state is not State.CLOSED:  # it never opened
+        return Closed(1006, "", "network")
+    text = str(protocol.close_exc)
+    received, sent = protocol.close_rcvd, protocol.close_sent
+    if received is not None and protocol.close_rcvd_then_sent is not False:
+        return Closed(received.code, received.reason, "gateway", text)
+    if sent is not None:  # by close(), or for a missed keepalive, or a frame that breaks RFC 6455
+        return Closed(sent.code, sent.reason, "network", text)
+    return Closed(1006, "", "network", text)
 
 
 def _random_masks() -> Iterator[bytes]:
@@ -109,115 +322,6 @@ def _random_masks() -> Iterator[bytes]:
 
 
 _masks = _random_masks()
-
-
-class Transport:
-    """An open connection; :func:`open_transport` makes it.
-
-    Attributes:
-        subprotocol: The one agreed on, or None.
-        send_now: Send a small text message and return True; or False, when :meth:`send` would wait or fail.
-    """
-
-    def __init__(self, ws: _Connection, close_timeout: float) -> None:
-        self._ws = ws
-        self._close_timeout = close_timeout
-        self.subprotocol = ws.subprotocol
-        self.send_now = ws.send_now
-        ws.may_cut_short = not (ws.protocol.extensions or ws.debug)
-
-    async def send(self, message: bytes) -> bool:
-        """Send a text message, waiting while the send buffer is full; False when the connection is closed."""
-        try:
-            await self._ws.send(message, text=True)
-        except ConnectionClosed:
-            return False
-        return True
-
-    async def receive(self, on_message: Callable[[bytes], None]) -> Closed:
-        """Hand on every message, text or binary, until the connection closes; how it closed.
-
-        The other side began ("gateway"), or it did not ("network"): whether this side meant it, the caller knows.
-        """
-        self._ws.on_message = on_message if self._ws.may_cut_short else None
-        try:
-            while True:
-                message = await self._ws.recv(decode=False)
-                self._ws.waiting -= 1
-                on_message(message)
-        except ConnectionClosed as exc:
-            if exc.rcvd is not None and exc.rcvd_then_sent is not False:
-                return Closed(exc.rcvd.code, exc.rcvd.reason, "gateway", str(exc))
-            if exc.sent is not None:  # by close(), or for a missed keepalive, or a frame that breaks RFC 6455
-                return Closed(exc.sent.code, exc.sent.reason, "network", str(exc))
-            return Closed(1006, "", "network", str(exc))
-
-    async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close with a close frame if that works in time; the socket is closed in any case."""
-        try:
-            async with asyncio.timeout(self._close_timeout):  # websockets' own does not cover a full send buffer
-                await self._ws.close(code, reason)
-        except TimeoutError:
-            pass
-        finally:
-            self.abort()
-
-    def abort(self) -> None:
-        """Close the socket, with no goodbye."""
-        self._ws.transport.abort()
-
-
-async def open_transport(
-    charge_point_id: str,
-    url: str,
-    *,
-    subprotocol: str,
-    headers: Mapping[str, str],
-    ssl: ssl_module.SSLContext | None,
-    compression: str | None,
-    open_timeout: float,
-    close_timeout: float,
-    ping_interval: float | None,
-    ping_timeout: float | None,
-) -> Transport:
-    """Connect and shake hands.
-
-    Raises:
-        ConnectError: Wrong address, TLS, HTTP status, an option that cannot work, or no answer in time.
-    """
-    options: dict[str, Any] = {} if ssl is None else {"ssl": ssl}
-    try:
-        if is_loopback(url):
-            options["proxy"] = None  # what stays on this machine never goes through a proxy
-        ws = await connect(
-            url,
-            subprotocols=[Subprotocol(subprotocol)],
-            compression=compression,
-            additional_headers=headers,
-            open_timeout=open_timeout,
-            close_timeout=close_timeout,
-            ping_interval=ping_interval,
-            ping_timeout=ping_timeout,
-            create_connection=_Connection,
-            max_queue=None,  # the reader never waits: every message is handled as it comes
-            **options,
-        )
-        assert isinstance(ws, _Connection)
-    except InvalidStatus as exc:
-        status = exc.response.status_code
-        hints = {401: "wrong or missing password=", 403: "not allowed", 404: "wrong path in the address"}
-        message = f"{charge_point_id}: {url} refused the handshake with HTTP {status}"
-        hint = hints.get(status, "is this a CSMS's WebSocket address?")
-        raise ConnectError(f"{message}: {hint}", url=url, status=status) from exc
-    except TimeoutError as exc:
-        message = f"{charge_point_id}: {url} did not answer within {open_timeout:g} s"
-        raise ConnectError(message, url=url) from exc
-    except (OSError, WebSocketException, ValueError, EOFError, ImportError) as exc:
-        hint = " Is the stack running, and the address right?" if isinstance(exc, OSError) else ""
-        if isinstance(exc, OSError) and exc.errno == errno.EMFILE:
-            hint = " This process may open no more files: raise its limit with `ulimit -n`, or use more processes."
-        raise ConnectError(f"{charge_point_id}: cannot connect to {url}: {exc}.{hint}", url=url) from exc
-    return Transport(ws, close_timeout)
 
 
 def check_close(code: int, reason: str) -> None:

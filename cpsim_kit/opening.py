@@ -1,0 +1,253 @@
+"""How a charge point's WebSocket is opened: address, TLS, proxy, opening handshake. Knows nothing of OCPP.
+
+websockets' own ``connect()`` opens what is compressed, goes through a proxy, is redirected, or has its frames logged.
+All else, which is nearly everything, takes a short cut: the request that websockets would make, made once for all
+charge points of a CSMS, and one look at an answer that is as plain as it can be; any other is for websockets to judge.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import errno
+import functools
+import logging
+import os
+import re
+import ssl as ssl_module
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from websockets.asyncio.client import connect
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.http11 import USER_AGENT
+from websockets.protocol import State
+from websockets.proxy import get_proxy
+from websockets.typing import Subprotocol
+from websockets.uri import WebSocketURI, parse_uri
+from websockets.utils import accept_key
+
+from cpsim_kit.addresses import is_loopback
+from cpsim_kit.errors import ConnectError
+from cpsim_kit.transport import Transport
+
+__all__ = ["open_transport"]
+
+
+async def open_transport(
+    charge_point_id: str,
+    url: str,
+    *,
+    subprotocol: str,
+    headers: Mapping[str, str],
+    ssl: ssl_module.SSLContext | None,
+    compression: str | None,
+    open_timeout: float,
+    **limits: float | None,  # the Transport's
+) -> Transport:
+    """Connect and shake hands.
+
+    Raises:
+        ConnectError: Wrong address, TLS, HTTP status, an option that cannot work, or no answer in time.
+    """
+    if ssl is None and url[:4].lower() == "wss:":
+        ssl = _trusting_the_system()
+    try:
+        async with asyncio.timeout(open_timeout):
+            site = _plain_site(url, subprotocol, headers) if compression is None else None
+            if site is not None and site.is_plain_with(ssl):
+                try:
+                    return await _open_plain(site, url, ssl, limits)
+                except InvalidStatus as exc:
+                    if not 300 <= exc.response.status_code < 400:  # else it is redirected
+                        raise
+            return await _open_by_websockets(url, subprotocol, headers, ssl, compression, limits)
+    except InvalidStatus as exc:
+        status = exc.response.status_code
+        hints = {401: "wrong or missing password=", 403: "not allowed", 404: "wrong path in the address"}
+        message = f"{charge_point_id}: {url} refused the handshake with HTTP {status}"
+        hint = hints.get(status, "is this a CSMS's WebSocket address?")
+        raise ConnectError(f"{message}: {hint}", url=url, status=status) from exc
+    except TimeoutError as exc:
+        message = f"{charge_point_id}: {url} did not answer within {open_timeout:g} s"
+        raise ConnectError(message, url=url) from exc
+    except (OSError, WebSocketException, ValueError, EOFError, ImportError) as exc:
+        hint = " Is the stack running, and the address right?" if isinstance(exc, OSError) else ""
+        if isinstance(exc, OSError) and exc.errno == errno.EMFILE:
+            hint = " This process may open no more files: raise its limit with `ulimit -n`, or use more processes."
+        raise ConnectError(f"{charge_point_id}: cannot connect to {url}: {exc}.{hint}", url=url) from exc
+
+
+async def _open_by_websockets(
+    url: str,
+    subprotocol: str,
+    headers: Mapping[str, str],
+    ssl: ssl_module.SSLContext | None,
+    compression: str | None,
+    limits: Mapping[str, Any],
+) -> Transport:
+    options: dict[str, Any] = {} if ssl is None else {"ssl": ssl}
+    if is_loopback(url):
+        options["proxy"] = None  # what stays on this machine never goes through a proxy
+
+    def transport(protocol: ClientProtocol, **_options: Any) -> Transport:
+        return Transport(protocol, **limits)
+
+    connection: Any = await connect(
+        url,
+        subprotocols=[Subprotocol(subprotocol)],
+        compression=compression,
+        additional_headers=headers,
+        open_timeout=None,
+        create_connection=transport,  # type: ignore[arg-type]  # it has all that connect() asks of a connection
+        **options,
+    )
+    assert isinstance(connection, Transport)
+    return connection
+
+
+# -- The short cut ----------------------------------------------------------------------------------------------------
+
+
+class _Site(NamedTuple):
+    """A CSMS, and what asks it for a connection: all but path and key is the same for all charge points."""
+
+    uri: WebSocketURI
+    subprotocol: str
+    is_loopback: bool
+    before_key: str
+    after_key: str
+
+    def is_plain_with(self, ssl: ssl_module.SSLContext | None) -> bool:
+        """Whether the short cut will do: no proxy in between, no frames to log, TLS where the address says so."""
+        if (ssl is not None and not self.uri.secure) or _logger.isEnabledFor(logging.DEBUG):
+            return False
+        return self.is_loopback or get_proxy(self.uri) is None
+
+    def request(self, url: str, key: str) -> bytes:
+        path = "/" + url.partition("://")[2].partition("/")[2]
+        return f"GET {path} HTTP/1.1\r\n{self.before_key}{key}{self.after_key}".encode("latin-1")
+
+    def protocol(self, answer: bytes, key: str) -> tuple[ClientProtocol, bytes]:
+        """The protocol of a connection with such an answer, and the bytes that are left for it.
+
+        Open where the answer is plain, so that no doubt is left; else connecting, to judge it.
+        """
+        head, end, rest = answer.partition(b"\r\n\r\n")
+        fields = _plain_fields(head) if end else {}
+        subprotocol = fields.get("sec-websocket-protocol")
+        if (
+            fields.get("sec-websocket-accept") == accept_key(key)
+            and fields.get("upgrade", "").lower() == "websocket"
+            and fields.get("connection", "").lower() == "upgrade"
+            and "sec-websocket-extensions" not in fields
+            and subprotocol in {None, self.subprotocol}
+        ):
+            protocol = ClientProtocol(self.uri, state=State.OPEN, logger=_logger)
+            protocol.subprotocol = None if subprotocol is None else Subprotocol(subprotocol)
+            return protocol, rest
+        protocol = ClientProtocol(self.uri, subprotocols=[Subprotocol(self.subprotocol)], logger=_logger)
+        protocol.key = key
+        return protocol, answer
+
+
+_logger = logging.getLogger("websockets.client")
+_PLAIN = re.compile(rb"HTTP/1\.1 101 [ -~]{,80}(?:\r\n[-A-Za-z0-9]+:[ -~]*)*")
+
+
+def _plain_fields(head: bytes) -> dict[str, str]:
+    """The header of an answer that agrees, by names in lower case; nothing of any other, or with a name twice."""
+    if len(head) > 2000 or not _PLAIN.fullmatch(head):
+        return {}
+    _, *lines = head.decode("ascii").split("\r\n")
+    fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    return fields if len(fields) == len(lines) else {}
+
+
+def _plain_site(url: str, subprotocol: str, headers: Mapping[str, str]) -> _Site | None:
+    """The site of an address; None of one that has to be looked at more closely."""
+    scheme, _, rest = url.partition("://")
+    authority = rest.partition("/")[0]
+    if not (url.isascii() and url.isprintable()) or {" ", "#"} & set(url) or "?" in authority:
+        return None
+    return _site(f"{scheme}://{authority}", subprotocol, tuple(headers.items()))
+
+
+@functools.lru_cache(maxsize=64)
+def _site(origin: str, subprotocol: str, headers: tuple[tuple[str, str], ...]) -> _Site:
+    uri = parse_uri(origin)
+    protocol = ClientProtocol(uri, subprotocols=[Subprotocol(subprotocol)], logger=_logger)
+    request = protocol.connect()
+    request.headers.update(headers)
+    request.headers.setdefault("User-Agent", USER_AGENT)
+    _, _, fields = request.serialize().decode("latin-1").partition("\r\n")
+    before_key, after_key = fields.split(protocol.key)
+    return _Site(uri, subprotocol, is_loopback(origin), before_key, after_key)
+
+
+async def _open_plain(site: _Site, url: str, ssl: ssl_module.SSLContext | None, limits: Mapping[str, Any]) -> Transport:
+    options: dict[str, Any] = {} if ssl is None else {"ssl": ssl, "server_hostname": site.uri.host}
+    _, opening = await asyncio.get_running_loop().create_connection(
+        lambda: _Opening(site, url, limits), site.uri.host, site.uri.port, **options
+    )
+    try:
+        transport = await opening.connection
+        await transport.opened()
+    except BaseException:
+        opening.socket.abort()
+        raise
+    transport.start_keepalive()
+    return transport
+
+
+class _Opening(asyncio.Protocol):
+    """Asks for a connection; what comes first makes a :class:`Transport`, which takes the socket over.
+
+    Attributes:
+        socket: asyncio's transport.
+        connection: Will be what has taken over.
+    """
+
+    __slots__ = ("_key", "_limits", "_site", "_url", "connection", "socket")
+
+    def __init__(self, site: _Site, url: str, limits: Mapping[str, Any]) -> None:
+        self._site = site
+        self._url = url
+        self._limits = limits
+        self._key = base64.b64encode(os.urandom(16)).decode()
+        self.socket: asyncio.Transport
+        self.connection: asyncio.Future[Transport] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.socket = transport  # type: ignore[assignment]
+        self.socket.write(self._site.request(self._url, self._key))
+
+    def data_received(self, data: bytes) -> None:
+        self._hand_over(data)
+
+    def eof_received(self) -> None:
+        self._hand_over().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._hand_over().connection_lost(exc)
+
+    def _hand_over(self, data: bytes = b"") -> Transport:
+        protocol, rest = self._site.protocol(data, self._key)
+        connection = Transport(protocol, **self._limits)
+        self.socket.set_protocol(connection)
+        connection.connection_made(self.socket)
+        connection.data_received(rest)
+        if not self.connection.done():  # it may have been cancelled
+            self.connection.set_result(connection)
+        return connection
+
+
+def _trusting_the_system() -> ssl_module.SSLContext:
+    """The context for wss:// where none is given; reading the system's certificates takes longer than a handshake."""
+    return _default_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+
+
+@functools.lru_cache(maxsize=4)
+def _default_context(_cert_file: str | None, _cert_dir: str | None) -> ssl_module.SSLContext:
+    return ssl_module.create_default_context()
