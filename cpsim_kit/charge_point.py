@@ -433,12 +433,12 @@ class ChargePoint:
                 firmware_version=self.firmware_version,
             )
         else:
-            station = {
-                "model": self.model,
-                "vendor_name": self.vendor_name,
-                "serial_number": self.serial_number,
-                "firmware_version": self.firmware_version,
-            }
+            station = self._version.datatypes.ChargingStationType(
+                model=self.model,
+                vendor_name=self.vendor_name,
+                serial_number=self.serial_number,
+                firmware_version=self.firmware_version,
+            )
             request = calls.BootNotification(charging_station=station, reason=reason)
         answer = await self.call(request, timeout=timeout)
         self.boot_status = str(answer.status)
@@ -574,7 +574,7 @@ class ChargePoint:
                 f"dataclasses of {self._version.calls.__name__}, or ChargePoint(…, version={version.name!r})"
             )
         try:
-            data = request.encode(payload)
+            data = request.to_json(payload)
         except ProtocolViolation as exc:
             raise exc.of(self.id) from exc
         ws = self._require_connected()
@@ -583,7 +583,7 @@ class ChargePoint:
         try:
             self._require_open()
             message_id = self._message_ids.make()
-            frame = frames.dump_frame([CALL, message_id, request.action, data])
+            frame = frames.call_frame(message_id, request.action, data)
             future = asyncio.get_running_loop().create_future()
             wait = self._call_timeout if timeout is None else timeout
             pending = _Pending(request.action, message_id, answer, future, wait)

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
+import decimal
+import enum
 import functools
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any, NamedTuple
 
 import pytest
 from ocpp.exceptions import OCPPError
 from ocpp.messages import Call, CallResult, MessageType, _validate_payload, get_validator
-from schema_payloads import RARE, corpus
+from ocpp.v201 import call, datatypes, enums
+from schema_payloads import RARE, corpus, fullest
 
 from cpsim_kit.errors import ProtocolViolation
-from cpsim_kit.frames import Message, Version, load_frame
+from cpsim_kit.frames import Message, Version, dump_frame, load_frame
+from cpsim_kit.structs import to_json
 
 VERSIONS = ("1.6", "2.0.1", "2.1")
 SIZE = {"1.6": 30, "2.0.1": 20, "2.1": 16}  # payloads for each message
@@ -168,6 +175,121 @@ def test_corpus_is_large_and_has_both_verdicts_and_every_kind_of_mutation(name: 
     assert counts[False] >= 0.2 * len(cases), counts
     wanted = KINDS if name == "1.6" else KINDS | RARE  # the schemas of 1.6 have no such bounds
     assert wanted <= {case.kind for case in cases}
+
+
+# -- A payload straight to JSON ---------------------------------------------------------------------------------------
+
+NOT_OF_AN_OBJECT = {"unknown key", "key in other letters", "two mutations", "array as object"}  # it has no such fields
+
+
+def outcome(write: Callable[[Any], bytes], payload: Any) -> Any:
+    """The JSON that is written, or where and why not."""
+    try:
+        return json.loads(write(payload))
+    except ProtocolViolation as exc:
+        return exc.path, exc.code, exc.text
+
+
+def as_objects(message: Message, payload: Any) -> Any:
+    """A payload as an object of dataclasses, each with the fields that are there."""
+    version = message._version
+
+    def made(value: Any) -> Any:
+        if isinstance(value, list):
+            return [made(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        values = {version.python_name(key): made(item) for key, item in value.items()}
+        return dataclass_with(*values)(**values)
+
+    return made(payload)
+
+
+@functools.cache
+def dataclass_with(*names: str) -> type:
+    return dataclasses.make_dataclass("Made", [(name, Any) for name in names])
+
+
+@pytest.mark.parametrize("as_what", ["dict", "objects"])
+@pytest.mark.parametrize("name", VERSIONS)
+def test_a_payload_as_json_is_what_encoding_makes_of_it(name: str, as_what: str) -> None:
+    straight = 0
+    for case in judged(name):
+        if as_what == "objects" and (case.kind in NOT_OF_AN_OBJECT or not isinstance(case.payload, dict)):
+            continue
+        payload = case.payload if as_what == "dict" else as_objects(case.message, case.payload)
+        message, struct = case.message, case.message._struct
+        expected = outcome(lambda payload, message=message: dump_frame([message.encode(payload)]), payload)  # type: ignore[misc]
+        got = outcome(lambda payload, message=message: b"[%b]" % message.to_json(payload), payload)  # type: ignore[misc]
+        assert got == expected, (message, case.kind, case.payload)
+        straight += struct is not None and to_json(payload, struct) is not None
+    assert straight >= 100, "took the short cut"
+
+
+def event(**changes: Any) -> Any:
+    """A TransactionEvent of dataclasses, with a change of its sampled value."""
+    value = {"value": 1.5, "measurand": enums.MeasurandEnumType.soc, "context": "Trigger"} | changes
+    return call.TransactionEvent(
+        event_type="Updated",
+        timestamp="2026-11-23T10:00:00Z",
+        trigger_reason=enums.TriggerReasonEnumType.trigger,
+        seq_no=1,
+        transaction_info=datatypes.TransactionType(transaction_id="1"),
+        meter_value=[datatypes.MeterValueType("2026-11-23T10:00:00Z", [datatypes.SampledValueType(**value)])],
+    )
+
+
+class Soc(enum.Enum):
+    SOC = "SoC"
+
+
+VALUES: dict[str, Any] = {
+    "as it is": {},
+    "an integer": {"value": 7},
+    "a decimal": {"value": decimal.Decimal("1.50")},
+    "not a number": {"value": math.nan},
+    "infinity": {"value": math.inf},
+    "too large": {"value": 2**64},
+    "a boolean": {"value": True},
+    "none": {"value": None},
+    "another enumeration": {"measurand": Soc.SOC},
+    "of another enumeration": {"measurand": enums.LocationEnumType.ev},
+    "a string": {"measurand": "SoC"},
+    "bytes": {"context": b"Trigger"},
+    "a time": {"context": datetime(2026, 11, 23)},
+    "a lone surrogate": {"signed_meter_value": datatypes.SignedMeterValueType("\ud800", "", "", "")},
+    "a dict in the dataclass's names": {"signed_meter_value": {"signed_meter_data": "", "public_key": "",
+        "signing_method": "", "encoding_method": ""}},
+    "a dict with another name": {"unit_of_measure": {"unit": "kWh", "units": "kWh"}},
+    "an open object": {"unit_of_measure": {"unit": "kWh", "customData": {"vendorId": "x", "more": [1, None]}}},
+    "a set": {"unit_of_measure": {"unit": {"kWh"}}},
+    "no object": {"unit_of_measure": "kWh"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", VALUES.values(), ids=VALUES.keys())
+def test_a_value_as_json_is_what_encoding_makes_of_it(change: dict[str, Any]) -> None:
+    message, payload = Version.get("2.0.1").request("TransactionEvent"), event(**change)
+    expected = outcome(lambda payload: dump_frame([message.encode(payload)]), payload)
+    assert outcome(lambda payload: b"[%b]" % message.to_json(payload), payload) == expected
+
+
+def test_what_the_package_has_no_field_for_may_be_set_where_the_schema_names_it() -> None:
+    """ocpp's data types of 2.0.1 lack customData, which all of OCPP's have."""
+    payload = event(unit_of_measure=datatypes.UnitOfMeasureType("kWh"))
+    payload.meter_value[0].sampled_value[0].unit_of_measure.custom_data = {"vendorId": "x"}
+    written = json.loads(Version.get("2.0.1").request("TransactionEvent").to_json(payload))
+    unit = written["meterValue"][0]["sampledValue"][0]["unitOfMeasure"]
+    assert unit == {"unit": "kWh", "customData": {"vendorId": "x"}}
+
+
+@pytest.mark.parametrize("name", VERSIONS)
+def test_the_fields_of_a_payload_are_written_in_the_order_of_its_dataclass(name: str) -> None:
+    for _side, message in messages(name):
+        if message.cls is not None:
+            answer = message.decode_object(fullest(message.schema))
+            names = [field.name for field in dataclasses.fields(message.cls) if getattr(answer, field.name) is not None]
+            assert list(message.read(json.loads(message.to_json(answer)))) == names
 
 
 LIMITS = [
