@@ -230,7 +230,14 @@ class FleetResult:
         """Save :meth:`to_frame` as Parquet; needs ``pip install pyarrow``.
 
         Raises:
-            ImportError: pyarrow is not installed.
+            ImportError: pyarrow is not installed, or too old.
         """
-        self.to_frame().to_parquet(path, index=False)
+        frame = self.to_frame()
+        try:
+            frame.to_parquet(path, index=False)
+        except ImportError as exc:
+            raise ImportError(
+                "to_parquet() needs pyarrow, which is missing or too old: pip install pyarrow; or save with to_csv()",
+                name="pyarrow",
+            ) from exc
         return Path(path)

@@ -6,6 +6,8 @@ import asyncio
 import gc
 import math
 import random
+import sys
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -16,7 +18,7 @@ from ocpp.v201 import call
 from stack_fixtures import new_id
 
 from cpsim_kit import Backoff, ChargePoint, Fleet, Stack, errors, plots
-from cpsim_kit.calls import COLUMNS, CallTable
+from cpsim_kit.calls import COLUMNS, CallTable, FleetResult
 
 UNIT = 50 * MS
 
@@ -372,6 +374,15 @@ async def test_the_result_is_a_table_a_summary_and_a_picture(csms: Csms, tmp_pat
     assert "3 of 3 connected" in result._repr_html_()
     saved = pd.read_csv(result.to_csv(tmp_path / "calls.csv"))
     assert len(saved) == len(frame)
+
+
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pyarrow", "fastparquet"):
+        monkeypatch.setitem(sys.modules, name, None)  # as where it is not installed
+    with pytest.raises(ImportError, match=r"^to_parquet\(\) needs pyarrow, .*pip install pyarrow") as caught:
+        FleetResult(1, 0.0).to_parquet(tmp_path / "calls.parquet")
+    assert caught.value.name == "pyarrow"
+    assert not list(tmp_path.iterdir())
 
 
 def test_what_is_left_of_a_second_is_no_drop_in_the_picture() -> None:
