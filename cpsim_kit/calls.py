@@ -143,7 +143,8 @@ class FleetResult:
         booted: How many were accepted at least once.
         duration: Seconds from the first start to the end.
         interrupted: Whether the run was stopped before its time.
-        lost: Why processes of the fleet ended before their time, if any did.
+        lost: Why processes of the fleet ended before their time, if any did, those whose charge points started again in
+            another one included.
         samples: Each second or so: seconds since the start, charge points connected, charge points booted.
     """
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import os
 import random
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -448,7 +450,7 @@ async def test_a_scenarios_fault_in_another_process_comes_out(csms: Csms) -> Non
     assert not children()
 
 
-async def test_a_lost_process_is_said_and_the_others_go_on(csms: Csms) -> None:
+async def test_a_process_lost_near_the_end_is_said_and_the_others_go_on(csms: Csms) -> None:
     fleet = fleet_of(csms, 4, processes=2)
     running = asyncio.create_task(fleet.run(2, **run_quietly))
     await until(lambda: fleet.result is not None and fleet.result.connected == 4, "both to have told")
@@ -458,6 +460,44 @@ async def test_a_lost_process_is_said_and_the_others_go_on(csms: Csms) -> None:
     assert "-9" in result.lost[0]
     assert result.samples[-1][1] == 2
     assert result.connected == 4
+    assert not children()
+
+
+@pytest.mark.slow
+async def test_the_charge_points_of_a_lost_process_start_again_in_another(csms: Csms) -> None:
+    fleet = fleet_of(csms, 4, processes=2)
+    running = asyncio.create_task(fleet.run(SOON, **run_quietly))
+    await until(lambda: fleet.result is not None and fleet.result.connected == 4, "both to have told")
+    assert fleet.result is not None
+    before = fleet.result.to_frame()
+    os.kill(children()[0].pid, signal.SIGKILL)
+    result = await running
+    assert len(result.lost) == 1
+    assert "-9" in result.lost[0]
+    assert result.samples[-1][1] == result.connected == result.booted == 4
+    frame = result.to_frame()
+    assert frame[frame.sent_at <= before.sent_at.max()].shape[0] >= len(before), "what was measured before is kept"
+    connects = frame[frame.action == "connect"].charge_point_id.value_counts()
+    assert sorted(connects) == [1, 1, 2, 2]
+    last = frame[frame.outcome == "answered"].groupby("charge_point_id").sent_at.max()
+    assert len(last) == 4
+    assert (last.max() - last.min()).total_seconds() < SOON / 2, "all went on to the end"
+    assert not children()
+
+
+@pytest.mark.slow
+async def test_a_process_that_dies_again_and_again_is_given_up(csms: Csms, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(cp: ChargePoint) -> None:
+        await cp.boot()
+        if cp.id == "LOAD-0001":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    result = await fleet_of(csms, 2, processes=2, scenario=scenario).run(6 * SOON, **run_quietly)
+    assert result.duration < 3 * SOON, "it ended with the last one that was left"
+    assert len(result.lost) == 4, "the first, and three that were begun again"
+    assert [request.path for request in csms.requests].count("/LOAD-0001") == 4
+    assert sum("start again in another process" in record.message for record in caplog.records) == 3
+    assert "LOAD-0002" in set(result.to_frame().charge_point_id)
     assert not children()
 
 
