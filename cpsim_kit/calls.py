@@ -159,20 +159,25 @@ class FleetResult:
         self.started_at = started_at
 
     def __repr__(self) -> str:
-        state = ", interrupted" if self.interrupted else ""
         return (
             f"<FleetResult {self.connected} of {self.size} connected, {self.booted} booted, "
-            f"{len(self.calls)} calls, {self.calls.failures} failed, {self.duration:.1f} s{state}>"
+            f"{len(self.calls)} calls, {self.calls.failures} failed, {self._state}>"
         )
 
+    @property
+    def _state(self) -> str:
+        said = [f"{self.duration:.1f} s"]
+        said += ["interrupted"] if self.interrupted else []
+        said += [f"processes lost: {len(self.lost)}"] if self.lost else []
+        return ", ".join(said)
+
     def _repr_html_(self) -> str:
-        state = f"{self.duration:.1f} s{', interrupted' if self.interrupted else ''}"
         rows = {
             "charge points": f"{self.connected} of {self.size} connected, {self.booted} booted",
             "calls": f"{len(self.calls)}, {self.calls.failures} failed",
         }
         actions: str = self.summary().round(1).to_html()
-        return card("Fleet", state, rows) + actions
+        return card("Fleet", self._state, rows) + actions
 
     def to_frame(self) -> pd.DataFrame:
         """One row per call, in the order of sending.

@@ -153,7 +153,7 @@ class Fleet:
         if not duration > self._ramp_time:
             raise ValueError(
                 f"starting {len(self.ids)} charge points takes {self._ramp_time:g} s, and {duration:g} s are over "
-                "before: choose a longer duration, or a steeper ramp="
+                "before: choose a longer duration, or a steeper ramp"
             )
         created: list[str] = []
         if self._things is not None:
@@ -331,7 +331,7 @@ class _Told:
 
     async def show(self, progress: bool) -> None:
         """Note now and then how many are connected, and show the line."""
-        form = "{desc}: {n:.0f}/{total:.0f} s |{bar}| {postfix}"
+        form = "{desc}: {n:.0f}/{total:.0f} s |{bar}|{postfix}"  # it begins with a comma
         with tqdm(total=self._duration, desc="fleet", bar_format=form, disable=not progress) as bar:
             while True:
                 await asyncio.sleep(SAMPLE)
@@ -344,9 +344,10 @@ class _Told:
                 latencies = result.calls.arrays(self._shown)["latency"]
                 self._shown += len(latencies)
                 p50, p99 = _percentiles(latencies.tolist())
+                answers = "no answers" if math.isnan(p50) else f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
                 bar.set_postfix_str(
                     f"{connected} connected, {result.booted} booted, {len(latencies) / SAMPLE:.0f} calls/s, "
-                    f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, {result.calls.failures} failures",
+                    f"{answers}, {result.calls.failures} failures",
                     refresh=False,
                 )
                 bar.update(min(at, self._duration) - bar.n)

@@ -68,7 +68,7 @@ async def test_a_burst_of_a_scenario_of_ones_own_is_refused() -> None:
 
 
 async def test_a_ramp_longer_than_the_run_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"takes 10 s.*steeper ramp="):
+    with pytest.raises(ValueError, match=r"takes 10 s.*steeper ramp"):
         await Fleet("ws://127.0.0.1:9", 100, ramp=10).run(5)
 
 
@@ -460,6 +460,7 @@ async def test_a_process_lost_near_the_end_is_said_and_the_others_go_on(csms: Cs
     assert "-9" in result.lost[0]
     assert result.samples[-1][1] == 2
     assert result.connected == 4
+    assert "processes lost: 1" in repr(result)
     assert not children()
 
 
@@ -542,5 +543,13 @@ async def test_unregistered_charge_points_are_failures_by_that_name(stack: Stack
 async def test_the_line_says_how_it_goes(csms: Csms, capsys: pytest.CaptureFixture[str]) -> None:
     await fleet_of(csms, 3).run(1.2)
     last = capsys.readouterr().err.rstrip().split("\r")[-1]
-    for words in ("3 connected", "3 booted", "calls/s", "p50", "p99", "0 failures"):
+    for words in ("|, 3 connected", "3 booted", "calls/s", "p50", "p99", "0 failures"):
         assert words in last
+
+
+async def test_the_line_of_a_gateway_that_does_not_answer_has_no_percentiles(
+    csms: Csms, capsys: pytest.CaptureFixture[str]
+) -> None:
+    csms.on["BootNotification"] = silent
+    await fleet_of(csms, 3).run(2)
+    assert "calls/s, no answers, 0 failures" in capsys.readouterr().err
