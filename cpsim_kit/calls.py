@@ -143,7 +143,8 @@ class FleetResult:
         booted: How many were accepted at least once.
         duration: Seconds from the first start to the end.
         interrupted: Whether the run was stopped before its time.
-        lost: Why processes of the fleet ended before their time, if any did.
+        lost: Why processes of the fleet ended before their time, if any did, those whose charge points started again in
+            another one included.
         samples: Each second or so: seconds since the start, charge points connected, charge points booted.
     """
 
@@ -158,20 +159,25 @@ class FleetResult:
         self.started_at = started_at
 
     def __repr__(self) -> str:
-        state = ", interrupted" if self.interrupted else ""
         return (
             f"<FleetResult {self.connected} of {self.size} connected, {self.booted} booted, "
-            f"{len(self.calls)} calls, {self.calls.failures} failed, {self.duration:.1f} s{state}>"
+            f"{len(self.calls)} calls, {self.calls.failures} failed, {self._state}>"
         )
 
+    @property
+    def _state(self) -> str:
+        said = [f"{self.duration:.1f} s"]
+        said += ["interrupted"] if self.interrupted else []
+        said += [f"processes lost: {len(self.lost)}"] if self.lost else []
+        return ", ".join(said)
+
     def _repr_html_(self) -> str:
-        state = f"{self.duration:.1f} s{', interrupted' if self.interrupted else ''}"
         rows = {
             "charge points": f"{self.connected} of {self.size} connected, {self.booted} booted",
             "calls": f"{len(self.calls)}, {self.calls.failures} failed",
         }
         actions: str = self.summary().round(1).to_html()
-        return card("Fleet", state, rows) + actions
+        return card("Fleet", self._state, rows) + actions
 
     def to_frame(self) -> pd.DataFrame:
         """One row per call, in the order of sending.
@@ -230,7 +236,14 @@ class FleetResult:
         """Save :meth:`to_frame` as Parquet; needs ``pip install pyarrow``.
 
         Raises:
-            ImportError: pyarrow is not installed.
+            ImportError: pyarrow is not installed, or too old.
         """
-        self.to_frame().to_parquet(path, index=False)
+        frame = self.to_frame()
+        try:
+            frame.to_parquet(path, index=False)
+        except ImportError as exc:
+            raise ImportError(
+                "to_parquet() needs pyarrow, which is missing or too old: pip install pyarrow; or save with to_csv()",
+                name="pyarrow",
+            ) from exc
         return Path(path)

@@ -168,9 +168,12 @@ def _load(options: argparse.Namespace) -> int:
     print(result.summary().round(1).to_string())
     if result.calls.failures:
         print(f"\n{result.failures().head(10).to_string(index=False)}")
-    if options.csv is not None:
-        print(f"\n{len(result.calls)} rows in {result.to_csv(options.csv)}")
     broken = list(_broken_bounds(result, options))
+    if options.csv is not None:
+        try:
+            print(f"\n{len(result.calls)} rows in {result.to_csv(options.csv)}")
+        except OSError as exc:  # a full disk, as a rule
+            broken.append(f"cannot write {options.csv}: {exc}")
     for sentence in broken:
         print(f"cpsim load: {sentence}", file=sys.stderr)
     return _FAILED if broken else _DONE
@@ -218,7 +221,9 @@ async def _cluster(address: str | None) -> AsyncIterator[Any]:
 
 
 def _broken_bounds(result: FleetResult, options: argparse.Namespace) -> Iterator[str]:
-    """What the result is worse at than was asked for."""
+    """What the result is worse at than was asked for, or than any would ask for."""
+    if not result.booted and result.calls.failures and not result.interrupted:
+        yield f"not one of {result.size} charge points was accepted"
     calls = result.to_frame()
     p99 = calls.latency_ms[calls.action != "connect"].quantile(0.99)
     if options.max_p99 is not None and not p99 <= options.max_p99:
@@ -358,7 +363,8 @@ def _parser() -> argparse.ArgumentParser:
         "run many charge points, and tell how their calls went",
         "Without --url, the local stack is started (or the stack that CPSIM_STACK names is used), and the Things are "
         "created before and deleted after. With --url the ids must be known there.\n\n"
-        "Exit status: 0, also after Ctrl-C; 1 when a bound is broken or nothing could start; 2 on bad arguments.",
+        "Exit status: 0, also after Ctrl-C; 1 when a bound is broken, when not one charge point could start or was "
+        "accepted, or when FILE could not be written; 2 on bad arguments.",
         "cpsim load --size 2000 --duration 30 --max-p99 200 --max-failures 0",
     )
     load.add_argument("--size", type=_positive, default=100, help="how many charge points (%(default)s)")
@@ -372,7 +378,7 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--scheduler", metavar="ADDRESS", help="run on the workers of this Dask cluster, tcp://…")
     load.add_argument("--burst", action="store_true", help="heartbeats of all at the same moments")
     load.add_argument("--reconnect", action="store_true", help="open lost connections again, as OCPP 2.0.1 says")
-    load.add_argument("--csv", metavar="FILE", help="save one row per call")
+    load.add_argument("--csv", metavar="FILE", type=_writable_file, help="save one row per call")
     load.add_argument("--max-p99", type=_above_zero, metavar="MS", help="exit with 1 when p99 is above")
     load.add_argument("--max-failures", type=_count, metavar="N", help="exit with 1 when more calls failed")
     load.set_defaults(command=_load)
@@ -421,6 +427,19 @@ def _above_zero(text: str) -> float:
     if not re.fullmatch(r"[0-9]*\.?[0-9]+", text) or not float(text) > 0:
         raise argparse.ArgumentTypeError(f"a number above 0 is needed, not {text!r}")
     return float(text)
+
+
+def _writable_file(text: str) -> Path:
+    """A file for what is measured: tried now, and not after minutes of measuring."""
+    path = Path(text)
+    try:
+        is_new = not path.exists()
+        path.open("ab").close()
+        if is_new:
+            path.unlink()
+    except OSError as exc:
+        raise argparse.ArgumentTypeError(f"{text!r} cannot be written: {exc.strerror}") from exc
+    return path
 
 
 def _websocket_url(text: str) -> str:

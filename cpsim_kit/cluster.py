@@ -107,6 +107,11 @@ class ClusterShare:
         self._actor: Any = None
         self._over = False
 
+    @property
+    def where(self) -> str:
+        """Where it runs, in words."""
+        return f"on {self.address}"
+
     async def start(self) -> None:
         """Make the actor on its worker.
 

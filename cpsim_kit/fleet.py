@@ -28,6 +28,7 @@ from cpsim_kit.worker import SAMPLE, Worker, WorkerLost
 __all__ = ["Fleet"]
 
 _WORTH_IT = 3.0  # seconds left of a run, for which a lost share is begun again elsewhere
+_AGAIN = 3  # how often a share is: what ended its process, a lack of memory say, may end the next one too
 
 logger = logging.getLogger("cpsim.fleet")
 
@@ -64,7 +65,9 @@ class Fleet:
         cluster: A ``dask.distributed.Client``: the charge points are spread over its workers, which reach the address.
         seed: Of all random times: the same seed gives the same schedule.
         processes: Over how many processes of this machine the charge points are spread, beside this one, which counts.
-            With 1 they run in this one, beside whatever else a notebook does.
+            With 1 they run in this one, beside whatever else a notebook does. The charge points of a process that dies
+            start again in a new one, at most three times, where more than three seconds are left; so they do on another
+            worker of a cluster.
         options: Arguments for all of them, as ``ChargePoint`` takes them, e.g. ``version="1.6"``.
 
     Attributes:
@@ -150,7 +153,7 @@ class Fleet:
         if not duration > self._ramp_time:
             raise ValueError(
                 f"starting {len(self.ids)} charge points takes {self._ramp_time:g} s, and {duration:g} s are over "
-                "before: choose a longer duration, or a steeper ramp="
+                "before: choose a longer duration, or a steeper ramp"
             )
         created: list[str] = []
         if self._things is not None:
@@ -209,28 +212,36 @@ class Fleet:
         return [Worker(plan) for plan in plans] if self._processes > 1 else [_Here(plan) for plan in plans]
 
     async def _run_share(self, share: _Share, told: _Told, number: int, shares: list[_Share]) -> None:
-        """Run a share. One that is lost is said, and the others go on; on a cluster another worker takes it over."""
-        while True:
+        """Run a share. One that is lost is said and begun again elsewhere, a few times; the others go on anyway."""
+        for tries_left in reversed(range(_AGAIN + 1)):
             try:
                 return await share.run(lambda delta: told.take(number, delta))
             except WorkerLost as exc:
                 told.lose(number, str(exc))
-                if not isinstance(share, ClusterShare):
-                    return None
                 rest = share.plan.rest(told.since(share.plan))
-                left: list[str] = []
-                with contextlib.suppress(ValueError, OSError):  # no worker, or no scheduler
-                    left = [each for each in await worker_addresses(self._cluster) if each != share.address]
-                if rest.duration <= _WORTH_IT or not left:
+                if not tries_left or rest.duration <= _WORTH_IT:
                     return None
-                share = ClusterShare(rest, self._cluster, left[number % len(left)])
+                if (another := await self._another(share, rest, number)) is None:
+                    return None
+                share = another
                 shares.append(share)
                 try:
                     await share.start()
                 except WorkerLost as again:
                     told.lose(number, str(again))
                     return None
-                logger.warning("fleet: its charge points start again on %s", share.address)
+                logger.warning("fleet: its charge points start again %s", share.where)
+        return None
+
+    async def _another(self, lost: _Share, rest: Plan, number: int) -> Worker | ClusterShare | None:
+        """Who takes over what is left of a share: a new process, or another worker of the cluster; None for nobody."""
+        if not isinstance(lost, ClusterShare):
+            await lost.close()  # whatever is left of it must not go on beside the new one
+            return Worker(rest)
+        left: list[str] = []
+        with contextlib.suppress(ValueError, OSError):  # no worker, or no scheduler
+            left = [each for each in await worker_addresses(self._cluster) if each != lost.address]
+        return ClusterShare(rest, self._cluster, left[number % len(left)]) if left else None
 
     def _plans(self, duration: float, number_of_shares: int) -> list[Plan]:
         """Each share has every so-many-th charge point; each of these starts somewhere in its own slot of the ramp."""
@@ -258,6 +269,7 @@ class _Here:
     """A share that runs in this process, with the same end as a :class:`Worker`."""
 
     def __init__(self, plan: Plan) -> None:
+        self.plan = plan
         self._part = Part(plan)
 
     @property
@@ -298,6 +310,8 @@ class _Told:
         self._shown = 0
 
     def take(self, number: int, delta: Delta) -> None:
+        if (last := self._last[number]) is not None:  # of a share that was begun again, more may have been connected
+            delta.connected, delta.booted = max(delta.connected, last.connected), max(delta.booted, last.booted)
         self._last[number] = delta
         self._result.calls.extend(*delta.calls)
         self._result.connected = sum(each.connected for each in self._last if each is not None)
@@ -317,7 +331,7 @@ class _Told:
 
     async def show(self, progress: bool) -> None:
         """Note now and then how many are connected, and show the line."""
-        form = "{desc}: {n:.0f}/{total:.0f} s |{bar}| {postfix}"
+        form = "{desc}: {n:.0f}/{total:.0f} s |{bar}|{postfix}"  # it begins with a comma
         with tqdm(total=self._duration, desc="fleet", bar_format=form, disable=not progress) as bar:
             while True:
                 await asyncio.sleep(SAMPLE)
@@ -330,9 +344,10 @@ class _Told:
                 latencies = result.calls.arrays(self._shown)["latency"]
                 self._shown += len(latencies)
                 p50, p99 = _percentiles(latencies.tolist())
+                answers = "no answers" if math.isnan(p50) else f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
                 bar.set_postfix_str(
                     f"{connected} connected, {result.booted} booted, {len(latencies) / SAMPLE:.0f} calls/s, "
-                    f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, {result.calls.failures} failures",
+                    f"{answers}, {result.calls.failures} failures",
                     refresh=False,
                 )
                 bar.update(min(at, self._duration) - bar.n)

@@ -1,7 +1,8 @@
 """Watches the gateway while charge points use it: how many tasks, how busy. ``stack.watch_gateway``.
 
 On AWS the gateway is an ECS service: its tasks are counted by ECS at each look, its CPU and memory come from
-CloudWatch. On the local stack it is one process, together with the CSMS and the AWS services, and that is measured.
+CloudWatch. On the local stack it is one process, together with the CSMS and the AWS services, and that is measured,
+also where somebody else started it on this computer: which process it is, the CloudFormation stack says.
 The table has the same columns, in this order, wherever it comes from, and without a look too:
 
 =================  ====================  ============================================================================
@@ -38,7 +39,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from cpsim_kit.aws import Aws
 from cpsim_kit.cards import card
 from cpsim_kit.errors import AwsError, CpsimError, LocalStackError, NotFound
-from cpsim_kit.local.launcher import LocalProcess
+from cpsim_kit.local.launcher import LocalProcess, OtherProcess
 from cpsim_kit.messages import epoch, table
 
 if TYPE_CHECKING:
@@ -150,7 +151,8 @@ class EcsService:
             said += f", and CloudFormation names only {_MOST_RESOURCES}"
         if self._aws.endpoint_url is not None:
             said += (
-                ". A local stack has none: watch it with the object of Stack.local(), in the process that started it"
+                ". A local stack says in an output which process it is, and this stack has no such output: was it "
+                "started by an older cpsim_kit? Start it again: cpsim stack, or Stack.local()"
             )
         return said
 
@@ -213,12 +215,12 @@ class LocalGateway:
     """The process of a local stack: gateway, CSMS and AWS services in one.
 
     Args:
-        process: The running process.
+        process: The running process, that of another program included.
     """
 
     kind = "process"
 
-    def __init__(self, process: LocalProcess) -> None:
+    def __init__(self, process: LocalProcess | OtherProcess) -> None:
         self._process = process
         self._last: tuple[float, float] | None = None  # when, and CPU seconds by then
         self._looks: dict[float, tuple[float, float, float]] = {}
@@ -240,7 +242,7 @@ class LocalGateway:
         """CPU since the look before, and memory now; both from the operating system.
 
         Raises:
-            LocalStackError: The process is dead.
+            LocalStackError: The process is dead, or on another computer.
         """
         usage = self._process.usage()
         if usage is None:
@@ -324,7 +326,7 @@ class GatewayWatch:
         Raises:
             NotFound: The CloudFormation stack has no ECS service.
             AwsError: AWS refused to say; which permission is missing stands in the message.
-            LocalStackError: The local stack is dead.
+            LocalStackError: The local stack is dead, or runs on another computer.
         """
         if self._task is not None:
             raise RuntimeError("this watch is open already; make another: stack.watch_gateway()")

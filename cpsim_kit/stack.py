@@ -24,7 +24,7 @@ from cpsim_kit.csms_call import CsmsCaller
 from cpsim_kit.errors import AwsError, LocalStackError, NotFound
 from cpsim_kit.frames import CHARGE_POINT_ACTIONS
 from cpsim_kit.gateway_watch import EcsService, GatewayWatch, LocalGateway
-from cpsim_kit.local.launcher import LocalOptions, LocalProcess
+from cpsim_kit.local.launcher import LocalOptions, LocalProcess, OtherProcess
 from cpsim_kit.monitor import Monitor
 from cpsim_kit.rules import Rule
 from cpsim_kit.shadow import ShadowRequest
@@ -42,6 +42,7 @@ logger = logging.getLogger("cpsim.stack")
 
 _WATCH = 0.2  # seconds between two looks at the process
 OUTPUT_KEY = "websocketURL"  # as the sample's CloudFormation stack calls it
+PROCESS_KEY = "localProcess"  # where a local stack says which process it is
 
 # What this Python process has open, so that a setup cell run twice finds its own stack, with what that created.
 _stacks: dict[LocalProcess, Stack] = {}  # local ones
@@ -100,7 +101,13 @@ class Stack:
     """
 
     def __init__(
-        self, name: str, aws: Aws, websocket_url: str, registry_table: str | None, process: LocalProcess | None
+        self,
+        name: str,
+        aws: Aws,
+        websocket_url: str,
+        registry_table: str | None,
+        process: LocalProcess | None,
+        other: OtherProcess | None = None,
     ) -> None:
         self.name = name
         self.region = aws.region
@@ -108,6 +115,7 @@ class Stack:
         self.endpoint_url = aws.endpoint_url
         self._aws = aws
         self._process = process
+        self._other = other  # the process of a local stack that somebody else started
         self._closed = False
         self._charge_points: WeakSet[ChargePoint] = WeakSet()
         self._created: list[tuple[str, Callable[[], Awaitable[None]]]] = []
@@ -243,12 +251,12 @@ class Stack:
     async def _attach(cls, name: str, aws: Aws, process: LocalProcess | None) -> Stack:
         """The same for AWS and the local stack; lets go of ``aws`` where it fails."""
         try:
-            websocket_url, table = await _addresses(name, aws)
+            websocket_url, table, other = await _addresses(name, aws)
         except BaseException:
             aws.close()
             raise
         _let_signals_wake_the_loop()
-        return cls(name, aws, websocket_url, table, process)
+        return cls(name, aws, websocket_url, table, process, other)
 
     # -- What a stack gives -------------------------------------------------------------------------------------------
 
@@ -291,8 +299,8 @@ class Stack:
 
         On AWS tasks are known at once, CPU and memory as averages of a minute, one to three minutes late: see
         :mod:`cpsim_kit.gateway_watch`, and ``await watch.refresh()`` for the last ones. Needs ecs:DescribeServices and
-        cloudwatch:GetMetricData; a look is one request to each, an hour of looks every 10 s below a cent. The local
-        stack's process is measured where it was started; another object that is attached to its endpoint cannot.
+        cloudwatch:GetMetricData; a look is one request to each, an hour of looks every 10 s below a cent. A local
+        stack's process is measured, also that of a ``cpsim stack`` in another terminal of this computer.
 
         Args:
             every: Seconds between two looks.
@@ -301,7 +309,8 @@ class Stack:
         Raises:
             ValueError: ``every`` is no time above 0.
         """
-        source = EcsService(self._aws, self.name, service) if self._process is None else LocalGateway(self._process)
+        process = self._process or self._other
+        source = EcsService(self._aws, self.name, service) if process is None else LocalGateway(process)
         watch = GatewayWatch(source, every=every)
         self._watches.add(watch)
         return watch
@@ -516,8 +525,8 @@ def _let_signals_wake_the_loop() -> None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, lambda: None)
 
 
-async def _addresses(name: str, aws: Aws) -> tuple[str, str | None]:
-    """The gateway's address and its registry table, from a CloudFormation stack's outputs and resources."""
+async def _addresses(name: str, aws: Aws) -> tuple[str, str | None, OtherProcess | None]:
+    """The gateway's address, its registry table, and the process of a local one: outputs and resources of a stack."""
     try:
         answer = await aws.call("cloudformation.describe_stacks", StackName=name)
     except NotFound as exc:
@@ -544,4 +553,4 @@ async def _addresses(name: str, aws: Aws) -> tuple[str, str | None]:
         ),
         None,
     )
-    return outputs[OUTPUT_KEY], table
+    return outputs[OUTPUT_KEY], table, OtherProcess.said(outputs.get(PROCESS_KEY, ""))

@@ -35,6 +35,8 @@ class WorkerLost(Exception):
 class Worker:
     """A child process, seen from its parent."""
 
+    where = "in another process"
+
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.errors: list[CpsimError] = []

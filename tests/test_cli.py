@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import json
+import logging
 import os
 import re
 import shlex
@@ -30,6 +31,17 @@ COMMAND = [sys.executable, "-m", "cpsim_kit.cli"]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.upper().startswith(READERS_VARIABLES)}
 
 pytestmark = pytest.mark.usefixtures("environment")
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """``cli.main`` of this process sets logging up for the process of a command, which this one is not."""
+    root, botocore = logging.getLogger(), logging.getLogger("botocore")
+    before = root.handlers[:], root.level, botocore.level
+    yield
+    root.handlers[:], level, botocore_level = before
+    root.setLevel(level)
+    botocore.setLevel(botocore_level)
 
 
 def cpsim(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -180,6 +192,13 @@ def test_simulate_says_when_the_connection_is_lost() -> None:
         "stack --thing 'CP 1'",
         "stack --interval 0",
         "stack --csms none",
+        "load --size 0",
+        "load --ramp -1",
+        "load --duration 0",
+        "load --url nonsense",
+        "load --processes 0",
+        "load --csv nowhere/at/all.csv",
+        "load --csv .",
         "lab --port none",
         "lab --port 0",
     ],
@@ -193,7 +212,7 @@ def test_bad_arguments_are_errors_with_a_hint(arguments: str, capsys: pytest.Cap
     assert "--help" in error
 
 
-@pytest.mark.parametrize("arguments", ["--help", "simulate --help", "stack --help", "lab --help"])
+@pytest.mark.parametrize("arguments", ["--help", "simulate --help", "stack --help", "load --help", "lab --help"])
 def test_help_has_an_example(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments.split())
@@ -280,6 +299,81 @@ def test_stack_says_when_its_process_dies() -> None:
     assert process.returncode == 1
     assert "has died" in error
     assert "Traceback" not in error + output
+
+
+LOAD = ("load", "--size", "3", "--ramp", "100", "--interval", "0.2", "--duration", "1")
+
+
+def test_load_prints_a_table_and_saves_one_row_per_call(running: RunningStack, tmp_path: Path) -> None:
+    where = {
+        "CPSIM_STACK": running.addresses["stack_name"],
+        "AWS_ENDPOINT_URL": running.addresses["endpoint_url"],
+        "AWS_DEFAULT_REGION": running.addresses["region"],
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+    }
+    done = cpsim(*LOAD, "--processes", "2", "--csv", str(tmp_path / "calls.csv"), **where)
+    assert done.returncode == 0, done.stderr
+    calls = re.search(r"<FleetResult 3 of 3 connected, 3 booted, (\d+) calls, 0 failed, \d\.\d s>", done.stdout)
+    assert calls is not None
+    assert f"{calls[1]} rows in {tmp_path / 'calls.csv'}" in done.stdout
+    assert len((tmp_path / "calls.csv").read_text().splitlines()) == int(calls[1]) + 1
+
+
+def test_load_fails_when_not_one_charge_point_is_accepted(running: RunningStack) -> None:
+    done = cpsim(*LOAD, "--url", running.addresses["websocket_url"], "--prefix", "STRANGER-")
+    assert done.returncode == 1
+    assert "not one of 3 charge points was accepted" in done.stderr
+    assert "not registered" in done.stdout
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is always full")
+def test_load_tells_its_table_also_where_the_file_cannot_be_written(running: RunningStack) -> None:
+    done = cpsim(*LOAD, "--url", running.addresses["websocket_url"], "--prefix", "STRANGER-", "--csv", "/dev/full")
+    assert done.returncode == 1
+    assert "FleetResult 3 of 3" in done.stdout
+    assert "cannot write /dev/full" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_load_looks_for_its_file_and_leaves_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "old.csv").write_text("old")
+    for name in ("old.csv", "new.csv"):
+        options = cli._parser().parse_args(["load", "--csv", str(tmp_path / name)])
+        assert options.csv == tmp_path / name
+    assert [each.name for each in tmp_path.iterdir()] == ["old.csv"]
+    assert (tmp_path / "old.csv").read_text() == "old"
+
+
+def test_load_on_an_address_where_nobody_listens() -> None:
+    done = cpsim(*LOAD, "--url", "ws://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "not one of 3 charge points could start" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_load_that_cannot_work_out_says_which_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["load", "--url", "ws://127.0.0.1:9", "--size", "1000", "--duration", "5"]) == 2
+    assert "choose a longer duration, or a steeper ramp" in capsys.readouterr().err
+
+
+def test_load_ends_well_on_ctrl_c_and_tells_what_was_measured(running: RunningStack) -> None:
+    arguments = ["load", "--ramp", "100", "--url", running.addresses["websocket_url"], "--size", "1", "--prefix", "L"]
+    process = subprocess.Popen(
+        [*COMMAND, *arguments, "--interval", "0.1", "--reconnect"],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while "connected" not in process.stderr.readline():  # the line of progress is rewritten again and again
+        pass
+    process.send_signal(signal.SIGINT)
+    output, error = process.communicate(timeout=SOON)
+    assert process.returncode == 0, error
+    assert "s, interrupted>" in output
+    assert "Traceback" not in error
 
 
 async def test_a_client_of_the_ocpp_package_alone_boots_and_beats(running: RunningStack) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import os
 import random
+import signal
+import sys
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -16,7 +20,7 @@ from ocpp.v201 import call
 from stack_fixtures import new_id
 
 from cpsim_kit import Backoff, ChargePoint, Fleet, Stack, errors, plots
-from cpsim_kit.calls import COLUMNS, CallTable
+from cpsim_kit.calls import COLUMNS, CallTable, FleetResult
 
 UNIT = 50 * MS
 
@@ -64,7 +68,7 @@ async def test_a_burst_of_a_scenario_of_ones_own_is_refused() -> None:
 
 
 async def test_a_ramp_longer_than_the_run_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"takes 10 s.*steeper ramp="):
+    with pytest.raises(ValueError, match=r"takes 10 s.*steeper ramp"):
         await Fleet("ws://127.0.0.1:9", 100, ramp=10).run(5)
 
 
@@ -374,6 +378,15 @@ async def test_the_result_is_a_table_a_summary_and_a_picture(csms: Csms, tmp_pat
     assert len(saved) == len(frame)
 
 
+def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("pyarrow", "fastparquet"):
+        monkeypatch.setitem(sys.modules, name, None)  # as where it is not installed
+    with pytest.raises(ImportError, match=r"^to_parquet\(\) needs pyarrow, .*pip install pyarrow") as caught:
+        FleetResult(1, 0.0).to_parquet(tmp_path / "calls.parquet")
+    assert caught.value.name == "pyarrow"
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_left_of_a_second_is_no_drop_in_the_picture() -> None:
     from matplotlib.figure import Figure
 
@@ -437,7 +450,7 @@ async def test_a_scenarios_fault_in_another_process_comes_out(csms: Csms) -> Non
     assert not children()
 
 
-async def test_a_lost_process_is_said_and_the_others_go_on(csms: Csms) -> None:
+async def test_a_process_lost_near_the_end_is_said_and_the_others_go_on(csms: Csms) -> None:
     fleet = fleet_of(csms, 4, processes=2)
     running = asyncio.create_task(fleet.run(2, **run_quietly))
     await until(lambda: fleet.result is not None and fleet.result.connected == 4, "both to have told")
@@ -447,6 +460,45 @@ async def test_a_lost_process_is_said_and_the_others_go_on(csms: Csms) -> None:
     assert "-9" in result.lost[0]
     assert result.samples[-1][1] == 2
     assert result.connected == 4
+    assert "processes lost: 1" in repr(result)
+    assert not children()
+
+
+@pytest.mark.slow
+async def test_the_charge_points_of_a_lost_process_start_again_in_another(csms: Csms) -> None:
+    fleet = fleet_of(csms, 4, processes=2)
+    running = asyncio.create_task(fleet.run(SOON, **run_quietly))
+    await until(lambda: fleet.result is not None and fleet.result.connected == 4, "both to have told")
+    assert fleet.result is not None
+    before = fleet.result.to_frame()
+    os.kill(children()[0].pid, signal.SIGKILL)
+    result = await running
+    assert len(result.lost) == 1
+    assert "-9" in result.lost[0]
+    assert result.samples[-1][1] == result.connected == result.booted == 4
+    frame = result.to_frame()
+    assert frame[frame.sent_at <= before.sent_at.max()].shape[0] >= len(before), "what was measured before is kept"
+    connects = frame[frame.action == "connect"].charge_point_id.value_counts()
+    assert sorted(connects) == [1, 1, 2, 2]
+    last = frame[frame.outcome == "answered"].groupby("charge_point_id").sent_at.max()
+    assert len(last) == 4
+    assert (last.max() - last.min()).total_seconds() < SOON / 2, "all went on to the end"
+    assert not children()
+
+
+@pytest.mark.slow
+async def test_a_process_that_dies_again_and_again_is_given_up(csms: Csms, caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(cp: ChargePoint) -> None:
+        await cp.boot()
+        if cp.id == "LOAD-0001":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    result = await fleet_of(csms, 2, processes=2, scenario=scenario).run(6 * SOON, **run_quietly)
+    assert result.duration < 3 * SOON, "it ended with the last one that was left"
+    assert len(result.lost) == 4, "the first, and three that were begun again"
+    assert [request.path for request in csms.requests].count("/LOAD-0001") == 4
+    assert sum("start again in another process" in record.message for record in caplog.records) == 3
+    assert "LOAD-0002" in set(result.to_frame().charge_point_id)
     assert not children()
 
 
@@ -491,5 +543,13 @@ async def test_unregistered_charge_points_are_failures_by_that_name(stack: Stack
 async def test_the_line_says_how_it_goes(csms: Csms, capsys: pytest.CaptureFixture[str]) -> None:
     await fleet_of(csms, 3).run(1.2)
     last = capsys.readouterr().err.rstrip().split("\r")[-1]
-    for words in ("3 connected", "3 booted", "calls/s", "p50", "p99", "0 failures"):
+    for words in ("|, 3 connected", "3 booted", "calls/s", "p50", "p99", "0 failures"):
         assert words in last
+
+
+async def test_the_line_of_a_gateway_that_does_not_answer_has_no_percentiles(
+    csms: Csms, capsys: pytest.CaptureFixture[str]
+) -> None:
+    csms.on["BootNotification"] = silent
+    await fleet_of(csms, 3).run(2)
+    assert "calls/s, no answers, 0 failures" in capsys.readouterr().err

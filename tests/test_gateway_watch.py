@@ -13,23 +13,26 @@ import logging
 import math
 import os
 import signal
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
+import psutil
 import pytest
 from aws_proxy import AwsProxy
 from conftest import MS, SOON, cpsim_tasks, until
-from stack_fixtures import Boto, new_id
+from stack_fixtures import READERS_VARIABLES, Boto, new_id
 
 from cpsim_kit import Fleet, Stack, errors
 from cpsim_kit.calls import FleetResult
 from cpsim_kit.gateway_watch import COLUMNS, GatewayWatch, LocalGateway
-from cpsim_kit.local.launcher import LocalOptions, LocalProcess
-from cpsim_kit.local.template import OUTPUT_KEY
+from cpsim_kit.local.launcher import LocalOptions, LocalProcess, OtherProcess, this_process
+from cpsim_kit.local.template import OUTPUT_KEY, PROCESS_KEY
 
 DTYPES = {
     "seen_at": "datetime64[ns, UTC]",
@@ -57,13 +60,15 @@ def service(desired: int = 1, **properties: object) -> dict[str, object]:
 
 
 class Deployed:
-    """A gateway that was deployed by CloudFormation with an ECS service."""
+    """A gateway that was deployed by CloudFormation, with an ECS service, or as a local stack says it is one."""
 
-    def __init__(self, boto: Boto, **services: dict[str, object]) -> None:
+    def __init__(self, boto: Boto, *, process: str = "", **services: dict[str, object]) -> None:
         self.name = new_id("Gateway")
         self.boto = boto
         resources = {"Cluster": CLUSTER, "TaskDefinition": TASK_DEFINITION, **services}
         output = {OUTPUT_KEY: {"Value": boto.process.websocket_url}}
+        if process:
+            output[PROCESS_KEY] = {"Value": process}
         body = json.dumps({"Resources": resources, "Outputs": output})
         boto("cloudformation").create_stack(StackName=self.name, TemplateBody=body)
         waiter = boto("cloudformation").get_waiter("stack_create_complete")
@@ -203,9 +208,15 @@ async def test_a_cluster_of_another_stack_is_found_by_the_services_arn(
         assert elsewhere in repr(watch)
 
 
-async def test_without_an_ecs_service_the_error_says_what_was_looked_for(stack: Stack) -> None:
-    with pytest.raises(errors.NotFound, match=r"AWS::ECS::Service among its .*nested.*Stack\.local\(\)") as caught:
-        await stack.watch_gateway().__aenter__()
+@pytest.mark.parametrize("process", ["", "none", "7"])
+async def test_without_service_and_process_the_error_says_what_was_looked_for(
+    boto: Boto, credentials: pytest.MonkeyPatch, process: str
+) -> None:
+    async with Deployed(boto, process=process).attach() as stack:
+        with pytest.raises(
+            errors.NotFound, match=r"AWS::ECS::Service among its .*nested.*older.*cpsim stack"
+        ) as caught:
+            await stack.watch_gateway().__aenter__()
     assert caught.value.kind == "ECS service"
     assert not cpsim_tasks()
 
@@ -337,6 +348,55 @@ async def test_a_local_stack_that_dies_while_watched_has_no_tasks(caplog: pytest
             await GatewayWatch(LocalGateway(process)).__aenter__()
     finally:
         process.stop()
+
+
+@pytest.fixture
+def started() -> Iterator[subprocess.Popen[str]]:
+    """``cpsim stack --json``, as in another terminal."""
+    environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(READERS_VARIABLES)}
+    command = [sys.executable, "-m", "cpsim_kit.cli", "stack", "--json", "--thing", "CP1"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.terminate()
+
+
+@pytest.mark.usefixtures("credentials")
+async def test_a_local_stack_of_another_program_is_measured_until_it_ends(started: subprocess.Popen[str]) -> None:
+    assert started.stdout is not None
+    addresses = json.loads(await asyncio.to_thread(started.stdout.readline))
+    [gateway] = psutil.Process(started.pid).children()
+    async with Stack.aws(addresses["stack_name"], endpoint_url=addresses["endpoint_url"]) as stack:
+        async with stack.watch_gateway(every=EVERY) as watch, stack.charge_point("CP1") as charge_point:
+            while not watch.to_frame().cpu_percent.max() > 0:
+                await charge_point.boot()
+            assert f"process {gateway.pid}" in repr(watch)
+        seen = watch.to_frame()
+        assert watch.error is None
+        check(seen)
+        assert set(seen.running_tasks) == set(seen.desired_tasks) == {1}
+        assert set(seen.source) == {"process"}
+        assert (seen.memory_mib > 10).all()
+        async with stack.watch_gateway(every=EVERY) as watch:
+            gateway.kill()
+            await until(lambda: watch.failed >= 2, "the end")
+        assert watch.to_frame().running_tasks.iloc[-1] == 0
+        assert isinstance(watch.error, errors.LocalStackError)
+        with pytest.raises(errors.LocalStackError, match=f"process {gateway.pid} is not on this computer"):
+            await stack.watch_gateway().__aenter__()
+
+
+async def test_a_process_of_the_same_id_on_another_computer_is_not_measured(
+    boto: Boto, credentials: pytest.MonkeyPatch
+) -> None:
+    async with Deployed(boto, process=f"{os.getpid()} 1.50").attach() as stack:
+        with pytest.raises(errors.LocalStackError, match="another computer or in a container"):
+            await stack.watch_gateway().__aenter__()
+
+
+def test_a_process_that_names_itself_is_found() -> None:
+    found = OtherProcess.said(this_process())
+    assert found is not None
+    assert (found.pid, found.is_running, found.why_dead()) == (os.getpid(), True, None)
 
 
 # -- Its life ---------------------------------------------------------------------------------------------------------

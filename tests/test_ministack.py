@@ -115,11 +115,13 @@ async def test_thing_events_come_on_reserved_topics(shared: LocalProcess, boto: 
 # -- The CloudFormation stack -----------------------------------------------------------------------------------------
 
 
-def test_the_stack_has_the_output_and_resources_that_the_kit_looks_for(shared: LocalProcess, boto: Boto) -> None:
+def test_the_stack_has_the_outputs_and_resources_that_the_kit_looks_for(shared: LocalProcess, boto: Boto) -> None:
     [stack] = boto("cloudformation").describe_stacks(StackName=shared.options.name)["Stacks"]
     assert stack["StackStatus"] == "CREATE_COMPLETE"
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-    assert outputs == {"websocketURL": shared.websocket_url}
+    assert outputs.keys() == {"websocketURL", "localProcess"}
+    assert outputs["websocketURL"] == shared.websocket_url
+    assert outputs["localProcess"].split()[0] == str(shared.pid)
     answer = boto("cloudformation").describe_stack_resources(StackName=shared.options.name)
     types = {resource["LogicalResourceId"]: resource["ResourceType"] for resource in answer["StackResources"]}
     assert types["ChargePointTable"] == "AWS::DynamoDB::Table"

@@ -1,6 +1,7 @@
 """Starts the local stack's child process, reads its addresses, shows its log, measures it, and ends it.
 
-Runs in the reader's process and imports nothing of the child's. Blocking; callers use a thread.
+Runs in the reader's process and imports nothing of the child's. Blocking; callers use a thread. The process of a stack
+that somebody else started is measured only.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import subprocess
 import sys
 import tempfile
@@ -21,11 +23,12 @@ import psutil
 
 from cpsim_kit.errors import LocalStackError
 
-__all__ = ["LocalOptions", "LocalProcess", "Usage"]
+__all__ = ["LocalOptions", "LocalProcess", "OtherProcess", "Usage", "this_process"]
 
 _READY_TIMEOUT = 60.0  # seconds; a cold start on a slow disk takes a few
 _STOP_TIMEOUT = 5.0
 _DYING = 0.3  # seconds between a dying process's last closed socket and its end
+_SAME_START = 60.0  # seconds by which a start, as the operating system says it, may move when the clock is set
 
 # What the child needs of the environment; the rest could only change what ministack or boto3 do.
 _INHERITED = (
@@ -142,14 +145,7 @@ class LocalProcess:
         """
         if not self.is_running:
             return None
-        try:
-            process = psutil.Process(self.pid)
-            times, resident = process.cpu_times(), process.memory_info().rss
-        except psutil.NoSuchProcess:
-            return None
-        except psutil.Error as exc:
-            raise LocalStackError(f"the local stack (process {self.pid}) cannot be measured: {exc}") from exc
-        return Usage(times.user + times.system, resident / 2**20, 100 * resident / psutil.virtual_memory().total)
+        return _usage(self.pid)
 
     def log(self, lines: int = 20) -> str:
         """The last lines of the child's log; "" once it was stopped."""
@@ -205,3 +201,64 @@ class LocalProcess:
             raise LocalStackError(f"the local stack did not start, exit status {status}", log=self.log())
         addresses: dict[str, str] = json.loads(line)
         return addresses
+
+
+class OtherProcess:
+    """A local stack that another process started, e.g. ``cpsim stack``: on this computer it can be measured.
+
+    Attributes:
+        pid: Its process id.
+    """
+
+    def __init__(self, pid: int, started: float) -> None:
+        self.pid = pid
+        self._started = started  # seconds since the epoch: another process may have the same id, elsewhere or later
+
+    @classmethod
+    def said(cls, text: str) -> OtherProcess | None:
+        """The process that :func:`this_process` said; None where it is no such text."""
+        found = re.fullmatch(r"(\d+) (\d+\.\d+)", text)
+        return None if found is None else cls(int(found[1]), float(found[2]))
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it is alive, and on this computer."""
+        try:
+            process = psutil.Process(self.pid)
+            ended = process.status() == psutil.STATUS_ZOMBIE
+            return not ended and abs(process.create_time() - self._started) < _SAME_START
+        except psutil.Error:
+            return False
+
+    def usage(self) -> Usage | None:
+        """CPU and memory of the process; None when it is not there.
+
+        Raises:
+            LocalStackError: The operating system does not say.
+        """
+        return _usage(self.pid) if self.is_running else None
+
+    def why_dead(self) -> LocalStackError | None:
+        """The error for those who look for a process that is not there; None while it runs."""
+        if self.is_running:
+            return None
+        return LocalStackError(
+            f"the local stack's process {self.pid} is not on this computer: it has ended, or it runs on another "
+            "computer or in a container, and can be watched only there"
+        )
+
+
+def this_process() -> str:
+    """How this process is named for :meth:`OtherProcess.said`: by its id and its start."""
+    return f"{os.getpid()} {psutil.Process().create_time():.2f}"
+
+
+def _usage(pid: int) -> Usage | None:
+    try:
+        process = psutil.Process(pid)
+        times, resident = process.cpu_times(), process.memory_info().rss
+    except psutil.NoSuchProcess:
+        return None
+    except psutil.Error as exc:
+        raise LocalStackError(f"the local stack (process {pid}) cannot be measured: {exc}") from exc
+    return Usage(times.user + times.system, resident / 2**20, 100 * resident / psutil.virtual_memory().total)

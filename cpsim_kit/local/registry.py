@@ -15,6 +15,7 @@ import boto3
 from botocore.config import Config
 
 from cpsim_kit.local.emulator import Emulator
+from cpsim_kit.local.launcher import this_process
 from cpsim_kit.local.template import TEMPLATE
 
 __all__ = ["Registry"]
@@ -59,7 +60,10 @@ class Registry:
         cloudformation.create_stack(
             StackName=stack_name,
             TemplateBody=TEMPLATE,
-            Parameters=[{"ParameterKey": "WebsocketUrl", "ParameterValue": websocket_url}],
+            Parameters=[
+                {"ParameterKey": "WebsocketUrl", "ParameterValue": websocket_url},
+                {"ParameterKey": "Process", "ParameterValue": this_process()},
+            ],
             Capabilities=["CAPABILITY_IAM"],
         )
         waiter = cloudformation.get_waiter("stack_create_complete")

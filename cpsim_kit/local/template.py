@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["OUTPUT_KEY", "TEMPLATE"]
+__all__ = ["OUTPUT_KEY", "PROCESS_KEY", "TEMPLATE"]
 
 OUTPUT_KEY = "websocketURL"
+PROCESS_KEY = "localProcess"  # of the kit alone: on AWS the gateway is an ECS service
 
 
 def _rule(sql: str, *actions: dict[str, Any]) -> dict[str, Any]:
@@ -20,7 +21,7 @@ _ROLE = {"Fn::GetAtt": ["RuleRole", "Arn"]}
 TEMPLATE = json.dumps(
     {
         "Description": "What a client sees of the AWS OCPP Gateway.",
-        "Parameters": {"WebsocketUrl": {"Type": "String"}},
+        "Parameters": {"WebsocketUrl": {"Type": "String"}, "Process": {"Type": "String"}},
         "Resources": {
             "ChargePointTable": {
                 "Type": "AWS::DynamoDB::Table",
@@ -55,6 +56,9 @@ TEMPLATE = json.dumps(
                 {"Sqs": {"QueueUrl": {"Ref": "DeletedThings"}, "RoleArn": _ROLE}},
             ),
         },
-        "Outputs": {OUTPUT_KEY: {"Description": "Address for charge points", "Value": {"Ref": "WebsocketUrl"}}},
+        "Outputs": {
+            OUTPUT_KEY: {"Description": "Address for charge points", "Value": {"Ref": "WebsocketUrl"}},
+            PROCESS_KEY: {"Description": "Id and start of the process of all this", "Value": {"Ref": "Process"}},
+        },
     }
 )
