@@ -36,6 +36,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cpsim_kit import ChargePoint, Fleet
 from cpsim_kit.messages import epoch
+from cpsim_kit.part import GC_THRESHOLD
 from cpsim_kit.sockets import raise_file_limit
 
 NEVER = 1e6  # seconds
@@ -145,6 +146,7 @@ class OcppPackage:
         if count == self._job.size and not gc.isenabled():
             gc.collect()
             gc.freeze()
+            gc.set_threshold(GC_THRESHOLD)
             gc.enable()
         return count
 

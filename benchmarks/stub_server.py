@@ -1,27 +1,28 @@
 """The stub CSMS of the benchmarks: a WebSocket server on bytes, so cheap that it never is the limit.
 
-Speaks just enough of RFC 6455 for clients on the same machine: unfragmented frames, no compression. A connection to
-``/echo/…`` gets every frame back; any other gets the CALLRESULT that is written here for the CALL's action.
+One loop on epoll: an event loop's own layers would be most of its work. Speaks just enough of RFC 6455 for clients on
+the same machine: unfragmented frames, no compression. A connection to ``/echo/…`` gets every frame back; any other gets
+the CALLRESULT that is written here for the CALL's action.
 
 Started by a benchmark, with pipes: prints its port, then answers each line with its CPU seconds so far, the messages it
 answered so far and the connections that are open, and ends when its standard input does, so it never outlives who
-started it.
+started it. Linux only.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
+import contextlib
 import hashlib
 import re
 import resource
+import select
+import socket
 import sys
-import threading
 import time
 from collections.abc import Callable
 
-import uvloop
-from websockets.utils import apply_mask
+from websockets.speedups import apply_mask
 
 RESULTS = {
     b"Heartbeat": b'",{"currentTime":"2026-11-23T12:00:00.000Z"}]',
@@ -29,13 +30,13 @@ RESULTS = {
     b"TransactionEvent": b'",{}]',
 }
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
+AT_ONCE = 2**18  # bytes read at a time
 
 
 class Totals:
     """Of all connections."""
 
     answered = 0
-    open = 0
 
 
 def answer(call: bytes) -> bytes:
@@ -44,29 +45,38 @@ def answer(call: bytes) -> bytes:
     return b'[3,"' + message_id + RESULTS[action]
 
 
-class Connection(asyncio.Protocol):
+class Connection:
     """One client."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: asyncio.Transport = transport  # type: ignore[assignment]
+    __slots__ = ("buffer", "is_open", "respond", "socket", "unsent")
+
+    def __init__(self, client: socket.socket) -> None:
+        client.setblocking(False)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.socket = client
         self.respond: Callable[[bytes], bytes] = answer
         self.buffer = b""
+        self.unsent = b""
         self.is_open = False
-        Totals.open += 1
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        Totals.open -= 1
-
-    def data_received(self, data: bytes) -> None:
-        data = self.buffer + data if self.buffer else data
+    def read(self) -> bool:
+        """Answer what has come; False at the end."""
+        try:
+            data = self.socket.recv(AT_ONCE)
+        except BlockingIOError:
+            return True
+        if not data:
+            return False
+        if self.buffer:
+            data = self.buffer + data
         if not self.is_open:
             if b"\r\n\r\n" not in data:
                 self.buffer = data
-                return
-            self.open(data)
-            data = b""
-        at, out = 0, []
-        while len(data) - at >= 6:  # two bytes of header and the mask
+                return True
+            self.send(self.open(data))
+            return True
+        at, out, goes_on = 0, [], True
+        while goes_on and len(data) - at >= 6:  # two bytes of header and the mask
             opcode, size, start = data[at] & 0x0F, data[at + 1] & 0x7F, at + 6
             if size == 126:
                 size, start = int.from_bytes(data[at + 2 : at + 4], "big"), at + 8
@@ -76,19 +86,25 @@ class Connection(asyncio.Protocol):
             payload = apply_mask(data[start:at], data[start - 4 : start])
             if opcode == TEXT:
                 out.append(frame(TEXT, self.respond(payload)))
+                Totals.answered += 1
             elif opcode == PING:
                 out.append(frame(PONG, payload))
             elif opcode == CLOSE:
-                self.transport.write(frame(CLOSE, payload))
-                self.transport.close()
-                return
+                out.append(frame(CLOSE, payload))
+                goes_on = False
         self.buffer = data[at:]
         if out:
-            Totals.answered += len(out)
-            self.transport.write(b"".join(out))
+            self.send(b"".join(out))
+        return goes_on
 
-    def open(self, request: bytes) -> None:
-        """Accept the opening handshake, with the first subprotocol asked for, if any."""
+    def send(self, data: bytes) -> None:
+        """Send, or keep what the socket does not take yet; it is tried again when the client has sent more."""
+        self.unsent += data
+        with contextlib.suppress(BlockingIOError):
+            self.unsent = self.unsent[self.socket.send(self.unsent) :]
+
+    def open(self, request: bytes) -> bytes:
+        """The answer to an opening handshake, with the first subprotocol asked for, if any."""
         self.buffer = b""
         self.is_open = True
         if request.startswith(b"GET /echo/"):
@@ -105,7 +121,7 @@ class Connection(asyncio.Protocol):
         ]
         if b"sec-websocket-protocol" in fields:
             lines.append(b"Sec-WebSocket-Protocol: " + fields[b"sec-websocket-protocol"])
-        self.transport.write(b"\r\n".join([*lines, b"", b""]))
+        return b"\r\n".join([*lines, b"", b""])
 
 
 def frame(opcode: int, payload: bytes) -> bytes:
@@ -115,22 +131,36 @@ def frame(opcode: int, payload: bytes) -> bytes:
     return head + payload
 
 
-async def main() -> None:
+def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(Connection, "127.0.0.1", 0, backlog=16_384)  # the system may allow fewer
-    print(server.sockets[0].getsockname()[1], flush=True)
-    ended = asyncio.Event()
-
-    def control() -> None:
-        for _ in sys.stdin:
-            print(time.process_time(), Totals.answered, Totals.open, flush=True)
-        loop.call_soon_threadsafe(ended.set)
-
-    threading.Thread(target=control, daemon=True).start()
-    await ended.wait()
+    listener = socket.create_server(("127.0.0.1", 0), backlog=16_384)  # the system may allow fewer
+    listener.setblocking(False)
+    print(listener.getsockname()[1], flush=True)
+    epoll = select.epoll()
+    for file in (listener, sys.stdin):
+        epoll.register(file, select.EPOLLIN)
+    connections: dict[int, Connection] = {}
+    while True:
+        for number, _event in epoll.poll(maxevents=1024):
+            connection = connections.get(number)
+            if connection is not None:
+                try:
+                    goes_on = connection.read()
+                except OSError:
+                    goes_on = False
+                if not goes_on:
+                    del connections[number]
+                    connection.socket.close()
+            elif number == listener.fileno():
+                client, _ = listener.accept()
+                connections[client.fileno()] = Connection(client)
+                epoll.register(client, select.EPOLLIN)
+            elif not sys.stdin.readline():
+                return
+            else:
+                print(time.process_time(), Totals.answered, len(connections), flush=True)
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    main()

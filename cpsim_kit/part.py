@@ -25,6 +25,7 @@ __all__ = ["Delta", "Part", "Plan", "Scenario"]
 
 Scenario = Callable[[ChargePoint], Awaitable[Any]]
 
+GC_THRESHOLD = 50_000  # objects more than were collected last, while calls come and go: they leave few in circles
 _CLOSING = 200  # connections closed at a time
 _NAN = float("nan")
 _UNIQUE = re.compile(r" \(message id [^)]*\)")  # what no two errors of a kind share
@@ -122,7 +123,7 @@ class Part:
         """
         raise_file_limit()
         self._began = time.perf_counter()
-        self._collecting = gc.isenabled()
+        self._collecting, threshold = gc.isenabled(), gc.get_threshold()
         gc.disable()  # what starting makes stays, and is no garbage: not to be looked through again and again
         try:
             async with asyncio.timeout(self.plan.duration), asyncio.TaskGroup() as group:
@@ -138,6 +139,7 @@ class Part:
         finally:
             self._collect_again()
             gc.unfreeze()
+            gc.set_threshold(*threshold)
             self._open_at_end = self._open()
             await asyncio.shield(_close(self.members))
 
@@ -191,6 +193,7 @@ class Part:
         """Leave what is there alone, and collect what comes, where it was collected before."""
         if self._collecting and not gc.isenabled():
             gc.freeze()
+            gc.set_threshold(GC_THRESHOLD)
             gc.enable()
 
     async def _boot_and_beat(self, member: _Member) -> None:

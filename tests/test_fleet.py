@@ -192,8 +192,10 @@ async def test_garbage_is_collected_again_once_all_have_tried_to_connect(csms: C
         seen.append(gc.isenabled())
 
     seen: list[bool] = []
+    thresholds = gc.get_threshold()
     await fleet_of(csms, 3, scenario=scenario).run(SOON, **run_quietly)
     assert seen == [False, False, True]
+    assert gc.get_threshold() == thresholds
     with pytest.raises(errors.FleetError):
         await Fleet("ws://127.0.0.1:9", 3, ramp_time=0).run(SOON, **run_quietly)
     assert gc.isenabled()
