@@ -36,7 +36,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cpsim_kit import ChargePoint, Fleet
 from cpsim_kit.messages import epoch
-from cpsim_kit.part import GC_THRESHOLD
+from cpsim_kit.part import GC_THRESHOLD, first_heartbeat
 from cpsim_kit.sockets import raise_file_limit
 
 NEVER = 1e6  # seconds
@@ -189,11 +189,8 @@ class OcppPackage:
     async def _boot_and_beat(self, cp: ocpp.v201.ChargePoint, phase: float) -> None:
         station = {"model": "CPSIM-1", "vendor_name": "cpsim_kit", "serial_number": cp.id, "firmware_version": "1.0.0"}
         await self._timed(cp, call.BootNotification(charging_station=station, reason="PowerUp"))
-        interval, now = self._job.interval, time.perf_counter()
-        if self._job.burst:
-            due = self._began + ((now - self._began) // interval + 1) * interval
-        else:
-            due = now + phase * interval
+        interval = self._job.interval
+        due = first_heartbeat(self._began, time.perf_counter(), interval, None if self._job.burst else phase)
         while True:
             if (wait := due - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)

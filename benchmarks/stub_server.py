@@ -30,7 +30,7 @@ RESULTS = {
     b"TransactionEvent": b'",{}]',
 }
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
-AT_ONCE = 2**18  # bytes read at a time
+_INPUT = memoryview(bytearray(2**18))  # what is read at a time: a buffer for each would be mapped anew each time
 
 
 class Totals:
@@ -62,13 +62,12 @@ class Connection:
     def read(self) -> bool:
         """Answer what has come; False at the end."""
         try:
-            data = self.socket.recv(AT_ONCE)
+            size = self.socket.recv_into(_INPUT)
         except BlockingIOError:
             return True
-        if not data:
+        if not size:
             return False
-        if self.buffer:
-            data = self.buffer + data
+        data = self.buffer + _INPUT[:size]
         if not self.is_open:
             if b"\r\n\r\n" not in data:
                 self.buffer = data

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import random
 import re
 import time
@@ -21,11 +22,12 @@ from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError
 from cpsim_kit.messages import epoch
 from cpsim_kit.sockets import raise_file_limit
 
-__all__ = ["Delta", "Part", "Plan", "Scenario"]
+__all__ = ["GC_THRESHOLD", "Delta", "Part", "Plan", "Scenario", "first_heartbeat"]
 
 Scenario = Callable[[ChargePoint], Awaitable[Any]]
 
 GC_THRESHOLD = 50_000  # objects more than were collected last, while calls come and go: they leave few in circles
+_STEP = 0.005  # seconds between moments at which heartbeats are due: those of one moment share what it takes to wake up
 _CLOSING = 200  # connections closed at a time
 _NAN = float("nan")
 _UNIQUE = re.compile(r" \(message id [^)]*\)")  # what no two errors of a kind share
@@ -204,7 +206,8 @@ class Part:
                 await asyncio.sleep(max(answer.interval, 1))
         interval = self.plan.interval or charge_point.heartbeat_interval or 60.0
         if member.due is None:
-            member.due = self._first_heartbeat(interval, member.phase)
+            now = time.perf_counter()
+            member.due = first_heartbeat(self._began, now, interval, None if self.plan.burst else member.phase)
         while True:
             if (wait := member.due - time.perf_counter()) > 0:
                 await asyncio.sleep(wait)
@@ -215,13 +218,6 @@ class Part:
                 raise
             except CpsimError:
                 pass  # it is a row; the next heartbeat comes all the same
-
-    def _first_heartbeat(self, interval: float, phase: float) -> float:
-        """The moment of the first heartbeat: on the fleet's grid in bursts, else at the charge point's own phase."""
-        now = time.perf_counter()
-        if self.plan.burst:
-            return self._began + ((now - self._began) // interval + 1) * interval
-        return now + phase * interval
 
     async def _be_away(self, member: _Member, seconds: float, why: CpsimError) -> None:
         """Wait for the next try to connect; heartbeats that are due meanwhile fail, each a row."""
@@ -252,6 +248,21 @@ class Part:
             calls.add(charge_point.id, action, epoch(sent), _NAN, _NAN, error.outcome, detail)
         else:
             calls.add(charge_point.id, action, epoch(sent), _NAN, _NAN, UNFINISHED)
+
+
+def first_heartbeat(began: float, now: float, interval: float, phase: float | None) -> float:
+    """The moment of a charge point's first heartbeat, from which the others follow by intervals.
+
+    Args:
+        began: The moment at which the fleet did.
+        now: The moment from which on.
+        interval: Seconds between heartbeats.
+        phase: From 0 to 1, the charge point's own; None for the moments that all share.
+    """
+    if phase is None:
+        return began + ((now - began) // interval + 1) * interval
+    step = min(_STEP, interval / 100)
+    return began + math.ceil((now + phase * interval - began) / step) * step
 
 
 class _Member:

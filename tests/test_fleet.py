@@ -21,6 +21,7 @@ from stack_fixtures import new_id
 
 from cpsim_kit import Backoff, ChargePoint, Fleet, Stack, errors, plots
 from cpsim_kit.calls import COLUMNS, CallTable, FleetResult
+from cpsim_kit.part import first_heartbeat
 
 UNIT = 50 * MS
 
@@ -145,6 +146,17 @@ async def test_the_instructed_interval_is_kept_where_none_is_given(csms: Csms) -
     csms.on["BootNotification"] = answer({"currentTime": "2026-11-23T10:00:00Z", "interval": 1, "status": "Accepted"})
     result = await fleet_of(csms, 2, heartbeat_interval=None).run(4 * UNIT, **run_quietly)
     assert (result.to_frame().action == "Heartbeat").sum() <= 2, "less than a second is over"
+
+
+@pytest.mark.parametrize("interval", [0.05, 1.0, 7.3, 900.0])
+def test_heartbeats_begin_within_an_interval_at_moments_that_others_share(interval: float) -> None:
+    began, now = 1000.0, 1012.3456
+    firsts = [first_heartbeat(began, now, interval, number / 1000) for number in range(1000)]
+    step = min(0.005, interval / 100)
+    assert all(now <= first <= now + interval + step for first in firsts)
+    assert all(abs((first - began) / step - round((first - began) / step)) < 1e-6 for first in firsts)
+    assert len(set(firsts)) >= 99, "spread over the whole interval"
+    assert first_heartbeat(began, now, interval, None) == first_heartbeat(began, now + 1e-9, interval, None) > now
 
 
 async def test_a_burst_sends_all_heartbeats_at_the_same_moments(csms: Csms) -> None:
