@@ -238,9 +238,16 @@ class Lab:
             )
 
     async def _ready(self) -> None:
-        address = self._state / "runtime" / f"jpserver-{self.process.pid}.json"
-        await self._until(address.exists, "JupyterLab's address", START_TIMEOUT)
-        self.url = f"http://127.0.0.1:{json.loads(address.read_text())['port']}/"
+        port = await self._until(self._port, "JupyterLab's address", START_TIMEOUT)
+        self.url = f"http://127.0.0.1:{port}/"
+
+    def _port(self) -> int | None:
+        """Where the server listens; None until it has written that down to the end."""
+        try:
+            port: int = json.loads((self._state / "runtime" / f"jpserver-{self.process.pid}.json").read_text())["port"]
+        except (FileNotFoundError, json.JSONDecodeError):
+            return None
+        return port
 
     def _environment(self) -> dict[str, str]:
         """The caller's, without what would change the outcome; all that JupyterLab writes goes into its own folder."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import stat
 import time
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import psutil
 import pytest
 from csms_stub import Csms
+from xdist.scheduler import LoadFileScheduling
 
 pytest_plugins = ["stack_fixtures", "kernel"]
 
@@ -22,6 +25,27 @@ SOON = 10 * FACTOR  # seconds in which what ought to happen at once has happened
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; the processes that tests interrupt
     signal.signal(signal.SIGINT, signal.default_int_handler)  # would inherit it, and never end
+
+
+# Tests that any process may run, whichever runs their file's others: notebooks in a kernel. Together they take longest.
+# The longest, 09, stays with its file: short tests wait behind it then, and no other long one.
+APART = re.compile(r"test_notebooks_run\.py::.*\[0[0-8]_")
+# Two files in one process: a thousand charge points on each of two gateways at once are too many for two cores.
+TOGETHER = {"tests/test_fleet_outage.py": "tests/test_notebooks_run.py"}
+
+
+class LoadFileOrTest(LoadFileScheduling):
+    """One process for the tests of a file, which may share what is expensive, but for APART and TOGETHER."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return nodeid if APART.search(nodeid) else TOGETHER.get(file, file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileOrTest | None:
+    """Distribute the tests, where pytest-xdist does."""
+    return LoadFileOrTest(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 async def until(condition: Callable[[], object], what: str = "a condition") -> None:

@@ -1,4 +1,4 @@
-"""Notebooks as files, and a real kernel that runs their cells; conftest.py registers the fixtures."""
+"""Notebooks as files, and a real kernel and a browser to run them; conftest.py registers the fixtures."""
 
 from __future__ import annotations
 
@@ -163,3 +163,16 @@ def copies(tmp_path: Path) -> Path:
 async def kernel(copies: Path) -> AsyncIterator[Kernel]:
     async with Kernel.started(copies) as kernel:
         yield kernel
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Where Chromium is; without it nothing is skipped in continuous integration, where nobody would see it."""
+    import screenshots
+
+    try:
+        return screenshots.browser_path()
+    except screenshots.Missing as exc:
+        if os.environ.get("CI") == "true":
+            pytest.fail(str(exc))
+        pytest.skip(str(exc))

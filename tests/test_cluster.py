@@ -30,7 +30,7 @@ def client() -> Iterator[Any]:
     """A synchronous client of a cluster of two worker processes."""
     from distributed import Client, LocalCluster
 
-    local = {"host": "127.0.0.1", "dashboard_address": None, "silence_logs": 50}
+    local = {"host": "127.0.0.1", "dashboard_address": ":0", "silence_logs": 50}
     with LocalCluster(n_workers=2, threads_per_worker=1, **local) as cluster, Client(cluster) as client:
         yield client
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import FACTOR, SOON, until
-from kernel import NOTEBOOKS, Kernel, Ran, code_cells, each_notebook, environment, is_gone, prose, run_all, solutions
+from kernel import NOTEBOOKS, Kernel, Ran, code_cells, environment, is_gone, prose, run_all, solutions
 
 
 @pytest.mark.slow
-@each_notebook
+@pytest.mark.parametrize("path", NOTEBOOKS[::-1], ids=lambda path: path.stem)  # the longest begin first
 async def test_each_cell_runs_twice_the_notebook_again_and_its_solutions_solve(path: Path, kernel: Kernel) -> None:
     """All in one kernel, which keeps what the runs before left in it."""
     *cells, teardown = code_cells(path)

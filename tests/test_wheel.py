@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -14,7 +15,6 @@ import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -86,11 +86,13 @@ class RunningLab:
         self.runtime = runtime
         address = runtime / f"jpserver-{process.pid}.json"  # of JupyterLab, which has taken the command's place
         deadline = time.monotonic() + 9 * SOON
-        while not address.exists():
+        self.address: dict[str, Any] = {}
+        while not self.address:
             assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        self.address: dict[str, Any] = json.loads(address.read_text())
+            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):  # not there, or not written to its end
+                self.address = json.loads(address.read_text())
 
     def ask(self, path: str, method: str = "GET") -> Any:
         request = urllib.request.Request(
@@ -130,7 +132,7 @@ class RunningLab:
         return out, err
 
 
-@contextmanager
+@contextlib.contextmanager
 def lab(site: Path, folder: Path) -> Iterator[RunningLab]:
     """Started by its console script, in a folder of the reader's."""
     state = folder.parent / "state"
