@@ -13,9 +13,9 @@ import functools
 import inspect
 import logging
 import math
+import os
 import ssl as ssl_module
 import time
-import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from dataclasses import dataclass, replace
@@ -236,7 +236,7 @@ class ChargePoint:
         self._closing = False  # this side began to close
         self._reader: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self._turn = asyncio.Lock()
+        self._turn: asyncio.Lock
         self._wake: asyncio.Event | None = None  # made by the first that waits
         self._pending: _Pending | None = None
         self._timer: asyncio.TimerHandle | None = None  # looks for an overdue CALL, at this moment:
@@ -892,8 +892,9 @@ class _MessageIds:
     __slots__ = ("_given_up", "_made", "_next", "_rest")
 
     def __init__(self) -> None:
-        own = uuid.uuid4()
-        self._next, self._rest = own.int % _NUMBERS, str(own)[8:]
+        own = os.urandom(16).hex()
+        self._next = int(own, 16) % _NUMBERS
+        self._rest = f"-{own[8:12]}-4{own[13:16]}-8{own[17:20]}-{own[20:]}"  # version 4, as uuid4() has it, for less
         self._made = 0
         self._given_up: tuple[str, ...] = ()
 

@@ -22,7 +22,6 @@ from websockets.asyncio.client import connect
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.http11 import USER_AGENT
-from websockets.protocol import State
 from websockets.proxy import get_proxy
 from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI, parse_uri
@@ -129,10 +128,10 @@ class _Site(NamedTuple):
         path = "/" + url.partition("://")[2].partition("/")[2]
         return f"GET {path} HTTP/1.1\r\n{self.before_key}{key}{self.after_key}".encode("latin-1")
 
-    def protocol(self, answer: bytes, key: str) -> tuple[ClientProtocol, bytes]:
-        """The protocol of a connection with such an answer, and the bytes that are left for it.
+    def connection(self, answer: bytes, key: str, limits: Mapping[str, Any]) -> tuple[Transport, bytes]:
+        """The connection that such an answer makes, and the bytes that are left for it.
 
-        Open where the answer is plain, so that no doubt is left; else connecting, to judge it.
+        Open where the answer is plain, so that no doubt is left; else it has the protocol that is to judge it.
         """
         head, end, rest = answer.partition(b"\r\n\r\n")
         fields = _plain_fields(head) if end else {}
@@ -142,14 +141,12 @@ class _Site(NamedTuple):
             and fields.get("upgrade", "").lower() == "websocket"
             and fields.get("connection", "").lower() == "upgrade"
             and "sec-websocket-extensions" not in fields
-            and subprotocol in {None, self.subprotocol}
+            and (subprotocol is None or subprotocol == self.subprotocol)
         ):
-            protocol = ClientProtocol(self.uri, state=State.OPEN, logger=_logger)
-            protocol.subprotocol = None if subprotocol is None else Subprotocol(subprotocol)
-            return protocol, rest
-        protocol = ClientProtocol(self.uri, subprotocols=[Subprotocol(self.subprotocol)], logger=_logger)
+            return Transport(None, subprotocol=subprotocol, **limits), rest
+        protocol = ClientProtocol(self.uri, subprotocols=[Subprotocol(self.subprotocol)])
         protocol.key = key
-        return protocol, answer
+        return Transport(protocol, **limits), answer
 
 
 _logger = logging.getLogger("websockets.client")
@@ -169,7 +166,7 @@ def _plain_site(url: str, subprotocol: str, headers: Mapping[str, str]) -> _Site
     """The site of an address; None of one that has to be looked at more closely."""
     scheme, _, rest = url.partition("://")
     authority = rest.partition("/")[0]
-    if not (url.isascii() and url.isprintable()) or {" ", "#"} & set(url) or "?" in authority:
+    if not (url.isascii() and url.isprintable()) or " " in url or "#" in url or "?" in authority:
         return None
     return _site(f"{scheme}://{authority}", subprotocol, tuple(headers.items()))
 
@@ -177,7 +174,7 @@ def _plain_site(url: str, subprotocol: str, headers: Mapping[str, str]) -> _Site
 @functools.lru_cache(maxsize=64)
 def _site(origin: str, subprotocol: str, headers: tuple[tuple[str, str], ...]) -> _Site:
     uri = parse_uri(origin)
-    protocol = ClientProtocol(uri, subprotocols=[Subprotocol(subprotocol)], logger=_logger)
+    protocol = ClientProtocol(uri, subprotocols=[Subprotocol(subprotocol)])
     request = protocol.connect()
     request.headers.update(headers)
     request.headers.setdefault("User-Agent", USER_AGENT)
@@ -233,8 +230,7 @@ class _Opening(asyncio.Protocol):
         self._hand_over().connection_lost(exc)
 
     def _hand_over(self, data: bytes = b"") -> Transport:
-        protocol, rest = self._site.protocol(data, self._key)
-        connection = Transport(protocol, **self._limits)
+        connection, rest = self._site.connection(data, self._key, self._limits)
         self.socket.set_protocol(connection)
         connection.connection_made(self.socket)
         connection.data_received(rest)

@@ -21,6 +21,7 @@ from websockets.client import ClientProtocol
 from websockets.exceptions import WebSocketException
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import SEND_EOF, State
+from websockets.uri import parse_uri
 
 from cpsim_kit.errors import Closed
 
@@ -32,19 +33,21 @@ except ImportError:  # where there is no wheel for this machine
 __all__ = ["Transport", "check_close"]
 
 _SMALL = 2**15  # bytes of a message that takes the short cut, and of a send buffer that is full
-_TEXT = 0x81  # the first byte of a text message in one frame, not compressed
+_TEXT, _PING, _PONG = 0x81, 0x89, 0x8A  # the first byte of such a message in one frame, not compressed
+_NOWHERE = parse_uri("ws://127.0.0.1/")  # for a protocol whose handshake is over
 _MESSAGE = frozenset((Opcode.TEXT, Opcode.BINARY, Opcode.CONT))
 
 
 class Transport(asyncio.Protocol):
     """A connection, once :meth:`handshake` has returned.
 
-    Small text messages go past the protocol in both directions. Handshake, control frames, fragments, large, binary and
-    wrong frames stay with it, and so does what comes in pieces: it gets the bytes of whole frames, so that both know
-    where a frame begins. A connection that is compressed, or whose frames are logged, takes no short cuts.
+    Small text messages, its own pings and their pongs go past the protocol. Handshake, other control frames, fragments,
+    large, binary and wrong frames stay with it, and so does what comes in pieces: it gets the bytes of whole frames, so
+    that both know where a frame begins. A connection that is compressed, or whose frames are logged, has no short cut.
 
     Args:
-        protocol: Open, or connecting where it is to judge the other side's answer.
+        protocol: Connecting, to judge the other side's answer; None where the handshake is over.
+        subprotocol: The one agreed on, where the handshake is over.
         ping_interval: Seconds between keepalive pings; None for none.
         ping_timeout: Seconds to wait for a pong before the connection counts as lost; None for ever.
         close_timeout: Seconds to wait for the other side to end the connection, once a close frame was sent.
@@ -58,8 +61,10 @@ class Transport(asyncio.Protocol):
         "_close_timeout",
         "_held",
         "_is_open",
+        "_is_whole",
         "_left",
         "_lost",
+        "_made",
         "_may_cut_short",
         "_message",
         "_on_message",
@@ -67,30 +72,31 @@ class Transport(asyncio.Protocol):
         "_ping",
         "_ping_interval",
         "_ping_timeout",
-        "_protocol",
         "_timer",
         "_unread",
         "_writable",
+        "subprotocol",
         "transport",
     )
 
     def __init__(
         self,
-        protocol: ClientProtocol,
+        protocol: ClientProtocol | None,
         *,
+        subprotocol: str | None = None,
         ping_interval: float | None,
         ping_timeout: float | None,
         close_timeout: float,
     ) -> None:
         self.transport: asyncio.Transport
-        self._protocol = protocol
+        self.subprotocol = subprotocol
+        self._made = protocol
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
         self._close_timeout = close_timeout
         loop = asyncio.get_running_loop()
-        self._is_open = protocol.state is State.OPEN
-        self._may_cut_short = self._is_open and not protocol.debug
-        self._opened: asyncio.Future[None] | None = None if self._is_open else loop.create_future()  # or refused
+        self._is_open = self._may_cut_short = protocol is None
+        self._opened: asyncio.Future[None] | None = None if protocol is None else loop.create_future()  # or refused
         self._lost: asyncio.Future[Closed] = loop.create_future()
         self._writable: asyncio.Future[None] | None = None  # while the send buffer is full
         self._timer: asyncio.TimerHandle | None = None  # the next ping; or no longer waiting, for a pong or for the end
@@ -98,12 +104,16 @@ class Transport(asyncio.Protocol):
         self._unread: list[bytes] = []  # messages that came before receive()
         self._on_message: Callable[[bytes], None] = self._unread.append
         self._message = b""  # the fragments of one, so far
+        self._is_whole = True  # not amidst fragments
         self._held = b""  # the first bytes of a frame, too few to tell whose it is
         self._left = 0  # bytes to come of a frame that is the protocol's
 
     @property
-    def subprotocol(self) -> str | None:
-        return self._protocol.subprotocol
+    def _protocol(self) -> ClientProtocol:
+        """websockets'; made when it is first needed, which may be when the connection closes."""
+        if self._made is None:
+            self._made = ClientProtocol(_NOWHERE, state=State.OPEN)
+        return self._made
 
     # -- Messages -----------------------------------------------------------------------------------------------------
 
@@ -165,8 +175,8 @@ class Transport(asyncio.Protocol):
         """
         if self._opened is not None:
             await self._opened
-        if self._protocol.handshake_exc is not None:
-            raise self._protocol.handshake_exc
+        if self._made is not None and self._made.handshake_exc is not None:
+            raise self._made.handshake_exc
 
     def start_keepalive(self) -> None:
         """Send pings from now on. RFC 6455, 5.5.2."""
@@ -189,12 +199,20 @@ class Transport(asyncio.Protocol):
     def _send_ping(self) -> None:
         if self._is_open:
             self._ping = next(_masks)
-            self._protocol.send_ping(self._ping)
-            self._flush()
+            if self._may_cut_short:
+                mask = next(_masks)
+                self.transport.write(bytes((_PING, 0x84)) + mask + apply_mask(self._ping, mask))
+            else:
+                self._protocol.send_ping(self._ping)
+                self._flush()
             if self._ping_timeout is None:
                 self._set_timer(self._ping_interval, self._send_ping)
             else:
                 self._set_timer(self._ping_timeout, self._miss_pong)
+
+    def _take_pong(self, data: bytes) -> None:
+        if data == self._ping and self._is_open:
+            self._set_timer(self._ping_interval, self._send_ping)
 
     def _miss_pong(self) -> None:
         self._protocol.fail(CloseCode.INTERNAL_ERROR, "keepalive ping timeout")
@@ -232,9 +250,12 @@ class Transport(asyncio.Protocol):
                 if size > 125:  # more than 127: a mask, which a server must not use; it is the protocol's to refuse
                     size = int.from_bytes(data[at + 2 : start], "big") if size < 128 else sys.maxsize
                 stop = start + size
-                is_short = data[at] == _TEXT and stop <= end and size <= _SMALL
-                if is_short and self._is_open and self._protocol.current_size is None:  # not amidst fragments
+                is_short = self._is_open and stop <= end and size <= _SMALL
+                if is_short and data[at] == _TEXT and self._is_whole:
                     self._on_message(data[start:stop])
+                    at = stop
+                elif is_short and data[at] == _PONG and size < 126:
+                    self._take_pong(data[start:stop])
                     at = stop
                 else:
                     self._left = stop - at
@@ -268,11 +289,13 @@ class Transport(asyncio.Protocol):
         """What the protocol made of the bytes it got."""
         protocol = self._protocol
         events = protocol.events_received()
+        self._is_whole = protocol.current_size is None
         self._flush()
         for event in events:
             if isinstance(event, Frame):
                 self._handle_frame(event)
         if self._opened is not None and (protocol.handshake_exc or protocol.state is not State.CONNECTING):
+            self.subprotocol = protocol.subprotocol
             self._may_cut_short = self._is_open and not (protocol.extensions or protocol.debug)
             if not self._opened.done():
                 self._opened.set_result(None)
@@ -284,8 +307,8 @@ class Transport(asyncio.Protocol):
             if frame.fin:
                 message, self._message = self._message, b""
                 self._on_message(message)
-        elif frame.opcode is Opcode.PONG and frame.data == self._ping and self._is_open:
-            self._set_timer(self._ping_interval, self._send_ping)
+        elif frame.opcode is Opcode.PONG:
+            self._take_pong(bytes(frame.data))
 
     def _flush(self) -> None:
         """Send what the protocol has to send, and see what state it is in."""

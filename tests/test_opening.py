@@ -23,12 +23,12 @@ from cpsim_kit.transport import Transport
 OCPP = Subprotocol("ocpp2.0.1")
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 ACCEPT = accept_key(KEY).encode()
+LIMITS = {"ping_interval": None, "ping_timeout": None, "close_timeout": 50 * MS}
 
 
 async def connect(url: str, **options: object) -> Transport:
     options = {"subprotocol": OCPP, "headers": {}, "ssl": None, "compression": None, "open_timeout": SOON} | options
-    limits = {"ping_interval": None, "ping_timeout": None, "close_timeout": 50 * MS}
-    return await open_transport("CP1", url, **options, **limits)  # type: ignore[arg-type]
+    return await open_transport("CP1", url, **options, **LIMITS)  # type: ignore[arg-type]
 
 
 # -- The request ------------------------------------------------------------------------------------------------------
@@ -133,12 +133,14 @@ def judged_by_websockets(data: bytes) -> tuple[State, str | None, str]:
 
 
 @pytest.mark.parametrize("data", [*PLAIN.values(), *NOT_PLAIN.values()], ids=[*PLAIN, *NOT_PLAIN])
-def test_an_answer_is_judged_as_by_websockets(data: bytes) -> None:
-    protocol, rest = _site("ws://127.0.0.1", OCPP, ()).protocol(data, KEY)
+async def test_an_answer_is_judged_as_by_websockets(data: bytes) -> None:
+    connection, rest = _site("ws://127.0.0.1", OCPP, ()).connection(data, KEY, LIMITS)
+    protocol = connection._protocol
     is_plain = protocol.state is State.OPEN
     assert is_plain == (data in PLAIN.values()), "nothing that is plain takes the long way, and nothing else the short"
     protocol.receive_data(rest)
-    assert (protocol.state, protocol.subprotocol, str(protocol.handshake_exc)) == judged_by_websockets(data)
+    subprotocol = connection.subprotocol if is_plain else protocol.subprotocol
+    assert (protocol.state, subprotocol, str(protocol.handshake_exc)) == judged_by_websockets(data)
 
 
 # -- The long way -----------------------------------------------------------------------------------------------------
