@@ -139,7 +139,9 @@ class ChargePoint:
         "_closed",
         "_closing",
         "_compression",
+        "_ended",
         "_explain",
+        "_explaining",
         "_handlers",
         "_headers",
         "_heartbeat_interval",
@@ -151,7 +153,6 @@ class ChargePoint:
         "_pending",
         "_ping_interval",
         "_ping_timeout",
-        "_reader",
         "_ssl",
         "_tasks",
         "_timer",
@@ -234,7 +235,8 @@ class ChargePoint:
         self._ws: Transport | None = None
         self._closed: Closed | None = None
         self._closing = False  # this side began to close
-        self._reader: asyncio.Task[None] | None = None
+        self._ended: asyncio.Future[None] | None = None  # this side has dealt with the connection's end
+        self._explaining: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._turn: asyncio.Lock
         self._wake: asyncio.Event | None = None  # made by the first that waits
@@ -307,15 +309,16 @@ class ChargePoint:
         async with self._opening:
             if self.is_open and not self._closing:
                 return self
-            if self._reader is not None:
-                await asyncio.wait([self._reader])
+            if self._ended is not None:
+                await asyncio.wait([self._ended])
                 async with self._turn:
                     pass  # calls that queued on the connection before have failed now
             ws = await self._open()
             self._ws, self._closed, self._closing, self._why = ws, None, False, None
             self._turn, self._wake = asyncio.Lock(), None
             self._pending = None
-            self._reader = asyncio.create_task(self._read(ws), name=f"cpsim[{self.id}].reader")
+            self._ended = asyncio.get_running_loop().create_future()
+            ws.receive(self._receive, self._on_closed)
             return self
 
     async def _open(self) -> Transport:
@@ -352,8 +355,8 @@ class ChargePoint:
         """
         check_close(code, reason)
         async with self._opening:
-            ws, reader = self._ws, self._reader
-            if ws is None or reader is None:
+            ws, ended = self._ws, self._ended
+            if ws is None or ended is None:
                 return
             self._closing = True
             current = asyncio.current_task()
@@ -365,7 +368,7 @@ class ChargePoint:
                 await ws.close(code, reason)
             finally:
                 ws.abort()  # where this was cancelled
-                await asyncio.wait([reader])
+                await asyncio.wait([ended])
 
     async def wait_closed(self, timeout: float | None = None) -> Closed:
         """Wait until the connection is closed, by whomever.
@@ -599,7 +602,7 @@ class ChargePoint:
                 with contextlib.suppress(TimeoutError):  # then _look() says so
                     async with asyncio.timeout(wait):  # a gateway that does not read leaves it in the send buffer
                         await ws.send(frame)
-            return await future, pending  # _read() fails it where the connection is closed
+            return await future, pending  # _end() fails it where the connection is closed
         finally:
             future.cancel()
 
@@ -643,23 +646,32 @@ class ChargePoint:
 
     # -- Receiving ----------------------------------------------------------------------------------------------------
 
-    async def _read(self, ws: Transport) -> None:
-        """Handle every message until the connection closes; then fail what waits."""
+    def _on_closed(self, closed: Closed) -> None:
+        """The connection is no more; where nobody said why, ask who can tell."""
+        if closed.by == "network" and self._closing:
+            closed = replace(closed, by="charge point")
+        if closed.code == 1006 and closed.by == "network" and self._explain is not None:
+            self._explaining = asyncio.create_task(self._find_out(closed), name=f"cpsim[{self.id}].explain")
+        else:
+            self._end(closed)
+
+    async def _find_out(self, closed: Closed) -> None:
+        assert self._explain is not None
         try:
-            closed = await ws.receive(self._receive)
-            if self._closing and closed.by == "network":
-                closed = replace(closed, by="charge point")
-            if closed.code == 1006 and closed.by == "network" and self._explain is not None:
-                try:
-                    self._why = await asyncio.to_thread(self._explain)
-                except Exception:
-                    logger.exception("%s: cannot tell why the connection was lost", self.id)
-            self._closed = closed
+            self._why = await asyncio.to_thread(self._explain)
+        except Exception:
+            logger.exception("%s: cannot tell why the connection was lost", self.id)
         finally:
-            self._closed = self._closed or Closed(1006, "", "network")
-            self._fail_pending()
-            self._unwatch()
-            self._wake_all()
+            self._end(closed)
+
+    def _end(self, closed: Closed) -> None:
+        """Fail what waits, and wake who waits for the end."""
+        self._closed = closed
+        self._fail_pending()
+        self._unwatch()
+        self._wake_all()
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
 
     def _fail_pending(self) -> None:
         pending = self._pending

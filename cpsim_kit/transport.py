@@ -67,6 +67,7 @@ class Transport(asyncio.Protocol):
         "_made",
         "_may_cut_short",
         "_message",
+        "_on_closed",
         "_on_message",
         "_opened",
         "_ping",
@@ -103,6 +104,7 @@ class Transport(asyncio.Protocol):
         self._ping = b""  # that waits for its pong
         self._unread: list[bytes] = []  # messages that came before receive()
         self._on_message: Callable[[bytes], None] = self._unread.append
+        self._on_closed: Callable[[Closed], None] | None = None
         self._message = b""  # the fragments of one, so far
         self._is_whole = True  # not amidst fragments
         self._held = b""  # the first bytes of a frame, too few to tell whose it is
@@ -140,8 +142,8 @@ class Transport(asyncio.Protocol):
             await asyncio.wait([self._lost])
         return not self._lost.done()
 
-    async def receive(self, on_message: Callable[[bytes], None]) -> Closed:
-        """Hand on every message, text or binary, until the connection closes; how it closed.
+    def receive(self, on_message: Callable[[bytes], None], on_closed: Callable[[Closed], None]) -> None:
+        """Hand on every message, text or binary, until the connection closes; then how it closed.
 
         The other side began ("gateway"), or it did not ("network"): whether this side meant it, the caller knows.
         """
@@ -149,7 +151,10 @@ class Transport(asyncio.Protocol):
         unread, self._unread = self._unread, []
         for message in unread:
             on_message(message)
-        return await self._lost
+        if self._lost.done():
+            on_closed(self._lost.result())
+        else:
+            self._on_closed = on_closed
 
     # -- Opening and closing ------------------------------------------------------------------------------------------
 
@@ -271,9 +276,11 @@ class Transport(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self.eof_received()  # so the protocol is closed, or the handshake failed
         self._set_timer(None, self._send_ping)
-        if not self._lost.done():
-            self._lost.set_result(_how_it_closed(self._protocol))
+        closed = _how_it_closed(self._protocol)
+        self._lost.set_result(closed)
         self.resume_writing()
+        if self._on_closed is not None:
+            self._on_closed(closed)
 
     def pause_writing(self) -> None:
         self._writable = asyncio.get_running_loop().create_future()

@@ -1526,7 +1526,7 @@ async def test_leaving_the_loop_leaves_nothing_behind(csms: Csms, cp: ChargePoin
     gc.collect()
     await asyncio.sleep(20 * MS)
     assert len(csms.calls) == 1
-    assert cpsim_tasks() == {"cpsim[CP1].reader"}
+    assert cpsim_tasks() == set()
 
 
 # -- Options ----------------------------------------------------------------------------------------------------------
@@ -1830,11 +1830,18 @@ async def test_a_proxy_that_needs_another_package_is_a_connect_error(monkeypatch
 
 
 async def test_no_task_survives_close(csms: Csms) -> None:
+    async def never(**_: Any) -> None:
+        await asyncio.Event().wait()
+
     before = open_sockets()
     cp = await ChargePoint("CP1", csms.url)
-    assert cpsim_tasks() == {"cpsim[CP1].reader"}
+    assert cpsim_tasks() == set(), "an open connection needs none"
+    cp.on("Reset", never)
+    asking = asyncio.create_task(csms.call("Reset", {"type": "Immediate"}))
+    await until(lambda: cpsim_tasks() == {"cpsim[CP1].handler"})
     await cp.close()
     assert cpsim_tasks() == set()
+    asking.cancel()
     await until(lambda: open_sockets() <= before, "the sockets to be closed")
 
 

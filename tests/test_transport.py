@@ -42,6 +42,13 @@ async def connect(port: int, compression: str | None = None) -> Transport:
     )
 
 
+def receive(transport: Transport, on_message: Callable[[bytes], None]) -> asyncio.Future[Closed]:
+    """Begin to receive; the future is how the connection closed."""
+    closed: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
+    transport.receive(on_message, closed.set_result)
+    return closed
+
+
 @asynccontextmanager
 async def server(behave: Callable[[bytes, Write], Awaitable[None]]) -> AsyncIterator[int]:
     """A TCP server's port; it leaves the handshake's answer, and all that follows, to ``behave``."""
@@ -137,11 +144,10 @@ async def read_by_transport(pieces: list[bytes], *, with_handshake: bool) -> tup
     receiving = asyncio.Event()
     async with server(behave) as port:
         transport = await connect(port)
-        task = asyncio.create_task(transport.receive(got.append))
-        await asyncio.sleep(0)
+        closed = receive(transport, got.append)
         receiving.set()
         try:
-            return got, await asyncio.wait_for(task, SOON)
+            return got, await asyncio.wait_for(closed, SOON)
         finally:
             transport.abort()
 
@@ -177,7 +183,7 @@ async def test_the_handshakes_answer_may_be_cut_anywhere() -> None:
         for at in range(1, 140):
             got: list[bytes] = []
             transport = await connect(port)
-            assert await transport.receive(got.append) == Closed(1000, "bye", "gateway")
+            assert await receive(transport, got.append) == Closed(1000, "bye", "gateway")
             assert got == [b"1", b"2"], at
 
 
@@ -202,7 +208,7 @@ async def test_no_message_overtakes_another() -> None:
     async with server(behave) as port:
         got: list[bytes] = []
         transport = await connect(port)
-        assert (await transport.receive(got.append)).code == 1000
+        assert (await receive(transport, got.append)).code == 1000
         assert got == expected
 
 
@@ -223,7 +229,7 @@ async def test_what_is_sent_arrives_whole_and_in_order(
 
     async with serve(collect, "127.0.0.1", 0, compression=compression) as echoing:
         transport = await connect(echoing.sockets[0].getsockname()[1], compression)
-        receiving = asyncio.create_task(transport.receive(lambda message: None))
+        receiving = receive(transport, lambda message: None)
         now = [transport.send_now(text.encode()) or not await transport.send(text.encode()) for text in texts]
         assert any(now) == may_cut_short
         await until(lambda: len(arrived) == len(texts))
