@@ -556,20 +556,44 @@ class ChargePoint:
     # -- Sending ------------------------------------------------------------------------------------------------------
 
     async def _exchange(self, payload: Any, timeout: float | None, due: float | None = None) -> tuple[Any, _Pending]:
-        if self._observe is None:
-            return await self._ask(payload, timeout)
         began = time.perf_counter()
-        due = began if due is None else due
-        action = type(payload).__name__
         try:
-            answer, pending = await self._ask(payload, timeout)
+            request, answer, data = self._write(payload)
+            ws, turn = self._require_connected(), self._turn
+            await turn.acquire()
+            try:
+                self._require_open()
+                message_id = self._message_ids.make()
+                frame = frames.call_frame(message_id, request.action, data)
+                future = asyncio.get_running_loop().create_future()
+                wait = self._call_timeout if timeout is None else timeout
+                pending = _Pending(request.action, message_id, answer, future, wait)
+            except BaseException:
+                turn.release()
+                raise
+            self._pending = pending
+            if pending.due < self._look_at:
+                self._watch(pending)
+            try:
+                self._note_sent(frame)
+                if not ws.send_now(frame):
+                    with contextlib.suppress(TimeoutError):  # then _look() says so
+                        async with asyncio.timeout(wait):  # a gateway that does not read leaves it in the send buffer
+                            await ws.send(frame)
+                result = await future  # _end() fails it where the connection is closed
+            finally:
+                future.cancel()
         except BaseException as exc:
-            self._observe(self, action, due, began, time.perf_counter(), exc)
+            if self._observe is not None:
+                action = type(payload).__name__
+                self._observe(self, action, began if due is None else due, began, time.perf_counter(), exc)
             raise
-        self._observe(self, action, due, pending.sent, pending.answered, None)
-        return answer, pending
+        if self._observe is not None:
+            self._observe(self, request.action, began if due is None else due, pending.sent, pending.answered, None)
+        return result, pending
 
-    async def _ask(self, payload: Any, timeout: float | None) -> tuple[Any, _Pending]:
+    def _write(self, payload: Any) -> tuple[Message, Message, bytes]:
+        """The request, what answers it, and the payload as JSON."""
         version, request, answer = _messages_of(type(payload))
         if version is not self._version:
             raise TypeError(
@@ -577,34 +601,9 @@ class ChargePoint:
                 f"dataclasses of {self._version.calls.__name__}, or ChargePoint(…, version={version.name!r})"
             )
         try:
-            data = request.to_json(payload)
+            return request, answer, request.to_json(payload)
         except ProtocolViolation as exc:
             raise exc.of(self.id) from exc
-        ws = self._require_connected()
-        turn = self._turn
-        await turn.acquire()
-        try:
-            self._require_open()
-            message_id = self._message_ids.make()
-            frame = frames.call_frame(message_id, request.action, data)
-            future = asyncio.get_running_loop().create_future()
-            wait = self._call_timeout if timeout is None else timeout
-            pending = _Pending(request.action, message_id, answer, future, wait)
-        except BaseException:
-            turn.release()
-            raise
-        self._pending = pending
-        if pending.due < self._look_at:
-            self._watch(pending)
-        try:
-            self._note_sent(frame)
-            if not ws.send_now(frame):
-                with contextlib.suppress(TimeoutError):  # then _look() says so
-                    async with asyncio.timeout(wait):  # a gateway that does not read leaves it in the send buffer
-                        await ws.send(frame)
-            return await future, pending  # _end() fails it where the connection is closed
-        finally:
-            future.cancel()
 
     def _note_sent(self, frame: bytes) -> None:
         if logger.isEnabledFor(logging.INFO):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import heapq
+import itertools
 import math
 import random
 import re
@@ -28,6 +30,7 @@ Scenario = Callable[[ChargePoint], Awaitable[Any]]
 
 GC_THRESHOLD = 50_000  # objects more than were collected last, while calls come and go: they leave few in circles
 _STEP = 0.005  # seconds between moments at which heartbeats are due: those of one moment share what it takes to wake up
+_TICK = 0.0005  # seconds by which a timer of the event loop may be early
 _CLOSING = 200  # connections closed at a time
 _NAN = float("nan")
 _UNIQUE = re.compile(r" \(message id [^)]*\)")  # what no two errors of a kind share
@@ -92,6 +95,7 @@ class Part:
         self.plan = plan
         self.calls = CallTable()
         self.members: list[_Member] = []
+        self._clock = _Clock()
         self._random = random.Random(plan.seed)  # noqa: S311 - waits, no secrets
         self._began = 0.0
         self._to_come = len(plan.starts)  # that have not tried to connect yet
@@ -139,6 +143,7 @@ class Part:
         except BaseExceptionGroup as exc:
             raise exc.exceptions[0] from None
         finally:
+            self._clock.stop()
             self._collect_again()
             gc.unfreeze()
             gc.set_threshold(*threshold)
@@ -209,8 +214,7 @@ class Part:
             now = time.perf_counter()
             member.due = first_heartbeat(self._began, now, interval, None if self.plan.burst else member.phase)
         while True:
-            if (wait := member.due - time.perf_counter()) > 0:
-                await asyncio.sleep(wait)
+            await self._clock.until(member.due)
             due, member.due = member.due, member.due + interval
             try:
                 await charge_point.call(charge_point.heartbeat_payload, due=due)
@@ -248,6 +252,45 @@ class Part:
             calls.add(charge_point.id, action, epoch(sent), _NAN, _NAN, error.outcome, detail)
         else:
             calls.add(charge_point.id, action, epoch(sent), _NAN, _NAN, UNFINISHED)
+
+
+class _Clock:
+    """Wakes who waits for a moment, by one timer of the event loop: a timer for each is what costs in waiting."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []  # a heap; the number keeps futures uncompared
+        self._numbers = itertools.count()
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def until(self, moment: float) -> None:
+        """Wait for a moment of ``time.perf_counter()``."""
+        if moment <= time.perf_counter():
+            return
+        future = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiting, (moment, next(self._numbers), future))
+        if self._waiting[0][2] is future:
+            self._wait()
+        await future
+
+    def stop(self) -> None:
+        """Wake nobody any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _wait(self) -> None:
+        self.stop()
+        wait = self._waiting[0][0] - time.perf_counter()
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, wait), self._wake)
+
+    def _wake(self) -> None:
+        now = time.perf_counter() + _TICK
+        while self._waiting and self._waiting[0][0] <= now:
+            future = heapq.heappop(self._waiting)[2]
+            if not future.done():  # it may have been cancelled
+                future.set_result(None)
+        self._timer = None
+        if self._waiting:
+            self._wait()
 
 
 def first_heartbeat(began: float, now: float, interval: float, phase: float | None) -> float:
