@@ -30,7 +30,6 @@ Scenario = Callable[[ChargePoint], Awaitable[Any]]
 
 GC_THRESHOLD = 50_000  # objects more than were collected last, while calls come and go: they leave few in circles
 _STEP = 0.005  # seconds between moments at which heartbeats are due: those of one moment share what it takes to wake up
-_TICK = 0.0005  # seconds by which a timer of the event loop may be early
 _CLOSING = 200  # connections closed at a time
 _NAN = float("nan")
 _UNIQUE = re.compile(r" \(message id [^)]*\)")  # what no two errors of a kind share
@@ -283,7 +282,10 @@ class _Clock:
         self._timer = asyncio.get_running_loop().call_later(max(0.0, wait), self._wake)
 
     def _wake(self) -> None:
-        now = time.perf_counter() + _TICK
+        now = time.perf_counter()
+        if self._waiting[0][0] > now:  # the loop counts in milliseconds; nobody is woken too early
+            self._timer = asyncio.get_running_loop().call_later(0.001, self._wake)
+            return
         while self._waiting and self._waiting[0][0] <= now:
             future = heapq.heappop(self._waiting)[2]
             if not future.done():  # it may have been cancelled

@@ -9,6 +9,7 @@ import os
 import random
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ from cpsim_kit.calls import COLUMNS, CallTable, FleetResult
 from cpsim_kit.part import first_heartbeat
 
 UNIT = 50 * MS
+
+LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+if sys.platform != "win32":
+    import uvloop
+
+    LOOPS["uvloop"] = uvloop.new_event_loop
 
 run_quietly = {"progress": False}
 
@@ -157,6 +164,19 @@ def test_heartbeats_begin_within_an_interval_at_moments_that_others_share(interv
     assert all(abs((first - began) / step - round((first - began) / step)) < 1e-6 for first in firsts)
     assert len(set(firsts)) >= 99, "spread over the whole interval"
     assert first_heartbeat(began, now, interval, None) == first_heartbeat(began, now + 1e-9, interval, None) > now
+
+
+@pytest.mark.parametrize("loop_factory", LOOPS.values(), ids=LOOPS.keys())
+def test_no_heartbeat_is_sent_before_it_is_due(loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    async def run() -> FleetResult:
+        async with Csms() as csms:
+            return await fleet_of(csms, 20, heartbeat_interval=UNIT).run(10 * UNIT, **run_quietly)
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        calls = runner.run(run()).to_frame()
+    beats = calls[(calls.action == "Heartbeat") & (calls.outcome == "answered")]
+    assert len(beats) > 20
+    assert (beats.response_ms >= beats.latency_ms - 0.001).all()
 
 
 async def test_a_burst_sends_all_heartbeats_at_the_same_moments(csms: Csms) -> None:
