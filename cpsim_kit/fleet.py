@@ -55,7 +55,7 @@ class Fleet:
         ramp: Charge points started per second.
         ramp_time: Seconds in which all are started, instead of ``ramp``.
         heartbeat_interval: Seconds between heartbeats; what the CSMS instructs when None.
-        burst: Heartbeats of all at the same moments; otherwise each charge point has its own phase, in steps of 5 ms.
+        burst: Heartbeats of all at the same moments; otherwise each charge point has its own phase, in steps of 10 ms.
         scenario: What each does once connected, ``async def scenario(cp)``; boot, then heartbeats, when None. Whatever
             it calls is measured. An error of the kit that leaves it ends this charge point, or begins its reconnection.
         attributes: Called with each id; more arguments of that ``ChargePoint``, e.g. ``{"model": "AC-22"}``.

@@ -29,7 +29,7 @@ __all__ = ["GC_THRESHOLD", "Delta", "Part", "Plan", "Scenario", "first_heartbeat
 Scenario = Callable[[ChargePoint], Awaitable[Any]]
 
 GC_THRESHOLD = 50_000  # objects more than were collected last, while calls come and go: they leave few in circles
-_STEP = 0.005  # seconds between moments at which heartbeats are due: those of one moment share what it takes to wake up
+_STEP = 0.01  # seconds between moments at which heartbeats are due: those of one moment share what it takes to wake up
 _CLOSING = 200  # connections closed at a time
 _NAN = float("nan")
 _UNIQUE = re.compile(r" \(message id [^)]*\)")  # what no two errors of a kind share
@@ -260,6 +260,7 @@ class _Clock:
         self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []  # a heap; the number keeps futures uncompared
         self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
+        self._slack = 0.0  # seconds by which the loop wakes too early, once it has: uvloop counts in milliseconds
 
     async def until(self, moment: float) -> None:
         """Wait for a moment of ``time.perf_counter()``."""
@@ -279,12 +280,13 @@ class _Clock:
     def _wait(self) -> None:
         self.stop()
         wait = self._waiting[0][0] - time.perf_counter()
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, wait), self._wake)
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, wait) + self._slack, self._wake)
 
     def _wake(self) -> None:
-        now = time.perf_counter()
-        if self._waiting[0][0] > now:  # the loop counts in milliseconds; nobody is woken too early
-            self._timer = asyncio.get_running_loop().call_later(0.001, self._wake)
+        now = time.perf_counter() + 1e-6
+        if self._waiting[0][0] > now:
+            self._slack = 0.001
+            self._wait()
             return
         while self._waiting and self._waiting[0][0] <= now:
             future = heapq.heappop(self._waiting)[2]

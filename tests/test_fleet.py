@@ -159,7 +159,7 @@ async def test_the_instructed_interval_is_kept_where_none_is_given(csms: Csms) -
 def test_heartbeats_begin_within_an_interval_at_moments_that_others_share(interval: float) -> None:
     began, now = 1000.0, 1012.3456
     firsts = [first_heartbeat(began, now, interval, number / 1000) for number in range(1000)]
-    step = min(0.005, interval / 100)
+    step = min(0.01, interval / 100)
     assert all(now <= first <= now + interval + step for first in firsts)
     assert all(abs((first - began) / step - round((first - began) / step)) < 1e-6 for first in firsts)
     assert len(set(firsts)) >= 99, "spread over the whole interval"
