@@ -212,11 +212,13 @@ class Part:
         if member.due is None:
             now = time.perf_counter()
             member.due = first_heartbeat(self._began, now, interval, None if self.plan.burst else member.phase)
+        heartbeat = charge_point.heartbeat_payload
         while True:
-            await self._clock.until(member.due)
+            if (woken := self._clock.at(member.due)) is not None:
+                await woken
             due, member.due = member.due, member.due + interval
             try:
-                await charge_point.call(charge_point.heartbeat_payload, due=due)
+                await charge_point.call(heartbeat, due=due)
             except ConnectionLost:
                 raise
             except CpsimError:
@@ -262,15 +264,15 @@ class _Clock:
         self._timer: asyncio.TimerHandle | None = None
         self._slack = 0.0  # seconds by which the loop wakes too early, once it has: uvloop counts in milliseconds
 
-    async def until(self, moment: float) -> None:
-        """Wait for a moment of ``time.perf_counter()``."""
+    def at(self, moment: float) -> asyncio.Future[None] | None:
+        """What is done at a moment of ``time.perf_counter()``; None for a moment that is past."""
         if moment <= time.perf_counter():
-            return
+            return None
         future = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (moment, next(self._numbers), future))
         if self._waiting[0][2] is future:
             self._wait()
-        await future
+        return future
 
     def stop(self) -> None:
         """Wake nobody any more."""
