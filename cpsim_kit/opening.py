@@ -75,7 +75,10 @@ async def open_transport(
         hint = " Is the stack running, and the address right?" if isinstance(exc, OSError) else ""
         if isinstance(exc, OSError) and exc.errno == errno.EMFILE:
             hint = " This process may open no more files: raise its limit with `ulimit -n`, or use more processes."
-        raise ConnectError(f"{charge_point_id}: cannot connect to {url}: {exc}.{hint}", url=url) from exc
+        if isinstance(exc, ConnectionError) and ssl is not None and not exc.errno:
+            hint = " Does it speak TLS? If not, its address begins with ws://"
+        reason = str(exc) or "the other side hung up"
+        raise ConnectError(f"{charge_point_id}: cannot connect to {url}: {reason}.{hint}", url=url) from exc
 
 
 async def _open_by_websockets(

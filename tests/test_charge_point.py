@@ -1748,7 +1748,7 @@ async def test_a_server_that_is_no_csms_is_a_connect_error(reply: bytes) -> None
 
 
 async def test_tls_to_a_server_without_is_a_connect_error(csms: Csms) -> None:
-    with pytest.raises(ConnectError):
+    with pytest.raises(ConnectError, match=r"the other side hung up\. Does it speak TLS\?"):
         await ChargePoint("CP1", csms.url.replace("ws://", "wss://"))
 
 
