@@ -48,11 +48,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadFileOrTe
     return LoadFileOrTest(config, log) if config.getoption("dist") == "loadfile" else None
 
 
-async def until(condition: Callable[[], object], what: str = "a condition") -> None:
-    """Wait until ``condition()`` is true; fail when it is not soon."""
-    deadline = time.monotonic() + SOON
+async def until(condition: Callable[[], object], what: object = "a condition", within: float = SOON) -> None:
+    """Wait until ``condition()`` is true; fail when it is not in time, naming what is left then of ``what``."""
+    deadline = time.monotonic() + within
     while not condition():
-        assert time.monotonic() < deadline, f"waited {SOON:g} s for {what}"
+        assert time.monotonic() < deadline, f"waited {within:g} s for {what}"
         await asyncio.sleep(MS)
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import re
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 import psutil
 import pytest
-from conftest import FACTOR
+from conftest import FACTOR, SOON, until
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
@@ -141,6 +141,17 @@ def is_gone(process: psutil.Process) -> bool:
         return not process.is_running() or bool(process.status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
+
+
+async def ends(processes: Collection[psutil.Process], within: float = SOON) -> None:
+    """Wait until all of them have ended; fail with those that have not."""
+    left: list[psutil.Process] = []
+
+    def none_left() -> bool:
+        left[:] = [process for process in processes if not is_gone(process)]
+        return not left
+
+    await until(none_left, left, within)
 
 
 async def run_all(kernel: Kernel, path: Path, *, but: str = "") -> str:

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 import screenshots
 from conftest import BROWSER_LOG, until
-from kernel import NOTEBOOKS, is_gone, is_local_stack
+from kernel import NOTEBOOKS, ends, is_gone, is_local_stack
 from PIL import Image
 from screenshots import DARK, LIGHT, PICTURES, Lab, Report
 
@@ -56,7 +56,7 @@ async def opened(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Asy
         yield opened
         started = set(psutil.Process().children(recursive=True)) - before
     assert len(started) >= 3, "JupyterLab, Playwright's driver, and Chromium"
-    await until(lambda: all(map(is_gone, started)), f"{started} to end")
+    await ends(started)
 
 
 def assert_shows_something(png: bytes) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import nbformat
 import psutil
 import pytest
-from conftest import SOON, until
-from kernel import FOLDER, NOTEBOOKS, code_cells, each_notebook, environment, is_gone, is_local_stack, read
+from conftest import SOON
+from kernel import FOLDER, NOTEBOOKS, code_cells, each_notebook, ends, environment, is_local_stack, read
 
 SETUP = "from cpsim_kit import Stack\nstack = await Stack.open()\nstack"
 
@@ -195,7 +195,7 @@ async def test_execute_takes_its_kernel_along_when_it_is_killed(copies: Path, ho
             out, err = await asyncio.to_thread(process.communicate, timeout=3 * SOON)
         finally:
             process.kill()
-    await until(lambda: all(map(is_gone, children)), f"{children} to end")
+    await ends(children)
     assert path.read_bytes() == before
     if how is not signal.SIGKILL:
         assert process.returncode == 130

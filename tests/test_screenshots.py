@@ -14,8 +14,8 @@ from pathlib import Path
 import psutil
 import pytest
 import screenshots
-from conftest import SOON, until
-from kernel import NOTEBOOKS, ROOT, is_gone, is_local_stack
+from conftest import SOON
+from kernel import NOTEBOOKS, ROOT, ends, is_local_stack
 from screenshots import Report
 
 
@@ -130,7 +130,7 @@ async def test_the_command_takes_all_it_started_along(broken: Path, chromium: st
             out, err = await asyncio.to_thread(process.communicate, timeout=3 * SOON)
         finally:
             process.kill()
-    await until(lambda: all(map(is_gone, children)), f"{children} to end")
+    await ends(children, screenshots.STOP_TIMEOUT + SOON)  # JupyterLab may take so long to stop its kernels
     if how is signal.SIGINT:
         assert process.returncode == 130
         assert "interrupted" in err
