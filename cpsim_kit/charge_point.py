@@ -8,12 +8,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import difflib
 import functools
-import inspect
 import logging
 import math
-import os
 import ssl as ssl_module
 import time
 from collections import Counter
@@ -24,10 +21,8 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import quote
 
-from ocpp.exceptions import OCPPError
-from ocpp.routing import create_route_map
-
 from cpsim_kit import frames
+from cpsim_kit.answering import Answering, Handler, error_frame
 from cpsim_kit.cards import card
 from cpsim_kit.errors import (
     CallFailed,
@@ -42,6 +37,7 @@ from cpsim_kit.errors import (
     WaitTimeout,
 )
 from cpsim_kit.frames import CALL, CALLERROR, CALLRESULT, CALLRESULTERROR, SEND, Message, Version
+from cpsim_kit.message_ids import MessageIds
 from cpsim_kit.messages import MessageLog, wall_clock
 from cpsim_kit.opening import open_transport
 from cpsim_kit.transport import Transport, check_close
@@ -52,10 +48,6 @@ logger = logging.getLogger("ocpp")
 
 Version.get("2.0.1")  # imported now, so that the first charge point does not hold the event loop up
 
-_REMEMBERED = 128  # message ids known again, to tell a late or duplicate answer from an unknown one
-_FIRST, _NUMBERS = 10_000_000, 90_000_000  # of message ids: eight digits
-
-Handler = Callable[..., Any]
 # Charge point, action, when it was due, sent and answered (moments of perf_counter), and the error, if any.
 Observer = Callable[["ChargePoint", str, float, float, float, BaseException | None], None]
 
@@ -133,7 +125,7 @@ class ChargePoint:
     __slots__ = (
         "__dict__",  # for what a notebook or a subclass adds
         "__weakref__",
-        "_after",
+        "_answering",
         "_call_timeout",
         "_close_timeout",
         "_closed",
@@ -142,7 +134,6 @@ class ChargePoint:
         "_ended",
         "_explain",
         "_explaining",
-        "_handlers",
         "_headers",
         "_heartbeat_interval",
         "_look_at",
@@ -157,7 +148,6 @@ class ChargePoint:
         "_tasks",
         "_timer",
         "_turn",
-        "_unchecked",
         "_version",
         "_wake",
         "_why",
@@ -225,11 +215,7 @@ class ChargePoint:
         self.boot_status = ""
         self.ignored: Counter[str] = Counter()
         self._heartbeat_interval: float | None = None
-        self._handlers: dict[str, Handler] = {}
-        self._after: dict[str, Handler] = {}
-        self._unchecked: frozenset[str] = frozenset()  # actions whose @on asked to skip schema validation
-        if _has_routes(type(self)):
-            self._route()
+        self._answering = Answering(charge_point_id, self._version, self)
         self._opening = asyncio.Lock()  # held while opening and while closing
         # One connection's state; made by connect().
         self._ws: Transport | None = None
@@ -243,19 +229,7 @@ class ChargePoint:
         self._pending: _Pending | None = None
         self._timer: asyncio.TimerHandle | None = None  # looks for an overdue CALL, at this moment:
         self._look_at = math.inf
-        self._message_ids = _MessageIds()
-
-    def _route(self) -> None:
-        """Take the handlers that a subclass marked with ``@on`` and ``@after``."""
-        unchecked = set()
-        for action, route in create_route_map(self).items():
-            if "_on_action" in route:
-                self._handlers[str(action)] = route["_on_action"]
-                if route["_skip_schema_validation"]:
-                    unchecked.add(str(action))
-            if "_after_action" in route:
-                self._after[str(action)] = route["_after_action"]
-        self._unchecked = frozenset(unchecked)
+        self._message_ids = MessageIds()
 
     def __repr__(self) -> str:
         state = "new" if self._ws is None else "open" if self._closed is None else f"closed({self._closed.code})"
@@ -546,12 +520,7 @@ class ChargePoint:
         Raises:
             ValueError: The version has no such action.
         """
-        action = str(action)
-        if action not in self._version.actions:
-            close = difflib.get_close_matches(action, self._version.actions, n=3)
-            hint = f"; did you mean {' or '.join(close)}?" if close else ""
-            raise ValueError(f"{self.id}: OCPP {self.version} has no action {action!r}{hint}")
-        self._handlers[action] = handler
+        self._answering.on(action, handler)
 
     # -- Sending ------------------------------------------------------------------------------------------------------
 
@@ -701,7 +670,8 @@ class ChargePoint:
         if kind == CALLRESULT:
             self._on_answer(frame, text)
         elif kind == CALL:
-            self._on_call(frame, message_id)
+            reply = functools.partial(self._reply, self._require_connected())
+            self._spawn(self._answering.answer(frame, message_id, reply), "handler")
         elif kind == CALLERROR:
             self._on_answer(frame, text)
         elif kind in (CALLRESULTERROR, SEND) and self.version == "2.1":
@@ -709,7 +679,9 @@ class ChargePoint:
         elif self.version == "1.6":
             self._ignore("malformed", text, "message types other than 2, 3 and 4 are ignored: OCPP-J 1.6, 4.1.3")
         else:
-            self._answer_error(message_id, "MessageTypeNotSupported", f"message type {kind!r} is not known")
+            code = self._version.code("MessageTypeNotSupported")
+            answer = error_frame(message_id, code, f"message type {kind!r} is not known")
+            self._spawn(self._reply(self._require_connected(), answer), "answer")
         return None
 
     def _on_answer(self, frame: list[Any], text: str | bytes) -> None:
@@ -754,57 +726,6 @@ class ChargePoint:
         if self._observe is not None:  # one of many: an overloaded CSMS would have each of them warn, again and again
             level = min(level, logging.INFO)
         logger.log(level, "%s: ignored (%s), %s: %s", self.id, reason, why, _shown(text))
-
-    # -- Answering the CSMS -------------------------------------------------------------------------------------------
-
-    def _on_call(self, frame: list[Any], message_id: str) -> None:
-        if len(frame) != 4 or not isinstance(frame[2], str):
-            return self._answer_error(message_id, "RpcFrameworkError", "a CALL is [2, message id, action, payload]")
-        action, payload = frame[2], frame[3]
-        if action not in self._version.actions:
-            return self._answer_error(message_id, "NotSupported", f"{action} is no action of OCPP {self.version}")
-        handler = self._handlers.get(action)
-        if handler is None:
-            return self._answer_error(message_id, "NotImplemented", f"{self.id} has no handler for {action}")
-        if not isinstance(payload, dict):
-            return self._answer_error(message_id, "FormatViolation", "the payload is not a JSON object")
-        request = self._version.request(action)
-        try:
-            values = request.read(payload) if action in self._unchecked else request.decode(payload)
-        except ProtocolViolation as exc:
-            return self._answer_error(message_id, exc.code, str(exc))
-        self._spawn(self._handle(self._require_connected(), action, message_id, handler, values), "handler")
-        return None
-
-    async def _handle(
-        self, ws: Transport, action: str, message_id: str, handler: Handler, values: dict[str, Any]
-    ) -> None:
-        try:
-            result = await _invoke(handler, values, message_id)
-            response = self._version.response(action)
-            data = response.write(result) if action in self._unchecked else response.encode(result)
-            if not isinstance(data, dict):
-                raise TypeError(f"an answer is an object, not {result!r}")
-            frame = frames.dump_frame([CALLRESULT, message_id, data])
-        except OCPPError as exc:
-            code = getattr(exc, "code", "GenericError")
-            frame = _error_frame(message_id, code, str(exc.description), exc.details)
-        except Exception as exc:
-            logger.exception("%s: the handler of %s failed, or its answer is not valid", self.id, action)
-            frame = _error_frame(message_id, "InternalError", f"{type(exc).__name__}: {exc}")
-        else:
-            await self._reply(ws, frame)
-            if action in self._after:
-                try:
-                    await _invoke(self._after[action], values, message_id)
-                except Exception:
-                    logger.exception("%s: what runs after %s failed", self.id, action)
-            return
-        await self._reply(ws, frame)
-
-    def _answer_error(self, message_id: str, code: str, description: str) -> None:
-        frame = _error_frame(message_id, self._version.code(code), description)
-        self._spawn(self._reply(self._require_connected(), frame), "answer")
 
     async def _reply(self, ws: Transport, frame: bytes) -> None:
         self._note_sent(frame)
@@ -884,66 +805,6 @@ def _find_messages(kind: type) -> tuple[Version, Message, Message]:
 
 
 _messages_of: Callable[[type], tuple[Version, Message, Message]] = functools.cache(_find_messages)
-
-
-def _look_for_routes(kind: type) -> bool:
-    """Whether a class has ``@on`` or ``@after``; to look for them in each charge point takes a third of its making."""
-    return bool(create_route_map(kind))
-
-
-_has_routes: Callable[[type], bool] = functools.lru_cache(_look_for_routes)
-
-
-class _MessageIds:
-    """Message ids in the form of UUIDs: eight digits that count, then a random part that no other charge point has.
-
-    Many times cheaper than a ``uuid4()`` for each; and as they count, few need to be kept to know them again.
-    """
-
-    __slots__ = ("_given_up", "_made", "_next", "_rest")
-
-    def __init__(self) -> None:
-        own = os.urandom(16).hex()
-        self._next = int(own, 16) % _NUMBERS
-        self._rest = f"-{own[8:12]}-4{own[13:16]}-8{own[17:20]}-{own[20:]}"  # version 4, as uuid4() has it, for less
-        self._made = 0
-        self._given_up: tuple[str, ...] = ()
-
-    def make(self) -> str:
-        number = self._next
-        self._next = (number + 1) % _NUMBERS
-        self._made += 1
-        return f"{_FIRST + number}{self._rest}"
-
-    def give_up(self, message_id: str) -> None:
-        """Its answer did not come, and would be late."""
-        self._given_up = (*self._given_up, message_id)[-_REMEMBERED:]
-
-    def settled(self, message_id: str) -> str:
-        """What an answer to a CALL that no longer waits is: "late", "duplicate", or "unknown" for no CALL of late."""
-        if message_id in self._given_up:
-            return "late"
-        digits, rest = message_id[:8], message_id[8:]
-        if rest != self._rest or not digits.isdecimal():
-            return "unknown"
-        age = (self._next - 1 - (int(digits) - _FIRST)) % _NUMBERS
-        return "duplicate" if age < min(self._made, _REMEMBERED) else "unknown"
-
-
-async def _invoke(handler: Handler, values: dict[str, Any], message_id: str) -> Any:
-    if "call_unique_id" in inspect.signature(handler).parameters:
-        values = {**values, "call_unique_id": message_id}
-    result = handler(**values)
-    return await result if inspect.isawaitable(result) else result
-
-
-def _error_frame(message_id: str, code: str, description: str, details: Any = None) -> bytes:
-    """A CALLERROR, whatever the text and the details are: OCPP-J allows 255 characters of text."""
-    head = [CALLERROR, message_id, code, description.encode(errors="backslashreplace").decode()[:255]]
-    try:
-        return frames.dump_frame([*head, {} if details is None else details])
-    except ProtocolViolation:
-        return frames.dump_frame([*head, {}])  # JSON cannot hold the details
 
 
 def _shown(text: str | bytes) -> str:
