@@ -25,6 +25,7 @@ from cpsim_kit.errors import AwsError, LocalStackError, NotFound
 from cpsim_kit.frames import CHARGE_POINT_ACTIONS
 from cpsim_kit.gateway_watch import EcsService, GatewayWatch, LocalGateway
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess, OtherProcess
+from cpsim_kit.local.template import OUTPUT_KEY, PROCESS_KEY
 from cpsim_kit.monitor import Monitor
 from cpsim_kit.rules import Rule
 from cpsim_kit.shadow import ShadowRequest
@@ -41,8 +42,6 @@ __all__ = ["Stack"]
 logger = logging.getLogger("cpsim.stack")
 
 _WATCH = 0.2  # seconds between two looks at the process
-OUTPUT_KEY = "websocketURL"  # as the sample's CloudFormation stack calls it
-PROCESS_KEY = "localProcess"  # where a local stack says which process it is
 
 # What this Python process has open, so that a setup cell run twice finds its own stack, with what that created.
 _stacks: dict[LocalProcess, Stack] = {}  # local ones
@@ -126,12 +125,20 @@ class Stack:
         self.things = Things(aws, registry_table, self._remember)
 
     def __repr__(self) -> str:
-        where = "AWS" if self._process is None else "local"
+        where = "AWS" if self._process is None and self._other is None else "local"
         state = " closed" if self._closed else ""
         return f"<Stack {self.name} {where} {self.region} {self.websocket_url}{state}>"
 
     def _repr_html_(self) -> str:
-        state = "closed" if self._closed else "deployed on AWS" if self._process is None else "local, on this computer"
+        state = (
+            "closed"
+            if self._closed
+            else "local, on this computer"
+            if self._process is not None
+            else "local, started elsewhere"
+            if self._other is not None
+            else "deployed on AWS"
+        )
         rows = {
             "region": self.region,
             "charge points connect to": self.websocket_url,
@@ -440,9 +447,10 @@ class Stack:
 
     def log(self, lines: int = 20) -> str:
         """The last lines of the local stack's log; on AWS, where to look instead."""
-        if self._process is None:
+        process = self._process or self._other
+        if process is None:
             return f"this stack runs on AWS: look in CloudWatch Logs, region {self.region}, groups of stack {self.name}"
-        return self._process.log(lines)
+        return process.log(lines)
 
     @property
     def mqtt_url(self) -> str | None:

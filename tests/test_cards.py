@@ -156,7 +156,7 @@ async def test_stack_open_and_closed(stack: Stack) -> None:
     name = new_id()
     await stack.things.create(name)
     page = shown(stack)
-    assert (page.title, page.state) == (f"Stack {stack.name}", "deployed on AWS")
+    assert (page.title, page.state) == (f"Stack {stack.name}", "local, started elsewhere")
     assert page.rows == ["region", "charge points connect to", "boto3 connects to", "created here"]
     assert name in page.text
 

@@ -149,9 +149,7 @@ class LocalProcess:
 
     def log(self, lines: int = 20) -> str:
         """The last lines of the child's log; "" once it was stopped."""
-        with contextlib.suppress(OSError):
-            return "\n".join(self._log.read_text(errors="replace").splitlines()[-lines:])
-        return ""
+        return _tail(self._log, lines)
 
     def why_dead(self) -> LocalStackError | None:
         """The error for those who wait on a process that is no more; None while it runs, or was stopped on purpose."""
@@ -238,6 +236,14 @@ class OtherProcess:
         """
         return _usage(self.pid) if self.is_running else None
 
+    def log(self, lines: int = 20) -> str:
+        """The last lines of its log; "" where it is not there, or somebody else's."""
+        with contextlib.suppress(psutil.Error, ValueError):
+            if self.is_running:
+                command = psutil.Process(self.pid).cmdline()
+                return _tail(Path(command[command.index("--log") + 1]), lines)
+        return ""
+
     def why_dead(self) -> LocalStackError | None:
         """The error for those who look for a process that is not there; None while it runs."""
         if self.is_running:
@@ -251,6 +257,12 @@ class OtherProcess:
 def this_process() -> str:
     """How this process is named for :meth:`OtherProcess.said`: by its id and its start."""
     return f"{os.getpid()} {psutil.Process().create_time():.2f}"
+
+
+def _tail(log: Path, lines: int) -> str:
+    with contextlib.suppress(OSError):
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+    return ""
 
 
 def _usage(pid: int) -> Usage | None:

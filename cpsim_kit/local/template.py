@@ -7,8 +7,8 @@ from typing import Any
 
 __all__ = ["OUTPUT_KEY", "PROCESS_KEY", "TEMPLATE"]
 
-OUTPUT_KEY = "websocketURL"
-PROCESS_KEY = "localProcess"  # of the kit alone: on AWS the gateway is an ECS service
+OUTPUT_KEY = "websocketURL"  # as the sample's CloudFormation stack calls it
+PROCESS_KEY = "localProcess"  # which process it is; of the kit alone: on AWS the gateway is an ECS service
 
 
 def _rule(sql: str, *actions: dict[str, Any]) -> dict[str, Any]:
