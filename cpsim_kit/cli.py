@@ -157,6 +157,12 @@ cpsim simulate --url {addresses["websocket_url"]} --cp-id CP1
 
 
 def _load(options: argparse.Namespace) -> int:
+    starting = options.size / options.ramp
+    if not options.duration > starting:
+        raise ValueError(
+            f"--size {options.size} at --ramp {options.ramp:g} takes {starting:g} s to start, and --duration "
+            f"{options.duration:g} is over before: choose a longer duration, or a steeper ramp"
+        )
     logging.getLogger("ocpp").setLevel(logging.ERROR)  # of thousands of charge points, the table tells
     fleets: list[Fleet] = []
     with contextlib.suppress(KeyboardInterrupt):  # what was measured until then is told all the same

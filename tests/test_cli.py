@@ -353,8 +353,11 @@ def test_load_on_an_address_where_nobody_listens() -> None:
 
 
 def test_load_that_cannot_work_out_says_which_options(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["load", "--url", "ws://127.0.0.1:9", "--size", "1000", "--duration", "5"]) == 2
-    assert "choose a longer duration, or a steeper ramp" in capsys.readouterr().err
+    assert cli.main(["load", "--size", "1000", "--duration", "5"]) == 2
+    said = capsys.readouterr().err
+    assert "--size 1000 at --ramp 100 takes 10 s" in said
+    assert "choose a longer duration, or a steeper ramp" in said
+    assert "local" not in said, "no stack is started for it"
 
 
 def test_load_ends_well_on_ctrl_c_and_tells_what_was_measured(running: RunningStack) -> None:
