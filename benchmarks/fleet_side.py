@@ -35,7 +35,7 @@ from websockets.typing import Subprotocol
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from cpsim_kit import ChargePoint, Fleet
-from cpsim_kit.messages import epoch
+from cpsim_kit.clock import epoch
 from cpsim_kit.part import GC_THRESHOLD, first_heartbeat
 from cpsim_kit.sockets import raise_file_limit
 

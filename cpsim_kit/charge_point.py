@@ -24,6 +24,7 @@ from urllib.parse import quote
 from cpsim_kit import frames
 from cpsim_kit.answering import Answering, Handler, error_frame
 from cpsim_kit.cards import card
+from cpsim_kit.clock import notice_step, wall_clock
 from cpsim_kit.errors import (
     CallFailed,
     CallTimeout,
@@ -38,7 +39,7 @@ from cpsim_kit.errors import (
 )
 from cpsim_kit.frames import CALL, CALLERROR, CALLRESULT, CALLRESULTERROR, SEND, Message, Version
 from cpsim_kit.message_ids import MessageIds
-from cpsim_kit.messages import MessageLog, wall_clock
+from cpsim_kit.messages import MessageLog
 from cpsim_kit.opening import open_transport
 from cpsim_kit.transport import Transport, check_close
 
@@ -287,6 +288,7 @@ class ChargePoint:
                 await asyncio.wait([self._ended])
                 async with self._turn:
                     pass  # calls that queued on the connection before have failed now
+            notice_step()
             ws = await self._open()
             self._ws, self._closed, self._closing, self._why = ws, None, False, None
             self._turn, self._wake = asyncio.Lock(), None

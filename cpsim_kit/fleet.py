@@ -19,9 +19,9 @@ from tqdm.auto import tqdm
 
 from cpsim_kit.backoff import Backoff
 from cpsim_kit.calls import FleetResult
+from cpsim_kit.clock import epoch, notice_step
 from cpsim_kit.cluster import ClusterShare, worker_addresses
 from cpsim_kit.errors import CpsimError, FleetError
-from cpsim_kit.messages import epoch
 from cpsim_kit.part import Delta, Part, Plan, Scenario
 from cpsim_kit.worker import SAMPLE, Worker, WorkerLost
 
@@ -175,6 +175,7 @@ class Fleet:
                 await asyncio.gather(*(share.start() for share in shares))
             except WorkerLost as exc:
                 raise FleetError(f"a part of the fleet did not start: {exc}", [exc]) from exc
+            notice_step()
             began = time.perf_counter()
             result = self.result = FleetResult(len(self.ids), epoch(began))
             told = _Told(result, len(shares), began, duration)

@@ -38,9 +38,10 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from cpsim_kit.aws import Aws
 from cpsim_kit.cards import card
+from cpsim_kit.clock import epoch, notice_step
 from cpsim_kit.errors import AwsError, CpsimError, LocalStackError, NotFound
 from cpsim_kit.local.launcher import LocalProcess, OtherProcess
-from cpsim_kit.messages import epoch, table
+from cpsim_kit.messages import table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -400,6 +401,7 @@ class GatewayWatch:
     async def _look(self) -> CpsimError | None:
         """Add a row; returns what went wrong. Tasks are kept also where CPU and memory cannot be had."""
         error: CpsimError | None = None
+        notice_step()
         at = epoch(time.perf_counter())
         since = self._looks[0][0] if self._looks else at
         tasks: Tasks = None, None

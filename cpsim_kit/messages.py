@@ -27,15 +27,15 @@ from __future__ import annotations
 import json
 import math
 import os
-import time
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from cpsim_kit.cards import card
+from cpsim_kit.clock import wall_clock
 from cpsim_kit.errors import ProtocolViolation
 from cpsim_kit.frames import CALLRESULT, KINDS, load_frame
 
@@ -48,11 +48,9 @@ __all__ = [
     "MessageLog",
     "Pairing",
     "Record",
-    "epoch",
     "parse_frame",
     "table",
     "topic_of",
-    "wall_clock",
 ]
 
 COLUMNS = (
@@ -86,20 +84,6 @@ DTYPES = {
 _FLOATS = ("_ms", "_s", "_percent", "_mib")  # how the names of measurements end
 
 _PAIRED = 10_000  # CALLs remembered for their answers
-
-# One origin for the process: moments are taken from the monotonic clock and shown as wall times, so that a step of
-# the system's clock never shows up as a latency.
-_ORIGIN = time.time() - time.perf_counter()
-
-
-def wall_clock(moment: float) -> datetime:
-    """A moment of ``time.perf_counter()`` as a UTC time."""
-    return datetime.fromtimestamp(epoch(moment), UTC)
-
-
-def epoch(moment: float) -> float:
-    """A moment of ``time.perf_counter()`` as seconds since the epoch."""
-    return _ORIGIN + moment
 
 
 def table(rows: Iterable[Sequence[Any]] | pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
@@ -138,16 +122,21 @@ class Record:
 
 
 class Pairing:
-    """Makes records of messages in their order, and gives an answer the action of its CALL and the time since."""
+    """Makes records of messages in their order, and gives an answer the action of its CALL and the time since.
 
-    def __init__(self) -> None:
+    Args:
+        clock: Makes a time of a moment.
+    """
+
+    def __init__(self, clock: Callable[[float], datetime] = wall_clock) -> None:
+        self._clock = clock
         self._asked: OrderedDict[tuple[str, bool, str], tuple[float, str]] = OrderedDict()  # -> moment, action
 
     def record(self, moment: float, charge_point_id: str, where: bool | str, text: str | bytes) -> Record:
         """One record.
 
         Args:
-            moment: Of ``time.perf_counter()``.
+            moment: Of ``time.perf_counter()``, or of another clock.
             charge_point_id: Whose frame it is; on a topic, the topic says.
             where: Whether the charge point sent it, or the topic it was seen on.
             text: The frame.
@@ -158,7 +147,7 @@ class Pairing:
             charge_point_id, is_ocpp = topic_of(where)
         if not is_ocpp:
             payload = _json_or_text(text)
-            return Record(wall_clock(moment), charge_point_id, "", "", "", "", math.nan, payload, topic)
+            return Record(self._clock(moment), charge_point_id, "", "", "", "", math.nan, payload, topic)
         kind, action, message_id, payload = parse_frame(text)
         latency_ms = math.nan
         if kind == "CALL":
@@ -169,7 +158,7 @@ class Pairing:
             latency_ms, action = (moment - asked[0]) * 1000, asked[1]
         direction = "sent" if sent else "received"
         return Record(
-            wall_clock(moment), charge_point_id, direction, kind, action, message_id, latency_ms, payload, topic
+            self._clock(moment), charge_point_id, direction, kind, action, message_id, latency_ms, payload, topic
         )
 
 
@@ -190,6 +179,7 @@ class MessageLog:
         self._raw: deque[Any] = _NOTHING if limit == 0 else deque(maxlen=None if limit is None else 3 * limit)
         self.charge_point_id = charge_point_id
         self.dropped = 0
+        self._clock: Callable[[float], datetime] = wall_clock
 
     def __len__(self) -> int:
         return len(self._raw) // 3
@@ -205,12 +195,15 @@ class MessageLog:
         return card(f"Messages{of}", "", rows)
 
     def __iter__(self) -> Iterator[Record]:
-        pairing = Pairing()
+        pairing = Pairing(self._clock)
         for moment, where, text in self.raw():
             yield pairing.record(moment, self.charge_point_id, where, text)
 
     def raw(self) -> Iterator[tuple[float, bool | str, str | bytes]]:
-        """Moment of ``time.perf_counter()``, whether sent or the topic, and text of each message, as kept."""
+        """Moment of ``time.perf_counter()``, whether sent or the topic, and text of each message, as kept.
+
+        Of a log from a file the moments are seconds since the epoch.
+        """
         fields = iter(list(self._raw))
         return zip(fields, fields, fields, strict=True)
 
@@ -264,6 +257,7 @@ class MessageLog:
             ValueError: A line is not one of a saved record; the message says which.
         """
         log = cls(None)
+        log._clock = _saved_clock
         ids = set()
         with Path(path).open("rb") as file:  # bytes, so that also what is no text has a line
             for number, line in enumerate(file, start=1):
@@ -274,7 +268,7 @@ class MessageLog:
                     sent_at = datetime.fromisoformat(row["sent_at"])
                     if sent_at.tzinfo is None:
                         raise ValueError("sent_at has no time zone")
-                    moment = sent_at.timestamp() - _ORIGIN
+                    moment = sent_at.timestamp()
                     text, topic, charge_point_id = row["frame"], row.get("topic", ""), row["charge_point_id"]
                     sent = {"sent": True, "received": False}[row["direction"]] if not topic else None
                     if not all(isinstance(each, str) for each in (text, topic, charge_point_id)):
@@ -327,6 +321,10 @@ def topic_of(topic: str) -> tuple[str, bool]:
 
 _NOTHING: deque[Any] = deque(maxlen=0)  # of all logs that keep nothing, as those of a fleet
 _NO_ERROR: dict[str, Any] = {"code": "", "description": "", "details": {}}
+
+
+def _saved_clock(moment: float) -> datetime:
+    return datetime.fromtimestamp(moment, UTC)
 
 
 def _json_or_text(text: str | bytes) -> Any:

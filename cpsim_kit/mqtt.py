@@ -20,6 +20,7 @@ from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
 from cpsim_kit.addresses import MqttEndpoint
+from cpsim_kit.clock import notice_step
 from cpsim_kit.errors import AwsError, ConnectError, CpsimError, WaitTimeout
 
 __all__ = ["MqttConnection", "check_filter"]
@@ -222,6 +223,7 @@ class MqttConnection:
         client.ws_set_options(endpoint.path, endpoint.headers)
 
     def _connected_in_thread(self, client: paho.Client, _userdata: Any, _flags: Any, reason: Any, _props: Any) -> None:
+        notice_step()
         self._call(self._on_connected, reason)
         if reason.is_failure or self._down_since is None:
             return

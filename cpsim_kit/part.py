@@ -20,8 +20,8 @@ from typing import Any
 from cpsim_kit.backoff import Backoff
 from cpsim_kit.calls import UNFINISHED, CallTable
 from cpsim_kit.charge_point import ChargePoint
+from cpsim_kit.clock import epoch
 from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError
-from cpsim_kit.messages import epoch
 from cpsim_kit.sockets import raise_file_limit
 
 __all__ = ["GC_THRESHOLD", "Delta", "Part", "Plan", "Scenario", "first_heartbeat"]

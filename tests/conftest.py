@@ -98,6 +98,21 @@ async def csms() -> AsyncIterator[Csms]:
         yield csms
 
 
+@pytest.fixture
+def step(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the wall clock forward by so many seconds."""
+    origin = time.time() - time.perf_counter()
+    monkeypatch.setattr("cpsim_kit.clock._origins", [(-float("inf"), origin)])
+    ahead = 0.0
+
+    def by(seconds: float) -> None:
+        nonlocal ahead
+        ahead += seconds
+        monkeypatch.setattr(time, "time", lambda: origin + ahead + time.perf_counter())
+
+    return by
+
+
 BROWSER_LOG = "notebook in a browser"  # what a test tells the summary: name, what it was like, checkpoints, plots
 
 

@@ -43,6 +43,7 @@ from ocpp.v201 import call, call_result
 
 from cpsim_kit import frames
 from cpsim_kit.charge_point import Beat, ChargePoint
+from cpsim_kit.clock import wall_clock
 from cpsim_kit.errors import (
     CallFailed,
     CallTimeout,
@@ -55,7 +56,6 @@ from cpsim_kit.errors import (
     UnsupportedByCsms,
     WaitTimeout,
 )
-from cpsim_kit.messages import wall_clock
 
 NOT_REGISTERED = "Charge Point CP1 not registered as an IoT Thing"
 CLEAR_CACHE = call.ClearedChargingLimit(charging_limit_source="CSO")  # some CALL that is no heartbeat

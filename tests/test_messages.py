@@ -18,7 +18,8 @@ from conftest import SOON
 from stack_fixtures import new_id
 
 from cpsim_kit import Stack
-from cpsim_kit.messages import COLUMNS, MessageLog, Record, wall_clock
+from cpsim_kit.clock import wall_clock
+from cpsim_kit.messages import COLUMNS, MessageLog, Record
 
 
 def log_of(*frames: tuple[float, bool, str | bytes], limit: int = 100) -> MessageLog:

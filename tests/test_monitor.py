@@ -28,8 +28,9 @@ from websockets.asyncio.server import ServerConnection, serve
 from cpsim_kit import Stack, errors
 from cpsim_kit.addresses import MqttEndpoint
 from cpsim_kit.aws import Aws
+from cpsim_kit.clock import wall_clock
 from cpsim_kit.local.launcher import LocalProcess
-from cpsim_kit.messages import COLUMNS, Record, wall_clock
+from cpsim_kit.messages import COLUMNS, Record
 from cpsim_kit.monitor import Monitor
 from cpsim_kit.mqtt import MqttConnection
 
@@ -399,6 +400,17 @@ async def test_it_reconnects_with_a_fresh_endpoint_and_says_what_may_be_missing(
     for since, until in monitor.gaps:
         assert before <= since <= until <= wall_clock(time.perf_counter())
     assert len([r for r in caplog.records if "messages may be missing" in r.message]) == 2
+
+
+async def test_a_gap_in_which_the_computer_slept_is_as_long_as_that(
+    proxied: Stack, proxy: AwsProxy, step: Callable[[float], None]
+) -> None:
+    async with proxied.monitor(new_id("topic")) as monitor:
+        step(3600)  # the clock of the kit's moments stands still meanwhile
+        assert proxy.cut_websockets() == 1
+        await eventually(lambda: monitor.gaps)
+    ((since, until),) = monitor.gaps
+    assert 3600 <= (until - since).total_seconds() < 3700
 
 
 async def test_it_keeps_trying_while_nothing_works_and_asks_for_an_endpoint_each_time(
