@@ -6,6 +6,7 @@ processes can be put together; between machines it is as good as their clocks. L
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 from collections.abc import Sequence
@@ -21,11 +22,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["COLUMNS", "CallTable", "FleetResult"]
+__all__ = ["ANSWERED", "COLUMNS", "UNFINISHED", "CallTable", "FleetResult", "Incoming", "Rows"]
 
 COLUMNS = ("sent_at", "charge_point_id", "action", "latency_ms", "response_ms", "outcome", "detail")
 ANSWERED, UNFINISHED = "answered", "unfinished"
 _NO_FAILURES = frozenset((ANSWERED, UNFINISHED))
+# The columns as arrays, in which words are numbers; and the words that the numbers up to now mean, of each column.
+Rows = tuple[dict[str, "np.ndarray"], dict[str, list[str]]]
 _ROW = struct.Struct("=IdffHHI")
 _DTYPES = {
     "id": "uint32",
@@ -55,6 +58,7 @@ class CallTable:
     def __init__(self) -> None:
         self._rows = bytearray()
         self._ids, self._actions, self._outcomes, self._details = _Words(), _Words(), _Words(ANSWERED), _Words("")
+        self._told = dict.fromkeys(self.words(), 0)  # how many of the words take() has told
         self.failures = 0
 
     def __len__(self) -> int:
@@ -91,28 +95,19 @@ class CallTable:
 
     def words(self) -> dict[str, list[str]]:
         """What the numbers in ``id``, ``action``, ``outcome`` and ``detail`` mean."""
-        return {
-            "id": list(self._ids),
-            "action": list(self._actions),
-            "outcome": list(self._outcomes),
-            "detail": list(self._details),
-        }
+        return {name: list(words) for name, words in self._words().items()}
 
-    def extend(self, arrays: dict[str, np.ndarray], words: dict[str, list[str]]) -> None:
-        """Add the rows of another table, of another process as a rule."""
-        import numpy as np  # noqa: PLC0415 - comes with pandas
+    def take(self) -> Rows:
+        """The rows since this was asked before, for :class:`Incoming`; they are forgotten here."""
+        arrays, words = self.arrays(), {}
+        for name, all_words in self._words().items():
+            words[name] = list(itertools.islice(all_words, self._told[name], None))
+            self._told[name] = len(all_words)
+        self._rows.clear()
+        return arrays, words
 
-        own = {"id": self._ids, "action": self._actions, "outcome": self._outcomes, "detail": self._details}
-        rows = np.empty(len(arrays["sent"]), list(_DTYPES.items()))
-        for name, values in arrays.items():
-            if name in own:
-                numbers = np.array([own[name][word] for word in words[name]] or [0])
-                rows[name] = numbers[values]
-            else:
-                rows[name] = values
-        self._rows += rows.tobytes()
-        good = [number for number, word in enumerate(words["outcome"]) if word in _NO_FAILURES]
-        self.failures += int((~np.isin(arrays["outcome"], good)).sum())
+    def _words(self) -> dict[str, _Words]:
+        return {"id": self._ids, "action": self._actions, "outcome": self._outcomes, "detail": self._details}
 
     def to_frame(self) -> pd.DataFrame:
         """One row per call in the order of sending, in the columns of :data:`COLUMNS`; see ``FleetResult.to_frame``."""
@@ -134,6 +129,37 @@ class CallTable:
         return table(frame, COLUMNS).sort_values("sent_at", kind="stable", ignore_index=True)
 
 
+class Incoming:
+    """Puts what another table tells by ``take`` into one, from another process as a rule.
+
+    Words come once, with the rows they are first used in, so that thousands of ids are not sent again and again.
+
+    Args:
+        table: Where the rows go.
+    """
+
+    def __init__(self, table: CallTable) -> None:
+        import numpy as np  # noqa: PLC0415 - comes with pandas
+
+        self._table = table
+        self._numbers = {name: np.empty(0, "uint32") for name in table.words()}  # the other's numbers -> this one's
+
+    def add(self, rows: Rows) -> None:
+        """Add rows."""
+        import numpy as np  # noqa: PLC0415 - comes with pandas
+
+        arrays, new_words = rows
+        for name, words in self._table._words().items():
+            new = np.array([words[word] for word in new_words[name]], "uint32")
+            self._numbers[name] = np.concatenate([self._numbers[name], new])
+        own = np.empty(len(arrays["sent"]), list(_DTYPES.items()))
+        for name, values in arrays.items():
+            own[name] = self._numbers[name][values] if name in self._numbers else values
+        self._table._rows += own.tobytes()
+        good = [number for word, number in self._table._outcomes.items() if word in _NO_FAILURES]
+        self._table.failures += int((~np.isin(own["outcome"], good)).sum())
+
+
 class FleetResult:
     """What a run of a fleet measured; shown in a cell, it is its summary.
 
@@ -145,7 +171,7 @@ class FleetResult:
         interrupted: Whether the run was stopped before its time.
         lost: Why processes of the fleet ended before their time, if any did, those whose charge points started again in
             another one included.
-        samples: Each second or so: seconds since the start, charge points connected, charge points booted.
+        samples: Each half second or so: seconds since the start, charge points connected, charge points booted.
     """
 
     def __init__(self, size: int, started_at: float) -> None:
@@ -185,16 +211,19 @@ class FleetResult:
         ``latency_ms`` is the time from sending to the answer; ``response_ms`` the time from when the call was *due*: it
         contains the wait of a call that could not be sent in time, because the one before was not answered yet or this
         process was late. A stall shows in ``response_ms`` for every call that was due during it, and in ``latency_ms``
-        only for the one that happened to be on its way ("coordinated omission"). Both are missing without an answer.
-        ``outcome`` is "answered", "unfinished" at the end of the run, or the kind of failure, of which ``detail`` says
-        more. The action "connect" is the opening of a connection.
+        only for the one that happened to be on its way ("coordinated omission"). Both are missing without an answer,
+        but for calls that are "unfinished" at the end of the run: ``response_ms`` is how long they were due by then,
+        and those that were due and could not even be sent are there too, with the moment they were due at as
+        ``sent_at``. Other values of ``outcome`` are "answered" and the kinds of failure, of which ``detail`` says more.
+        The action "connect" is the opening of a connection, due as the ramp has it.
         """
         return self.calls.to_frame()
 
     def summary(self) -> pd.DataFrame:
         """Per action how many calls, failures and unfinished ones, and milliseconds of those answered.
 
-        p50, p95, p99 and max are of the latency, ``response_p99_ms`` of the time since the call was due.
+        p50, p95, p99 and max are of the latency, ``response_p99_ms`` of the time since the call was due, in which
+        unfinished ones count as well.
         """
         import pandas as pd  # noqa: PLC0415 - half a second that a load generator need not spend
 

@@ -364,6 +364,15 @@ class ChargePoint:
             raise WaitTimeout(f"{self.id} to be closed", timeout or 0, self) from exc
         return self._closed
 
+    def when_closed(self, callback: Callable[[ConnectionLost], object]) -> None:
+        """Have this called, soon after the open connection has ended, with what a call would raise then.
+
+        For those who keep many charge points; one is waited for by :meth:`wait_closed`.
+        """
+        self._require_connected()
+        assert self._ended is not None
+        self._ended.add_done_callback(lambda _: callback(self._lost()))
+
     # -- What a charge point says -------------------------------------------------------------------------------------
 
     @property

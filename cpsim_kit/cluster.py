@@ -15,7 +15,7 @@ from typing import Any
 
 from cpsim_kit.errors import CpsimError
 from cpsim_kit.part import Delta, Part, Plan
-from cpsim_kit.worker import SAMPLE, WorkerLost, fast_loop, faults
+from cpsim_kit.worker import SAMPLE, WorkerLost, fast_loop, faults, packed
 
 __all__ = ["ClusterShare", "worker_addresses"]
 
@@ -117,12 +117,10 @@ class ClusterShare:
 
         Raises:
             WorkerLost: The worker is not there.
+            ValueError: The plan cannot be sent.
             Exception: What kept the actor from starting, e.g. no cpsim_kit on the worker.
         """
-        import cloudpickle  # noqa: PLC0415 - as above
-
-        plan = cloudpickle.dumps(self.plan)
-        future = self._cluster.submit(FleetActor, plan, actor=True, pure=False, workers=[self.address])
+        future = self._cluster.submit(FleetActor, packed(self.plan), actor=True, pure=False, workers=[self.address])
         self._actor = await self._answer(future)
 
     async def run(self, told: Callable[[Delta], None]) -> None:

@@ -13,16 +13,18 @@ import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from ssl import SSLContext
 from typing import Any, Literal, Protocol
 
 from tqdm.auto import tqdm
 
 from cpsim_kit.backoff import Backoff
-from cpsim_kit.calls import FleetResult
+from cpsim_kit.calls import FleetResult, Incoming
 from cpsim_kit.clock import epoch, notice_step
 from cpsim_kit.cluster import ClusterShare, worker_addresses
 from cpsim_kit.errors import CpsimError, FleetError
 from cpsim_kit.part import Delta, Part, Plan, Scenario
+from cpsim_kit.things import ManyThings, Things
 from cpsim_kit.worker import SAMPLE, Worker, WorkerLost
 
 __all__ = ["Fleet"]
@@ -37,7 +39,7 @@ class _Stack(Protocol):
     """What a fleet needs of a stack."""
 
     websocket_url: str
-    things: Any
+    things: Things
 
 
 class Fleet:
@@ -60,15 +62,16 @@ class Fleet:
             it calls is measured. An error of the kit that leaves it ends this charge point, or begins its reconnection.
         attributes: Called with each id; more arguments of that ``ChargePoint``, e.g. ``{"model": "AC-22"}``.
         reconnect: How long to wait before a lost connection is opened again; None: it stays lost.
-        provision: "run" creates the Things before a run and deletes those it created after; "keep" leaves them; None
-            touches none.
+        provision: "run" creates the Things before a run and deletes those it created after, also when it is stopped
+            meanwhile; "keep" leaves them, also when the stack is closed; None touches none.
         cluster: A ``dask.distributed.Client``: the charge points are spread over its workers, which reach the address.
         seed: Of all random times: the same seed gives the same schedule.
-        processes: Over how many processes of this machine the charge points are spread, beside this one, which counts.
-            With 1 they run in this one, beside whatever else a notebook does. The charge points of a process that dies
-            start again in a new one, at most three times, where more than three seconds are left; so they do on another
-            worker of a cluster.
-        options: Arguments for all of them, as ``ChargePoint`` takes them, e.g. ``version="1.6"``.
+        processes: Over how many new processes of this machine the charge points are spread; this one puts together what
+            they measure. With None or 1 they run in this one, beside whatever else a notebook does. The charge points
+            of a process that dies start again in a new one, at the same ramp, at most three times, where more than
+            three seconds are left; so they do on another worker of a cluster.
+        options: Arguments for all of them, as ``ChargePoint`` takes them, e.g. ``version="1.6"``. ``ssl`` may also be a
+            function that makes the context, called once in each process: a context itself cannot go to another one.
 
     Attributes:
         result: The :class:`FleetResult` of the last run, also of one that was interrupted.
@@ -93,7 +96,7 @@ class Fleet:
         reconnect: Backoff | None = None,
         provision: Literal["run", "keep"] | None = "run",
         seed: int = 0,
-        processes: int = 1,
+        processes: int | None = None,
         cluster: Any = None,
         **options: Any,
     ) -> None:
@@ -111,10 +114,16 @@ class Fleet:
             raise ValueError(f'provision is "run", "keep" or None, not {provision!r}')
         if burst and scenario is not None:
             raise ValueError("burst= is of the heartbeats of the default scenario; yours has its own")
-        if processes < 1:
+        if processes is not None and processes < 1:
             raise ValueError(f"a fleet runs in at least one process, not {processes}")
-        if cluster is not None and processes != 1:
+        elsewhere = processes not in {None, 1}
+        if cluster is not None and elsewhere:
             raise ValueError("a fleet runs in processes of this machine, or on the workers of a cluster")
+        if isinstance(options.get("ssl"), SSLContext) and (cluster is not None or elsewhere):
+            raise ValueError(
+                "an SSLContext cannot go to another process; give a function that makes it there: "
+                "ssl=lambda: ssl.create_default_context(cafile=…)"
+            )
         digits = max(4, len(str(size)))
         numbered = [f"{prefix}{number:0{digits}}" for number in range(1, (size or 0) + 1)]
         self.ids = list(ids) if ids is not None else numbered
@@ -128,7 +137,7 @@ class Fleet:
         self._attributes = attributes
         self._reconnect = reconnect
         self._seed = seed
-        self._processes = min(processes, len(self.ids))
+        self._processes = min(processes or 1, len(self.ids))
         self._cluster = cluster
         self._options = options
         self.result: FleetResult | None = None
@@ -146,35 +155,45 @@ class Fleet:
             progress: Show a line with connected, booted, calls per second, p50, p99 and failures.
 
         Raises:
-            ValueError: The ramp takes longer than the duration.
-            FleetError: Not one charge point could start, or a process or worker did not; ``errors`` has the reasons.
-            AwsError: AWS refused to list or create the Things.
+            ValueError: The ramp takes longer than the duration; or the scenario, the attributes or an option cannot be
+                sent to another process.
+            FleetError: Not one charge point could start, or not one Thing could be created; ``errors`` has the reasons.
+            AwsError: AWS refused to list the Things.
         """
         if not duration > self._ramp_time:
             raise ValueError(
                 f"starting {len(self.ids)} charge points takes {self._ramp_time:g} s, and {duration:g} s are over "
                 "before: choose a longer duration, or a steeper ramp"
             )
-        created: list[str] = []
-        if self._things is not None:
-            things = await self._things.create_many(self.ids, progress=progress)
-            created = things.done if self._delete else []
+        if self._things is None:
+            return await self._run(duration, progress)
+        things = ManyThings()
+        try:
+            await self._things.create_many(self.ids, progress=progress, keep=not self._delete, result=things)
             if len(things.failed) == len(self.ids):
                 errors = list(things.failed.values())
                 raise FleetError(f"no Thing could be created: {errors[0]}", errors)
-        try:
             return await self._run(duration, progress)
         finally:
-            if created and self._things is not None:
-                await asyncio.shield(self._things.delete_many(created, progress=progress))
+            if self._delete:
+                await asyncio.shield(self._delete_things(self._things, things, progress))
+
+    async def _delete_things(self, of: Things, things: ManyThings, progress: bool) -> None:
+        """Delete those that were created; what is left is the stack's to delete when it is closed."""
+        if things.done:
+            failed = (await of.delete_many(things.done, progress=progress)).failed
+            things.done[:] = failed
+            if failed:
+                first = next(iter(failed.values()))
+                logger.warning("fleet: %d Things could not be deleted, the first as: %s", len(failed), first)
 
     async def _run(self, duration: float, progress: bool) -> FleetResult:
         shares = await self._shares(duration, progress)
         try:
-            try:
-                await asyncio.gather(*(share.start() for share in shares))
-            except WorkerLost as exc:
-                raise FleetError(f"a part of the fleet did not start: {exc}", [exc]) from exc
+            not_started = await asyncio.gather(*(_start(share) for share in shares))
+            if all(not_started):
+                reasons: list[Exception] = [why for why in not_started if why is not None]
+                raise FleetError(f"not one part of the fleet started: {reasons[0]}", reasons)
             notice_step()
             began = time.perf_counter()
             result = self.result = FleetResult(len(self.ids), epoch(began))
@@ -182,12 +201,12 @@ class Fleet:
             line = asyncio.create_task(told.show(progress), name="cpsim[fleet].line")
             try:
                 async with asyncio.TaskGroup() as group:
-                    for number, share in enumerate(shares):
-                        run = self._run_share(share, told, number, shares)
+                    for number, (share, lost) in enumerate(zip(list(shares), not_started, strict=True)):
+                        run = self._run_share(share, lost, told, number, shares)
                         group.create_task(run, name=f"cpsim[fleet].share-{number}")
             except BaseExceptionGroup as exc:
                 result.interrupted = True
-                raise exc.exceptions[0] from None
+                raise exc.exceptions[0] from exc.exceptions[0].__cause__
             except BaseException:
                 result.interrupted = True
                 raise
@@ -197,7 +216,8 @@ class Fleet:
                 await asyncio.gather(line, return_exceptions=True)
         finally:
             await asyncio.shield(asyncio.gather(*(share.close() for share in shares)))
-        errors = [error for share in shares for error in share.errors]
+        errors: list[Exception] = [error for share in shares for error in share.errors]
+        errors += [WorkerLost(why) for why in result.lost]
         if not result.connected and errors:
             raise FleetError(f"not one of {len(self.ids)} charge points could start: {errors[0]}", errors)
         return result
@@ -212,25 +232,26 @@ class Fleet:
         plans = self._plans(duration, self._processes)
         return [Worker(plan) for plan in plans] if self._processes > 1 else [_Here(plan) for plan in plans]
 
-    async def _run_share(self, share: _Share, told: _Told, number: int, shares: list[_Share]) -> None:
+    async def _run_share(
+        self, share: _Share, lost: WorkerLost | None, told: _Told, number: int, shares: list[_Share]
+    ) -> None:
         """Run a share. One that is lost is said and begun again elsewhere, a few times; the others go on anyway."""
         for tries_left in reversed(range(_AGAIN + 1)):
-            try:
-                return await share.run(lambda delta: told.take(number, delta))
-            except WorkerLost as exc:
-                told.lose(number, str(exc))
-                rest = share.plan.rest(told.since(share.plan))
-                if not tries_left or rest.duration <= _WORTH_IT:
-                    return None
-                if (another := await self._another(share, rest, number)) is None:
-                    return None
-                share = another
-                shares.append(share)
+            if lost is None:
                 try:
-                    await share.start()
-                except WorkerLost as again:
-                    told.lose(number, str(again))
-                    return None
+                    return await share.run(lambda delta: told.take(number, delta))
+                except WorkerLost as exc:
+                    lost = exc
+            told.lose(number, str(lost))
+            rest = share.plan.rest(told.since(share.plan))
+            if not tries_left or rest.duration <= _WORTH_IT:
+                return None
+            if (another := await self._another(share, rest, number)) is None:
+                return None
+            share = another
+            shares.append(share)
+            lost = await _start(share)
+            if lost is None:
                 logger.warning("fleet: its charge points start again %s", share.where)
         return None
 
@@ -300,6 +321,15 @@ class _Here:
 _Share = _Here | Worker | ClusterShare
 
 
+async def _start(share: _Share) -> WorkerLost | None:
+    """Start a share; why it did not start, if so."""
+    try:
+        await share.start()
+    except WorkerLost as exc:
+        return exc
+    return None
+
+
 class _Told:
     """Puts together what the shares tell."""
 
@@ -308,13 +338,16 @@ class _Told:
         self._began = began
         self._duration = duration
         self._last: list[Delta | None] = [None] * shares
+        self._at = [0.0] * shares  # when that was, in seconds since the beginning
+        self._incoming = [Incoming(result.calls) for _ in range(shares)]
         self._shown = 0
 
     def take(self, number: int, delta: Delta) -> None:
         if (last := self._last[number]) is not None:  # of a share that was begun again, more may have been connected
             delta.connected, delta.booted = max(delta.connected, last.connected), max(delta.booted, last.booted)
         self._last[number] = delta
-        self._result.calls.extend(*delta.calls)
+        self._at[number] = time.perf_counter() - self._began
+        self._incoming[number].add(delta.calls)
         self._result.connected = sum(each.connected for each in self._last if each is not None)
         self._result.booted = sum(each.booted for each in self._last if each is not None)
 
@@ -325,6 +358,7 @@ class _Told:
     def lose(self, number: int, why: str) -> None:
         """A process is gone, with its charge points."""
         self._result.lost.append(why)
+        self._incoming[number] = Incoming(self._result.calls)  # another one's words have numbers of their own
         last = self._last[number]
         if last is not None:
             last.open = 0
@@ -336,10 +370,9 @@ class _Told:
         with tqdm(total=self._duration, desc="fleet", bar_format=form, disable=not progress) as bar:
             while True:
                 await asyncio.sleep(SAMPLE)
-                at = time.perf_counter() - self._began
                 result = self._result
                 connected = sum(each.open for each in self._last if each is not None)
-                result.samples.append((at, connected, result.booted))
+                self._sample(connected)
                 if not progress:
                     continue
                 latencies = result.calls.arrays(self._shown)["latency"]
@@ -351,7 +384,15 @@ class _Told:
                     f"{answers}, {result.calls.failures} failures",
                     refresh=False,
                 )
+                at = time.perf_counter() - self._began
                 bar.update(min(at, self._duration) - bar.n)
+
+    def _sample(self, connected: int) -> None:
+        """Note how many are connected, at the moment at which the shares said so."""
+        told = [at for at in self._at if at > max(self._at) - 2 * SAMPLE]  # not those that have ended, or are lost
+        at = sum(told) / len(told)
+        if at > (self._result.samples[-1][0] if self._result.samples else 0.0):
+            self._result.samples.append((at, connected, self._result.booted))
 
 
 def _percentiles(latencies: list[float]) -> tuple[float, float]:

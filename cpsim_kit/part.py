@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cpsim_kit.backoff import Backoff
-from cpsim_kit.calls import UNFINISHED, CallTable
+from cpsim_kit.calls import UNFINISHED, CallTable, Rows
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.clock import epoch
 from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError
@@ -64,12 +64,12 @@ class Plan:
     options: dict[str, Any] = field(default_factory=dict)
 
     def rest(self, after: float) -> Plan:
-        """What is left of it, this many seconds after its beginning: all charge points, started again within a slot."""
-        starts = {each: (max(0.0, at - after), phase) for each, (at, phase) in self.starts.items()}
-        slot = min(1.0, (self.duration - after) / 4)
-        again = {each: (at or phase * slot, phase) for each, (at, phase) in starts.items()}
-        ordered = dict(sorted(again.items(), key=lambda item: item[1][0]))
-        return replace(self, starts=ordered, duration=self.duration - after)
+        """What is left of it so many seconds after its beginning: the same ramp again, faster where time is short."""
+        left = self.duration - after
+        ramp = max(at for at, _phase in self.starts.values())
+        pace = min(1.0, left / 2 / ramp) if ramp else 1.0
+        starts = {each: (at * pace, phase) for each, (at, phase) in self.starts.items()}
+        return replace(self, starts=starts, duration=left)
 
 
 @dataclass
@@ -79,37 +79,37 @@ class Delta:
     open: int
     connected: int
     booted: int
-    calls: tuple[dict[str, Any], dict[str, list[str]]]
+    calls: Rows
 
 
 class Part:
     """A share that runs here.
 
     Attributes:
-        calls: What was measured.
+        calls: What was measured and not told yet.
         members: Its charge points, once started.
     """
 
     def __init__(self, plan: Plan) -> None:
+        ssl = plan.options.get("ssl")
         self.plan = plan
         self.calls = CallTable()
         self.members: list[_Member] = []
+        self._ssl = ssl() if callable(ssl) else ssl
         self._clock = _Clock()
         self._random = random.Random(plan.seed)  # noqa: S311 - waits, no secrets
         self._began = 0.0
         self._to_come = len(plan.starts)  # that have not tried to connect yet
         self._collecting = False  # whether garbage was collected before
-        self._told = 0
         self._open_at_end: int | None = None  # then they are closed, which is no loss
 
     def delta(self) -> Delta:
         """The state, and the calls since this was asked before."""
-        begin, self._told = self._told, len(self.calls)
         return Delta(
             open=self._open() if self._open_at_end is None else self._open_at_end,
             connected=sum(member.has_connected for member in self.members),
             booted=sum(member.charge_point.boot_status == "Accepted" for member in self.members),
-            calls=(self.calls.arrays(begin), self.calls.words()),
+            calls=self.calls.take(),
         )
 
     def _open(self) -> int:
@@ -135,12 +135,12 @@ class Part:
                 for charge_point_id, (at, phase) in self.plan.starts.items():
                     if (wait := self._began + at - time.perf_counter()) > 0:
                         await asyncio.sleep(wait)
-                    self.members.append(_Member(self._charge_point(charge_point_id), phase))
+                    self.members.append(_Member(self._charge_point(charge_point_id), phase, self._began + at))
                     group.create_task(self._live(self.members[-1]), name=f"cpsim[{charge_point_id}].fleet")
         except TimeoutError:
             pass
         except BaseExceptionGroup as exc:
-            raise exc.exceptions[0] from None
+            raise exc.exceptions[0] from exc.exceptions[0].__cause__
         finally:
             self._clock.stop()
             self._collect_again()
@@ -152,9 +152,8 @@ class Part:
     def _charge_point(self, charge_point_id: str) -> ChargePoint:
         plan = self.plan
         own = dict(plan.attributes(charge_point_id)) if plan.attributes is not None else {}
-        return ChargePoint(
-            charge_point_id, plan.url, **{"max_messages": 0, **plan.options, **own, "observe": self._note}
-        )
+        options = {"max_messages": 0, **plan.options, "ssl": self._ssl, **own, "observe": self._note}
+        return ChargePoint(charge_point_id, plan.url, **options)
 
     async def _live(self, member: _Member) -> None:
         """Connect, work, and connect again as long as the policy says so."""
@@ -176,18 +175,22 @@ class Part:
                 await self._be_away(member, next(waits), exc)
             except CpsimError:  # of a call, so it is a row
                 return
+            except asyncio.CancelledError:
+                self._note_what_was_due(member)
+                raise
 
     async def _connect(self, member: _Member) -> None:
-        began = time.perf_counter()
+        began, due = time.perf_counter(), member.connect_due
         try:
             await member.charge_point.connect()
         except BaseException as exc:
             member.error = exc if isinstance(exc, CpsimError) else None
-            self._note(member.charge_point, "connect", began, began, _NAN, exc)
+            self._note(member.charge_point, "connect", due, began, time.perf_counter(), exc)
             raise
         else:
-            self._note(member.charge_point, "connect", began, began, time.perf_counter(), None)
-            member.has_connected = True
+            self._note(member.charge_point, "connect", due, began, time.perf_counter(), None)
+            member.has_connected, member.lost = True, None
+            member.charge_point.when_closed(member.lose)
         finally:
             if not member.has_tried:
                 member.has_tried = True
@@ -207,15 +210,14 @@ class Part:
         charge_point = member.charge_point
         while charge_point.boot_status != "Accepted":
             if (answer := await charge_point.boot()).status != "Accepted":
-                await asyncio.sleep(max(answer.interval, 1))
+                await self._until(time.perf_counter() + max(answer.interval, 1), member)
         interval = self.plan.interval or charge_point.heartbeat_interval or 60.0
         if member.due is None:
             now = time.perf_counter()
             member.due = first_heartbeat(self._began, now, interval, None if self.plan.burst else member.phase)
         heartbeat = charge_point.heartbeat_payload
         while True:
-            if (woken := self._clock.at(member.due)) is not None:
-                await woken
+            await self._until(member.due, member)
             due, member.due = member.due, member.due + interval
             try:
                 await charge_point.call(heartbeat, due=due)
@@ -223,6 +225,14 @@ class Part:
                 raise
             except CpsimError:
                 pass  # it is a row; the next heartbeat comes all the same
+
+    async def _until(self, moment: float, member: _Member) -> None:
+        """Wait for a moment of ``time.perf_counter()``; the end of the connection ends it, as ConnectionLost."""
+        if member.lost is not None:
+            raise member.lost
+        member.waiting = waiting = self._clock.at(moment)
+        if waiting is not None:
+            await waiting
 
     async def _be_away(self, member: _Member, seconds: float, why: CpsimError) -> None:
         """Wait for the next try to connect; heartbeats that are due meanwhile fail, each a row."""
@@ -233,6 +243,16 @@ class Part:
             self._note(member.charge_point, "Heartbeat", member.due, member.due, _NAN, why)
             member.due += interval
         await asyncio.sleep(max(0.0, until - time.perf_counter()))
+        member.connect_due = until
+
+    def _note_what_was_due(self, member: _Member) -> None:
+        """At the end: heartbeats that were due and could not be sent, as those before were not answered yet."""
+        interval = self.plan.interval or member.charge_point.heartbeat_interval or 60.0
+        end = min(time.perf_counter(), self._began + self.plan.duration)
+        while member.due is not None and member.due < end:
+            now = time.perf_counter()
+            self._note(member.charge_point, "Heartbeat", member.due, member.due, now, asyncio.CancelledError())
+            member.due += interval
 
     # -- Measuring ----------------------------------------------------------------------------------------------------
 
@@ -252,7 +272,7 @@ class Part:
             detail = _UNIQUE.sub("", str(error)).replace(charge_point.id, "…")
             calls.add(charge_point.id, action, epoch(sent), _NAN, _NAN, error.outcome, detail)
         else:
-            calls.add(charge_point.id, action, epoch(sent), _NAN, _NAN, UNFINISHED)
+            calls.add(charge_point.id, action, epoch(sent), _NAN, (answered - due) * 1000, UNFINISHED)
 
 
 class _Clock:
@@ -317,14 +337,34 @@ def first_heartbeat(began: float, now: float, interval: float, phase: float | No
 class _Member:
     """One charge point of a fleet."""
 
-    __slots__ = ("charge_point", "due", "error", "has_connected", "has_tried", "phase")
+    __slots__ = (
+        "charge_point",
+        "connect_due",
+        "due",
+        "error",
+        "has_connected",
+        "has_tried",
+        "lost",
+        "phase",
+        "waiting",
+    )
 
-    def __init__(self, charge_point: ChargePoint, phase: float) -> None:
+    def __init__(self, charge_point: ChargePoint, phase: float, connect_due: float) -> None:
         self.charge_point = charge_point
         self.phase = phase
+        self.connect_due = connect_due
         self.due: float | None = None  # its next heartbeat
+        self.waiting: asyncio.Future[None] | None = None  # for the moment of what comes next
+        self.lost: ConnectionLost | None = None  # since the connection ended
         self.has_tried = self.has_connected = False
         self.error: CpsimError | None = None
+
+    def lose(self, error: ConnectionLost) -> None:
+        """The connection is no more: not to be noticed only when the next heartbeat is due."""
+        self.lost = error
+        if self.waiting is not None and not self.waiting.done():
+            self.waiting.set_exception(error)
+            self.waiting.exception()  # told, also where nobody waits any more
 
 
 async def _close(members: list[_Member]) -> None:

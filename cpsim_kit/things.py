@@ -126,20 +126,29 @@ class Things:
         return Thing(charge_point_id, attributes, created)
 
     async def create_many(
-        self, charge_point_ids: Iterable[str], *, concurrency: int = 10, progress: bool = True, timeout: float = 60
+        self,
+        charge_point_ids: Iterable[str],
+        *,
+        concurrency: int = 10,
+        progress: bool = True,
+        timeout: float = 60,
+        keep: bool = False,
+        result: ManyThings | None = None,
     ) -> ManyThings:
         """Create many Things; returns once the gateway accepts them all. What is there already is kept.
 
         Run it again after an interruption or a failure: it goes on with what is missing. AWS allows 100 CreateThing a
         second by default, and is asked to slow us down by boto3's adaptive retries; 10,000 Things take some minutes.
         Things cost nothing to keep; registry operations cost in the order of a dollar per million ("AWS IoT Core
-        pricing"). ``stack.close()`` deletes those this call created.
+        pricing").
 
         Args:
             charge_point_ids: The names; each is checked before anything is created.
             concurrency: Calls at a time.
             progress: Show a progress bar where it takes more than a second.
-            timeout: Seconds to wait for the gateway's registry after the last one.
+            timeout: Seconds to wait for the gateway's registry to learn of one more, after the last one was created.
+            keep: Leave them; otherwise ``stack.close()`` deletes those this call created.
+            result: Filled as it goes, and returned: to have it also where this is interrupted.
 
         Returns:
             What was created, what was there, and what failed with which error; failures raise nothing.
@@ -154,11 +163,13 @@ class Things:
         for charge_point_id in ids:
             _check_name(charge_point_id)
         there = {thing["thingName"] for thing in await self._aws.pages("iot.list_things", "things")}
-        result = ManyThings(kept=[charge_point_id for charge_point_id in ids if charge_point_id in there])
-        if missing := [charge_point_id for charge_point_id in ids if charge_point_id not in there]:
+        result = ManyThings() if result is None else result
+        result.kept += [charge_point_id for charge_point_id in ids if charge_point_id in there]
+        missing = [charge_point_id for charge_point_id in ids if charge_point_id not in there]
+        if missing and not keep:
             self._remember(f"{len(missing)} Things", lambda: self._delete_created(result))
         await self._for_each(missing, self._create_one, result, concurrency, "creating Things" if progress else None)
-        await self._wait_all_registered([*result.kept, *result.done], timeout, expected=True)
+        await self._wait_all_registered([*result.kept, *result.done], timeout, concurrency, expected=True)
         return result
 
     async def delete_many(
@@ -174,7 +185,7 @@ class Things:
             _check_name(charge_point_id)
         result = ManyThings()
         await self._for_each(ids, self._delete_one, result, concurrency, "deleting Things" if progress else None)
-        await self._wait_all_registered(result.done, timeout, expected=False)
+        await self._wait_all_registered(result.done, timeout, concurrency, expected=False)
         return result
 
     async def list(self) -> pd.DataFrame:
@@ -275,23 +286,37 @@ class Things:
                 for number in range(min(concurrency, len(ids))):
                     group.create_task(worker(), name=f"cpsim[things].worker-{number}")
 
-    async def _wait_all_registered(self, ids: Sequence[str], timeout: float, *, expected: bool) -> None:
-        """Wait until the gateway's registry has all ids, or none of them."""
+    async def _wait_all_registered(
+        self, ids: Sequence[str], timeout: float, concurrency: int, *, expected: bool
+    ) -> None:
+        """Wait until the gateway's registry has all ids, or none of them; ``timeout`` begins anew with each news."""
         if self._table is None:
             return
-        waiting = list(ids)
-        try:
-            async with asyncio.timeout(timeout):
-                while waiting:
-                    batch = waiting[:_BATCH]
+        batches = [list(ids[begin : begin + _BATCH]) for begin in range(0, len(ids), _BATCH)]
+        todo = iter(batches)
+
+        async def worker(deadline: asyncio.Timeout) -> None:
+            for batch in todo:
+                while batch:
                     registered = await self._registered(batch)
-                    waiting = [each for each in batch if (each in registered) is not expected] + waiting[_BATCH:]
-                    if len(waiting) and waiting[0] in batch:
+                    left = [each for each in batch if (each in registered) is not expected]
+                    if len(left) < len(batch):
+                        deadline.reschedule(asyncio.get_running_loop().time() + timeout)
+                    else:
                         await asyncio.sleep(_POLL)
+                    batch[:] = left
+
+        try:
+            async with asyncio.timeout(timeout) as deadline, asyncio.TaskGroup() as group:
+                for number in range(min(concurrency, len(batches))):
+                    group.create_task(worker(deadline), name=f"cpsim[things].registry-{number}")
         except TimeoutError as exc:
+            waiting = [each for batch in batches for each in batch]
             state = "accept" if expected else "forget"
             what = f"the gateway's registry (table {self._table}) to {state} {len(waiting)} Things"
             raise WaitTimeout(what, timeout, waiting[:3]) from exc
+        except BaseExceptionGroup as exc:
+            raise exc.exceptions[0] from exc.exceptions[0].__cause__
 
     async def _registered(self, ids: Sequence[str]) -> set[str]:
         """Which of these the registry has."""

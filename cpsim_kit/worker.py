@@ -20,7 +20,7 @@ from typing import Any
 from cpsim_kit.errors import CpsimError
 from cpsim_kit.part import Delta, Part, Plan
 
-__all__ = ["SAMPLE", "Worker", "WorkerLost", "fast_loop", "faults"]
+__all__ = ["SAMPLE", "Worker", "WorkerLost", "fast_loop", "faults", "packed"]
 
 SAMPLE = 0.5  # seconds between two deltas
 _LENGTH = struct.Struct("!I")
@@ -43,23 +43,32 @@ class Worker:
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Start the child and hand it its plan; returns once it is ready to begin."""
-        import cloudpickle  # noqa: PLC0415 - only a fleet of several processes sends functions of a notebook
+        """Start the child and hand it its plan; returns once it is ready to begin.
 
-        plan = cloudpickle.dumps(self.plan)
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", "from cpsim_kit.worker import main; main()"),
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            limit=2**24,
-            start_new_session=True,  # Ctrl-C is its parent's to handle
-        )
+        Raises:
+            WorkerLost: It did not start.
+            ValueError: The plan cannot be sent, or not be read there.
+        """
+        plan = packed(self.plan)
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-c", "from cpsim_kit.worker import main; main()"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                limit=2**24,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(each or os.getcwd() for each in sys.path)},
+                start_new_session=True,  # Ctrl-C is its parent's to handle
+            )
+        except OSError as exc:  # no memory, or no more processes allowed
+            raise WorkerLost(f"a worker process could not be started: {exc.strerror}") from exc
         await self._write(plan)
         try:
             async with asyncio.timeout(_READY):
-                assert await self._read() == "ready"
+                said = await self._read()
         except TimeoutError as exc:
             raise WorkerLost(f"a worker process was not ready within {_READY:g} s") from exc
+        if said != "ready":
+            raise ValueError(f"a worker process cannot read this fleet: {said}")
 
     async def run(self, told: Callable[[Delta], None]) -> None:
         """Let it begin, and hand on what it measures, until it has ended.
@@ -113,6 +122,24 @@ class Worker:
             raise WorkerLost(f"a worker process ended with status {code}") from exc
 
 
+def packed(plan: Plan) -> bytes:
+    """A plan as a pickle, with functions of a notebook.
+
+    Raises:
+        ValueError: Something in it cannot be sent to another process.
+    """
+    import cloudpickle  # noqa: PLC0415 - only a fleet of several processes sends functions of a notebook
+
+    try:
+        plan_: bytes = cloudpickle.dumps(plan)
+    except Exception as exc:
+        raise ValueError(
+            f"this fleet cannot be sent to another process: {exc}. What the scenario, the attributes' function and the "
+            "options refer to is sent along: make connections, locks and the like inside of these functions"
+        ) from exc
+    return plan_
+
+
 def faults(errors: list[CpsimError], fault: BaseException | None) -> bytes:
     """What went wrong, as a pickle without tracebacks; what cannot be pickled in words."""
     import cloudpickle  # noqa: PLC0415 - an exception's class may be of a notebook
@@ -144,23 +171,24 @@ def main() -> None:
     """Receive a plan, carry it out, and tell what was measured."""
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a scenario prints must not end up between the pickles
-    plan = pickle.loads(_read_one())  # noqa: S301 - of our own parent
-    fast_loop(_carry_out(plan, out))
+
+    def tell(message: Any) -> None:
+        data = pickle.dumps(message)
+        out.write(_LENGTH.pack(len(data)) + data)
+        out.flush()
+
+    try:
+        part = Part(pickle.loads(_read_one()))  # noqa: S301 - of our own parent
+    except Exception as exc:  # noqa: BLE001 - a module that is not here, a TLS file that is not, and what not
+        tell(str(exc))
+    else:
+        tell("ready")
+        fast_loop(_carry_out(part, tell))
     sys.stderr.flush()
     os._exit(0)  # not past the thread that reads stdin
 
 
-async def _carry_out(plan: Plan, out: Any) -> None:
-    lock = threading.Lock()
-
-    def tell(message: Any) -> None:
-        data = pickle.dumps(message)
-        with lock:
-            out.write(_LENGTH.pack(len(data)) + data)
-            out.flush()
-
-    part = Part(plan)
-    tell("ready")
+async def _carry_out(part: Part, tell: Callable[[Any], None]) -> None:
     await asyncio.to_thread(_read_one)
     running = asyncio.create_task(part.run(), name="cpsim[worker].part")
     threading.Thread(target=_end_with_stdin, args=[asyncio.get_running_loop(), running], daemon=True).start()

@@ -144,6 +144,13 @@ def shared_boto(shared: LocalProcess) -> Boto:
     return Boto(shared)
 
 
+def bind(boto: Boto, thing: str) -> str:
+    """Make a Thing undeletable, as AWS IoT deletes none with a certificate; returns the certificate's ARN."""
+    arn: str = boto("iot").create_keys_and_certificate(setAsActive=True)["certificateArn"]
+    boto("iot").attach_thing_principal(thingName=thing, principal=arn)
+    return arn
+
+
 @pytest.fixture
 def boto(shared_boto: Boto) -> Iterator[Boto]:
     """Plain boto3 clients of the session's stack."""

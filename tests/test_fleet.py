@@ -8,21 +8,25 @@ import math
 import os
 import random
 import signal
+import ssl
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+import trustme
 from conftest import MS, SOON, cpsim_tasks, until
 from csms_stub import Call, Csms, Link, abort, answer, both, close, delay, error, silent
 from ocpp.v201 import call
-from stack_fixtures import new_id
+from stack_fixtures import Boto, bind, new_id
 
 from cpsim_kit import Backoff, ChargePoint, Fleet, Stack, errors, plots
-from cpsim_kit.calls import COLUMNS, CallTable, FleetResult
-from cpsim_kit.part import first_heartbeat
+from cpsim_kit.calls import COLUMNS, CallTable, FleetResult, Incoming
+from cpsim_kit.part import Plan, first_heartbeat
+from cpsim_kit.worker import Worker, WorkerLost
 
 UNIT = 50 * MS
 
@@ -61,6 +65,9 @@ def fleet_of(csms: Csms, size: int = 5, **options: Any) -> Fleet:
         ({"size": 1, "heartbeat_interval": 0}, "heartbeat_interval"),
         ({"size": 1, "provision": "always"}, "provision"),
         ({"size": 1, "processes": 0}, "process"),
+        ({"size": 2, "processes": 2, "ssl": ssl.create_default_context()}, "give a function that makes it"),
+        ({"size": 2, "cluster": object(), "ssl": ssl.create_default_context()}, "give a function that makes it"),
+        ({"size": 2, "cluster": object(), "processes": 2}, "or on the workers of a cluster"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, Any], words: str) -> None:
@@ -113,6 +120,26 @@ def test_processes_share_the_charge_points_evenly() -> None:
         ["LOAD-0001", "LOAD-0003", "LOAD-0005"],
         ["LOAD-0002", "LOAD-0004"],
     ]
+
+
+@pytest.mark.parametrize(
+    ("after", "starts"),
+    [
+        (0, {"A": 0, "B": 4, "C": 8}),
+        (4, {"A": 0, "B": 4, "C": 8}),  # 16 s are left
+        (12, {"A": 0, "B": 2, "C": 4}),  # half of the 8 s that are left
+    ],
+)
+def test_what_is_left_of_a_share_has_the_same_ramp_unless_time_is_short(after: float, starts: dict[str, float]) -> None:
+    rest = Plan("ws://127.0.0.1:9", {"A": (0, 0.1), "B": (4, 0.2), "C": (8, 0.3)}, 20).rest(after)
+    assert {each: at for each, (at, _phase) in rest.starts.items()} == starts
+    assert [phase for _at, phase in rest.starts.values()] == [0.1, 0.2, 0.3]
+    assert rest.duration == 20 - after
+
+
+def test_what_is_left_of_a_share_that_began_at_once_begins_at_once() -> None:
+    plan = Plan("ws://127.0.0.1:9", {"A": (0, 0.1), "B": (0, 0.2)}, 20)
+    assert plan.rest(5).starts == plan.starts
 
 
 @pytest.mark.parametrize("values", [{"wait_minimum": -1}, {"repeat_times": -1}, {"wait_minimum": 0, "random_range": 0}])
@@ -299,6 +326,31 @@ async def test_a_lost_connection_is_opened_again_by_the_policy(csms: Csms) -> No
     assert result.to_frame().outcome.isin(["answered", "connection lost", "unfinished"]).all()
 
 
+async def test_a_lost_connection_is_noticed_at_once_however_far_the_next_heartbeat_is(csms: Csms) -> None:
+    fleet = fleet_of(csms, 2, heartbeat_interval=100 * SOON, reconnect=Backoff(UNIT, 0, 0))
+    running = asyncio.create_task(fleet.run(10 * SOON, **run_quietly))
+    await until(lambda: fleet.result and fleet.result.booted == 2, "both to have booted")
+    for number in (4, 6):
+        for link in csms.links:
+            link.abort()
+        await until(lambda number=number: len(csms.requests) == number, "both to come back")
+    running.cancel()
+    await asyncio.wait([running])
+    assert fleet.result is not None
+    assert set(fleet.result.to_frame().action) == {"connect", "BootNotification"}, "no heartbeat was due"
+
+
+async def test_a_charge_point_that_waits_to_boot_again_comes_back_too(csms: Csms) -> None:
+    csms.on["BootNotification"] = answer({"currentTime": "2026-11-23T10:00:00Z", "interval": 999, "status": "Pending"})
+    fleet = fleet_of(csms, 1, reconnect=Backoff(UNIT, 0, 0))
+    running = asyncio.create_task(fleet.run(10 * SOON, **run_quietly))
+    await until(lambda: csms.actions == ["BootNotification"], "a boot")
+    csms.links[0].abort()
+    await until(lambda: csms.actions == ["BootNotification"] * 2, "another boot")
+    running.cancel()
+    await asyncio.wait([running])
+
+
 async def test_some_that_cannot_start_are_rows_of_the_others_result(csms: Csms) -> None:
     def wrong(charge_point_id: str) -> dict[str, Any]:
         return {"version": "2.1"} if charge_point_id.endswith("1") else {}
@@ -329,6 +381,31 @@ async def test_a_stall_shows_in_the_time_since_due_of_every_call_that_was_due(cs
     late = beats[beats.response_ms > UNIT * 1000 / 2]
     assert len(late) >= 3, "those that were due meanwhile were late too"
     assert (beats.response_ms >= beats.latency_ms - 0.01).all()
+
+
+async def test_a_gateway_that_hangs_to_the_end_shows_in_every_call_that_was_due(csms: Csms) -> None:
+    csms.once.append(answer())  # the boot
+    csms.on["Heartbeat"] = silent
+    result = await fleet_of(csms, 1).run(12 * UNIT, **run_quietly)
+    frame = result.to_frame()
+    beats = frame[frame.action == "Heartbeat"]
+    assert csms.actions.count("Heartbeat") == 1
+    assert set(beats.outcome) == {"unfinished"}
+    assert len(beats) >= 9
+    assert beats.sent_at.is_monotonic_increasing
+    assert beats.latency_ms.isna().all()
+    assert beats.response_ms.is_monotonic_decreasing, "the longer it is due, the longer it waits"
+    assert beats.response_ms.max() > 8 * UNIT * 1000
+    assert result.summary().response_p99_ms["Heartbeat"] > 7 * UNIT * 1000
+
+
+async def test_a_connection_is_due_when_the_ramp_says_so(csms: Csms) -> None:
+    result = await fleet_of(csms, 100, scenario=only_boot).run(SOON, **run_quietly)
+    connects = result.to_frame().query("action == 'connect'")
+    late_ms = connects.response_ms - connects.latency_ms
+    due_ms = (connects.sent_at - connects.sent_at.min()).dt.total_seconds() * 1000 - late_ms
+    assert due_ms.max() - due_ms.min() < 0.1, "all were due at the same moment"
+    assert late_ms.max() > late_ms.min() > -0.1, "and not one process starts them all at once"
 
 
 async def test_answers_that_nobody_waits_for_make_no_warning_of_each_charge_point(
@@ -368,9 +445,9 @@ async def test_what_is_on_its_way_at_the_end_is_unfinished_and_no_failure(csms: 
     csms.on["Heartbeat"] = silent
     result = await fleet_of(csms, 2).run(4 * UNIT, **run_quietly)
     frame = result.to_frame()
-    assert frame[frame.action == "Heartbeat"].outcome.tolist() == ["unfinished"] * 2
+    assert set(frame[frame.action == "Heartbeat"].outcome) == {"unfinished"}
     assert result.calls.failures == 0
-    assert result.summary().unfinished["Heartbeat"] == 2
+    assert result.summary().unfinished["Heartbeat"] == (frame.action == "Heartbeat").sum() >= 2
 
 
 async def test_a_fleet_runs_again(csms: Csms) -> None:
@@ -442,16 +519,33 @@ def test_an_empty_table_has_the_same_columns_and_types() -> None:
 
 def test_tables_of_several_processes_become_one() -> None:
     whole = CallTable()
-    for name in ("A", "B"):
-        part = CallTable()
-        part.add(name, "Heartbeat", 1.0, 2.0, 3.0)
-        part.add(name, "connect", 2.0, math.nan, math.nan, f"lost {name}", "why")
-        whole.extend(part.arrays(), part.words())
-        assert len(part.arrays(begin=1)["sent"]) == 1
+    parts = {name: (CallTable(), Incoming(whole)) for name in ("A", "B")}
+    for moment in (1.0, 3.0):
+        for name, (part, incoming) in parts.items():
+            part.add(name, "Heartbeat", moment, 2.0, 3.0)
+            part.add(name, "connect", moment + 1, math.nan, math.nan, f"lost {name}", "why")
+            assert len(part.arrays(begin=1)["sent"]) == 1
+            rows = part.take()
+            assert len(part) == 0
+            incoming.add(rows)
+            assert rows[1]["id"] == ([name] if moment == 1.0 else []), "a word is told once"
     frame = whole.to_frame()
-    assert frame.charge_point_id.tolist() == ["A", "B", "A", "B"]
-    assert frame.outcome.tolist() == ["answered", "answered", "lost A", "lost B"]
-    assert whole.failures == 2
+    assert frame.charge_point_id.tolist() == ["A", "B"] * 4
+    assert frame.outcome.tolist() == ["answered", "answered", "lost A", "lost B"] * 2
+    assert whole.failures == 4
+    empty = CallTable().take()
+    Incoming(whole).add(empty)
+    assert len(whole) == 8
+
+
+async def test_how_many_are_connected_is_noted_at_the_moment_it_was_so(csms: Csms) -> None:
+    fleet = fleet_of(csms, 40, ramp_time=40 * UNIT, heartbeat_interval=100 * SOON)
+    result = await fleet.run(50 * UNIT, **run_quietly)
+    connects = result.to_frame().query("action == 'connect'")
+    opened_at = connects.sent_at.astype("int64") / 1e9 + connects.latency_ms / 1000 - result.started_at
+    assert len(result.samples) >= 3
+    for at, connected, _ in result.samples:
+        assert (opened_at < at - UNIT).sum() <= connected <= (opened_at < at + UNIT).sum()
 
 
 # -- Several processes ------------------------------------------------------------------------------------------------
@@ -481,6 +575,78 @@ async def test_a_scenarios_fault_in_another_process_comes_out(csms: Csms) -> Non
 
     with pytest.raises(LookupError, match="mine"):
         await fleet_of(csms, 2, processes=2, scenario=scenario).run(SOON, **run_quietly)
+    assert not children()
+
+
+async def test_what_cannot_go_to_another_process_is_said(csms: Csms) -> None:
+    lock = threading.Lock()
+
+    async def scenario(cp: ChargePoint) -> None:
+        with lock:
+            await cp.boot()
+
+    with pytest.raises(ValueError, match=r"cannot be sent to another process: .*lock.*inside of these functions"):
+        await fleet_of(csms, 2, processes=2, scenario=scenario).run(SOON, **run_quietly)
+    assert not children()
+
+
+async def test_a_function_makes_the_tls_context_in_each_process(tmp_path: Path) -> None:
+    authority, server = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    file = str(tmp_path / "ca.pem")
+    async with Csms(ssl=server) as csms:
+        for processes in (None, 2):
+            fleet = fleet_of(
+                csms,
+                4,
+                processes=processes,
+                scenario=only_boot,
+                ssl=lambda: ssl.create_default_context(cafile=file),
+            )
+            assert (await fleet.run(SOON, **run_quietly)).booted == 4
+
+
+async def test_a_scenario_of_a_module_that_another_process_cannot_import_is_said(
+    csms: Csms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(only_boot, "__module__", "gone")
+    monkeypatch.setitem(sys.modules, "gone", sys.modules[__name__])
+    with pytest.raises(ValueError, match="a worker process cannot read this fleet: No module named 'gone'"):
+        await fleet_of(csms, 2, processes=2, scenario=only_boot).run(SOON, **run_quietly)
+    assert not children()
+
+
+async def test_a_process_that_does_not_start_leaves_the_others_to_go_on(
+    csms: Csms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, refused = Worker.start, []
+
+    async def start_all_but_the_first(worker: Worker) -> None:
+        if not refused:
+            refused.append(worker)
+            raise WorkerLost("no memory, say")
+        await start(worker)
+
+    monkeypatch.setattr(Worker, "start", start_all_but_the_first)
+    result = await fleet_of(csms, 2, processes=2).run(2, **run_quietly)
+    assert result.lost == ["no memory, say"]
+    assert result.connected == 1
+    assert not children()
+
+
+async def test_processes_that_cannot_be_started_are_an_error(csms: Csms, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    with pytest.raises(errors.FleetError, match=r"not one part .*could not be started: No such file"):
+        await fleet_of(csms, 2, processes=2).run(SOON, **run_quietly)
+
+
+async def test_a_fleet_whose_processes_all_die_at_once_is_an_error(csms: Csms) -> None:
+    def die(charge_point_id: str) -> dict[str, Any]:
+        os._exit(3)
+
+    with pytest.raises(errors.FleetError, match=r"not one of 2 .*ended with status 3"):
+        await fleet_of(csms, 2, processes=2, attributes=die).run(2, **run_quietly)
     assert not children()
 
 
@@ -565,7 +731,48 @@ async def test_things_are_kept_on_request(stack: Stack) -> None:
     prefix = new_id("FLEET-")
     fleet = Fleet(stack, 2, prefix=prefix, ramp_time=0, heartbeat_interval=UNIT, provision="keep")
     await fleet.run(2 * UNIT, **run_quietly)
-    assert (await stack.things.list()).charge_point_id.str.startswith(prefix).sum() == 2
+    await stack.close()
+    async with Stack.aws(stack.name, endpoint_url=stack.endpoint_url) as another:
+        things = await another.things.list()
+        kept = things.charge_point_id[things.charge_point_id.str.startswith(prefix)].tolist()
+        assert len(kept) == 2
+        await another.things.delete_many(kept, progress=False)
+
+
+async def test_things_are_deleted_also_where_creating_them_was_interrupted(stack: Stack) -> None:
+    prefix = new_id("FLEET-")
+
+    async def created() -> int:
+        return int((await stack.things.list()).charge_point_id.str.startswith(prefix).sum())
+
+    running = asyncio.create_task(Fleet(stack, 500, prefix=prefix, ramp_time=0).run(SOON, **run_quietly))
+    async with asyncio.timeout(SOON):
+        while not await created():
+            await asyncio.sleep(MS)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert await created() == 0
+
+
+async def test_things_that_could_not_be_deleted_are_said_and_left_to_the_stack(
+    stack: Stack, boto: Boto, caplog: pytest.LogCaptureFixture
+) -> None:
+    bound: dict[str, str] = {}
+
+    async def scenario(cp: ChargePoint) -> None:
+        if cp.id.endswith("1"):
+            bound[cp.id] = await asyncio.to_thread(bind, boto, cp.id)
+
+    fleet = Fleet(stack, 2, prefix=new_id("FLEET-"), ramp=100, scenario=scenario)
+    await fleet.run(SOON, **run_quietly)
+    assert "1 Things could not be deleted" in caplog.text
+    ((name, arn),) = bound.items()
+    assert set((await stack.things.list()).charge_point_id) & set(fleet.ids) == {name}
+    boto("iot").detach_thing_principal(thingName=name, principal=arn)
+    await stack.close()
+    with pytest.raises(boto("iot").exceptions.ResourceNotFoundException):
+        boto("iot").describe_thing(thingName=name)
 
 
 async def test_unregistered_charge_points_are_failures_by_that_name(stack: Stack) -> None:

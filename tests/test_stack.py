@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SOON
-from stack_fixtures import Boto, dial, eventually, is_answered, mqtt, new_id
+from stack_fixtures import Boto, bind, dial, eventually, is_answered, mqtt, new_id
 
 from cpsim_kit import Stack, errors
 from cpsim_kit.local.launcher import LocalProcess
@@ -343,12 +343,6 @@ async def test_an_endpoint_that_nobody_answers_at_is_an_error_of_the_kit(
 
 
 # -- Closing ----------------------------------------------------------------------------------------------------------
-
-
-def bind(boto: Boto, thing: str) -> None:
-    """Make a Thing undeletable: AWS IoT deletes none with a certificate."""
-    arn = boto("iot").create_keys_and_certificate(setAsActive=True)["certificateArn"]
-    boto("iot").attach_thing_principal(thingName=thing, principal=arn)
 
 
 async def test_close_deletes_what_this_stack_created_newest_first(
