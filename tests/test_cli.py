@@ -19,12 +19,13 @@ from typing import Any
 import ocpp.v201
 import psutil
 import pytest
-from conftest import SOON
+from conftest import MS, SOON
+from csms_stub import Behaviour, Csms, answer, delay, error, silent
 from ocpp.v201 import call
 from stack_fixtures import READERS_VARIABLES
 from websockets.asyncio.client import connect
 
-from cpsim_kit import __version__, cli
+from cpsim_kit import Stack, __version__, cli
 from cpsim_kit.local.launcher import LocalProcess
 
 COMMAND = [sys.executable, "-m", "cpsim_kit.cli"]
@@ -64,6 +65,17 @@ class RunningStack:
         )
         assert self.process.stdout is not None
         self.addresses: dict[str, str] = json.loads(self.process.stdout.readline())
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes another command attach to it."""
+        return {
+            "CPSIM_STACK": self.addresses["stack_name"],
+            "AWS_ENDPOINT_URL": self.addresses["endpoint_url"],
+            "AWS_DEFAULT_REGION": self.addresses["region"],
+            "AWS_ACCESS_KEY_ID": "local",
+            "AWS_SECRET_ACCESS_KEY": "local",
+        }
 
     def children(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
@@ -305,14 +317,7 @@ LOAD = ("load", "--size", "3", "--ramp", "100", "--interval", "0.2", "--duration
 
 
 def test_load_prints_a_table_and_saves_one_row_per_call(running: RunningStack, tmp_path: Path) -> None:
-    where = {
-        "CPSIM_STACK": running.addresses["stack_name"],
-        "AWS_ENDPOINT_URL": running.addresses["endpoint_url"],
-        "AWS_DEFAULT_REGION": running.addresses["region"],
-        "AWS_ACCESS_KEY_ID": "local",
-        "AWS_SECRET_ACCESS_KEY": "local",
-    }
-    done = cpsim(*LOAD, "--processes", "2", "--csv", str(tmp_path / "calls.csv"), **where)
+    done = cpsim(*LOAD, "--processes", "2", "--csv", str(tmp_path / "calls.csv"), **running.environment)
     assert done.returncode == 0, done.stderr
     calls = re.search(r"<FleetResult 3 of 3 connected, 3 booted, (\d+) calls, 0 failed, \d\.\d s>", done.stdout)
     assert calls is not None
@@ -377,6 +382,67 @@ def test_load_ends_well_on_ctrl_c_and_tells_what_was_measured(running: RunningSt
     assert process.returncode == 0, error
     assert "s, interrupted>" in output
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("shell", ["", "trap '' INT; "], ids=["in front", "in the background"])
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_load_ends_well_on_sigterm_too_as_in_a_container(
+    running: RunningStack, processes: str, shell: str, credentials: None
+) -> None:
+    load = ["load", "--size", "4", "--duration", "600", "--processes", processes, "--prefix", "TERM-"]
+    process = subprocess.Popen(
+        ["sh", "-c", f'{shell}exec "$@"', "sh", *COMMAND, *load],
+        env=ENVIRONMENT | running.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    while "4 booted" not in process.stderr.readline():
+        pass
+    process.terminate()
+    output, error = process.communicate(timeout=3 * SOON)
+    assert process.returncode == 0, error
+    assert re.search(r"<FleetResult 4 of 4 connected, 4 booted, .* s, interrupted>", output)
+    assert "Traceback" not in error
+    assert not [each for each in asyncio.run(things(running)) if each.startswith("TERM-")]
+
+
+async def things(running: RunningStack) -> list[str]:
+    async with Stack.aws(running.addresses["stack_name"], endpoint_url=running.addresses["endpoint_url"]) as stack:
+        return (await stack.things.list()).charge_point_id.tolist()
+
+
+HUNG = {"*": silent, "BootNotification": answer()}
+FAILING = {"Heartbeat": error("InternalError", "", {})}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("behaviour", "options", "status", "said"),
+    [
+        ({}, "--max-p99 60000 --max-failures 0", 0, ""),
+        ({"Heartbeat": delay(50 * MS)}, "--max-p99 1", 1, r"\(response_ms\) is \d+\.\d ms, above --max-p99 1\n"),
+        (HUNG, "--max-p99 600", 1, r"is \d{3,4}\.\d ms, above --max-p99 600\n"),
+        (HUNG, "--max-failures 0", 0, ""),
+        (HUNG, "--max-failures 0 --timeout 0.5", 1, r"\d+ failures, above --max-failures 0\n"),
+        (FAILING, "--max-failures 0", 1, r"\d+ failures, above --max-failures 0\n"),
+        (FAILING, "--max-failures 9999", 0, ""),
+        ({"*": silent}, "", 1, "not one of 2 charge points was accepted\n"),
+        ({"Heartbeat": delay(0.3)}, "--max-p99 600", 1, r"\(response_ms\) is \d{3,4}\.\d ms, above"),
+    ],
+    ids=["kept", "slow", "hangs, p99", "hangs", "hangs, timeout", "fails", "fails less", "hangs at once", "overloaded"],
+)
+async def test_load_fails_when_a_bound_is_broken(
+    csms: Csms, behaviour: dict[str, Behaviour], options: str, status: int, said: str
+) -> None:
+    csms.on.update(behaviour)
+    load = f"load --url {csms.url} --size 2 --interval 0.1 --duration 2 {options}"
+    done = await asyncio.to_thread(cpsim, *load.split())
+    assert done.returncode == status, done.stderr
+    assert "FleetResult 2 of 2 connected" in done.stdout
+    assert re.search(f"^cpsim load: .*{said}" if said else "", done.stderr, re.MULTILINE), done.stderr
+    assert ("cpsim load: " in done.stderr) == bool(said)
 
 
 async def test_a_client_of_the_ocpp_package_alone_boots_and_beats(running: RunningStack) -> None:

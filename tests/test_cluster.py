@@ -6,12 +6,15 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from conftest import MS, SOON, cpsim_tasks, until
 from csms_stub import Csms
 from ocpp.v201 import call
+from test_cli import cpsim
 
 from cpsim_kit import ChargePoint, Fleet, errors
 
@@ -59,6 +62,23 @@ async def test_workers_share_the_charge_points(client: Any, csms: Csms, capsys: 
     assert (result.connected, result.booted, result.calls.failures) == (4, 4, 0)
     assert result.to_frame().groupby("charge_point_id").size().tolist() == [3] * 4
     assert not result.lost
+
+
+async def test_the_command_line_runs_on_the_workers(client: Any, csms: Csms, tmp_path: Path) -> None:
+    where = ["--scheduler", client.scheduler.address, "--url", csms.url, "--csv", str(tmp_path / "calls.csv")]
+    load = ["load", "--size", "4", "--interval", "0.2", "--duration", "2", "--max-failures", "0"]
+    done = await asyncio.to_thread(cpsim, *load, *where)
+    assert done.returncode == 0, done.stderr
+    assert "<FleetResult 4 of 4 connected, 4 booted" in done.stdout
+    assert f"2 workers, Dask's dashboard: {client.dashboard_link}" in done.stdout
+    assert len(pd.read_csv(tmp_path / "calls.csv").charge_point_id.unique()) == 4
+
+
+async def test_a_scheduler_that_is_not_there_is_said(client: Any) -> None:
+    done = await asyncio.to_thread(cpsim, "load", "--url", "ws://127.0.0.1:9", "--scheduler", "tcp://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "no Dask scheduler answers at tcp://127.0.0.1:9; start one: dask scheduler" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 async def test_a_lost_workers_share_starts_again_on_the_other(client: Any, csms: Csms) -> None:
