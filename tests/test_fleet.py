@@ -386,17 +386,17 @@ async def test_a_stall_shows_in_the_time_since_due_of_every_call_that_was_due(cs
 async def test_a_gateway_that_hangs_to_the_end_shows_in_every_call_that_was_due(csms: Csms) -> None:
     csms.once.append(answer())  # the boot
     csms.on["Heartbeat"] = silent
-    result = await fleet_of(csms, 1).run(12 * UNIT, **run_quietly)
+    result = await fleet_of(csms, 1).run(60 * UNIT, **run_quietly)
     frame = result.to_frame()
     beats = frame[frame.action == "Heartbeat"]
     assert csms.actions.count("Heartbeat") == 1
     assert set(beats.outcome) == {"unfinished"}
-    assert len(beats) >= 9
+    assert len(beats) >= 30
     assert beats.sent_at.is_monotonic_increasing
     assert beats.latency_ms.isna().all()
     assert beats.response_ms.is_monotonic_decreasing, "the longer it is due, the longer it waits"
-    assert beats.response_ms.max() > 8 * UNIT * 1000
-    assert result.summary().response_p99_ms["Heartbeat"] > 7 * UNIT * 1000
+    assert beats.response_ms.max() > 28 * UNIT * 1000
+    assert result.summary().response_p99_ms["Heartbeat"] > 25 * UNIT * 1000
 
 
 async def test_a_connection_is_due_when_the_ramp_says_so(csms: Csms) -> None:
