@@ -3,7 +3,8 @@
 Each measurement is a process of its own (benchmarks/fleet_side.py), and so is the server, a stub; the two sides take
 turns, so that a slow moment of the machine meets both, and ratios are made within each round. Both sides keep the same
 schedule in uvloop, with the same options, without compression or logging, and validate each request and answer. CPU is
-of the process, its threads and its children; memory is what it has more of after the charge points are there.
+of the process, its threads and its children; memory is what it has more of after the charge points are there. The part
+tls has the kit on both sides, over wss:// and over ws://, in uvloop and in asyncio's own loop.
 """
 
 from __future__ import annotations
