@@ -158,7 +158,7 @@ class OcppPackage:
     def calls(self, action: str) -> Calls:
         moments = np.array(self._moments[action])
         sent, answered = moments[::2], moments[1::2]
-        return Calls((answered - sent) * 1000, epoch(answered))
+        return Calls((answered - sent) * 1000, np.array([epoch(each) for each in answered.tolist()]))
 
     async def stop(self) -> None:
         left = set(self._tasks)
