@@ -89,13 +89,18 @@ def echo_frame(payload: Any) -> bytes:
 
 
 class Server:
-    """The stub server in a process of its own; it ends when this process does."""
+    """The stub server in a process of its own; it ends when this process does.
 
-    def __init__(self) -> None:
+    Args:
+        certificate: A file with a certificate and its key, to speak TLS.
+    """
+
+    def __init__(self, certificate: Path | None = None) -> None:
         command = [sys.executable, str(Path(__file__).with_name("stub_server.py"))]
+        command += [] if certificate is None else [str(certificate)]
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True)
-        self.url = f"ws://127.0.0.1:{int(self._read())}"
+        self.url = f"{'ws' if certificate is None else 'wss'}://127.0.0.1:{int(self._read())}"
 
     def _read(self) -> str:
         assert self._process.stdout is not None

@@ -3,17 +3,21 @@
 Each measurement is a process of its own (benchmarks/fleet_side.py), and so is the server, a stub; the two sides take
 turns, so that a slow moment of the machine meets both, and ratios are made within each round. Both sides keep the same
 schedule in uvloop, with the same options, without compression or logging, and validate each request and answer. CPU is
-of the process, its threads and its children; memory is what it has more of after the charge points are there.
+of the process, its threads and its children; memory is what it has more of after the charge points are there. The part
+tls has the kit on both sides, over wss:// and over ws://, in uvloop and in asyncio's own loop.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
@@ -21,13 +25,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
+import trustme
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.calls import Server
 
 SIDES = ("kit", "ocpp")
-PARTS = ("boots", "beats", "memory", "soak", "scaling", "calls")
+HEADS = {SIDES: "kit | ocpp package", ("two", "one"): "2 processes | 1 process", ("wss", "ws"): "wss:// | ws://"}
+PARTS = ("boots", "beats", "memory", "soak", "scaling", "tls", "calls")
+LOOPS = ("uvloop", "asyncio")  # asyncio's own is what a notebook has
 INTERVAL = 1.0  # seconds between heartbeats, where the CPU of each is measured
 SOAK_INTERVAL = 10.0
 TOO_LONG = 900.0  # seconds
@@ -35,7 +42,36 @@ TOO_LONG = 900.0  # seconds
 Result = dict[str, float]
 
 
-def measure(server: Server, side: str, part: str, **job: Any) -> Result:
+class Servers(contextlib.AbstractContextManager["Servers"]):
+    """The stub server, and where it is needed another one that speaks TLS, by a certificate made for it.
+
+    Attributes:
+        plain: Without TLS.
+        secure: With TLS, or None.
+        environment: Of a process that trusts the certificate.
+    """
+
+    def __init__(self, *, tls: bool) -> None:
+        self.plain = Server()
+        self.secure: Server | None = None
+        self.environment = dict(os.environ)
+        if tls:
+            self._folder = tempfile.TemporaryDirectory()
+            certificate, trusted = (Path(self._folder.name, name) for name in ("server.pem", "trusted.pem"))
+            authority = trustme.CA()
+            authority.cert_pem.write_to_path(str(trusted))
+            authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(str(certificate))
+            self.environment["SSL_CERT_FILE"] = str(trusted)
+            self.secure = Server(certificate)
+
+    def __exit__(self, *_exc: object) -> None:
+        self.plain.close()
+        if self.secure is not None:
+            self.secure.close()
+            self._folder.cleanup()
+
+
+def measure(server: Server, environment: dict[str, str], side: str, part: str, **job: Any) -> Result:
     """What a process says of its measurement; and how busy the server was meanwhile, and the machine with neither.
 
     Raises:
@@ -44,7 +80,8 @@ def measure(server: Server, side: str, part: str, **job: Any) -> Result:
     pipe = subprocess.PIPE
     job |= {"side": side, "part": part, "url": server.url}
     command = [sys.executable, str(Path(__file__).with_name("fleet_side.py")), json.dumps(job)]
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True) as process:
+    options: dict[str, Any] = {"stdin": pipe, "stdout": pipe, "text": True, "start_new_session": True}
+    with subprocess.Popen(command, env=environment, **options) as process:
         assert process.stdout is not None
         marks, result = [], None
         watch = psutil.Process(process.pid)
@@ -130,6 +167,11 @@ def cases(options: argparse.Namespace) -> Iterator[Case]:
     if "scaling" in parts:
         job = {"part": "scaling", "size": options.scaling, "seconds": options.seconds}
         yield Case("scaling", job, options.rounds, scaling_rows(options.scaling), ("two", "one"))
+    for loop in LOOPS if "tls" in parts else ():
+        beat = {"interval": INTERVAL, "seconds": options.seconds}
+        for part, more in (("memory", {}), ("boots", {}), ("beats", beat)):
+            job = {"part": part, "size": options.tls, "loop": loop} | more
+            yield Case(f"tls, {loop}, {part}", job, options.rounds, tls_rows(part, options.tls, loop), ("wss", "ws"))
 
 
 def boot_rows(size: int) -> Callable[[list[dict[str, Result]]], Iterator[str]]:
@@ -198,21 +240,36 @@ def scaling_rows(size: int) -> Callable[[list[dict[str, Result]]], Iterator[str]
     return rows
 
 
+TLS_ROWS = {
+    "memory": ("memory per charge point, {size:,}, {loop}, USS, KiB", "uss_kib", "{:.1f}"),
+    "boots": ("boots per second of CPU time, {size:,} at once, {loop}", "boots_per_cpu_s", "{:,.0f}"),
+    "beats": (f"CPU per heartbeat, {{size:,}} at {INTERVAL:g} s, {{loop}}, µs", "cpu_us", "{:.0f}"),
+}
+
+
+def tls_rows(part: str, size: int, loop: str) -> Callable[[list[dict[str, Result]]], Iterator[str]]:
+    def rows(rounds: list[dict[str, Result]]) -> Iterator[str]:
+        name, key, form = TLS_ROWS[part]
+        yield row(name.format(size=size, loop=loop), rounds, key, form)
+
+    return rows
+
+
 # -- The run ----------------------------------------------------------------------------------------------------------
 
 
-def one(server: Server, case: Case, side: str) -> Result:
-    if side in {"two", "one"}:
-        return measure(server, "kit", **case.job, processes=2 if side == "two" else 1)
-    return measure(server, side, **case.job)
+def one(servers: Servers, case: Case, side: str) -> Result:
+    server = servers.secure if side == "wss" else servers.plain
+    assert server is not None
+    processes = {"processes": 2} if side == "two" else {}
+    return measure(server, servers.environment, side if side in SIDES else "kit", **case.job, **processes)
 
 
 def run(options: argparse.Namespace) -> dict[str, tuple[Case, list[dict[str, Result]]]]:
     """All cases, a round of each after the other."""
     found: dict[str, tuple[Case, list[dict[str, Result]]]] = {case.name: (case, []) for case in cases(options)}
     began = time.perf_counter()
-    server = Server()
-    try:
+    with Servers(tls="tls" in options.parts) as servers:
         for number in range(max((case.rounds for case, _ in found.values()), default=0)):
             for case, rounds in found.values():
                 if number >= case.rounds:
@@ -221,13 +278,11 @@ def run(options: argparse.Namespace) -> dict[str, tuple[Case, list[dict[str, Res
                 order = case.sides if number % 2 == 0 else case.sides[::-1]
                 results = {}
                 for side in order:
-                    results[side] = result = one(server, case, side)
+                    results[side] = result = one(servers, case, side)
                     shown = ", ".join(f"{key} {value:,.4g}" for key, value in result.items())
                     head = f"{time.perf_counter() - began:5.0f} s: round {number + 1} of {case.rounds}"
                     print(f"{head}, {case.name}, {side}: {shown}", file=sys.stderr, flush=True)
                 rounds.append({side: results[side] for side in case.sides})
-    finally:
-        server.close()
     return found
 
 
@@ -237,17 +292,12 @@ def report(options: argparse.Namespace, found: dict[str, tuple[Case, list[dict[s
     yield f"Python {platform.python_version()}, {versions}, {psutil.cpu_count()} cores."
     samples = [result for _, rounds in found.values() for each in rounds for result in each.values()]
     server, others = (max(sample[key] for sample in samples) for key in ("server", "others"))
-    yield f"The server used at most {server:.0%} of a core, other processes of the machine {others:.0%}.\n"
-    yield "| | kit | ocpp package | ratio | target | |"
-    yield "|---|---:|---:|---:|---|---|"
-    for case, rounds in found.values():
-        if case.sides == SIDES:
-            yield from case.rows(rounds)
-    for case, rounds in found.values():
-        if case.sides != SIDES:
-            yield "\n| | 2 processes | 1 process | ratio | target | |"
-            yield "|---|---:|---:|---:|---|---|"
-            yield from case.rows(rounds)
+    yield f"The server used at most {server:.0%} of a core, other processes of the machine {others:.0%}."
+    for sides, head in HEADS.items():
+        lines = [line for case, rounds in found.values() if case.sides == sides for line in case.rows(rounds)]
+        if lines:
+            yield f"\n| | {head} | ratio | target | |\n|---|---:|---:|---:|---|---|"
+            yield from lines
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -267,6 +317,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--many", type=int, default=10_000, help="charge points in memory and soak (default: %(default)s)")
     add("--soak", type=float, default=60, help="seconds of heartbeats in soak, of 10 s (default: %(default)s)")
     add("--soak-rounds", type=int, default=2, help="(default: %(default)s)")
+    add("--tls", type=int, default=1000, help="charge points in tls (default: %(default)s)")
     add("--scaling", type=int, default=200, help="charge points in scaling (default: %(default)s)")
     return parser.parse_args(arguments)
 

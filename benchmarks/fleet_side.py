@@ -1,8 +1,9 @@
 """One side of benchmarks/fleet.py, in a process of its own: a fleet of the kit, or charge points of the ocpp package.
 
-Both run in uvloop, on the schedule of the kit's Fleet, with its options, pings included, and without logging. Both
-leave the garbage collector off while charge points start, and what is there then out of it: the kit's Fleet does so by
-itself, and for the ocpp package it is done here, so that what is compared is not a setting of Python's.
+Both run in uvloop, or where told so in asyncio's own loop, on the schedule of the kit's Fleet, with its options, pings
+included, and without logging. Both leave the garbage collector off while charge points start, and what is there then
+out of it: the kit's Fleet does so by itself, and for the ocpp package it is done here, so that what is compared is not
+a setting of Python's.
 
 Told by its argument what to do, as JSON. Prints "begin" and "end" around what is measured, then what came of it as
 JSON. Ends when its standard input does, so it never outlives who started it.
@@ -56,6 +57,7 @@ class Job(NamedTuple):
     interval: float = NEVER
     burst: bool = False
     processes: int = 1
+    loop: str = "uvloop"
 
 
 class Calls(NamedTuple):
@@ -156,7 +158,7 @@ class OcppPackage:
     def calls(self, action: str) -> Calls:
         moments = np.array(self._moments[action])
         sent, answered = moments[::2], moments[1::2]
-        return Calls((answered - sent) * 1000, epoch(answered))
+        return Calls((answered - sent) * 1000, np.array([epoch(each) for each in answered.tolist()]))
 
     async def stop(self) -> None:
         left = set(self._tasks)
@@ -373,6 +375,7 @@ def end_with_stdin() -> None:
 if __name__ == "__main__":
     logging.disable(logging.CRITICAL)  # both sides log each message, to the same logger
     threading.Thread(target=end_with_stdin, daemon=True).start()
-    uvloop.run(main(Job(**json.loads(sys.argv[1]))))
+    job = Job(**json.loads(sys.argv[1]))
+    (uvloop.run if job.loop == "uvloop" else asyncio.run)(main(job))
     sys.stdout.flush()
     os._exit(0)  # not past the thread that reads stdin

@@ -6,7 +6,7 @@ the CALLRESULT that is written here for the CALL's action.
 
 Started by a benchmark, with pipes: prints its port, then answers each line with its CPU seconds so far, the messages it
 answered so far and the connections that are open, and ends when its standard input does, so it never outlives who
-started it. Linux only.
+started it. Speaks TLS when its argument names a file with a certificate and its key. Linux only.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import re
 import resource
 import select
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable
@@ -63,7 +64,7 @@ class Connection:
         """Answer what has come; False at the end."""
         try:
             size = self.socket.recv_into(_INPUT)
-        except BlockingIOError:
+        except (BlockingIOError, ssl.SSLWantReadError):  # with TLS, until the handshake's next part or a whole record
             return True
         if not size:
             return False
@@ -99,7 +100,7 @@ class Connection:
     def send(self, data: bytes) -> None:
         """Send, or keep what the socket does not take yet; it is tried again when the client has sent more."""
         self.unsent += data
-        with contextlib.suppress(BlockingIOError):
+        with contextlib.suppress(BlockingIOError, ssl.SSLWantWriteError):
             self.unsent = self.unsent[self.socket.send(self.unsent) :]
 
     def open(self, request: bytes) -> bytes:
@@ -133,6 +134,10 @@ def frame(opcode: int, payload: bytes) -> bytes:
 def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    tls = None
+    if len(sys.argv) > 1:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(sys.argv[1])
     listener = socket.create_server(("127.0.0.1", 0), backlog=16_384)  # the system may allow fewer
     listener.setblocking(False)
     print(listener.getsockname()[1], flush=True)
@@ -153,6 +158,8 @@ def main() -> None:
                     connection.socket.close()
             elif number == listener.fileno():
                 client, _ = listener.accept()
+                if tls is not None:
+                    client = tls.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
                 connections[client.fileno()] = Connection(client)
                 epoll.register(client, select.EPOLLIN)
             elif not sys.stdin.readline():

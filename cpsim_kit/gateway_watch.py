@@ -374,7 +374,7 @@ class GatewayWatch:
         return table(rows, COLUMNS)
 
     def plot(self, result: FleetResult | None = None, *, ax: Sequence[Axes] | None = None) -> Sequence[Axes]:
-        """Tasks, CPU and memory over time; with a fleet's result its connected charge points too: ``plots.gateway``."""
+        """Tasks, CPU and memory over time; with a fleet's result, tasks over its charge points: ``plots.gateway``."""
         from cpsim_kit import plots  # noqa: PLC0415 - matplotlib, that a load generator need not import
 
         if result is None:

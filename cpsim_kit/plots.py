@@ -325,34 +325,56 @@ def gateway(
     *,
     ax: Sequence[Axes] | None = None,
 ) -> Sequence[Axes]:
-    """The gateway over time: its tasks as steps, its CPU and memory, and below them a fleet's connected charge points.
+    """The gateway over time: its tasks over a fleet's connected charge points in one picture; below, CPU and memory.
 
     Args:
         watched: What ``stack.watch_gateway()`` gave as ``to_frame()``.
         samples: Of a fleet: seconds since its start, connected, booted.
         started_at: The fleet's start, in seconds since the epoch; the first look when None.
-        ax: As many Axes as there are pictures: three, and two without samples; a new figure when None.
+        ax: Two Axes; a new figure when None.
+
+    Returns:
+        The Axes of the tasks, of CPU and memory, and with samples of the charge points. These share a picture with the
+        tasks: theirs is the scale on the left, and the tasks' is the one on the right.
 
     Raises:
         ValueError: There is nothing to plot.
     """
     import pandas as pd  # noqa: PLC0415 - half a second that a load generator need not spend
-    from matplotlib.ticker import MaxNLocator  # noqa: PLC0415 - as above
+    from matplotlib.ticker import MaxNLocator, StrMethodFormatter  # noqa: PLC0415 - as above
 
     _require(watched, "looks at the gateway")
     if ax is None:
         import matplotlib.pyplot as plt  # noqa: PLC0415 - as above
 
-        rows = 3 if len(samples) else 2
-        ax = list(plt.subplots(rows, 1, figsize=(8, 2.4 * rows), sharex=True, layout="constrained")[1])
+        ax = plt.subplots(2, 1, figsize=(8, 5.4), height_ratios=(3, 2), sharex=True, layout="constrained")[1]
+    tasks, load = ax
+    axes = [tasks, load]
     start = watched.seen_at.iloc[0] if started_at is None else pd.Timestamp(started_at, unit="s", tz="UTC")
     after_s = (watched.seen_at - start).dt.total_seconds()
-    tasks, load = ax[0], ax[1]
-    for column, style, colour in (("desired", "--", _COLOURS[1]), ("running", "-", _COLOURS[0])):
+    title = "The gateway over time"
+    if len(samples):
+        title = "The gateway's tasks over the connected charge points"
+        points, tasks = tasks, tasks.twinx()
+        axes = [tasks, load, points]
+        at_s, connected = zip(*(sample[:2] for sample in samples), strict=True)
+        points.fill_between(at_s, connected, color=_COLOURS[5], alpha=0.35, lw=0)
+        points.plot(at_s, connected, color=_COLOURS[0], lw=1.2, label="charge points connected (left)")
+        points.set_ylim(0, max(1, *connected) * 1.12)
+        _colour_axis(points, "left", _COLOURS[0])
+        _colour_axis(tasks, "right", _COLOURS[3])
+        points.set_ylabel("connected charge points")
+        points.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        points.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    side = " (right)" if len(samples) else ""
+    form: dict[str, Any] = {"where": "post", "lw": 2, "color": _COLOURS[3], "marker": "." if len(watched) == 1 else ""}
+    for column, style in (("desired", ":"), ("running", "-")):
         count = watched[f"{column}_tasks"].astype("float64")
-        tasks.step(after_s, count, where="post", ls=style, marker=".", color=colour, label=column)
-    tasks.yaxis.set_major_locator(MaxNLocator(integer=True))
-    tasks.margins(y=0.15)
+        tasks.step(after_s, count, ls=style, label=f"tasks {column}{side}", **form)
+    most = watched[["desired_tasks", "running_tasks"]].max().max()
+    tasks.set_ylim(0, 2 if pd.isna(most) else most + 1)
+    tasks.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    tasks.set_ylabel("tasks")
     ecs = watched.source.iloc[0] == "ecs"
     for column, of_ecs, of_process, colour in (
         ("cpu", "of what the tasks reserved", "of one core", _COLOURS[2]),
@@ -363,17 +385,22 @@ def gateway(
     if watched.cpu_percent.isna().all():
         said = "no CPU known yet"
         load.text(0.5, 0.5, said, ha="center", va="center", color="grey", transform=load.transAxes)
-    tasks.set(ylabel="tasks", title="The gateway over time")
-    load.set(ylabel="CPU, memory (%)")
-    if len(samples):
-        ax[2].plot([at for at, *_ in samples], [connected for _, connected, _ in samples], color=_COLOURS[0])
-        ax[2].set(ylabel="connected charge points")
-        ax[2].set_ylim(bottom=0)
-    ax[-1].set(xlabel=f"since {'the first look' if started_at is None else 'the start'} (s)")
-    for each in (tasks, load):
-        each.set_ylim(bottom=0)
-        each.legend(loc="best", fontsize="small")
-    return ax
+    load.set(ylabel="CPU, memory (%)", xlabel=f"since {'the first look' if started_at is None else 'the start'} (s)")
+    load.set_ylim(bottom=0)
+    load.legend(loc="best", fontsize="small")
+    ax[0].set_title(title, pad=26)
+    lines = [line for each in reversed(axes) if each is not load for line in each.lines]
+    tasks.legend(  # above the picture, where it hides nothing
+        handles=lines, loc="lower center", bbox_to_anchor=(0.5, 0.98), ncols=3, fontsize="small", frameon=False
+    )
+    return axes
+
+
+def _colour_axis(ax: Axes, side: str, colour: str) -> None:
+    """Of two scales in one picture, give each the colour of what it counts."""
+    ax.tick_params(axis="y", colors=colour)
+    ax.yaxis.label.set_color(colour)
+    ax.spines[side].set_color(colour)
 
 
 # -- While a cell runs ------------------------------------------------------------------------------------------------

@@ -489,6 +489,18 @@ async def test_the_result_is_a_table_a_summary_and_a_picture(csms: Csms, tmp_pat
     assert len(saved) == len(frame)
 
 
+def test_a_result_saved_as_parquet_reads_back_as_it_was(tmp_path: Path) -> None:
+    import pandas as pd
+
+    result = FleetResult(2, 0.0)
+    result.calls.add("CP1", "BootNotification", 1.0, 2.0, 3.0)
+    result.calls.add("CP2", "Heartbeat", 1.5, float("nan"), float("nan"), "timeout", "no answer within 1 s")
+    path = result.to_parquet(tmp_path / "calls.parquet")
+    assert path == tmp_path / "calls.parquet"
+    saved = pd.read_parquet(path).astype({"detail": "object"})  # which pandas 3 reads as its own kind of text
+    pd.testing.assert_frame_equal(saved, result.to_frame())
+
+
 def test_parquet_without_pyarrow_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("pyarrow", "fastparquet"):
         monkeypatch.setitem(sys.modules, name, None)  # as where it is not installed

@@ -467,7 +467,7 @@ async def test_every_is_a_time_above_zero(stack: Stack, every: float) -> None:
 # -- The picture ------------------------------------------------------------------------------------------------------
 
 
-async def test_the_picture_shows_tasks_cpu_and_charge_points_on_one_axis(deploy: Callable[..., Deployed]) -> None:
+async def test_the_picture_shows_tasks_over_charge_points_and_cpu_below(deploy: Callable[..., Deployed]) -> None:
     mpl.use("agg")
     gateway = deploy()
     async with gateway.attach() as stack, stack.watch_gateway(every=EVERY) as watch:
@@ -481,15 +481,23 @@ async def test_the_picture_shows_tasks_cpu_and_charge_points_on_one_axis(deploy:
 
     result = FleetResult(2, started_at=frame.seen_at.iloc[0].timestamp() - 5)
     result.samples = [(1.0, 0, 0), (6.0, 2, 2)]
-    mine = plt.subplots(3, 1)[1]
-    drawn = watch.plot(result, ax=mine)
-    assert drawn is mine
-    assert drawn[0].lines[1].get_label() == "running"
-    assert drawn[0].lines[1].get_xdata()[0] == pytest.approx(5, abs=0.001)
-    assert drawn[0].lines[1].get_ydata().tolist() == frame.running_tasks.tolist()
-    assert drawn[2].lines[0].get_xydata().tolist() == [[1.0, 0.0], [6.0, 2.0]]
-    assert [axes.get_ylabel() for axes in drawn] == ["tasks", "CPU, memory (%)", "connected charge points"]
-    assert drawn[2].get_xlabel() == "since the start (s)"
+    mine = plt.subplots(2, 1)[1]
+    tasks, load, points = watch.plot(result, ax=mine)
+    assert (points, load) == tuple(mine)
+    assert tasks.get_position().bounds == points.get_position().bounds
+    assert tasks.lines[1].get_label() == "tasks running (right)"
+    assert tasks.lines[1].get_xdata()[0] == pytest.approx(5, abs=0.001)
+    assert tasks.lines[1].get_ydata().tolist() == frame.running_tasks.tolist()
+    assert points.lines[0].get_xydata().tolist() == [[1.0, 0.0], [6.0, 2.0]]
+    assert [axes.get_ylabel() for axes in (tasks, load, points)] == [
+        "tasks",
+        "CPU, memory (%)",
+        "connected charge points",
+    ]
+    assert all(tick == round(tick) for axes in (tasks, points) for tick in axes.get_yticks())
+    said = [text.get_text() for text in tasks.get_legend().get_texts()]
+    assert said == ["charge points connected (left)", "tasks desired (right)", "tasks running (right)"]
+    assert load.get_xlabel() == "since the start (s)"
     plt.close("all")
 
 
