@@ -234,7 +234,7 @@ async def _cluster(address: str | None) -> AsyncIterator[Any]:
     try:
         from distributed import Client  # noqa: PLC0415 - an extra
     except ImportError as exc:
-        raise ValueError("--scheduler needs Dask: pip install 'cpsim_kit[cluster]'") from exc
+        raise ValueError("--scheduler needs Dask; in the clone: pip install -e '.[cluster]'") from exc
     try:
         client: Any = await Client(address, asynchronous=True, timeout=_SCHEDULER)  # type: ignore[no-untyped-call]
     except (OSError, TimeoutError) as exc:
