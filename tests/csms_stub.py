@@ -43,11 +43,16 @@ class Call:
 
 
 class Link:
-    """One connection of a charge point, as the CSMS has it."""
+    """One connection of a charge point, as the CSMS has it.
+
+    Attributes:
+        calls: What the charge point asked on it.
+    """
 
     def __init__(self, csms: Csms, ws: ServerConnection) -> None:
         self.csms = csms
         self.ws = ws
+        self.calls: list[Call] = []
         self.unanswered: set[str] = set()
 
     async def send(self, frame: list[Any] | str | bytes, *, text: bool = True) -> None:
@@ -251,6 +256,7 @@ class Csms:
             return
         call = Call(*frame[1:])
         self.calls.append(call)
+        link.calls.append(call)
         self.overlaps += bool(link.unanswered)
         link.unanswered.add(call.message_id)
         default = self.on.get(call.action) or self.on.get("*") or answer()

@@ -172,7 +172,7 @@ async def test_each_outcome_is_told_apart_now_and_as_recorded(csms: Csms) -> Non
     )
     csms.once.extend([error("GenericError", "today not", {}), silent])
     async with ChargePoint("CP1", csms.url) as cp:
-        again = await replay(log, cp, speed=FAST, timeout=30 * MS)
+        again = await replay(log, cp, speed=FAST, timeout=500 * MS)
     assert list(again.outcome) == ["CALLERROR", "no answer", "answered"]
     assert list(again.recorded_outcome) == ["answered", "CALLERROR", "no answer"]
     assert again.recorded_latency_ms[:2].tolist() == pytest.approx([2, 2], abs=0.01)
@@ -252,7 +252,7 @@ async def test_a_gateway_that_is_gone_ends_the_replay() -> None:
 async def test_a_gateway_that_goes_away_leaves_the_rows_before() -> None:
     async with Csms() as csms:
         cp = await ChargePoint("CP1", csms.url)
-        running = asyncio.create_task(replay(recorded((0, beat(0)), (500 * MS, beat(1))), cp))
+        running = asyncio.create_task(replay(recorded((0, beat(0)), (1500 * MS, beat(1))), cp))
         await until(lambda: csms.actions == ["Heartbeat"], "the first heartbeat")
         await csms.link.ws.close(1001, "gone")
     assert list((await running).outcome) == ["answered", "not connected"]

@@ -68,7 +68,7 @@ async def test_every_way_to_misbehave_has_its_outcome(csms: Csms) -> None:
     csms.on["MeterValues"] = silent
     csms.on["NotifyEvent"] = close(1011, "no")
     async with ChargePoint("CP1", csms.url) as cp:
-        matrix = (await support_matrix(cp, timeout=200 * MS, progress=False)).set_index("action")
+        matrix = (await support_matrix(cp, timeout=1000 * MS, progress=False)).set_index("action")
     found = {name: (matrix.outcome[name], matrix.code[name]) for name in matrix.index}
     assert found["Authorize"] == ("CALLERROR", "InternalError")
     assert matrix.detail["Authorize"] == "why"
@@ -76,7 +76,7 @@ async def test_every_way_to_misbehave_has_its_outcome(csms: Csms) -> None:
     assert "Perhaps" in matrix.detail["DataTransfer"]
     assert found["FirmwareStatusNotification"] == ("not implemented", "")
     assert found["MeterValues"] == ("no answer", "")
-    assert matrix.latency_ms["MeterValues"] >= 200 * MS * 1000
+    assert matrix.latency_ms["MeterValues"] >= 1000 * MS * 1000
     assert found["NotifyEvent"] == ("connection lost", "1011")
     assert found["StatusNotification"] == ("answered", "")  # on a new connection
     assert len(csms.links) == 2

@@ -261,10 +261,13 @@ async def test_a_boot_that_never_arrived_has_no_version(csms: Csms) -> None:
         assert versions.isna().tolist() == [True, False]
 
 
-async def test_a_lost_answer_leaves_its_hops_out_and_is_not_waited_for(csms: Csms) -> None:
+async def test_a_lost_answer_leaves_its_hops_out_and_is_not_waited_for(
+    csms: Csms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cpsim_kit.trace._SETTLE", 100 * SOON)
     csms.on["Heartbeat"] = silent
     async with by_hand(csms) as (cp, monitor, trace):
-        async with asyncio.timeout(SOON / 4):
+        async with asyncio.timeout(SOON):
             async with trace:
                 with pytest.raises(errors.CallTimeout) as lost:
                     await cp.heartbeat(timeout=ENDED)
@@ -277,10 +280,13 @@ async def test_a_lost_answer_leaves_its_hops_out_and_is_not_waited_for(csms: Csm
         assert list(trace.hops(lost.value.message_id).hop) == ["sent", "in"]
 
 
-async def test_a_boot_answered_by_callerror_is_not_waited_for_in_the_shadow(csms: Csms) -> None:
+async def test_a_boot_answered_by_callerror_is_not_waited_for_in_the_shadow(
+    csms: Csms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cpsim_kit.trace._SETTLE", 100 * SOON)
     csms.on["*"] = failing("InternalError", "no", {})
     async with by_hand(csms) as (cp, monitor, trace):
-        async with asyncio.timeout(SOON / 4):
+        async with asyncio.timeout(SOON):
             async with trace:
                 with pytest.raises(errors.CallFailed):
                     await cp.boot()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import re
 import subprocess
 import sys
 import termios
@@ -48,7 +49,8 @@ def seen_in_a_terminal(seconds: float) -> str:
 
 
 def test_a_terminal_shows_what_takes_more_than_a_second() -> None:
-    assert "the kettle boils 00:01" in seen_in_a_terminal(1.6)
+    # tqdm counts by the system's clock, which may be set back meanwhile
+    assert re.search("the kettle boils 00:0[1-9]", seen_in_a_terminal(2.6))
 
 
 def test_what_is_quick_shows_nothing() -> None:
