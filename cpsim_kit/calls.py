@@ -215,7 +215,8 @@ class FleetResult:
         but for calls that are "unfinished" at the end of the run: ``response_ms`` is how long they were due by then,
         and those that were due and could not even be sent are there too, with the moment they were due at as
         ``sent_at``. Other values of ``outcome`` are "answered" and the kinds of failure, of which ``detail`` says more.
-        The action "connect" is the opening of a connection, due as the ramp has it.
+        The action "connect" is the opening of a connection, due as the ramp has it; "connection" is its loss between
+        two calls, and "scenario" an error of the kit that ended a scenario and is not of a call.
         """
         return self.calls.to_frame()
 
@@ -246,11 +247,16 @@ class FleetResult:
         return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("action")
 
     def failures(self) -> pd.DataFrame:
-        """How often which failure, with its reason: action, outcome, detail, count."""
+        """How often which failure, with its reason: action, outcome, count, charge_points, first, detail.
+
+        ``charge_points`` is how many had it, ``first`` the id of the first of them, which is "…" in ``detail``.
+        """
         frame = self.to_frame()
         failed = frame[~frame.outcome.isin([ANSWERED, UNFINISHED])]
-        counts = failed.groupby(["action", "outcome", "detail"], observed=True).size()
-        return counts.rename("count").reset_index().sort_values("count", ascending=False, ignore_index=True)
+        ids = failed.groupby(["action", "outcome", "detail"], observed=True).charge_point_id
+        counts = ids.agg(count="size", charge_points="nunique", first="first").reset_index()
+        columns = ["action", "outcome", "count", "charge_points", "first", "detail"]
+        return counts[columns].sort_values("count", ascending=False, ignore_index=True)
 
     def plot(self, *, ax: Sequence[Axes] | None = None) -> Sequence[Axes]:
         """Latency, throughput and connected charge points over time, one below the other; see ``plots.fleet``."""

@@ -26,11 +26,10 @@ async def worker_addresses(cluster: Any) -> list[str]:
     """The addresses of a cluster's workers.
 
     Raises:
-        TypeError: That is no ``dask.distributed.Client``.
-        ValueError: The cluster has no worker.
+        ValueError: The cluster has no worker, or its client is closed.
     """
-    if not hasattr(cluster, "nthreads"):
-        raise TypeError(f"cluster= takes a dask.distributed.Client, not {cluster!r}")
+    if cluster.status != "running":
+        raise ValueError(f"this Dask client is {cluster.status}; make another: client = Client(ADDRESS)")
     threads = await cluster.nthreads() if cluster.asynchronous else await asyncio.to_thread(cluster.nthreads)
     if not threads:
         raise ValueError("the cluster has no worker: start one (dask worker ADDRESS), or client.wait_for_workers(1)")
@@ -47,7 +46,7 @@ class FleetActor:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: asyncio.Task[None] | None = None
         self._fault: BaseException | None = None
-        self._started = threading.Event()
+        self._started, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="cpsim[fleet].actor", daemon=True)
 
     def begin(self) -> None:
@@ -57,20 +56,20 @@ class FleetActor:
 
     def take(self) -> tuple[Delta, bytes]:
         """What was measured since this was asked before; and once it has ended, what went wrong, packed."""
-        if self._thread.is_alive() and self._loop is not None:
+        if not self._ended.is_set() and self._loop is not None:
             looking = self._delta()
             try:
                 return asyncio.run_coroutine_threadsafe(looking, self._loop).result(_ANSWER), b""
             except RuntimeError:  # the loop has just been closed
                 looking.close()
-                self._thread.join()
+                self._ended.wait()
         return self._part.delta(), faults(self._part.errors, self._fault)
 
     def stop(self) -> None:
         """Close the charge points."""
-        if self._thread.is_alive() and self._loop is not None and self._running is not None:
+        if not self._ended.is_set() and self._loop is not None and self._running is not None:
             self._loop.call_soon_threadsafe(self._running.cancel)
-            self._thread.join(_ANSWER)
+            self._ended.wait(_ANSWER)
 
     async def _delta(self) -> Delta:
         return self._part.delta()
@@ -80,14 +79,16 @@ class FleetActor:
             self._loop = asyncio.get_running_loop()
             self._running = asyncio.current_task()
             self._started.set()
-            await self._part.run()
+            try:
+                await self._part.run()
+            except asyncio.CancelledError:
+                pass
+            except BaseException as exc:  # noqa: BLE001 - whatever it is, take() tells it
+                self._fault = exc
+            finally:
+                self._ended.set()  # the loop itself does not end where a scenario does not
 
-        try:
-            fast_loop(main())
-        except asyncio.CancelledError:
-            pass
-        except BaseException as exc:  # noqa: BLE001 - whatever it is, take() tells it
-            self._fault = exc
+        fast_loop(main())
 
 
 class ClusterShare:
@@ -165,6 +166,8 @@ class ClusterShare:
         except (OSError, TimeoutError) as exc:
             raise WorkerLost(f"the worker {self.address} is gone: {exc or type(exc).__name__}") from exc
         except Exception as exc:
+            if self._cluster.status != "running":
+                raise WorkerLost(f"the Dask client is {self._cluster.status}") from exc
             if type(exc).__module__.split(".")[0] == "distributed":
                 raise WorkerLost(f"the worker {self.address} is gone: {exc}") from exc
             raise

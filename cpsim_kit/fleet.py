@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import difflib
+import inspect
 import logging
 import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from ssl import SSLContext
 from typing import Any, Literal, Protocol
 
@@ -20,6 +23,7 @@ from tqdm.auto import tqdm
 
 from cpsim_kit.backoff import Backoff
 from cpsim_kit.calls import FleetResult, Incoming
+from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.clock import epoch, notice_step
 from cpsim_kit.cluster import ClusterShare, worker_addresses
 from cpsim_kit.errors import CpsimError, FleetError
@@ -78,6 +82,7 @@ class Fleet:
 
     Raises:
         ValueError: Arguments that contradict each other or are out of range.
+        TypeError: An argument of the wrong kind, or one that neither a fleet nor a ``ChargePoint`` has.
     """
 
     def __init__(
@@ -100,6 +105,9 @@ class Fleet:
         cluster: Any = None,
         **options: Any,
     ) -> None:
+        _check_kinds(size, ids, prefix, scenario, attributes, reconnect, seed, cluster)
+        _check_options(options)
+        ids = None if ids is None else list(ids)
         if (size is None) == (ids is None):
             raise ValueError("a fleet has either a size or a list of ids")
         if size is not None and size < 1:
@@ -126,7 +134,7 @@ class Fleet:
             )
         digits = max(4, len(str(size)))
         numbered = [f"{prefix}{number:0{digits}}" for number in range(1, (size or 0) + 1)]
-        self.ids = list(ids) if ids is not None else numbered
+        self.ids = ids if ids is not None else numbered
         self.url = target if isinstance(target, str) else target.websocket_url
         self._things = None if isinstance(target, str) or provision is None else target.things
         self._delete = provision == "run"
@@ -140,7 +148,9 @@ class Fleet:
         self._processes = min(processes or 1, len(self.ids))
         self._cluster = cluster
         self._options = options
+        self._is_running = False
         self.result: FleetResult | None = None
+        ChargePoint(self.ids[0], self.url, **options | {"ssl": None})  # for what it may raise
 
     def __repr__(self) -> str:
         return f"<Fleet {len(self.ids)} charge points {self.ids[0]} … {self.url}>"
@@ -155,16 +165,32 @@ class Fleet:
             progress: Show a line with connected, booted, calls per second, p50, p99 and failures.
 
         Raises:
-            ValueError: The ramp takes longer than the duration; or the scenario, the attributes or an option cannot be
-                sent to another process.
+            RuntimeError: It is running already.
+            ValueError: The duration is no number of seconds, or the ramp takes longer; or the scenario, the attributes
+                or an option cannot be sent to another process.
             FleetError: Not one charge point could start, or not one Thing could be created; ``errors`` has the reasons.
             AwsError: AWS refused to list the Things.
         """
+        if self._is_running:
+            raise RuntimeError(f"{self!r} is running already: wait for it, or make another fleet with other ids")
+        if not math.isfinite(duration):
+            raise ValueError(f"a duration is a number of seconds, not {duration!r}")
         if not duration > self._ramp_time:
             raise ValueError(
                 f"starting {len(self.ids)} charge points takes {self._ramp_time:g} s, and {duration:g} s are over "
                 "before: choose a longer duration, or a steeper ramp"
             )
+        self._is_running = True
+        try:
+            return await self._provision_and_run(duration, progress)
+        except asyncio.CancelledError as exc:
+            if not exc.args and self.result is not None:
+                exc.args = ("the fleet was interrupted; what it measured until then is its .result",)
+            raise
+        finally:
+            self._is_running = False
+
+    async def _provision_and_run(self, duration: float, progress: bool) -> FleetResult:
         if self._things is None:
             return await self._run(duration, progress)
         things = ManyThings()
@@ -189,6 +215,7 @@ class Fleet:
 
     async def _run(self, duration: float, progress: bool) -> FleetResult:
         shares = await self._shares(duration, progress)
+        fault: BaseException | None = None
         try:
             not_started = await asyncio.gather(*(_start(share) for share in shares))
             if all(not_started):
@@ -206,7 +233,7 @@ class Fleet:
                         group.create_task(run, name=f"cpsim[fleet].share-{number}")
             except BaseExceptionGroup as exc:
                 result.interrupted = True
-                raise exc.exceptions[0] from exc.exceptions[0].__cause__
+                fault = exc.exceptions[0]  # raised below: the group must not become its context
             except BaseException:
                 result.interrupted = True
                 raise
@@ -216,6 +243,8 @@ class Fleet:
                 await asyncio.gather(line, return_exceptions=True)
         finally:
             await asyncio.shield(asyncio.gather(*(share.close() for share in shares)))
+        if fault is not None:
+            raise fault
         errors: list[Exception] = [error for share in shares for error in share.errors]
         errors += [WorkerLost(why) for why in result.lost]
         if not result.connected and errors:
@@ -318,6 +347,49 @@ class _Here:
         pass
 
 
+def _check_kinds(
+    size: Any, ids: Any, prefix: Any, scenario: Any, attributes: Any, reconnect: Any, seed: Any, cluster: Any
+) -> None:
+    """Say now what would fail in each charge point, or only at its first lost connection."""
+    for name, value, kind, wanted in (
+        ("size", size, Integral, "a whole number"),
+        ("prefix", prefix, str, "a string"),
+        ("seed", seed, Integral, "a whole number"),
+        ("reconnect", reconnect, Backoff, "a Backoff, e.g. Backoff()"),
+    ):
+        if value is not None and not isinstance(value, kind):
+            raise TypeError(f"{name}= takes {wanted}, not {value!r}")
+    if isinstance(ids, str):
+        raise TypeError(f"ids= takes a list of ids, not the string {ids!r}")
+    if cluster is not None and not hasattr(cluster, "nthreads"):
+        raise TypeError(f"cluster= takes a dask.distributed.Client, not {cluster!r}")
+    for name, function, form in (
+        ("scenario", scenario, "an async function of a charge point, async def scenario(cp)"),
+        ("attributes", attributes, "a function of an id, which returns a dict"),
+    ):
+        if function is None:
+            continue
+        try:
+            inspect.signature(function).bind(None)
+        except TypeError as exc:
+            raise TypeError(f"{name}= takes {form}, not {function!r}: {exc}") from exc
+        except ValueError:  # of a function in C, which has no signature
+            pass
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    own = set(inspect.signature(Fleet.__init__).parameters) - {"self", "options"}
+    of_charge_points = set(inspect.signature(ChargePoint.__init__).parameters) - {"self", "charge_point_id", "url"}
+    for name in options:
+        if name == "observe":
+            raise TypeError("observe= is what a fleet measures with; the result has every call")
+        if name not in of_charge_points:
+            close = difflib.get_close_matches(name, own | of_charge_points, n=2)
+            close += [each for each in sorted(own) if each.endswith(f"_{name}") and each not in close]
+            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            raise TypeError(f"a fleet has no argument {name!r}{hint}")
+
+
 _Share = _Here | Worker | ClusterShare
 
 
@@ -362,7 +434,7 @@ class _Told:
         last = self._last[number]
         if last is not None:
             last.open = 0
-        logger.error("fleet: %s; its charge points are gone, the others go on", why)
+        logger.error("fleet: %s; its charge points are gone", why)
 
     async def show(self, progress: bool) -> None:
         """Note now and then how many are connected, and show the line."""

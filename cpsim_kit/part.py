@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import gc
 import heapq
+import inspect
 import itertools
+import logging
 import math
 import random
 import re
@@ -16,6 +18,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from weakref import WeakSet
 
 from cpsim_kit.backoff import Backoff
 from cpsim_kit.calls import UNFINISHED, CallTable, Rows
@@ -26,11 +29,14 @@ from cpsim_kit.sockets import raise_file_limit
 
 __all__ = ["GC_THRESHOLD", "Delta", "Part", "Plan", "Scenario", "first_heartbeat"]
 
+logger = logging.getLogger("cpsim.fleet")
+
 Scenario = Callable[[ChargePoint], Awaitable[Any]]
 
 GC_THRESHOLD = 50_000  # objects more than were collected last, while calls come and go: they leave few in circles
 _STEP = 0.01  # seconds between moments at which heartbeats are due: those of one moment share what it takes to wake up
 _CLOSING = 200  # connections closed at a time
+_LAST_WORDS = 5.0  # seconds for scenarios to end what they do, at the end
 _NAN = float("nan")
 _UNIQUE = re.compile(r" \(message id [^)]*\)")  # what no two errors of a kind share
 
@@ -91,6 +97,8 @@ class Part:
     """
 
     def __init__(self, plan: Plan) -> None:
+        import numpy as np  # noqa: F401, PLC0415 - what is measured is told by it; not while it is measured
+
         ssl = plan.options.get("ssl")
         self.plan = plan
         self.calls = CallTable()
@@ -102,6 +110,8 @@ class Part:
         self._to_come = len(plan.starts)  # that have not tried to connect yet
         self._collecting = False  # whether garbage was collected before
         self._open_at_end: int | None = None  # then they are closed, which is no loss
+        self._noted: WeakSet[CpsimError] = WeakSet()  # errors that are rows
+        self._working: set[str] = set()  # charge points whose scenario goes on
 
     def delta(self) -> Delta:
         """The state, and the calls since this was asked before."""
@@ -130,24 +140,39 @@ class Part:
         self._began = time.perf_counter()
         self._collecting, threshold = gc.isenabled(), gc.get_threshold()
         gc.disable()  # what starting makes stays, and is no garbage: not to be looked through again and again
+        crew = asyncio.create_task(self._start_all(), name="cpsim[fleet].crew")
         try:
-            async with asyncio.timeout(self.plan.duration), asyncio.TaskGroup() as group:
-                for charge_point_id, (at, phase) in self.plan.starts.items():
-                    if (wait := self._began + at - time.perf_counter()) > 0:
-                        await asyncio.sleep(wait)
-                    self.members.append(_Member(self._charge_point(charge_point_id), phase, self._began + at))
-                    group.create_task(self._live(self.members[-1]), name=f"cpsim[{charge_point_id}].fleet")
-        except TimeoutError:
-            pass
-        except BaseExceptionGroup as exc:
-            raise exc.exceptions[0] from exc.exceptions[0].__cause__
+            await asyncio.wait([crew], timeout=self.plan.duration)
         finally:
-            self._clock.stop()
-            self._collect_again()
-            gc.unfreeze()
-            gc.set_threshold(*threshold)
-            self._open_at_end = self._open()
-            await asyncio.shield(_close(self.members))
+            try:
+                if not crew.done():
+                    crew.cancel()
+                    await asyncio.wait([crew], timeout=_LAST_WORDS)
+            finally:
+                self._clock.stop()
+                self._collect_again()
+                gc.unfreeze()
+                gc.set_threshold(*threshold)
+                self._open_at_end = self._open()
+                await asyncio.shield(_close(self.members))
+                fault = crew.exception() if crew.done() and not crew.cancelled() else None
+        if not crew.done():
+            logger.error(
+                "fleet: the scenario of %s does not end when it is cancelled: does it catch every exception (a bare "
+                "`except:`, or BaseException)? It is left to itself",
+                ", ".join(sorted(self._working)[:3]),
+            )
+        elif fault is not None:
+            # Not raised where the group is caught: it would be the fault's context, which IPython cannot show.
+            raise fault.exceptions[0] if isinstance(fault, BaseExceptionGroup) else fault
+
+    async def _start_all(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for charge_point_id, (at, phase) in self.plan.starts.items():
+                if (wait := self._began + at - time.perf_counter()) > 0:
+                    await asyncio.sleep(wait)
+                self.members.append(_Member(self._charge_point(charge_point_id), phase, self._began + at))
+                group.create_task(self._live(self.members[-1]), name=f"cpsim[{charge_point_id}].fleet")
 
     def _charge_point(self, charge_point_id: str) -> ChargePoint:
         plan = self.plan
@@ -158,26 +183,38 @@ class Part:
     async def _live(self, member: _Member) -> None:
         """Connect, work, and connect again as long as the policy says so."""
         waits: Iterator[float] | None = None
-        while True:
-            try:
-                await self._connect(member)
-                waits = None
-                await (
-                    self._boot_and_beat(member)
-                    if self.plan.scenario is None
-                    else self.plan.scenario(member.charge_point)
-                )
-                return
-            except (ConnectError, ConnectionLost) as exc:
-                if self.plan.reconnect is None:
+        charge_point_id = member.charge_point.id
+        self._working.add(charge_point_id)
+        try:
+            while True:
+                try:
+                    await self._connect(member)
+                    waits = None
+                    await (self._boot_and_beat(member) if self.plan.scenario is None else self._do_scenario(member))
                     return
-                waits = waits or self.plan.reconnect.waits(self._random)
-                await self._be_away(member, next(waits), exc)
-            except CpsimError:  # of a call, so it is a row
-                return
-            except asyncio.CancelledError:
-                self._note_what_was_due(member)
-                raise
+                except (ConnectError, ConnectionLost) as exc:
+                    self._note_once(member, "connection", exc)
+                    if self.plan.reconnect is None:
+                        return
+                    waits = waits or self.plan.reconnect.waits(self._random)
+                    await self._be_away(member, next(waits), exc)
+        except CpsimError as exc:
+            self._note_once(member, "scenario", exc)
+        except asyncio.CancelledError:
+            self._note_what_was_due(member)
+            raise
+        except Exception as exc:
+            exc.add_note(f"This was in the scenario of {charge_point_id}.")
+            raise
+        finally:
+            self._working.discard(charge_point_id)
+
+    async def _do_scenario(self, member: _Member) -> None:
+        assert self.plan.scenario is not None
+        doing = self.plan.scenario(member.charge_point)
+        if not inspect.isawaitable(doing):
+            raise TypeError(f"a scenario is an async function, async def scenario(cp); this one returned {doing!r}")
+        await doing
 
     async def _connect(self, member: _Member) -> None:
         began, due = time.perf_counter(), member.connect_due
@@ -254,6 +291,12 @@ class Part:
             self._note(member.charge_point, "Heartbeat", member.due, member.due, now, asyncio.CancelledError())
             member.due += interval
 
+    def _note_once(self, member: _Member, what: str, error: CpsimError) -> None:
+        """An error that left the scenario, where it is not of a call, which is a row already."""
+        if error not in self._noted:
+            now = time.perf_counter()
+            self._note(member.charge_point, what, now, now, now, error)
+
     # -- Measuring ----------------------------------------------------------------------------------------------------
 
     def _note(
@@ -269,6 +312,7 @@ class Part:
         if error is None:
             calls.add(charge_point.id, action, epoch(sent), (answered - sent) * 1000, (answered - due) * 1000)
         elif isinstance(error, CpsimError):
+            self._noted.add(error)
             detail = _UNIQUE.sub("", str(error)).replace(charge_point.id, "…")
             calls.add(charge_point.id, action, epoch(sent), _NAN, _NAN, error.outcome, detail)
         else:

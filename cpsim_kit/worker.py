@@ -14,6 +14,7 @@ import struct
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -25,6 +26,8 @@ __all__ = ["SAMPLE", "Worker", "WorkerLost", "fast_loop", "faults", "packed"]
 SAMPLE = 0.5  # seconds between two deltas
 _LENGTH = struct.Struct("!I")
 _READY = 60.0  # seconds for a child to start
+_SILENCE = 30.0  # seconds without a delta after which a child is given up: it hangs, or was stopped
+_CLOSING = 10.0  # seconds for a child to end, once its stdin has
 _LAST_WORDS = 5.0  # seconds in which it closes its connections
 
 
@@ -79,7 +82,12 @@ class Worker:
         """
         await self._write(pickle.dumps("go"))
         while True:
-            match await self._read():
+            try:
+                async with asyncio.timeout(_SILENCE):
+                    said = await self._read()
+            except TimeoutError as exc:
+                raise WorkerLost(f"a worker process has said nothing for {_SILENCE:g} s") from exc
+            match said:
                 case Delta() as delta:
                     told(delta)
                 case "done", bytes(packed):
@@ -96,7 +104,7 @@ class Worker:
             if self._process.stdin is not None:
                 self._process.stdin.close()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(_CLOSING):
                     await self._process.wait()
             if self._process.returncode is None:
                 self._process.kill()
@@ -141,16 +149,22 @@ def packed(plan: Plan) -> bytes:
 
 
 def faults(errors: list[CpsimError], fault: BaseException | None) -> bytes:
-    """What went wrong, as a pickle without tracebacks; what cannot be pickled in words."""
+    """What went wrong, as a pickle with the fault's traceback as a note; what cannot be pickled in words."""
     import cloudpickle  # noqa: PLC0415 - an exception's class may be of a notebook
 
+    if fault is not None:
+        fault.add_note("In the process of the fleet:\n" + "".join(traceback.format_exception(fault)))
     for error in (*errors, fault):
         if error is not None:  # Dask teaches pickle to take tracebacks along, and with them whatever they hold
             error.__traceback__ = error.__cause__ = error.__context__ = None
     try:
         packed: bytes = cloudpickle.dumps((errors, fault))
+        pickle.loads(packed)  # noqa: S301 - our own; an exception whose class takes other arguments cannot be read
     except Exception:  # noqa: BLE001 - whatever an exception of somebody else carries
-        packed = cloudpickle.dumps((errors, RuntimeError(f"{type(fault).__name__}: {fault}")))
+        in_words = RuntimeError(f"{type(fault).__name__}: {fault}")
+        for note in getattr(fault, "__notes__", []):
+            in_words.add_note(note)
+        packed = cloudpickle.dumps((errors, in_words))
     return packed
 
 
@@ -174,8 +188,11 @@ def main() -> None:
 
     def tell(message: Any) -> None:
         data = pickle.dumps(message)
-        out.write(_LENGTH.pack(len(data)) + data)
-        out.flush()
+        try:
+            out.write(_LENGTH.pack(len(data)) + data)
+            out.flush()
+        except OSError:  # the parent is gone
+            os._exit(1)
 
     try:
         part = Part(pickle.loads(_read_one()))  # noqa: S301 - of our own parent
@@ -184,8 +201,13 @@ def main() -> None:
     else:
         tell("ready")
         fast_loop(_carry_out(part, tell))
+    _exit()
+
+
+def _exit() -> None:
+    """Not past the thread that reads stdin, nor past a scenario that does not end."""
     sys.stderr.flush()
-    os._exit(0)  # not past the thread that reads stdin
+    os._exit(0)
 
 
 async def _carry_out(part: Part, tell: Callable[[Any], None]) -> None:
@@ -199,6 +221,7 @@ async def _carry_out(part: Part, tell: Callable[[Any], None]) -> None:
     if not running.cancelled():
         fault = running.exception()
     tell(("done", faults(part.errors, fault)))
+    _exit()
 
 
 def _read_one() -> bytes:

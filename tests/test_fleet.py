@@ -14,13 +14,14 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import psutil
 import pytest
 import trustme
-from conftest import MS, SOON, cpsim_tasks, until
+from conftest import FACTOR, MS, SOON, cpsim_tasks, until
 from csms_stub import Call, Csms, Link, abort, answer, both, close, delay, error, silent
 from ocpp.v201 import call
 from stack_fixtures import Boto, bind, new_id
@@ -78,6 +79,8 @@ def fewest(csms: Csms, size: int) -> int:
     return min(sum(asked.action == "Heartbeat" for asked in link.calls) for link in csms.links)
 
 
+CLIENT = SimpleNamespace(nthreads=None)  # as much of a Dask client as is looked at when there is nothing to do
+
 # -- Arguments --------------------------------------------------------------------------------------------------------
 
 
@@ -95,13 +98,51 @@ def fewest(csms: Csms, size: int) -> int:
         ({"size": 1, "provision": "always"}, "provision"),
         ({"size": 1, "processes": 0}, "process"),
         ({"size": 2, "processes": 2, "ssl": ssl.create_default_context()}, "give a function that makes it"),
-        ({"size": 2, "cluster": object(), "ssl": ssl.create_default_context()}, "give a function that makes it"),
-        ({"size": 2, "cluster": object(), "processes": 2}, "or on the workers of a cluster"),
+        ({"size": 2, "cluster": CLIENT, "ssl": ssl.create_default_context()}, "give a function that makes it"),
+        ({"size": 2, "cluster": CLIENT, "processes": 2}, "or on the workers of a cluster"),
+        ({"size": 2, "version": "9"}, "version"),
     ],
 )
 def test_wrong_arguments_are_refused(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Fleet("ws://127.0.0.1:9", **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"size": "10"}, r"size= takes a whole number, not '10'"),
+        ({"size": 1.5}, r"size= takes a whole number"),
+        ({"ids": "ABC"}, r"ids= takes a list of ids, not the string 'ABC'"),
+        ({"size": 1, "prefix": None, "seed": "x"}, r"seed= takes a whole number, not 'x'"),
+        ({"size": 1, "reconnect": True}, r"reconnect= takes a Backoff"),
+        ({"size": 1, "cluster": "tcp://127.0.0.1:8786"}, r"cluster= takes a dask\.distributed\.Client"),
+        ({"size": 1, "scenario": 3}, r"scenario= takes an async function"),
+        ({"size": 1, "scenario": lambda: None}, r"scenario= takes an async function of a charge point"),
+        ({"size": 1, "attributes": {"model": "A"}}, r"attributes= takes a function of an id"),
+        ({"size": 1, "interval": 1}, r"no argument 'interval'; did you mean .*heartbeat_interval"),
+        ({"size": 1, "observe": print}, r"the result has every call"),
+        ({"size": 1, "url": "ws://127.0.0.1:9"}, r"no argument 'url'"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_refused_at_once(arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        Fleet("ws://127.0.0.1:9", **arguments)
+
+
+@pytest.mark.parametrize("duration", [math.inf, math.nan])
+async def test_a_duration_is_a_number_of_seconds(duration: float) -> None:
+    with pytest.raises(ValueError, match="a number of seconds"):
+        await Fleet("ws://127.0.0.1:9", 1).run(duration)
+
+
+async def test_a_fleet_runs_once_at_a_time(csms: Csms) -> None:
+    fleet = fleet_of(csms, 1)
+    running = asyncio.create_task(fleet.run(20 * UNIT, **run_quietly))
+    await until(lambda: csms.requests, "a connection")
+    with pytest.raises(RuntimeError, match="is running already"):
+        await fleet.run(20 * UNIT, **run_quietly)
+    assert (await running).connected == 1
 
 
 async def test_a_burst_of_a_scenario_of_ones_own_is_refused() -> None:
@@ -276,6 +317,91 @@ async def test_a_scenarios_own_fault_comes_out_and_ends_all(csms: Csms) -> None:
     assert fleet.result.interrupted
 
 
+async def test_a_scenarios_fault_says_which_charge_point_it_was_and_has_no_other_context(csms: Csms) -> None:
+    async def scenario(cp: ChargePoint) -> None:
+        try:
+            raise KeyError("first")
+        except KeyError as exc:
+            raise LookupError("mine") from exc
+
+    for processes in (None, 2):
+        with pytest.raises(LookupError, match="mine") as caught:
+            await fleet_of(csms, 2, scenario=scenario, processes=processes).run(SOON, **run_quietly)
+        notes = "\n".join(caught.value.__notes__)
+        assert "scenario of LOAD-000" in notes
+        if processes is None:
+            assert isinstance(caught.value.__cause__, KeyError)
+        else:
+            assert 'raise LookupError("mine") from exc' in notes, "the traceback in the other process"
+        fault: BaseException | None = caught.value
+        while fault is not None:
+            assert not isinstance(fault, BaseExceptionGroup)
+            fault = fault.__context__
+
+
+async def test_a_scenario_that_is_not_async_is_said(csms: Csms) -> None:
+    with pytest.raises(TypeError, match=r"async def scenario\(cp\); this one returned None"):
+        await fleet_of(csms, 1, scenario=lambda cp: None).run(SOON, **run_quietly)
+
+
+async def test_a_fault_that_cannot_be_pickled_comes_out_in_words(csms: Csms) -> None:
+    async def scenario(cp: ChargePoint) -> None:
+        class OddError(Exception):
+            def __init__(self, a: str, b: str) -> None:
+                super().__init__(f"{a} and {b}")
+
+        raise OddError("one", "two")
+
+    with pytest.raises(RuntimeError, match="OddError: one and two"):
+        await fleet_of(csms, 2, scenario=scenario, processes=2).run(SOON, **run_quietly)
+
+
+async def test_an_error_of_the_kit_that_is_of_no_call_is_a_row_too(csms: Csms) -> None:
+    async def scenario(cp: ChargePoint) -> None:
+        await cp.boot()
+        await cp.wait_closed(timeout=MS)
+
+    result = await fleet_of(csms, 3, scenario=scenario).run(SOON, **run_quietly)
+    assert result.calls.failures == 3
+    (failed,) = result.failures().to_dict("records")
+    assert (failed["action"], failed["count"], failed["charge_points"], failed["first"]) == (
+        "scenario",
+        3,
+        3,
+        "LOAD-0001",
+    )
+    assert "…" in failed["detail"]
+
+
+@pytest.mark.parametrize("processes", [None, 2])
+async def test_a_scenario_that_cannot_be_cancelled_is_left_behind(
+    csms: Csms, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, processes: int | None
+) -> None:
+    monkeypatch.setattr("cpsim_kit.part._LAST_WORDS", 4 * UNIT)
+    let_go = asyncio.Event()
+
+    async def scenario(cp: ChargePoint) -> None:
+        while not let_go.is_set():
+            with contextlib.suppress(BaseException):
+                await asyncio.sleep(MS)
+
+    if processes is None:
+        result = await fleet_of(csms, 2, scenario=scenario).run(10 * UNIT, **run_quietly)
+        assert "the scenario of LOAD-0001, LOAD-0002 does not end when it is cancelled" in caplog.text
+        let_go.set()
+    else:
+        result = await fleet_of(csms, 2, scenario=endless, processes=2).run(10 * UNIT, **run_quietly)
+    assert result.connected == 2
+    await until(lambda: not cpsim_tasks(), "the tasks to end")
+    assert not children()
+
+
+async def endless(cp: ChargePoint) -> None:
+    while True:
+        with contextlib.suppress(BaseException):
+            await asyncio.sleep(MS)
+
+
 async def test_garbage_is_collected_again_once_all_have_tried_to_connect(csms: Csms) -> None:
     async def scenario(cp: ChargePoint) -> None:
         seen.append(gc.isenabled())
@@ -372,7 +498,9 @@ async def test_a_lost_connection_is_noticed_at_once_however_far_the_next_heartbe
     running.cancel()
     await asyncio.wait([running])
     assert fleet.result is not None
-    assert set(fleet.result.to_frame().action) == {"connect", "BootNotification"}, "no heartbeat was due"
+    frame = fleet.result.to_frame()
+    assert set(frame.action) == {"connect", "BootNotification", "connection"}, "no heartbeat was due"
+    assert frame[frame.action == "connection"].outcome.tolist() == ["connection lost"] * 4
 
 
 async def test_a_charge_point_that_waits_to_boot_again_comes_back_too(csms: Csms) -> None:
@@ -703,6 +831,18 @@ async def test_a_fleet_whose_processes_all_die_at_once_is_an_error(csms: Csms) -
 
     with pytest.raises(errors.FleetError, match=r"not one of 2 .*ended with status 3"):
         await fleet_of(csms, 2, processes=2, attributes=die).run(2, **run_quietly)
+    assert not children()
+
+
+async def test_a_process_that_hangs_is_given_up(csms: Csms, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cpsim_kit.worker._SILENCE", 2 * FACTOR)
+    monkeypatch.setattr("cpsim_kit.worker._CLOSING", MS)
+    fleet = fleet_of(csms, 4, processes=2)
+    running = asyncio.create_task(fleet.run(3.4, **run_quietly))
+    await until(lambda: fleet.result is not None and fleet.result.connected == 4, "both to have told")
+    children()[0].suspend()
+    result = await running
+    assert result.lost == ["a worker process has said nothing for 2 s"]
     assert not children()
 
 

@@ -146,3 +146,34 @@ def test_script_in_02_runs_as_it_stands(copies: Path) -> None:
         [sys.executable, "-c", script], env=environment(copies), cwd=copies, capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "Accepted True\n", "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+async def test_a_fleet_whose_scenario_fails_ends_its_cell(kernel: Kernel, processes: int) -> None:
+    """IPython cannot show an exception that has a group for its context: the cell would never end."""
+    await kernel.must("from cpsim_kit import Fleet, Stack\nstack = await Stack.open()")
+    ran = await kernel.run(
+        "async def scenario(cp):\n    await cp.boot()\n    1 / 0\n"
+        f"await Fleet(stack, 2, ramp=100, scenario=scenario, processes={processes}).run(20, progress=False)"
+    )
+    assert ran.error == "ZeroDivisionError: division by zero"
+    assert (await kernel.must("print(await stack.things.list())")).stdout.startswith("Empty DataFrame")
+    await kernel.must("await stack.close()")
+
+
+@pytest.mark.slow
+async def test_an_interrupted_fleet_says_where_its_result_is(kernel: Kernel) -> None:
+    await kernel.must(
+        "from cpsim_kit import Fleet, Stack\nstack = await Stack.open()\n"
+        "async def scenario(cp):\n    await cp.boot()\n    print('booted')\n    await cp.wait_closed()"
+    )
+    ran = Ran()
+    cell = "fleet = Fleet(stack, 2, ramp=100, scenario=scenario)\nawait fleet.run(600, progress=False)"
+    running = asyncio.create_task(kernel.run(cell, ran))
+    await until(lambda: "booted" in ran.stdout, "a boot")
+    await kernel.manager.interrupt_kernel()
+    await running
+    assert "what it measured until then is its .result" in ran.error
+    assert "s, interrupted>" in (await kernel.must("print(fleet.result)")).stdout
+    await kernel.must("await stack.close()")
