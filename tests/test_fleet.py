@@ -8,6 +8,7 @@ import gc
 import math
 import os
 import random
+import re
 import signal
 import ssl
 import sys
