@@ -178,7 +178,11 @@ class Part:
         plan = self.plan
         own = dict(plan.attributes(charge_point_id)) if plan.attributes is not None else {}
         options = {"max_messages": 0, **plan.options, "ssl": self._ssl, **own, "observe": self._note}
-        return ChargePoint(charge_point_id, plan.url, **options)
+        try:
+            return ChargePoint(charge_point_id, plan.url, **options)
+        except Exception as exc:
+            exc.add_note(f"This was of {charge_point_id}, with the attributes {own!r}.")
+            raise
 
     async def _live(self, member: _Member) -> None:
         """Connect, work, and connect again as long as the policy says so."""
