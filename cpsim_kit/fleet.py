@@ -29,6 +29,7 @@ from cpsim_kit.cluster import ClusterShare, worker_addresses
 from cpsim_kit.errors import CpsimError, FleetError
 from cpsim_kit.part import Delta, Part, Plan, Scenario
 from cpsim_kit.things import ManyThings, Things
+from cpsim_kit.waiting import together
 from cpsim_kit.worker import SAMPLE, Worker, WorkerLost
 
 __all__ = ["Fleet"]
@@ -215,7 +216,6 @@ class Fleet:
 
     async def _run(self, duration: float, progress: bool) -> FleetResult:
         shares = await self._shares(duration, progress)
-        fault: BaseException | None = None
         try:
             not_started = await asyncio.gather(*(_start(share) for share in shares))
             if all(not_started):
@@ -227,13 +227,9 @@ class Fleet:
             told = _Told(result, len(shares), began, duration)
             line = asyncio.create_task(told.show(progress), name="cpsim[fleet].line")
             try:
-                async with asyncio.TaskGroup() as group:
-                    for number, (share, lost) in enumerate(zip(list(shares), not_started, strict=True)):
-                        run = self._run_share(share, lost, told, number, shares)
-                        group.create_task(run, name=f"cpsim[fleet].share-{number}")
-            except BaseExceptionGroup as exc:
-                result.interrupted = True
-                fault = exc.exceptions[0]  # raised below: the group must not become its context
+                numbered = enumerate(zip(list(shares), not_started, strict=True))
+                runs = (self._run_share(share, lost, told, number, shares) for number, (share, lost) in numbered)
+                await together(runs, "share")
             except BaseException:
                 result.interrupted = True
                 raise
@@ -243,8 +239,6 @@ class Fleet:
                 await asyncio.gather(line, return_exceptions=True)
         finally:
             await asyncio.shield(asyncio.gather(*(share.close() for share in shares)))
-        if fault is not None:
-            raise fault
         errors: list[Exception] = [error for share in shares for error in share.errors]
         errors += [WorkerLost(why) for why in result.lost]
         if not result.connected and errors:

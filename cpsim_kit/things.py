@@ -15,6 +15,7 @@ from cpsim_kit.aws import Aws
 from cpsim_kit.cards import card
 from cpsim_kit.errors import AwsError, CpsimError, NotFound, WaitTimeout
 from cpsim_kit.messages import table
+from cpsim_kit.waiting import together
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -282,9 +283,7 @@ class Things:
                         result.done.append(charge_point_id)
                     bar.update()
 
-            async with asyncio.TaskGroup() as group:
-                for number in range(min(concurrency, len(ids))):
-                    group.create_task(worker(), name=f"cpsim[things].worker-{number}")
+            await together((worker() for _ in range(min(concurrency, len(ids)))), "things")
 
     async def _wait_all_registered(
         self, ids: Sequence[str], timeout: float, concurrency: int, *, expected: bool
@@ -307,16 +306,13 @@ class Things:
                     batch[:] = left
 
         try:
-            async with asyncio.timeout(timeout) as deadline, asyncio.TaskGroup() as group:
-                for number in range(min(concurrency, len(batches))):
-                    group.create_task(worker(deadline), name=f"cpsim[things].registry-{number}")
+            async with asyncio.timeout(timeout) as deadline:
+                await together((worker(deadline) for _ in range(min(concurrency, len(batches)))), "registry")
         except TimeoutError as exc:
             waiting = [each for batch in batches for each in batch]
             state = "accept" if expected else "forget"
             what = f"the gateway's registry (table {self._table}) to {state} {len(waiting)} Things"
             raise WaitTimeout(what, timeout, waiting[:3]) from exc
-        except BaseExceptionGroup as exc:
-            raise exc.exceptions[0] from exc.exceptions[0].__cause__
 
     async def _registered(self, ids: Sequence[str]) -> set[str]:
         """Which of these the registry has."""
