@@ -197,7 +197,8 @@ class Aws:
             if why := self._explain():
                 raise why from _without_frames(exc)
             message = f"{verb}: {exc}. Is the network up, and region and endpoint right?"
-            raise AwsError(message, verb=verb) from _without_frames(exc)
+            code = "EndpointConnectionError" if isinstance(exc, boto_errors.EndpointConnectionError) else ""
+            raise AwsError(message, verb=verb, code=code) from _without_frames(exc)
         except CpsimError:
             raise
         except Exception as exc:  # botocore's parsers raise all kinds of errors on what is not AWS's

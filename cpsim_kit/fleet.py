@@ -207,12 +207,17 @@ class Fleet:
 
     async def _delete_things(self, of: Things, things: ManyThings, progress: bool) -> None:
         """Delete those that were created; what is left is the stack's to delete when it is closed."""
-        if things.done:
+        if not things.done:
+            return
+        try:
             failed = (await of.delete_many(things.done, progress=progress)).failed
-            things.done[:] = failed
-            if failed:
-                first = next(iter(failed.values()))
-                logger.warning("fleet: %d Things could not be deleted, the first as: %s", len(failed), first)
+        except CpsimError as exc:  # what was measured is worth more
+            logger.warning("fleet: %d Things may not be deleted: %s", len(things.done), exc)
+            return
+        things.done[:] = failed
+        if failed:
+            first = next(iter(failed.values()))
+            logger.warning("fleet: %d Things could not be deleted, the first as: %s", len(failed), first)
 
     async def _run(self, duration: float, progress: bool) -> FleetResult:
         shares = await self._shares(duration, progress)

@@ -973,6 +973,23 @@ async def test_things_that_could_not_be_deleted_are_said_and_left_to_the_stack(
         boto("iot").describe_thing(thingName=name)
 
 
+async def test_a_stack_that_dies_leaves_the_result_and_no_wait_for_each_thing(
+    environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stack = await Stack.local(name=new_id("Dies"))
+    fleet = Fleet(stack, 60, ramp_time=0, heartbeat_interval=UNIT)
+    running = asyncio.create_task(fleet.run(60 * SOON, **run_quietly))
+    await until(lambda: fleet.result and fleet.result.booted == 60, "all to have booted")
+    assert stack._process is not None
+    os.kill(stack._process.pid, signal.SIGKILL)
+    async with asyncio.timeout(2 * SOON):
+        result = await running
+    assert result.to_frame().query("outcome == 'connection lost'").charge_point_id.nunique() == 60
+    assert "60 Things could not be deleted" in caplog.text
+    assert "has died" in caplog.text
+    await stack.close()
+
+
 async def test_unregistered_charge_points_are_failures_by_that_name(stack: Stack) -> None:
     fleet = Fleet(stack, 2, prefix=new_id("FLEET-"), ramp_time=0, provision=None)
     result = await fleet.run(SOON, **run_quietly)
