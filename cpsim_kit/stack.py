@@ -68,9 +68,22 @@ def _found(key: tuple[str | None, ...]) -> Stack | None:
 class _Opening:
     """What ``Stack.open``, ``.local`` and ``.aws`` return: a stack once awaited or entered."""
 
-    def __init__(self, opening: Callable[[], Awaitable[Stack]]) -> None:
+    def __init__(self, made_by: str, opening: Callable[[], Awaitable[Stack]]) -> None:
+        self._made_by = made_by
         self._opening = opening
         self._stack: Stack | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self._made_by}, not open yet: write stack = await {self._made_by}>"
+
+    if not TYPE_CHECKING:  # a type checker knows by itself that this is no stack yet
+
+        def __getattr__(self, name: str) -> Any:
+            """Tell who forgot to await; what Python and IPython look for is just not there."""
+            if name.startswith("_"):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            message = f"{self._made_by} is not a stack yet, it has no {name}: write `stack = await {self._made_by}`"
+            raise AttributeError(message)
 
     def __await__(self) -> Generator[Any, None, Stack]:
         return self._opening().__await__()
@@ -164,7 +177,9 @@ class Stack:
         """
         name = os.environ.get("CPSIM_STACK", "").strip()
         if name in {"", "local"}:
-            return cls.local()
+            opening = cls.local()
+            opening._made_by = "Stack.open()"
+            return opening
 
         async def attach() -> Stack:
             key = (name, *map(os.environ.get, _DECIDING))
@@ -176,7 +191,7 @@ class Stack:
                 attached._aws.close()  # two cells that open at once get one stack
             return found
 
-        return _Opening(attach)
+        return _Opening("Stack.open()", attach)
 
     @classmethod
     def local(
@@ -202,7 +217,7 @@ class Stack:
         if csms not in {"kit", "sample"}:
             raise ValueError(f'csms is "kit" or "sample", not {csms!r}')
         options = LocalOptions(name=name, region=region, interval=int(interval), csms=csms)
-        return _Opening(lambda: cls._open_local(options))
+        return _Opening("Stack.local()", lambda: cls._open_local(options))
 
     @classmethod
     def aws(
@@ -229,7 +244,7 @@ class Stack:
             aws = await asyncio.to_thread(Aws, region=region, profile=profile, endpoint_url=endpoint_url)
             return await cls._attach(name, aws, None)
 
-        return _Opening(attach)
+        return _Opening(f"Stack.aws({name!r})", attach)
 
     @classmethod
     async def _open_local(cls, options: LocalOptions) -> Stack:

@@ -1,9 +1,11 @@
 """Stack: how it is opened, what close() deletes, and what goes wrong on the way."""
 
 import asyncio
+import copy
 import gc
 import json
 import os
+import re
 import weakref
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -74,6 +76,20 @@ async def test_local_stacks_are_one_per_set_of_options(environment: pytest.Monke
     finally:
         for stack in (first, another):
             await stack.close()
+
+
+def test_a_stack_that_was_not_awaited_says_what_to_write(environment: pytest.MonkeyPatch) -> None:
+    not_awaited: dict[str, object] = {
+        "Stack.open()": Stack.open(),
+        "Stack.local()": Stack.local(),
+        "Stack.aws('Gateway')": Stack.aws("Gateway"),
+    }
+    for made_by, opening in not_awaited.items():
+        assert f"write stack = await {made_by}>" in repr(opening)
+        with pytest.raises(AttributeError, match=f"no things: write `stack = await {re.escape(made_by)}`"):
+            opening.things  # type: ignore[attr-defined]  # noqa: B018
+        assert not hasattr(opening, "_ipython_display_")
+        assert repr(copy.copy(opening)) == repr(opening)
 
 
 @pytest.mark.parametrize(
