@@ -21,6 +21,7 @@ This module imports nothing of the kit.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -44,6 +45,10 @@ __all__ = [
     "UnsupportedByCsms",
     "WaitTimeout",
 ]
+
+
+_THING = re.compile(r"[a-zA-Z0-9:_-]{1,128}")  # CreateThing, thingName
+_REFUSED = re.compile(r"Charge Point (.+) not registered")  # the gateway's close reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,11 +132,18 @@ class NotRegistered(ConnectionLost):
     outcome = "not registered"
 
     def __init__(self, charge_point_id: str, *, closed: Closed) -> None:
-        super().__init__(
-            f"{charge_point_id}: the gateway closed with 1008: {closed.reason}. "
-            f'Create its Thing first: await stack.things.create("{charge_point_id}")',
-            closed=closed,
-        )
+        refused = _REFUSED.search(closed.reason)
+        if not _THING.fullmatch(charge_point_id):
+            advice = f"No Thing can have this id, as AWS IoT allows {_THING.pattern}: choose another"
+        elif refused is not None and refused[1] != charge_point_id:
+            advice = (
+                f"The gateway takes the whole path of the address for the id, here {refused[1]}: "
+                "give ChargePoint(…) the address without a path"
+            )
+        else:
+            advice = f'Create its Thing first: await stack.things.create("{charge_point_id}")'
+        message = f"{charge_point_id}: the gateway closed with 1008: {closed.reason}. {advice}"
+        super().__init__(message, closed=closed)
         self.charge_point_id = charge_point_id
 
 
