@@ -47,6 +47,7 @@ __all__ = [
 ]
 
 
+_PASSWORD = re.compile(r"(?<=://)[^/\s]*@")  # user and password in an address
 _THING = re.compile(r"[a-zA-Z0-9:_-]{1,128}")  # CreateThing, thingName
 _REFUSED = re.compile(r"Charge Point (.+) not registered")  # the gateway's close reason
 
@@ -92,17 +93,17 @@ def _rebuilt(kind: type[CpsimError], args: tuple[Any, ...], attributes: dict[str
 
 
 class ConnectError(CpsimError):
-    """The connection never opened.
+    """The connection never opened. Its message hides passwords in addresses.
 
     Attributes:
-        url: The address that was tried.
+        url: The address that was tried, whole.
         status: The HTTP status of the refused handshake, or None when there was no HTTP answer.
     """
 
     outcome = "not connected"
 
     def __init__(self, message: str, *, url: str, status: int | None = None) -> None:
-        super().__init__(message)
+        super().__init__(_PASSWORD.sub("…@", message))
         self.url = url
         self.status = status
 
