@@ -17,6 +17,9 @@ This module imports nothing of the kit.
     │   └── NoCredentials     says which variable or profile to set
     ├── LocalStackError       the embedded stack did not start, or has died
     └── FleetError            charge points that could not start
+
+Outside the tree is misuse, which a corrected cell does not raise: TypeError and ValueError for a wrong argument, and
+RuntimeError for what was not opened or entered yet, or is closed.
 """
 
 from __future__ import annotations
@@ -72,7 +75,7 @@ class Closed:
 
 
 class CpsimError(Exception):
-    """Everything the kit raises on its own account.
+    """Everything the kit raises on its own account, but for misuse: TypeError, ValueError and RuntimeError.
 
     Attributes:
         outcome: What tables of calls say of it, in a word or two; "answered" where there was no error.

@@ -222,7 +222,7 @@ class MqttConnection:
         if endpoint is None:
             try:
                 endpoint = self._endpoint()
-            except CpsimError as exc:
+            except (CpsimError, RuntimeError) as exc:  # RuntimeError: the stack was closed meanwhile
                 logger.warning("MQTT: not connected again yet: %s", str(exc))  # whose traceback holds the client
                 raise ConnectionError(str(exc)) from exc  # paho tries again after an OSError
         client.ws_set_options(endpoint.path, endpoint.headers)

@@ -102,7 +102,8 @@ class _Opening:
 class Stack:
     """An AWS OCPP Gateway to talk to: its addresses, its Things, its shadows; and the maker of charge points.
 
-    Made by :meth:`open`, :meth:`local` or :meth:`aws`, each awaited or entered.
+    Made by :meth:`open`, :meth:`local` or :meth:`aws`, each awaited or entered. Once closed, it only says what it was:
+    everything else raises RuntimeError.
 
     Attributes:
         name: The CloudFormation stack's name.
@@ -139,13 +140,15 @@ class Stack:
 
     def __repr__(self) -> str:
         where = "AWS" if self._process is None and self._other is None else "local"
-        state = " closed" if self._closed else ""
+        state = " closed" if self._closed else " died" if self._has_died else ""
         return f"<Stack {self.name} {where} {self.region} {self.websocket_url}{state}>"
 
     def _repr_html_(self) -> str:
         state = (
             "closed"
             if self._closed
+            else "local, its process has died"
+            if self._has_died
             else "local, on this computer"
             if self._process is not None
             else "local, started elsewhere"
@@ -160,6 +163,14 @@ class Stack:
             "created here": ", ".join(what for what, _delete in self._created[:10]),
         }
         return card(f"Stack {self.name}", state, {} if self._closed else rows)
+
+    @property
+    def _has_died(self) -> bool:
+        return self._process is not None and not self._process.is_running
+
+    def _require_open(self) -> None:
+        if self._closed:  # while it closes, what it deletes still goes by boto3
+            raise RuntimeError("this stack is closed; open another: stack = await Stack.open()")
 
     @property
     def is_local(self) -> bool:
@@ -284,6 +295,7 @@ class Stack:
 
     def client(self, service: str) -> Any:
         """A boto3 client of this stack's session, for ad hoc use; made once. Its calls block the cell."""
+        self._require_open()
         return self._aws.client(service)
 
     def shadow(self, charge_point_id: str, name: str = "") -> ShadowRequest:
@@ -297,6 +309,7 @@ class Stack:
             NotFound: The charge point has none, e.g. because it never booted.
             AwsError: AWS refused.
         """
+        self._require_open()
         return ShadowRequest(self._aws, charge_point_id, name, self.monitor)
 
     def monitor(self, *filters: str, limit: int = 10_000) -> Monitor:
@@ -308,6 +321,7 @@ class Stack:
             *filters: Topic filters, with ``+`` for one level and ``#`` for the rest.
             limit: How many messages are kept.
         """
+        self._require_open()
         monitor = Monitor(self._aws.mqtt_endpoint, filters, limit=limit)
         self._monitors.add(monitor)
         return monitor
@@ -331,6 +345,7 @@ class Stack:
         Raises:
             ValueError: ``every`` is no time above 0.
         """
+        self._require_open()
         process = self._process or self._other
         source = EcsService(self._aws, self.name, service) if process is None else LocalGateway(process)
         watch = GatewayWatch(source, every=every)
@@ -350,6 +365,7 @@ class Stack:
         Raises:
             TypeError: That is no charge point; an id alone does not say when its messages were sent.
         """
+        self._require_open()
         if not isinstance(charge_point, ChargePoint):
             raise TypeError(
                 f"stack.trace() takes a ChargePoint, as stack.charge_point() makes it, not {charge_point!r}"
@@ -376,6 +392,7 @@ class Stack:
             queue: An SQS queue for them, made where it is not there.
             republish: A topic for them.
         """
+        self._require_open()
         return Rule(self._aws, self._remember, name, sql=sql, table=table, queue=queue, republish=republish)
 
     async def publish(self, topic: str, payload: str | bytes | dict[str, Any] | list[Any], *, qos: int = 1) -> None:
@@ -389,6 +406,7 @@ class Stack:
         Raises:
             AwsError: AWS refused.
         """
+        self._require_open()
         body = json.dumps(payload) if isinstance(payload, dict | list) else payload
         await self._aws.call("iot-data.publish", topic=topic, qos=qos, payload=body)
 
@@ -409,6 +427,7 @@ class Stack:
             ProtocolViolation: The payload or the answer breaks the schema.
             AwsError: AWS refused.
         """
+        self._require_open()
         return await self._caller.send(charge_point_id, payload, timeout)
 
     async def support_matrix(
@@ -438,6 +457,7 @@ class Stack:
             ConnectError: The gateway does not accept the charge point.
             AwsError: AWS refused to create the Thing.
         """
+        self._require_open()
         if version not in CHARGE_POINT_ACTIONS:
             raise ValueError(f"version is {' or '.join(CHARGE_POINT_ACTIONS)}, not {version!r}")
         thing = await self.things.create(charge_point_id)
@@ -455,6 +475,7 @@ class Stack:
             charge_point_id: The identity; its Thing must exist.
             **options: As :class:`~cpsim_kit.charge_point.ChargePoint` takes them.
         """
+        self._require_open()
         explain = None if self._process is None else self._process.why_dead
         charge_point = ChargePoint(charge_point_id, self.websocket_url, explain=explain, **options)
         self._charge_points.add(charge_point)
