@@ -278,7 +278,7 @@ def _client_error(verb: str, exc: Any, parameters: dict[str, Any]) -> AwsError:
         return NotFound(f"{verb}: there is no {kind} {name}: {text}{hint}", verb=verb, code=code, kind=kind, name=name)
     if code in _FORBIDDEN:
         text += ". The credentials in use lack this permission."
-    return AwsError(f"{verb} failed for {name}: {code}: {text}", verb=verb, code=code)
+    return AwsError(f"{verb} failed for {name or repr(name)}: {code}: {text}", verb=verb, code=code)
 
 
 def _subject(verb: str, parameters: dict[str, Any]) -> tuple[str, str]:
@@ -294,6 +294,7 @@ def _subject(verb: str, parameters: dict[str, Any]) -> tuple[str, str]:
         ("QueueName", "queue"),
         ("RoleName", "role"),
         ("cluster", "ECS cluster"),
+        ("topic", "topic"),
     ):
         if parameter in parameters:
             return kind, str(parameters[parameter])

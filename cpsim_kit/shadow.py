@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -115,8 +115,8 @@ class ShadowRequest:
     async def update(
         self,
         *,
-        desired: dict[str, Any] | None = None,
-        reported: dict[str, Any] | None = None,
+        desired: Mapping[str, Any] | None = None,
+        reported: Mapping[str, Any] | None = None,
         version: int | None = None,
     ) -> Shadow:
         """Change the shadow, and return it whole; keys not named stay, a value of None removes its key.
@@ -127,9 +127,16 @@ class ShadowRequest:
             version: Change only this version.
 
         Raises:
+            TypeError: ``desired`` or ``reported`` is no mapping.
             AwsError: AWS refused; ``code`` is "ConflictException" where the shadow has another version by now.
         """
-        state = {key: value for key, value in (("desired", desired), ("reported", reported)) if value is not None}
+        state = {}
+        for key, value in (("desired", desired), ("reported", reported)):
+            if value is None:
+                continue
+            if not isinstance(value, Mapping):
+                raise TypeError(f'{self._id}: {key}= is a dict such as {{"key": 1}}, or None; not {value!r}')
+            state[key] = dict(value)
         document: dict[str, Any] = {"state": state} | ({} if version is None else {"version": version})
         await self._exchange("iot-data.update_thing_shadow", {**self._parameters, "payload": json.dumps(document)})
         return await self

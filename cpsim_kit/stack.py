@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import signal
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
@@ -41,6 +42,7 @@ __all__ = ["Stack"]
 
 logger = logging.getLogger("cpsim.stack")
 
+_NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")  # CreateStack, StackName
 _WATCH = 0.2  # seconds between two looks at the process
 
 # What this Python process has open, so that a setup cell run twice finds its own stack, with what that created.
@@ -216,7 +218,7 @@ class Stack:
         Args:
             interval: Seconds between heartbeats that its CSMS instructs.
             csms: "kit", which answers every action of a charge point, or "sample", with the AWS sample's quirks.
-            name: The CloudFormation stack's name.
+            name: The CloudFormation stack's name: a letter, then letters, digits and hyphens, at most 128.
             region: The AWS region it claims to be in.
 
         Raises:
@@ -227,6 +229,8 @@ class Stack:
             raise ValueError(f"interval is a whole number of seconds, at least 1, not {interval!r}")
         if csms not in {"kit", "sample"}:
             raise ValueError(f'csms is "kit" or "sample", not {csms!r}')
+        if not (isinstance(name, str) and _NAME.fullmatch(name)):
+            raise ValueError(f"{name!r} cannot be the name of a stack: CloudFormation allows {_NAME.pattern}")
         options = LocalOptions(name=name, region=region, interval=int(interval), csms=csms)
         return _Opening("Stack.local()", lambda: cls._open_local(options))
 
@@ -340,13 +344,18 @@ class Stack:
 
         Args:
             every: Seconds between two looks.
-            service: The ECS service, by name or logical id, where the CloudFormation stack has several.
+            service: The ECS service, by name or logical id, where the CloudFormation stack has several. A local stack
+                has none: the same cell runs there, and a warning in the log says that this is ignored.
 
         Raises:
             ValueError: ``every`` is no time above 0.
         """
         self._require_open()
         process = self._process or self._other
+        if process is not None and service is not None:
+            logger.warning(
+                "watch_gateway(service=%r): a local stack has no ECS services; its process is watched", service
+            )
         source = EcsService(self._aws, self.name, service) if process is None else LocalGateway(process)
         watch = GatewayWatch(source, every=every)
         self._watches.add(watch)

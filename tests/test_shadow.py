@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from types import MappingProxyType
 
 import pytest
 from aws_proxy import AwsProxy
@@ -48,6 +49,14 @@ async def test_what_is_not_there_is_not_found(stack: Stack, thing: str) -> None:
             await stack.shadow(name)
         assert (caught.value.kind, caught.value.name) == ("shadow", name)
     assert "await stack.shadow" in repr(stack.shadow(thing))
+
+
+@pytest.mark.parametrize("value", [5, "x", ["a"]])
+async def test_a_state_is_a_mapping(stack: Stack, thing: str, value: object) -> None:
+    for key in ("desired", "reported"):
+        with pytest.raises(TypeError, match=rf"{thing}: {key}= is a dict .* or None; not"):
+            await stack.shadow(thing).update(**{key: value})  # type: ignore[arg-type]
+    assert (await stack.shadow(thing).update(desired=MappingProxyType({"a": 1}))).desired == {"a": 1}
 
 
 async def test_reading_while_it_changes_never_shows_half_a_document(stack: Stack, boto: Boto, thing: str) -> None:

@@ -101,6 +101,10 @@ def test_a_stack_that_was_not_awaited_says_what_to_write(environment: pytest.Mon
         ({"interval": -1}, "at least 1, not -1"),
         ({"interval": 2.5}, "whole number .* not 2.5"),
         ({"csms": "perfect"}, "not 'perfect'"),
+        ({"name": "a b"}, "'a b' cannot be the name of a stack"),
+        ({"name": "1a"}, "'1a' cannot be"),
+        ({"name": ""}, "'' cannot be"),
+        ({"name": "x" * 129}, "cannot be the name of a stack"),
     ],
 )
 async def test_an_argument_out_of_range_starts_nothing(options: dict[str, object], said: str) -> None:
@@ -428,6 +432,11 @@ async def test_close_closes_the_charge_points_it_made(stack: Stack) -> None:
 async def test_closing_twice_at_once_is_harmless(stack: Stack) -> None:
     await stack.things.create(new_id())
     await asyncio.gather(stack.close(), stack.close())
+
+
+async def test_a_topic_that_is_refused_is_named(stack: Stack) -> None:
+    with pytest.raises(errors.AwsError, match=r"iot-data\.publish failed for a/\+/b: "):
+        await stack.publish("a/+/b", "x")
 
 
 async def test_a_closed_stack_says_so_whatever_is_asked_of_it(stack: Stack) -> None:
