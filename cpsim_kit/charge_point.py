@@ -108,7 +108,7 @@ class ChargePoint:
         close_timeout: Seconds to wait for the other side's close frame.
         ping_interval: Seconds between WebSocket keepalive pings; None for none.
         ping_timeout: Seconds to wait for a pong before the connection counts as lost; None for ever.
-        max_messages: How many frames :attr:`messages` keeps.
+        max_messages: How many frames :attr:`messages` keeps; None for all.
         observe: Called after every CALL, with this charge point, the action, the moments of ``time.perf_counter()`` at
             which the CALL was due, sent and answered (or given up), and the error or None. What it raises is logged.
         explain: Asked, in a thread, when the connection broke without a close frame: an error that says why, or None.
@@ -188,12 +188,12 @@ class ChargePoint:
         close_timeout: float = 5,
         ping_interval: float | None = 20,
         ping_timeout: float | None = 20,
-        max_messages: int = 10_000,
+        max_messages: int | None = 10_000,
         observe: Observer | None = None,
         explain: Callable[[], CpsimError | None] | None = None,
     ) -> None:
         _check_address(charge_point_id, url)
-        if max_messages < 0:
+        if max_messages is not None and max_messages < 0:
             raise ValueError(f"max_messages is how many frames are kept, 0 for none; not {max_messages}")
         if not charge_point_id or charge_point_id.strip("/") != charge_point_id:
             raise ValueError(f"a charge point id is not empty and does not begin or end with '/': {charge_point_id!r}")
