@@ -180,12 +180,14 @@ class ShadowWatch:
         self._monitor = monitor
         self._id = charge_point_id
         self._name = name
+        self._entered = False
 
     def __repr__(self) -> str:
         return f"<ShadowWatch {self._id} {self._monitor!r}>"
 
     async def __aenter__(self) -> Self:
         await self._monitor.__aenter__()
+        self._entered = True
         return self
 
     async def __aexit__(
@@ -197,11 +199,19 @@ class ShadowWatch:
         return self
 
     async def __anext__(self) -> Shadow:
+        self._require_entered()
         return self._current((await self._monitor.__anext__()).payload)
 
     async def take(self, count: int, *, timeout: float | None = None) -> list[Shadow]:
         """The next versions, once there are so many; waits and raises as ``Monitor.take`` does."""
+        self._require_entered()
         return [self._current(message.payload) for message in await self._monitor.take(count, timeout=timeout)]
+
+    def _require_entered(self) -> None:
+        if not self._entered:
+            named = f', "{self._name}"' if self._name else ""
+            how = f'async with stack.shadow("{self._id}"{named}).watch() as changes'
+            raise RuntimeError(f"this watch was not entered: {how}")
 
     def _current(self, document: Any) -> Shadow:
         return _shadow(self._id, self._name, document["current"])
