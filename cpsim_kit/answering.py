@@ -50,6 +50,8 @@ class Answering:
             close = difflib.get_close_matches(action, self._version.actions, n=3)
             hint = f"; did you mean {' or '.join(close)}?" if close else ""
             raise ValueError(f"{self._id}: OCPP {self._version.name} has no action {action!r}{hint}")
+        if not callable(handler):
+            raise TypeError(f"{self._id}: what answers {action} is a function, not {handler!r}")
         self._handlers[action] = handler
 
     async def answer(self, frame: list[Any], message_id: str, reply: Callable[[bytes], Awaitable[None]]) -> None:

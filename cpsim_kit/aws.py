@@ -172,9 +172,8 @@ class Aws:
         return await self.run(verb, collect, parameters)
 
     async def run(self, verb: str, work: Callable[[], T], parameters: dict[str, Any]) -> T:
-        """Run blocking boto3 work in a thread; raises as :meth:`call` does."""
-        if self._closed:
-            raise RuntimeError(f"{verb}: this stack is closed; open another: stack = await Stack.open()")
+        """Run blocking boto3 work in a thread; raises as :meth:`call` does, and RuntimeError once closed."""
+        self.require_open()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, functools.partial(self._translated, verb, work, parameters))
 
@@ -205,6 +204,15 @@ class Aws:
             message = f"{verb}: no answer that AWS gives, {exc!r}. Is the endpoint right?"
             raise AwsError(message, verb=verb) from exc
 
+    def require_open(self) -> None:
+        """Refuse what comes after :meth:`close`.
+
+        Raises:
+            RuntimeError: It is closed.
+        """
+        if self._closed:
+            raise RuntimeError("this stack is closed; open another: stack = await Stack.open()")
+
     def mqtt_endpoint(self) -> MqttEndpoint:
         """Where MQTT over WebSockets connects, signed for one connection; blocking.
 
@@ -214,7 +222,9 @@ class Aws:
         Raises:
             NoCredentials: There are none.
             AwsError: AWS refused to name the endpoint.
+            RuntimeError: This is closed.
         """
+        self.require_open()
         verb = "iot.describe_endpoint"
         address: str = self._translated(
             verb, lambda: self.client("iot").describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"], {}
@@ -269,7 +279,7 @@ def _client_error(verb: str, exc: Any, parameters: dict[str, Any]) -> AwsError:
         return NotFound(f"{verb}: there is no {kind} {name}: {text}{hint}", verb=verb, code=code, kind=kind, name=name)
     if code in _FORBIDDEN:
         text += ". The credentials in use lack this permission."
-    return AwsError(f"{verb} failed for {name}: {code}: {text}", verb=verb, code=code)
+    return AwsError(f"{verb} failed for {name or repr(name)}: {code}: {text}", verb=verb, code=code)
 
 
 def _subject(verb: str, parameters: dict[str, Any]) -> tuple[str, str]:
@@ -285,6 +295,7 @@ def _subject(verb: str, parameters: dict[str, Any]) -> tuple[str, str]:
         ("QueueName", "queue"),
         ("RoleName", "role"),
         ("cluster", "ECS cluster"),
+        ("topic", "topic"),
     ):
         if parameter in parameters:
             return kind, str(parameters[parameter])

@@ -108,10 +108,14 @@ class ChargePoint:
         close_timeout: Seconds to wait for the other side's close frame.
         ping_interval: Seconds between WebSocket keepalive pings; None for none.
         ping_timeout: Seconds to wait for a pong before the connection counts as lost; None for ever.
-        max_messages: How many frames :attr:`messages` keeps.
+        max_messages: How many frames :attr:`messages` keeps; None for all.
         observe: Called after every CALL, with this charge point, the action, the moments of ``time.perf_counter()`` at
-            which the CALL was due, sent and answered (or given up), and the error or None.
+            which the CALL was due, sent and answered (or given up), and the error or None. What it raises is logged.
         explain: Asked, in a thread, when the connection broke without a close frame: an error that says why, or None.
+
+    Raises:
+        TypeError: The identity or the address is no string.
+        ValueError: There can be no such identity or version, or ``max_messages`` is below 0.
 
     Attributes:
         id: The identity.
@@ -184,10 +188,13 @@ class ChargePoint:
         close_timeout: float = 5,
         ping_interval: float | None = 20,
         ping_timeout: float | None = 20,
-        max_messages: int = 10_000,
+        max_messages: int | None = 10_000,
         observe: Observer | None = None,
         explain: Callable[[], CpsimError | None] | None = None,
     ) -> None:
+        _check_address(charge_point_id, url)
+        if max_messages is not None and max_messages < 0:
+            raise ValueError(f"max_messages is how many frames are kept, 0 for none; not {max_messages}")
         if not charge_point_id or charge_point_id.strip("/") != charge_point_id:
             raise ValueError(f"a charge point id is not empty and does not begin or end with '/': {charge_point_id!r}")
         self.id = charge_point_id
@@ -529,6 +536,7 @@ class ChargePoint:
                 sync or async; returns the ``call_result`` dataclass. It may itself :meth:`call`.
 
         Raises:
+            TypeError: The handler is no function.
             ValueError: The version has no such action.
         """
         self._answering.on(action, handler)
@@ -566,10 +574,16 @@ class ChargePoint:
         except BaseException as exc:
             if self._observe is not None:
                 action = type(payload).__name__
-                self._observe(self, action, began if due is None else due, began, time.perf_counter(), exc)
+                try:
+                    self._observe(self, action, began if due is None else due, began, time.perf_counter(), exc)
+                except Exception:
+                    logger.exception("%s: observe= failed on %s", self.id, action)
             raise
         if self._observe is not None:
-            self._observe(self, request.action, began if due is None else due, pending.sent, pending.answered, None)
+            try:
+                self._observe(self, request.action, began if due is None else due, pending.sent, pending.answered, None)
+            except Exception:
+                logger.exception("%s: observe= failed on %s", self.id, request.action)
         return result, pending
 
     def _write(self, payload: Any) -> tuple[Message, Message, bytes]:
@@ -807,6 +821,18 @@ class ChargePoint:
         except (ValueError, OverflowError) as exc:
             message = f"{self.id}: answer to Heartbeat: currentTime is no time: {text!r}"
             raise ProtocolViolation(message, action="Heartbeat", path="currentTime", text=str(exc)) from exc
+
+
+def _check_address(charge_point_id: object, url: object) -> None:
+    if not isinstance(charge_point_id, str):
+        raise TypeError(f'a charge point id is a string, as in ChargePoint("CP1", url); not {charge_point_id!r}')
+    if hasattr(url, "websocket_url"):
+        raise TypeError(
+            f"{charge_point_id}: ChargePoint(…) takes an address, not {url!r}: "
+            f"use await stack.charge_point({charge_point_id!r}), or stack.websocket_url"
+        )
+    if not isinstance(url, str):
+        raise TypeError(f"{charge_point_id}: the CSMS's address is a string, ws://… or wss://…; not {url!r}")
 
 
 def _find_messages(kind: type) -> tuple[Version, Message, Message]:

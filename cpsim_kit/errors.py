@@ -17,10 +17,14 @@ This module imports nothing of the kit.
     │   └── NoCredentials     says which variable or profile to set
     ├── LocalStackError       the embedded stack did not start, or has died
     └── FleetError            charge points that could not start
+
+Outside the tree is misuse, which a corrected cell does not raise: TypeError and ValueError for a wrong argument, and
+RuntimeError for what was not opened or entered yet, or is closed.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
@@ -46,6 +50,11 @@ __all__ = [
 ]
 
 
+_PASSWORD = re.compile(r"(?<=://)[^/\s]*@")  # user and password in an address
+_THING = re.compile(r"[a-zA-Z0-9:_-]{1,128}")  # CreateThing, thingName
+_REFUSED = re.compile(r"Charge Point (.+) not registered")  # the gateway's close reason
+
+
 @dataclass(frozen=True, slots=True)
 class Closed:
     """How a WebSocket connection ended.
@@ -66,7 +75,7 @@ class Closed:
 
 
 class CpsimError(Exception):
-    """Everything the kit raises on its own account.
+    """Everything the kit raises on its own account, but for misuse: TypeError, ValueError and RuntimeError.
 
     Attributes:
         outcome: What tables of calls say of it, in a word or two; "answered" where there was no error.
@@ -87,17 +96,17 @@ def _rebuilt(kind: type[CpsimError], args: tuple[Any, ...], attributes: dict[str
 
 
 class ConnectError(CpsimError):
-    """The connection never opened.
+    """The connection never opened. Its message hides passwords in addresses.
 
     Attributes:
-        url: The address that was tried.
+        url: The address that was tried, whole.
         status: The HTTP status of the refused handshake, or None when there was no HTTP answer.
     """
 
     outcome = "not connected"
 
     def __init__(self, message: str, *, url: str, status: int | None = None) -> None:
-        super().__init__(message)
+        super().__init__(_PASSWORD.sub("…@", message))
         self.url = url
         self.status = status
 
@@ -127,11 +136,18 @@ class NotRegistered(ConnectionLost):
     outcome = "not registered"
 
     def __init__(self, charge_point_id: str, *, closed: Closed) -> None:
-        super().__init__(
-            f"{charge_point_id}: the gateway closed with 1008: {closed.reason}. "
-            f'Create its Thing first: await stack.things.create("{charge_point_id}")',
-            closed=closed,
-        )
+        refused = _REFUSED.search(closed.reason)
+        if not _THING.fullmatch(charge_point_id):
+            advice = f"No Thing can have this id, as AWS IoT allows {_THING.pattern}: choose another"
+        elif refused is not None and refused[1] != charge_point_id:
+            advice = (
+                f"The gateway takes the whole path of the address for the id, here {refused[1]}: "
+                "give ChargePoint(…) the address without a path"
+            )
+        else:
+            advice = f'Create its Thing first: await stack.things.create("{charge_point_id}")'
+        message = f"{charge_point_id}: the gateway closed with 1008: {closed.reason}. {advice}"
+        super().__init__(message, closed=closed)
         self.charge_point_id = charge_point_id
 
 

@@ -310,7 +310,7 @@ class GatewayWatch:
 
     @property
     def _state(self) -> str:
-        return "not open" if self._task is None else "open"
+        return "open" if self._task is not None else "closed" if self._looks else "not open"
 
     def _last(self) -> list[str]:
         said = [f"{len(self)} looks"]

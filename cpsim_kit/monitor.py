@@ -40,6 +40,7 @@ class Monitor:
         limit: How many messages are kept; older ones are dropped, counted, and said once.
 
     Raises:
+        TypeError: A filter is no string.
         ValueError: There is no filter, or one is none.
 
     Attributes:
@@ -66,11 +67,15 @@ class Monitor:
         self._arrived = asyncio.Event()
         self._connection = MqttConnection(endpoint, self._on_message, self._on_gap)
         self._open = False
+        self._entered = False
+
+    @property
+    def _state(self) -> str:
+        return "open" if self._open else "closed" if self._entered else "not open"
 
     def __repr__(self) -> str:
-        state = "open" if self._open else "not open"
         dropped = f", {self.dropped} dropped" if self.dropped else ""
-        return f"<Monitor {' '.join(self.filters)} {state}, {len(self)} messages{dropped}>"
+        return f"<Monitor {' '.join(self.filters)} {self._state}, {len(self)} messages{dropped}>"
 
     def _repr_html_(self) -> str:
         gaps = [f"{since:%H:%M:%S} to {until:%H:%M:%S} UTC" for since, until in self.gaps[-3:]]
@@ -82,7 +87,7 @@ class Monitor:
             "disconnected": ", ".join(gaps),
             "table": ".to_frame()",
         }
-        return card("Monitor", "open" if self._open else "not open", rows)
+        return card("Monitor", self._state, rows)
 
     def __len__(self) -> int:
         return len(self.messages)
@@ -90,7 +95,7 @@ class Monitor:
     async def __aenter__(self) -> Self:
         """Subscribe; the broker has confirmed when the block begins. Raises as :meth:`MqttConnection.open` does."""
         await self._connection.open(self.filters)
-        self._open = True
+        self._open = self._entered = True
         return self
 
     async def __aexit__(
@@ -110,6 +115,7 @@ class Monitor:
     async def __anext__(self) -> Record:
         while not self._queue:
             if not self._open:
+                self._require_entered()
                 raise StopAsyncIteration
             self._arrived.clear()
             await self._arrived.wait()
@@ -124,6 +130,7 @@ class Monitor:
 
         Raises:
             ValueError: So many are never kept; see ``limit``.
+            RuntimeError: The monitor was never entered, so that nothing can come.
             WaitTimeout: Fewer came; ``last_seen`` has those, and the next ``take`` or ``async for`` too.
         """
         if count > self._limit:
@@ -134,6 +141,7 @@ class Monitor:
             async with asyncio.timeout(timeout):
                 while len(self._queue) < count:
                     if not self._open:
+                        self._require_entered()
                         raise WaitTimeout(f"{count} messages on {' '.join(self.filters)}; the monitor is closed", 0)
                     self._arrived.clear()
                     await self._arrived.wait()
@@ -143,6 +151,12 @@ class Monitor:
             what = f"{count} messages on {' '.join(self.filters)}, {len(self._queue)} came"
             raise WaitTimeout(what, timeout or 0, list(self._queue) or None) from exc
         return [self._queue.popleft() for _ in range(count)]
+
+    def _require_entered(self) -> None:
+        if not self._entered:
+            filters = ", ".join(f'"{topic_filter}"' for topic_filter in self.filters)
+            message = f"this monitor was not entered: async with stack.monitor({filters}) as monitor"
+            raise RuntimeError(message)
 
     def to_frame(self) -> pd.DataFrame:
         """One row per message kept, oldest first, in the columns that :mod:`cpsim_kit.messages` explains."""

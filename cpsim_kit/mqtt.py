@@ -37,8 +37,13 @@ def check_filter(topic_filter: str) -> None:
     """Refuse what is no topic filter (MQTT 3.1.1, 4.7), before a broker closes the connection for it.
 
     Raises:
+        TypeError: It is no string, e.g. a list of filters.
         ValueError: It is none.
     """
+    if not isinstance(topic_filter, str):
+        raise TypeError(
+            f'topic filters are strings, given one by one, as in stack.monitor("+/in", "+/out"); not {topic_filter!r}'
+        )
     levels = topic_filter.split("/")
     wildcards = [level for level in levels if "+" in level or "#" in level]
     if (
@@ -217,7 +222,7 @@ class MqttConnection:
         if endpoint is None:
             try:
                 endpoint = self._endpoint()
-            except CpsimError as exc:
+            except (CpsimError, RuntimeError) as exc:  # RuntimeError: the stack was closed meanwhile
                 logger.warning("MQTT: not connected again yet: %s", str(exc))  # whose traceback holds the client
                 raise ConnectionError(str(exc)) from exc  # paho tries again after an OSError
         client.ws_set_options(endpoint.path, endpoint.headers)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 from websockets.asyncio.client import connect
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidStatus, WebSocketException
+from websockets.exceptions import InvalidStatus, InvalidURI, WebSocketException
 from websockets.http11 import USER_AGENT
 from websockets.proxy import get_proxy
 from websockets.typing import Subprotocol
@@ -77,6 +77,8 @@ async def open_transport(
             hint = " This process may open no more files: raise its limit with `ulimit -n`, or use more processes."
         if isinstance(exc, ConnectionError) and ssl is not None and not exc.errno:
             hint = " Does it speak TLS? If not, its address begins with ws://"
+        if isinstance(exc, InvalidURI):
+            exc.uri = "the address"  # a traceback shows the cause too, and no password
         reason = str(exc) or "the other side hung up"
         raise ConnectError(f"{charge_point_id}: cannot connect to {url}: {reason}.{hint}", url=url) from exc
 

@@ -37,6 +37,13 @@ def _axes(ax: Axes | None, size: tuple[float, float] = _SIZE) -> Axes:
     return plt.subplots(figsize=size, layout="constrained")[1]
 
 
+def _several(ax: Sequence[Axes], count: int) -> Sequence[Axes]:
+    """The Axes to draw on, if there are so many of them."""
+    if not hasattr(ax, "__len__") or len(ax) != count or not all(hasattr(each, "plot") for each in ax):
+        raise ValueError(f"ax= is {count} Axes here, as plt.subplots({count}, 1)[1] makes them; not {ax!r}")
+    return ax
+
+
 def _groups(timing: pd.DataFrame, by: str | None) -> list[tuple[str, pd.DataFrame, str]]:
     """Name, rows and colour of each group."""
     groups = [("", timing)] if by is None else [(str(name), rows) for name, rows in timing.groupby(by, observed=True)]
@@ -281,7 +288,7 @@ def fleet(
         ax: Three Axes; a new figure when None.
 
     Raises:
-        ValueError: There is nothing to plot.
+        ValueError: There is nothing to plot, or ``ax`` is another number of Axes.
     """
     import pandas as pd  # noqa: PLC0415 - half a second that a load generator need not spend
 
@@ -290,6 +297,7 @@ def fleet(
         import matplotlib.pyplot as plt  # noqa: PLC0415 - as above
 
         ax = list(plt.subplots(3, 1, figsize=(8, 7), sharex=True, layout="constrained")[1])
+    ax = _several(ax, 3)
     after_s = (calls.sent_at - pd.Timestamp(started_at, unit="s", tz="UTC")).dt.total_seconds()
     whole = max(1, round(float(after_s.max())))  # seconds; what is left of another one would look like a drop to 0
     second = after_s.clip(lower=0).astype("int64")
@@ -338,7 +346,7 @@ def gateway(
         tasks: theirs is the scale on the left, and the tasks' is the one on the right.
 
     Raises:
-        ValueError: There is nothing to plot.
+        ValueError: There is nothing to plot, or ``ax`` is another number of Axes.
     """
     import pandas as pd  # noqa: PLC0415 - half a second that a load generator need not spend
     from matplotlib.ticker import MaxNLocator, StrMethodFormatter  # noqa: PLC0415 - as above
@@ -348,7 +356,7 @@ def gateway(
         import matplotlib.pyplot as plt  # noqa: PLC0415 - as above
 
         ax = plt.subplots(2, 1, figsize=(8, 5.4), height_ratios=(3, 2), sharex=True, layout="constrained")[1]
-    tasks, load = ax
+    tasks, load = ax = _several(ax, 2)
     axes = [tasks, load]
     start = watched.seen_at.iloc[0] if started_at is None else pd.Timestamp(started_at, unit="s", tz="UTC")
     after_s = (watched.seen_at - start).dt.total_seconds()

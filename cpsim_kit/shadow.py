@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -115,8 +115,8 @@ class ShadowRequest:
     async def update(
         self,
         *,
-        desired: dict[str, Any] | None = None,
-        reported: dict[str, Any] | None = None,
+        desired: Mapping[str, Any] | None = None,
+        reported: Mapping[str, Any] | None = None,
         version: int | None = None,
     ) -> Shadow:
         """Change the shadow, and return it whole; keys not named stay, a value of None removes its key.
@@ -127,9 +127,16 @@ class ShadowRequest:
             version: Change only this version.
 
         Raises:
+            TypeError: ``desired`` or ``reported`` is no mapping.
             AwsError: AWS refused; ``code`` is "ConflictException" where the shadow has another version by now.
         """
-        state = {key: value for key, value in (("desired", desired), ("reported", reported)) if value is not None}
+        state = {}
+        for key, value in (("desired", desired), ("reported", reported)):
+            if value is None:
+                continue
+            if not isinstance(value, Mapping):
+                raise TypeError(f'{self._id}: {key}= is a dict such as {{"key": 1}}, or None; not {value!r}')
+            state[key] = dict(value)
         document: dict[str, Any] = {"state": state} | ({} if version is None else {"version": version})
         await self._exchange("iot-data.update_thing_shadow", {**self._parameters, "payload": json.dumps(document)})
         return await self
@@ -173,12 +180,14 @@ class ShadowWatch:
         self._monitor = monitor
         self._id = charge_point_id
         self._name = name
+        self._entered = False
 
     def __repr__(self) -> str:
         return f"<ShadowWatch {self._id} {self._monitor!r}>"
 
     async def __aenter__(self) -> Self:
         await self._monitor.__aenter__()
+        self._entered = True
         return self
 
     async def __aexit__(
@@ -190,11 +199,19 @@ class ShadowWatch:
         return self
 
     async def __anext__(self) -> Shadow:
+        self._require_entered()
         return self._current((await self._monitor.__anext__()).payload)
 
     async def take(self, count: int, *, timeout: float | None = None) -> list[Shadow]:
         """The next versions, once there are so many; waits and raises as ``Monitor.take`` does."""
+        self._require_entered()
         return [self._current(message.payload) for message in await self._monitor.take(count, timeout=timeout)]
+
+    def _require_entered(self) -> None:
+        if not self._entered:
+            named = f', "{self._name}"' if self._name else ""
+            how = f'async with stack.shadow("{self._id}"{named}).watch() as changes'
+            raise RuntimeError(f"this watch was not entered: {how}")
 
     def _current(self, document: Any) -> Shadow:
         return _shadow(self._id, self._name, document["current"])

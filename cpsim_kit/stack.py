@@ -11,6 +11,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import signal
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
@@ -41,6 +42,7 @@ __all__ = ["Stack"]
 
 logger = logging.getLogger("cpsim.stack")
 
+_NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")  # CreateStack, StackName
 _WATCH = 0.2  # seconds between two looks at the process
 
 # What this Python process has open, so that a setup cell run twice finds its own stack, with what that created.
@@ -68,9 +70,22 @@ def _found(key: tuple[str | None, ...]) -> Stack | None:
 class _Opening:
     """What ``Stack.open``, ``.local`` and ``.aws`` return: a stack once awaited or entered."""
 
-    def __init__(self, opening: Callable[[], Awaitable[Stack]]) -> None:
+    def __init__(self, made_by: str, opening: Callable[[], Awaitable[Stack]]) -> None:
+        self._made_by = made_by
         self._opening = opening
         self._stack: Stack | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self._made_by}, not open yet: write stack = await {self._made_by}>"
+
+    if not TYPE_CHECKING:  # a type checker knows by itself that this is no stack yet
+
+        def __getattr__(self, name: str) -> Any:
+            """Tell who forgot to await; what Python and IPython look for is just not there."""
+            if name.startswith("_"):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            message = f"{self._made_by} is not a stack yet, it has no {name}: write `stack = await {self._made_by}`"
+            raise AttributeError(message)
 
     def __await__(self) -> Generator[Any, None, Stack]:
         return self._opening().__await__()
@@ -89,7 +104,8 @@ class _Opening:
 class Stack:
     """An AWS OCPP Gateway to talk to: its addresses, its Things, its shadows; and the maker of charge points.
 
-    Made by :meth:`open`, :meth:`local` or :meth:`aws`, each awaited or entered.
+    Made by :meth:`open`, :meth:`local` or :meth:`aws`, each awaited or entered. Once closed, it only says what it was:
+    everything else raises RuntimeError.
 
     Attributes:
         name: The CloudFormation stack's name.
@@ -126,13 +142,15 @@ class Stack:
 
     def __repr__(self) -> str:
         where = "AWS" if self._process is None and self._other is None else "local"
-        state = " closed" if self._closed else ""
+        state = " closed" if self._closed else " died" if self._has_died else ""
         return f"<Stack {self.name} {where} {self.region} {self.websocket_url}{state}>"
 
     def _repr_html_(self) -> str:
         state = (
             "closed"
             if self._closed
+            else "local, its process has died"
+            if self._has_died
             else "local, on this computer"
             if self._process is not None
             else "local, started elsewhere"
@@ -147,6 +165,14 @@ class Stack:
             "created here": ", ".join(what for what, _delete in self._created[:10]),
         }
         return card(f"Stack {self.name}", state, {} if self._closed else rows)
+
+    @property
+    def _has_died(self) -> bool:
+        return self._process is not None and not self._process.is_running
+
+    def _require_open(self) -> None:
+        if self._closed:  # while it closes, what it deletes still goes by boto3
+            raise RuntimeError("this stack is closed; open another: stack = await Stack.open()")
 
     @property
     def is_local(self) -> bool:
@@ -164,7 +190,9 @@ class Stack:
         """
         name = os.environ.get("CPSIM_STACK", "").strip()
         if name in {"", "local"}:
-            return cls.local()
+            opening = cls.local()
+            opening._made_by = "Stack.open()"
+            return opening
 
         async def attach() -> Stack:
             key = (name, *map(os.environ.get, _DECIDING))
@@ -176,7 +204,7 @@ class Stack:
                 attached._aws.close()  # two cells that open at once get one stack
             return found
 
-        return _Opening(attach)
+        return _Opening("Stack.open()", attach)
 
     @classmethod
     def local(
@@ -190,7 +218,7 @@ class Stack:
         Args:
             interval: Seconds between heartbeats that its CSMS instructs.
             csms: "kit", which answers every action of a charge point, or "sample", with the AWS sample's quirks.
-            name: The CloudFormation stack's name.
+            name: The CloudFormation stack's name: a letter, then letters, digits and hyphens, at most 128.
             region: The AWS region it claims to be in.
 
         Raises:
@@ -201,8 +229,10 @@ class Stack:
             raise ValueError(f"interval is a whole number of seconds, at least 1, not {interval!r}")
         if csms not in {"kit", "sample"}:
             raise ValueError(f'csms is "kit" or "sample", not {csms!r}')
+        if not (isinstance(name, str) and _NAME.fullmatch(name)):
+            raise ValueError(f"{name!r} cannot be the name of a stack: CloudFormation allows {_NAME.pattern}")
         options = LocalOptions(name=name, region=region, interval=int(interval), csms=csms)
-        return _Opening(lambda: cls._open_local(options))
+        return _Opening("Stack.local()", lambda: cls._open_local(options))
 
     @classmethod
     def aws(
@@ -229,7 +259,7 @@ class Stack:
             aws = await asyncio.to_thread(Aws, region=region, profile=profile, endpoint_url=endpoint_url)
             return await cls._attach(name, aws, None)
 
-        return _Opening(attach)
+        return _Opening(f"Stack.aws({name!r})", attach)
 
     @classmethod
     async def _open_local(cls, options: LocalOptions) -> Stack:
@@ -269,6 +299,7 @@ class Stack:
 
     def client(self, service: str) -> Any:
         """A boto3 client of this stack's session, for ad hoc use; made once. Its calls block the cell."""
+        self._require_open()
         return self._aws.client(service)
 
     def shadow(self, charge_point_id: str, name: str = "") -> ShadowRequest:
@@ -282,6 +313,7 @@ class Stack:
             NotFound: The charge point has none, e.g. because it never booted.
             AwsError: AWS refused.
         """
+        self._require_open()
         return ShadowRequest(self._aws, charge_point_id, name, self.monitor)
 
     def monitor(self, *filters: str, limit: int = 10_000) -> Monitor:
@@ -293,6 +325,7 @@ class Stack:
             *filters: Topic filters, with ``+`` for one level and ``#`` for the rest.
             limit: How many messages are kept.
         """
+        self._require_open()
         monitor = Monitor(self._aws.mqtt_endpoint, filters, limit=limit)
         self._monitors.add(monitor)
         return monitor
@@ -311,12 +344,18 @@ class Stack:
 
         Args:
             every: Seconds between two looks.
-            service: The ECS service, by name or logical id, where the CloudFormation stack has several.
+            service: The ECS service, by name or logical id, where the CloudFormation stack has several. A local stack
+                has none: the same cell runs there, and a warning in the log says that this is ignored.
 
         Raises:
             ValueError: ``every`` is no time above 0.
         """
+        self._require_open()
         process = self._process or self._other
+        if process is not None and service is not None:
+            logger.warning(
+                "watch_gateway(service=%r): a local stack has no ECS services; its process is watched", service
+            )
         source = EcsService(self._aws, self.name, service) if process is None else LocalGateway(process)
         watch = GatewayWatch(source, every=every)
         self._watches.add(watch)
@@ -335,6 +374,7 @@ class Stack:
         Raises:
             TypeError: That is no charge point; an id alone does not say when its messages were sent.
         """
+        self._require_open()
         if not isinstance(charge_point, ChargePoint):
             raise TypeError(
                 f"stack.trace() takes a ChargePoint, as stack.charge_point() makes it, not {charge_point!r}"
@@ -361,6 +401,7 @@ class Stack:
             queue: An SQS queue for them, made where it is not there.
             republish: A topic for them.
         """
+        self._require_open()
         return Rule(self._aws, self._remember, name, sql=sql, table=table, queue=queue, republish=republish)
 
     async def publish(self, topic: str, payload: str | bytes | dict[str, Any] | list[Any], *, qos: int = 1) -> None:
@@ -374,6 +415,7 @@ class Stack:
         Raises:
             AwsError: AWS refused.
         """
+        self._require_open()
         body = json.dumps(payload) if isinstance(payload, dict | list) else payload
         await self._aws.call("iot-data.publish", topic=topic, qos=qos, payload=body)
 
@@ -394,6 +436,7 @@ class Stack:
             ProtocolViolation: The payload or the answer breaks the schema.
             AwsError: AWS refused.
         """
+        self._require_open()
         return await self._caller.send(charge_point_id, payload, timeout)
 
     async def support_matrix(
@@ -423,6 +466,7 @@ class Stack:
             ConnectError: The gateway does not accept the charge point.
             AwsError: AWS refused to create the Thing.
         """
+        self._require_open()
         if version not in CHARGE_POINT_ACTIONS:
             raise ValueError(f"version is {' or '.join(CHARGE_POINT_ACTIONS)}, not {version!r}")
         thing = await self.things.create(charge_point_id)
@@ -440,6 +484,7 @@ class Stack:
             charge_point_id: The identity; its Thing must exist.
             **options: As :class:`~cpsim_kit.charge_point.ChargePoint` takes them.
         """
+        self._require_open()
         explain = None if self._process is None else self._process.why_dead
         charge_point = ChargePoint(charge_point_id, self.websocket_url, explain=explain, **options)
         self._charge_points.add(charge_point)

@@ -11,8 +11,10 @@ import logging
 import socket
 import ssl
 import time
+import traceback
 from collections.abc import AsyncIterator, Callable, Coroutine
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import ocpp.exceptions
@@ -1647,6 +1649,55 @@ async def test_without_a_good_client_certificate_it_does_not_open(
         await ChargePoint("CP1", secure_csms.url, ssl=context)
 
 
+# -- Wrong arguments --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((5, "ws://127.0.0.1:9"), r"a charge point id is a string, .* not 5"),
+        (("CP1", None), "CP1: the CSMS's address is a string, .* not None"),
+        (("CP1", b"ws://127.0.0.1:9"), "CP1: the CSMS's address is a string"),
+        (
+            ("CP1", SimpleNamespace(websocket_url="")),
+            r"use await stack\.charge_point\('CP1'\), or stack\.websocket_url",
+        ),
+    ],
+)
+def test_arguments_of_another_type_are_refused_in_words(arguments: Any, said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        ChargePoint(*arguments)
+
+
+def test_fewer_than_no_messages_cannot_be_kept() -> None:
+    with pytest.raises(ValueError, match=r"max_messages is .* not -1"):
+        ChargePoint("CP1", "ws://127.0.0.1:9", max_messages=-1)
+
+
+@pytest.mark.parametrize("handler", [None, 3, "Reset"])
+def test_a_handler_is_a_function(handler: Any) -> None:
+    with pytest.raises(TypeError, match="CP1: what answers Reset is a function, not"):
+        ChargePoint("CP1", "ws://127.0.0.1:9").on("Reset", handler)
+
+
+async def test_an_observer_that_fails_is_logged_and_the_call_goes_on(
+    csms: Csms, caplog: pytest.LogCaptureFixture
+) -> None:
+    def observe(*_arguments: Any) -> None:
+        raise RuntimeError("no more paper")
+
+    async with ChargePoint("CP1", csms.url, observe=observe) as cp:
+        assert (await cp.boot()).status == "Accepted"
+        csms.once.append(close(1000, "over"))
+        with pytest.raises(ConnectionLost):
+            await cp.heartbeat()
+    logged = [record for record in caplog.records if "observe= failed on" in record.message]
+    assert [record.message for record in logged] == [
+        f"CP1: observe= failed on {n}" for n in ("BootNotification", "Heartbeat")
+    ]
+    assert all(record.exc_info and "no more paper" in str(record.exc_info[1]) for record in logged)
+
+
 # -- What does not open -----------------------------------------------------------------------------------------------
 
 
@@ -1678,6 +1729,14 @@ async def test_a_bad_address_is_a_connect_error(url: str, monkeypatch: pytest.Mo
     assert (caught.value.url, caught.value.status) == (cp.url, None)
     assert caught.value.__cause__ is not None
     assert repr(cp) == "<ChargePoint CP1 new ocpp2.0.1>"
+
+
+@pytest.mark.parametrize("address", ["ws://me:secret@127.0.0.1:1", "http://me:secret@127.0.0.1:1"])
+async def test_the_password_of_an_address_is_not_in_the_error(address: str) -> None:
+    with pytest.raises(ConnectError, match="://…@127") as caught:
+        await ChargePoint("CP1", address, open_timeout=SOON)
+    assert "secret" not in "".join(traceback.format_exception(caught.value))
+    assert caught.value.url == f"{address}/CP1"
 
 
 async def test_a_refused_port_is_a_connect_error() -> None:

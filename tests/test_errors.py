@@ -223,6 +223,24 @@ def test_closed_is_a_value() -> None:
 
 
 @pytest.mark.parametrize(
+    ("own", "refused", "advice"),
+    [
+        ("CP1", "CP1", 'Create its Thing first: await stack.things.create("CP1")'),
+        ("CP1", "CP1/CP1", "the whole path of the address for the id, here CP1/CP1: give ChargePoint(…) the address"),
+        ("CP 1", "CP%201", "No Thing can have this id"),
+        ("a/b", "a/b", "No Thing can have this id"),
+        ("x" * 129, "x" * 79, "No Thing can have this id"),
+    ],
+)
+def test_an_unregistered_charge_point_gets_advice_that_helps(own: str, refused: str, advice: str) -> None:
+    reason = f"Charge Point {refused} not registered as an IoT Thing"
+    error = errors.NotRegistered(own, closed=Closed(1008, reason, "gateway"))
+    assert advice in str(error)
+    assert ("things.create" in str(error)) == (own == refused == "CP1")
+    assert error.charge_point_id == own
+
+
+@pytest.mark.parametrize(
     ("closed", "text"),
     [
         (Closed(1008, "no Thing", "gateway"), "1008 no Thing"),

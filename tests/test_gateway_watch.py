@@ -325,7 +325,7 @@ async def test_a_local_stack_is_measured_while_a_fleet_runs(environment: pytest.
     assert drawn[2].lines[0].get_xydata().tolist() == [[at, connected] for at, connected, _ in result.samples]
     plt.close("all")
     with pytest.raises(errors.LocalStackError, match="stopped"):
-        await stack.watch_gateway().__aenter__()
+        await watch.__aenter__()
 
 
 @pytest.mark.usefixtures("environment")
@@ -410,6 +410,12 @@ async def test_before_the_first_look_the_table_has_its_columns(local: GatewayWat
     await local.refresh()
 
 
+async def test_a_local_stack_has_no_services_and_says_so(stack: Stack, caplog: pytest.LogCaptureFixture) -> None:
+    async with stack.watch_gateway(service="Gateway", every=EVERY) as watch:
+        assert len(watch) == 1
+    assert "watch_gateway(service='Gateway'): a local stack has no ECS services" in caplog.text
+
+
 async def test_the_table_grows_while_it_watches_and_not_after(local: GatewayWatch) -> None:
     async with local:
         check(local.to_frame())
@@ -420,6 +426,7 @@ async def test_the_table_grows_while_it_watches_and_not_after(local: GatewayWatc
     before = len(local)
     await asyncio.sleep(3 * EVERY)
     assert len(local.to_frame()) == len(local) == before >= 4
+    assert f"closed, {before} looks" in repr(local)
     await local.close()
 
 

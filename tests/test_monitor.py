@@ -66,6 +66,26 @@ def facts(record: Record) -> dict[str, Any]:
     return {name: getattr(record, name) for name in ("charge_point_id", "kind", "action", "message_id", "payload")}
 
 
+# -- Before it is entered ---------------------------------------------------------------------------------------------
+
+
+async def test_a_monitor_that_was_never_entered_says_how_to_enter_it(stack: Stack) -> None:
+    monitor = stack.monitor("+/in", "+/out")
+    how = r'not entered: async with stack\.monitor\("\+/in", "\+/out"\) as monitor'
+    with pytest.raises(RuntimeError, match=how):
+        await anext(monitor)
+    with pytest.raises(RuntimeError, match=how):
+        await monitor.take(1)
+    await monitor.close()
+    with pytest.raises(RuntimeError, match=how):
+        await monitor.take(1)
+
+
+async def test_a_list_of_filters_is_refused_with_the_way_to_write_them(stack: Stack) -> None:
+    with pytest.raises(TypeError, match=r'one by one, as in stack\.monitor\("\+/in", "\+/out"\); not \['):
+        stack.monitor(["+/in", "+/out"])  # type: ignore[arg-type]
+
+
 # -- Subscribing ------------------------------------------------------------------------------------------------------
 
 
@@ -148,7 +168,7 @@ async def test_a_monitor_is_entered_again_and_keeps_what_it_has(stack: Stack) ->
             await stack.publish(topic, text)
             assert [m.payload for m in await monitor.take(1, timeout=SOON)] == [text]
     assert list(monitor.to_frame().payload) == ["one", "two"]
-    assert "not open, 2 messages" in repr(monitor)
+    assert "closed, 2 messages" in repr(monitor)
 
 
 async def test_a_monitor_cannot_be_entered_twice_at_once(stack: Stack) -> None:
@@ -230,7 +250,7 @@ async def test_take_fails_when_the_monitor_is_closed_meanwhile(stack: Stack) -> 
 async def test_the_stack_closes_its_monitors(shared: LocalProcess, credentials: pytest.MonkeyPatch) -> None:
     async with Stack.aws(shared.options.name, endpoint_url=shared.endpoint_url) as stack:
         monitor = await stack.monitor("a").__aenter__()
-    assert "not open" in repr(monitor)
+    assert "closed, 0 messages" in repr(monitor)
 
 
 async def test_more_than_the_buffer_is_dropped_oldest_first_counted_and_said_once(

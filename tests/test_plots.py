@@ -130,6 +130,14 @@ def test_it_draws_on_the_axes_given_and_shows_nothing(draw: Draw, data: pd.DataF
     assert shows == []
 
 
+@pytest.mark.parametrize(("draw", "count"), [(plots.fleet, 3), (plots.gateway, 2)])
+def test_a_picture_of_several_parts_says_how_many_axes_it_needs(draw: Callable[..., object], count: int) -> None:
+    calls = pd.DataFrame({"sent_at": [BEGAN], "seen_at": [BEGAN]})
+    for ax in (plt.subplots()[1], plt.subplots(count + 1, 1)[1], plt.subplots(count, 2)[1]):
+        with pytest.raises(ValueError, match=rf"ax= is {count} Axes here, as plt\.subplots\({count}, 1\)\[1\]"):
+            draw(calls, (), 0, ax=ax)
+
+
 @each_plot
 def test_it_makes_a_figure_of_its_own_and_shows_nothing(draw: Draw, data: pd.DataFrame) -> None:
     mine, _ = plt.subplots()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from types import MappingProxyType
 
 import pytest
 from aws_proxy import AwsProxy
@@ -48,6 +49,23 @@ async def test_what_is_not_there_is_not_found(stack: Stack, thing: str) -> None:
             await stack.shadow(name)
         assert (caught.value.kind, caught.value.name) == ("shadow", name)
     assert "await stack.shadow" in repr(stack.shadow(thing))
+
+
+async def test_a_watch_that_was_never_entered_says_how_to_enter_it(stack: Stack) -> None:
+    for request, how in ((stack.shadow("CP1"), '"CP1"'), (stack.shadow("CP1", "notes"), '"CP1", "notes"')):
+        watch = request.watch()
+        for use in (watch.__anext__(), watch.take(1)):
+            with pytest.raises(RuntimeError) as caught:
+                await use
+            assert str(caught.value).endswith(f"not entered: async with stack.shadow({how}).watch() as changes")
+
+
+@pytest.mark.parametrize("value", [5, "x", ["a"]])
+async def test_a_state_is_a_mapping(stack: Stack, thing: str, value: object) -> None:
+    for key in ("desired", "reported"):
+        with pytest.raises(TypeError, match=rf"{thing}: {key}= is a dict .* or None; not"):
+            await stack.shadow(thing).update(**{key: value})  # type: ignore[arg-type]
+    assert (await stack.shadow(thing).update(desired=MappingProxyType({"a": 1}))).desired == {"a": 1}
 
 
 async def test_reading_while_it_changes_never_shows_half_a_document(stack: Stack, boto: Boto, thing: str) -> None:

@@ -1,15 +1,19 @@
 """Stack: how it is opened, what close() deletes, and what goes wrong on the way."""
 
 import asyncio
+import copy
 import gc
 import json
 import os
+import re
+import signal
 import weakref
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 from conftest import SOON
+from ocpp.v201 import call
 from stack_fixtures import Boto, bind, dial, eventually, is_answered, mqtt, new_id
 
 from cpsim_kit import Stack, errors
@@ -76,6 +80,20 @@ async def test_local_stacks_are_one_per_set_of_options(environment: pytest.Monke
             await stack.close()
 
 
+def test_a_stack_that_was_not_awaited_says_what_to_write(environment: pytest.MonkeyPatch) -> None:
+    not_awaited: dict[str, object] = {
+        "Stack.open()": Stack.open(),
+        "Stack.local()": Stack.local(),
+        "Stack.aws('Gateway')": Stack.aws("Gateway"),
+    }
+    for made_by, opening in not_awaited.items():
+        assert f"write stack = await {made_by}>" in repr(opening)
+        with pytest.raises(AttributeError, match=f"no things: write `stack = await {re.escape(made_by)}`"):
+            opening.things  # type: ignore[attr-defined]  # noqa: B018
+        assert not hasattr(opening, "_ipython_display_")
+        assert repr(copy.copy(opening)) == repr(opening)
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
@@ -83,6 +101,10 @@ async def test_local_stacks_are_one_per_set_of_options(environment: pytest.Monke
         ({"interval": -1}, "at least 1, not -1"),
         ({"interval": 2.5}, "whole number .* not 2.5"),
         ({"csms": "perfect"}, "not 'perfect'"),
+        ({"name": "a b"}, "'a b' cannot be the name of a stack"),
+        ({"name": "1a"}, "'1a' cannot be"),
+        ({"name": ""}, "'' cannot be"),
+        ({"name": "x" * 129}, "cannot be the name of a stack"),
     ],
 )
 async def test_an_argument_out_of_range_starts_nothing(options: dict[str, object], said: str) -> None:
@@ -412,13 +434,48 @@ async def test_closing_twice_at_once_is_harmless(stack: Stack) -> None:
     await asyncio.gather(stack.close(), stack.close())
 
 
-async def test_a_closed_stack_says_so(stack: Stack) -> None:
+async def test_a_topic_that_is_refused_is_named(stack: Stack) -> None:
+    with pytest.raises(errors.AwsError, match=r"iot-data\.publish failed for a/\+/b: "):
+        await stack.publish("a/+/b", "x")
+
+
+async def test_a_closed_stack_says_so_whatever_is_asked_of_it(stack: Stack) -> None:
+    monitor, shadow, rule = stack.monitor("a"), stack.shadow("CP1"), stack.rule("r", sql="SELECT * FROM 'a'", queue="q")
+    cp = stack.charge_point("CP1")
     await stack.close()
     assert repr(stack).endswith(" closed>")
-    with pytest.raises(RuntimeError, match="closed"):
-        await stack.things.list()
-    with pytest.raises(RuntimeError, match="closed"):
-        await stack.shadow("CP1")
+    uses: list[Callable[[], object]] = [
+        stack.things.list,
+        lambda: stack.things.create("CP1"),
+        lambda: stack.shadow("CP1"),
+        lambda: stack.shadow("CP1").update(desired={"a": 1}),
+        lambda: stack.charge_point("CP1"),
+        lambda: stack.monitor("a"),
+        lambda: stack.rule("r", sql="SELECT * FROM 'a'", queue="q"),
+        lambda: stack.trace(cp),
+        stack.watch_gateway,
+        lambda: stack.client("iot"),
+        lambda: stack.publish("a", "b"),
+        lambda: stack.send("CP1", call.Reset(type="Immediate")),
+        stack.support_matrix,
+        lambda: shadow,
+        lambda: rule,
+        monitor.__aenter__,
+    ]
+    for use in uses:
+        with pytest.raises(RuntimeError) as caught:
+            await use()  # type: ignore[misc]
+        assert str(caught.value) == "this stack is closed; open another: stack = await Stack.open()"
+    assert isinstance(stack.log(), str)
+
+
+async def test_a_local_stack_whose_process_died_looks_dead(environment: pytest.MonkeyPatch) -> None:
+    async with Stack.local(name=new_id("Dead")) as stack:
+        assert "on this computer" in stack._repr_html_()
+        os.kill(process_of(stack).pid, signal.SIGKILL)
+        await eventually(lambda: repr(stack).endswith(" died>"))
+        assert "its process has died" in stack._repr_html_()
+    assert repr(stack).endswith(" closed>")
 
 
 @pytest.mark.usefixtures("credentials")

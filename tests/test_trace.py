@@ -201,7 +201,7 @@ async def test_an_interrupt_closes_the_monitor_and_keeps_what_was_seen(stack: St
         await task
     assert len(trace.to_frame()) >= 1
     assert cp.is_open
-    assert "not open" in repr(trace._monitor)
+    assert " closed, " in repr(trace._monitor)
 
 
 async def test_only_a_charge_point_is_traced(stack: Stack) -> None:
