@@ -25,9 +25,9 @@ from botocore.credentials import Credentials
 from botocore.session import Session
 
 from cpsim_kit.addresses import MqttEndpoint, is_loopback
-from cpsim_kit.errors import AwsError, CpsimError, NoCredentials, NotFound
+from cpsim_kit.errors import AwsError, CpsimError, LocalStackError, NoCredentials, NotFound
 
-__all__ = ["Aws", "plain_item"]
+__all__ = ["Aws", "nobody_answers", "plain_item"]
 
 T = TypeVar("T")
 
@@ -196,8 +196,7 @@ class Aws:
             if why := self._explain():
                 raise why from _without_frames(exc)
             message = f"{verb}: {exc}. Is the network up, and region and endpoint right?"
-            code = "EndpointConnectionError" if isinstance(exc, boto_errors.EndpointConnectionError) else ""
-            raise AwsError(message, verb=verb, code=code) from _without_frames(exc)
+            raise AwsError(message, verb=verb) from _without_frames(exc)
         except CpsimError:
             raise
         except Exception as exc:  # botocore's parsers raise all kinds of errors on what is not AWS's
@@ -266,6 +265,11 @@ def _without_frames(exc: Exception) -> Exception:
         link.__traceback__ = None
         link = link.__cause__ or link.__context__
     return exc
+
+
+def nobody_answers(error: CpsimError) -> bool:
+    """Whether nobody is at the endpoint, so that another try is as vain."""
+    return isinstance(error, LocalStackError) or isinstance(error.__cause__, boto_errors.EndpointConnectionError)
 
 
 def _client_error(verb: str, exc: Any, parameters: dict[str, Any]) -> AwsError:

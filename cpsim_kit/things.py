@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from cpsim_kit.aws import Aws
+from cpsim_kit.aws import Aws, nobody_answers
 from cpsim_kit.cards import card
-from cpsim_kit.errors import AwsError, CpsimError, LocalStackError, NotFound, WaitTimeout
+from cpsim_kit.errors import AwsError, CpsimError, NotFound, WaitTimeout
 from cpsim_kit.messages import table
 from cpsim_kit.waiting import together
 
@@ -276,9 +276,7 @@ class Things:
                         await work(charge_point_id)
                     except CpsimError as exc:
                         result.failed[charge_point_id] = exc
-                        if isinstance(exc, LocalStackError) or (
-                            isinstance(exc, AwsError) and exc.code == "EndpointConnectionError"
-                        ):  # nobody is there: each try takes seconds
+                        if nobody_answers(exc):  # each try takes seconds
                             result.failed |= dict.fromkeys(todo, exc)
                     except asyncio.CancelledError:  # AWS may do it all the same
                         result.done.append(charge_point_id)
