@@ -71,7 +71,7 @@ class Request:
 
 @dataclass
 class Fault:
-    """What is done to the next requests of an operation: an AWS error, a delay, or the connection cut."""
+    """What is done to the next requests of an operation: an AWS error, a delay, a hold, or the connection cut."""
 
     operation: str
     times: int | None
@@ -80,6 +80,7 @@ class Fault:
     status: int = 400
     text: str = "injected"
     delay: float = 0
+    released: asyncio.Event | None = None
     cut: bool = False
     after_forwarding: bool = False  # the request is carried out, and its answer lost
 
@@ -132,6 +133,12 @@ class AwsProxy:
     def delay(self, operation: str, seconds: float, *, times: int | None = None) -> None:
         """Hold the next requests up."""
         self._faults.append(Fault(operation, times, delay=seconds))
+
+    def hold(self, operation: str) -> asyncio.Event:
+        """Hold the next requests up until the event is set."""
+        released = asyncio.Event()
+        self._faults.append(Fault(operation, None, released=released))
+        return released
 
     def heal(self) -> None:
         """No more faults."""
@@ -198,6 +205,8 @@ class AwsProxy:
         fault = self._fault(request)
         if fault is not None:
             await asyncio.sleep(fault.delay)
+            if fault.released is not None:
+                await fault.released.wait()
             if fault.cut and not fault.after_forwarding:
                 return None
             if fault.code:

@@ -22,6 +22,7 @@ pytest_plugins = ["stack_fixtures", "kernel"]
 FACTOR = float(os.environ.get("CPSIM_TEST_TIME_FACTOR", "1"))
 MS = 0.001 * FACTOR  # every interval of a test is a multiple of it
 SOON = 10 * FACTOR  # seconds in which what ought to happen at once has happened, on the slowest machine
+ENDED = 3 * SOON  # seconds in which a process has ended that was told to: it may wait for some of its own first
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; the processes that tests interrupt
     signal.signal(signal.SIGINT, signal.default_int_handler)  # would inherit it, and never end
@@ -83,7 +84,7 @@ async def nothing_left_behind() -> AsyncIterator[None]:
     loop.set_exception_handler(lambda _, context: unseen.append(f"{context['message']}: {context.get('exception')!r}"))
 
     yield
-    deadline = time.monotonic() + 2 * FACTOR  # a transport closes its socket some turns of the loop after close()
+    deadline = time.monotonic() + SOON  # a transport closes its socket some turns of the loop after close()
     while (cpsim_tasks() or open_sockets() - before) and time.monotonic() < deadline:
         await asyncio.sleep(MS)
     assert not cpsim_tasks(), "the test left a task behind"

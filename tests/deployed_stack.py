@@ -61,7 +61,7 @@ class DeployedStack:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.communicate(timeout=10)
+        self._process.communicate(timeout=60)
         self._log.unlink()
         self._log.parent.rmdir()
 
@@ -254,7 +254,7 @@ async def _run(interval: int) -> None:
             Capabilities=["CAPABILITY_IAM"],
         )
         waiter = cloudformation.get_waiter("stack_create_complete")
-        waiter.wait(StackName=name, WaiterConfig={"Delay": 0.05, "MaxAttempts": 200})
+        waiter.wait(StackName=name, WaiterConfig={"Delay": 0.05, "MaxAttempts": 1000})
         answer = cloudformation.describe_stack_resources(StackName=name)
         return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in answer["StackResources"]}
 

@@ -14,7 +14,7 @@ from typing import Any
 import nbformat
 import psutil
 import pytest
-from conftest import FACTOR, SOON, until
+from conftest import ENDED, FACTOR, until
 from jupyter_client.kernelspec import KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
 
@@ -143,7 +143,7 @@ def is_gone(process: psutil.Process) -> bool:
         return True
 
 
-async def ends(processes: Collection[psutil.Process], within: float = SOON) -> None:
+async def ends(processes: Collection[psutil.Process], within: float = ENDED) -> None:
     """Wait until all of them have ended; fail with those that have not."""
     left: list[psutil.Process] = []
 

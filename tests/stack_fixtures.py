@@ -19,6 +19,7 @@ import boto3
 import pytest
 from botocore import loaders
 from botocore.config import Config
+from botocore.session import Session
 from conftest import MS, SOON
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.frames import Frame, Opcode
@@ -101,6 +102,19 @@ async def stack(shared: LocalProcess, credentials: pytest.MonkeyPatch) -> AsyncI
         yield attached
 
 
+# A profile and files that a test has put into the environment are nothing to a client that it happens to make first.
+_NOBODYS = {
+    "profile": (None, None, None, None),
+    "config_file": (None, None, os.devnull, None),
+    "credentials_file": (None, None, os.devnull, None),
+}
+
+
+@functools.cache
+def _nobodys_session() -> boto3.Session:
+    return boto3.Session(botocore_session=Session(session_vars=_NOBODYS))
+
+
 class Boto:
     """Plain boto3 clients of one local stack, made once: making one takes longer than most tests."""
 
@@ -111,7 +125,7 @@ class Boto:
 
     def __call__(self, service: str) -> Any:
         if service not in self._clients:
-            self._clients[service] = boto3.client(
+            self._clients[service] = _nobodys_session().client(
                 service,
                 endpoint_url=self.process.endpoint_url,
                 region_name=self.process.options.region,

@@ -106,7 +106,7 @@ def door() -> Iterator[tuple[Endpoint, Aws]]:
             endpoint_url=endpoint.url,
             access_key="testing",
             connect_timeout=SOON,
-            read_timeout=300 * MS,
+            read_timeout=3 * SOON,
         )
         for service in ("cloudformation", "dynamodb", "iot", "iot-data"):
             aws.client(service)
@@ -253,10 +253,17 @@ async def test_a_slow_endpoint_stops_neither_the_loop_nor_other_calls(
         slow.close()
 
 
-async def test_an_endpoint_that_does_not_answer_in_time_is_an_error_of_the_kit(endpoint: Endpoint, aws: Aws) -> None:
+async def test_an_endpoint_that_does_not_answer_in_time_is_an_error_of_the_kit(
+    endpoint: Endpoint, credentials: pytest.MonkeyPatch
+) -> None:
     endpoint.gate.clear()
-    with pytest.raises(errors.AwsError, match=r"(?i)timeout.*endpoint right") as caught:
-        await aws.call("iot.list_things")
+    credentials.setenv("AWS_MAX_ATTEMPTS", "1")
+    aws = Aws(endpoint_url=endpoint.url, read_timeout=300 * MS)
+    try:
+        with pytest.raises(errors.AwsError, match=r"(?i)timeout.*endpoint right") as caught:
+            await aws.call("iot.list_things")
+    finally:
+        aws.close()
     assert caught.value.code == ""
 
 

@@ -14,7 +14,7 @@ import psutil
 import pytest
 import pytest_asyncio
 import screenshots
-from conftest import BROWSER_LOG, until
+from conftest import BROWSER_LOG, ENDED, until
 from kernel import NOTEBOOKS, ends, is_gone, is_local_stack
 from PIL import Image
 from screenshots import DARK, LIGHT, PICTURES, Lab, Report
@@ -88,7 +88,7 @@ async def test_run_all_cells_leaves_what_the_notebook_promises(
             (tmp_path / f"{number}.png").write_bytes(png)
             assert_shows_something(png)
         assert not opened.local_stacks(), "the teardown stops the local stack"
-    await until(lambda: not opened.kernels(), "the kernel to end")
+    await until(lambda: not opened.kernels(), "the kernel to end", ENDED)
 
 
 @pytest.mark.slow
@@ -99,8 +99,8 @@ async def test_restart_kernel_ends_the_local_stack(opened: Opened) -> None:
         assert report.problems == []
         (stack,) = opened.local_stacks()
         await notebook.restart_kernel()
-        await until(lambda: is_gone(stack), "the local stack to end")
-    await until(lambda: not opened.kernels(), "the kernel to end")
+        await until(lambda: is_gone(stack), "the local stack to end", ENDED)
+    await until(lambda: not opened.kernels(), "the kernel to end", ENDED)
 
 
 # Each text of an output with its colour, and the colours behind it, nearest first; as red, green, blue and alpha.

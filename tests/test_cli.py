@@ -19,7 +19,7 @@ from typing import Any
 import ocpp.v201
 import psutil
 import pytest
-from conftest import MS, SOON
+from conftest import ENDED, MS, SOON
 from csms_stub import Behaviour, Csms, answer, delay, error, silent
 from ocpp.v201 import call
 from stack_fixtures import READERS_VARIABLES
@@ -85,7 +85,7 @@ class RunningStack:
         self.process.stdout.close()
         if self.process.poll() is None:
             self.process.terminate()
-        self.process.wait(SOON)
+        self.process.wait(ENDED)
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_simulate_ends_well_on_ctrl_c(running: RunningStack) -> None:
     process.send_signal(signal.SIGINT)
     rest = process.stderr.read()
     process.stderr.close()
-    assert process.wait(SOON) == 0
+    assert process.wait(ENDED) == 0
     assert "Traceback" not in rest
 
 
@@ -176,7 +176,7 @@ def test_simulate_says_when_the_connection_is_lost() -> None:
     stack.end()
     rest = process.stderr.read()
     process.stderr.close()
-    assert process.wait(SOON) == 1
+    assert process.wait(ENDED) == 1
     assert "ERROR:root:CP1: " in rest
     assert "Traceback" not in rest
 
@@ -265,7 +265,7 @@ def test_stack_prints_lines_to_paste() -> None:
     lines = [process.stdout.readline() for _ in range(7)]
     process.send_signal(signal.SIGINT)
     process.stdout.close()
-    assert process.wait(SOON) == 0
+    assert process.wait(ENDED) == 0
     exported = dict(re.findall(r"(\w+)=(\S+)", "".join(line for line in lines if line.startswith("export "))))
     assert exported.keys() == {
         *("CPSIM_STACK", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -283,9 +283,9 @@ def test_stack_ends_with_its_child(signal_number: signal.Signals) -> None:
     children = stack.children()
     assert len(children) == 1
     stack.process.send_signal(signal_number)
-    assert stack.process.wait(SOON) == 0
+    assert stack.process.wait(ENDED) == 0
     stack.end()
-    assert not psutil.wait_procs(children, timeout=SOON)[1]
+    assert not psutil.wait_procs(children, timeout=ENDED)[1]
 
 
 def test_no_process_is_left_when_the_parent_is_killed() -> None:
@@ -294,7 +294,7 @@ def test_no_process_is_left_when_the_parent_is_killed() -> None:
     stack.process.kill()
     killed = time.monotonic()
     stack.end()
-    gone, alive = psutil.wait_procs(children, timeout=SOON)
+    gone, alive = psutil.wait_procs(children, timeout=ENDED)
     assert gone
     assert not alive, f"alive {time.monotonic() - killed:.1f} s after the kill"
 
@@ -307,13 +307,13 @@ def test_stack_says_when_its_process_dies() -> None:
     assert process.stderr is not None
     process.stdout.readline()
     psutil.Process(process.pid).children()[0].kill()
-    output, error = process.communicate(timeout=SOON)
+    output, error = process.communicate(timeout=ENDED)
     assert process.returncode == 1
     assert "has died" in error
     assert "Traceback" not in error + output
 
 
-LOAD = ("load", "--size", "3", "--ramp", "100", "--interval", "0.2", "--duration", "1")
+LOAD = ("load", "--size", "3", "--ramp", "100", "--interval", "0.2", "--duration", "4")
 
 
 def test_load_prints_a_table_and_saves_one_row_per_call(running: RunningStack, tmp_path: Path) -> None:
@@ -378,7 +378,7 @@ def test_load_ends_well_on_ctrl_c_and_tells_what_was_measured(running: RunningSt
     while "connected" not in process.stderr.readline():  # the line of progress is rewritten again and again
         pass
     process.send_signal(signal.SIGINT)
-    output, error = process.communicate(timeout=SOON)
+    output, error = process.communicate(timeout=ENDED)
     assert process.returncode == 0, error
     assert "s, interrupted>" in output
     assert "Traceback" not in error

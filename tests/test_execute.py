@@ -13,7 +13,7 @@ from typing import Any
 import nbformat
 import psutil
 import pytest
-from conftest import SOON
+from conftest import ENDED, SOON
 from kernel import FOLDER, NOTEBOOKS, code_cells, each_notebook, ends, environment, is_local_stack, read
 
 SETUP = "from cpsim_kit import Stack\nstack = await Stack.open()\nstack"
@@ -192,7 +192,7 @@ async def test_execute_takes_its_kernel_along_when_it_is_killed(copies: Path, ho
             children = me.children(recursive=True)
             assert len(children) >= 2, "the kernel, and its local stack"
             process.send_signal(how)
-            out, err = await asyncio.to_thread(process.communicate, timeout=3 * SOON)
+            out, err = await asyncio.to_thread(process.communicate, timeout=ENDED)
         finally:
             process.kill()
     await ends(children)

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -14,15 +13,13 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import FACTOR
+from conftest import SOON
 from stack_fixtures import Boto, close_of, dial, eventually, is_answered, new_id
 
 from cpsim_kit import Stack, errors
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
 
 pytestmark = pytest.mark.usefixtures("environment")
-
-PROMPT = 3 * FACTOR  # seconds in which a process must have ended
 
 # A reader's Python process. What it does when it is told to go on stands in the last argument.
 PARENT = """
@@ -134,7 +131,7 @@ async def test_it_ends_with_a_parent_that_ends_without_closing(parents: dict[str
     parent = parents["fails"]
     parent.go()
     await eventually(lambda: parent.process.poll() is not None)
-    await eventually(lambda: has_ended(parent.child), PROMPT)
+    await eventually(lambda: has_ended(parent.child))
     assert not parent.log.exists()
 
 
@@ -143,7 +140,7 @@ async def test_it_ends_with_a_parent_that_is_killed_whatever_connections_are_ope
     parent.go()
     async with fifty_connections(parent.websocket_url):
         parent.process.kill()
-        await eventually(lambda: has_ended(parent.child), PROMPT)
+        await eventually(lambda: has_ended(parent.child))
     assert not parent.log.exists()
 
 
@@ -154,7 +151,7 @@ async def test_it_ends_with_a_killed_parent_that_has_forked(parents: dict[str, P
     fork = int(parent.read())
     try:
         parent.process.kill()
-        await eventually(lambda: has_ended(parent.child), PROMPT)
+        await eventually(lambda: has_ended(parent.child))
         assert not has_ended(fork)
     finally:
         os.kill(fork, signal.SIGKILL)
@@ -173,22 +170,24 @@ async def test_an_interrupt_is_not_for_it_and_sigterm_ends_it(own: Callable[...,
     async with fifty_connections(process.websocket_url), dial(process, charge_point_id) as ws:
         os.kill(process.pid, signal.SIGINT)
         assert await is_answered(ws)
-        began = time.perf_counter()
         os.kill(process.pid, signal.SIGTERM)
         assert await close_of(ws) == (1001, "")
-        await eventually(lambda: not process.is_running, PROMPT - (time.perf_counter() - began))
+        await eventually(lambda: not process.is_running)
     boto.disconnect()
     why = process.why_dead()
     assert why is not None
     assert f"process {process.pid}" in str(why)
 
 
-async def test_stop_ends_it_and_removes_its_log(own: Callable[..., LocalProcess]) -> None:
+async def test_stop_ends_it_and_removes_its_log(
+    own: Callable[..., LocalProcess], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cpsim_kit.local.launcher._STOP_TIMEOUT", 10 * SOON)  # it needs no signal
     process = own()
     log = process._log
     assert log.exists()
     async with fifty_connections(process.websocket_url):
-        await asyncio.wait_for(asyncio.to_thread(process.stop), PROMPT)
+        await asyncio.wait_for(asyncio.to_thread(process.stop), SOON)
         assert not process.is_running
     assert not log.exists()
     assert process.log() == ""

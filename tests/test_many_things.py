@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aws_proxy import AwsProxy
 from conftest import MS, SOON
-from stack_fixtures import Boto, dial, eventually, is_answered, new_id
+from stack_fixtures import GLANCE, Boto, dial, eventually, is_answered, new_id
 
 from cpsim_kit import Stack, errors
 from cpsim_kit.local.launcher import LocalProcess
@@ -102,13 +102,15 @@ async def test_a_name_that_aws_does_not_allow_stops_it_before_anything_is_done(
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 async def test_so_many_calls_at_a_time_and_no_more(proxied: Stack, proxy: AwsProxy, concurrency: int) -> None:
-    ids = new_ids(6)
-    proxy.delay("CreateThing", 100 * MS)
-    proxy.delay("DeleteThing", 100 * MS)
-    await proxied.things.create_many(ids, concurrency=concurrency, progress=False)
-    await proxied.things.delete_many(ids, concurrency=concurrency, progress=False)
-    assert proxy.most_at_once["CreateThing"] == concurrency
-    assert proxy.most_at_once["DeleteThing"] == concurrency
+    ids, things = new_ids(6), proxied.things
+    for operation, work in (("CreateThing", things.create_many), ("DeleteThing", things.delete_many)):
+        released = proxy.hold(operation)
+        working = asyncio.create_task(work(ids, concurrency=concurrency, progress=False))
+        await eventually(lambda operation=operation: proxy.seen[operation] == concurrency)
+        await asyncio.sleep(GLANCE)
+        released.set()
+        await working
+        assert proxy.most_at_once[operation] == concurrency
     assert proxy.seen["CreateThing"] == 6
 
 
@@ -210,11 +212,11 @@ async def test_what_is_still_missing_after_the_timeout_is_named(proxied: Stack, 
 async def test_progress_is_shown_where_it_takes_long_and_asked_for(
     proxied: Stack, proxy: AwsProxy, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    slow, silent = new_ids(4), new_ids(4)
+    slow, silent = new_ids(8), new_ids(4)  # of tqdm's second a clock that is set back may take another one
     proxy.delay("CreateThing", 0.3)
     await proxied.things.create_many(silent, concurrency=1, progress=False)
     assert capsys.readouterr().err == ""
     await proxied.things.create_many(slow, concurrency=1)
     shown = capsys.readouterr().err
     assert "creating Things" in shown
-    assert "4/4" in shown
+    assert "8/8" in shown

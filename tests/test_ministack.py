@@ -19,7 +19,7 @@ import aiomqtt
 import psutil
 import pytest
 from botocore.exceptions import ClientError
-from conftest import SOON
+from conftest import ENDED
 from stack_fixtures import Boto, dial, eventually, is_answered, mqtt, new_id
 
 from cpsim_kit.local.emulator import ACCOUNT
@@ -430,7 +430,7 @@ def test_starting_resolves_no_name_connects_nowhere_else_and_starts_no_program()
     ) as process:
         assert process.stdout is not None
         assert "websocket_url" in json.loads(process.stdout.readline())
-        rest, errors = process.communicate(timeout=SOON)  # its standard input ends, and so does it
+        rest, errors = process.communicate(timeout=ENDED)  # its standard input ends, and so does it
     assert (rest, process.returncode) == ("", 0)
     seen = [json.loads(line) for line in errors.splitlines() if line.startswith('["')]
     assert seen

@@ -367,9 +367,10 @@ async def test_presence_things_and_shadows_come_from_reserved_topics(
         await stack.things.create(charge_point_id)
         async with dial(shared, charge_point_id):
             await stack.shadow(charge_point_id).update(desired={"a": 1})
-            seen = await monitor.take(3, timeout=SOON)
-    about = [m.topic for m in seen if m.charge_point_id == charge_point_id]
-    assert about == [
+            seen: list[Record] = []
+            while len(seen) < 3:  # others may have just gone
+                seen += [m for m in await monitor.take(1, timeout=SOON) if m.charge_point_id == charge_point_id]
+    assert [m.topic for m in seen] == [
         f"$aws/events/thing/{charge_point_id}/created",
         f"$aws/events/presence/connected/{charge_point_id}",
         f"$aws/things/{charge_point_id}/shadow/update/accepted",

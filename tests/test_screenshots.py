@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 import screenshots
-from conftest import SOON
+from conftest import ENDED, SOON
 from kernel import NOTEBOOKS, ROOT, ends, is_local_stack
 from screenshots import Report
 
@@ -127,10 +127,10 @@ async def test_the_command_takes_all_it_started_along(broken: Path, chromium: st
                     await asyncio.sleep(0.1)
             children = me.children(recursive=True)
             os.killpg(process.pid, how)  # as a terminal does
-            out, err = await asyncio.to_thread(process.communicate, timeout=3 * SOON)
+            out, err = await asyncio.to_thread(process.communicate, timeout=screenshots.STOP_TIMEOUT + ENDED)
         finally:
             process.kill()
-    await ends(children, screenshots.STOP_TIMEOUT + SOON)  # JupyterLab may take so long to stop its kernels
+    await ends(children, screenshots.STOP_TIMEOUT + ENDED)  # JupyterLab may take so long to stop its kernels
     if how is signal.SIGINT:
         assert process.returncode == 130
         assert "interrupted" in err

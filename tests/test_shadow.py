@@ -110,7 +110,7 @@ async def test_wait_for_times_out_with_the_last_version_or_none(stack: Stack, bo
     change(boto, thing, {"reported": {"n": 1}})
     looked: list[int] = []
     with pytest.raises(errors.WaitTimeout) as caught:
-        await stack.shadow(thing).wait_for(lambda s: looked.append(s.version), timeout=3 * GLANCE)
+        await stack.shadow(thing).wait_for(lambda s: looked.append(s.version), timeout=10 * GLANCE)
     assert caught.value.last_seen == await stack.shadow(thing)
     assert looked == [1]  # a version is shown once
 

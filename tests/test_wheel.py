@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import SOON
+from conftest import ENDED, SOON
 from jupyter_client.asynchronous import AsyncKernelClient
 from kernel import NOTEBOOKS, is_gone
 from stack_fixtures import READERS_VARIABLES
@@ -101,10 +101,10 @@ class RunningLab:
             headers={"Authorization": f"token {self.address['token']}"},
         )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        deadline = time.monotonic() + SOON
+        deadline = time.monotonic() + 3 * SOON
         while True:  # its address is known a moment before it listens
             try:
-                with opener.open(request, timeout=SOON) as answer:
+                with opener.open(request, timeout=6 * SOON) as answer:
                     body = answer.read()
             except urllib.error.URLError as exc:
                 if not isinstance(exc.reason, ConnectionRefusedError) or time.monotonic() > deadline:
@@ -124,10 +124,10 @@ class RunningLab:
         children = psutil.Process(self.process.pid).children(recursive=True)
         assert children, "the kernel"
         self.process.send_signal(how)
-        out, err = self.process.communicate(timeout=3 * SOON)
+        out, err = self.process.communicate(timeout=2 * ENDED)
         assert self.process.returncode == 0
         assert "Traceback" not in out + err
-        psutil.wait_procs(children, timeout=SOON)
+        psutil.wait_procs(children, timeout=ENDED)
         assert all(map(is_gone, children))
         return out, err
 
