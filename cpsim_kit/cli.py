@@ -23,15 +23,16 @@ from cpsim_kit import __version__
 from cpsim_kit.backoff import Backoff
 from cpsim_kit.calls import FleetResult
 from cpsim_kit.charge_point import ChargePoint
-from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError
+from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError, FleetError
 from cpsim_kit.fleet import Fleet
 from cpsim_kit.stack import Stack
-from cpsim_kit.worker import fast_loop
+from cpsim_kit.worker import SAMPLE, fast_loop
 
 __all__ = ["main"]
 
 _DONE, _FAILED, _BAD_ARGUMENTS = 0, 1, 2
 _SCHEDULER = 10  # seconds for a Dask scheduler to answer
+_DEAD = 2  # seconds to see whether the local stack is
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -183,33 +184,48 @@ def _load(options: argparse.Namespace) -> int:
         )
     logging.getLogger("ocpp").setLevel(logging.ERROR)  # of thousands of charge points, the table tells
     fleets: list[Fleet] = []
-    with contextlib.suppress(KeyboardInterrupt):  # what was measured until then is told all the same
+    failed: CpsimError | None = None
+    try:  # what was measured is told all the same
         fast_loop(_run_fleet(options, fleets))
+    except KeyboardInterrupt:
+        pass
+    except CpsimError as exc:
+        failed = exc
     result = fleets[0].result if fleets else None
-    if result is None:
-        return _DONE
+    if result is not None:
+        broken = _tell(result, options, could_start=not isinstance(failed, FleetError))
+    if failed is not None:
+        raise failed
+    return _FAILED if result is not None and broken else _DONE
+
+
+def _tell(result: FleetResult, options: argparse.Namespace, *, could_start: bool) -> bool:
+    """Save and print what was measured; whether something is wrong with it."""
+    broken = list(_broken_bounds(result, options)) if could_start else []
+    saved = ""
+    if options.csv is not None:  # first: whoever reads the table may have gone
+        try:
+            saved = f"\n{len(result.calls)} rows in {result.to_csv(options.csv)}"
+        except OSError as exc:  # a full disk, as a rule
+            broken.append(f"cannot write {options.csv}: {exc}")
     print(result)
     print(result.summary().round(1).to_string())
     if result.calls.failures:
         print(f"\n{result.failures().head(10).to_string(index=False)}")
-    broken = list(_broken_bounds(result, options))
-    if options.csv is not None:
-        try:
-            print(f"\n{len(result.calls)} rows in {result.to_csv(options.csv)}")
-        except OSError as exc:  # a full disk, as a rule
-            broken.append(f"cannot write {options.csv}: {exc}")
+    if saved:
+        print(saved)
     for sentence in broken:
         print(f"cpsim load: {sentence}", file=sys.stderr)
-    return _FAILED if broken else _DONE
+    return bool(broken)
 
 
 async def _run_fleet(options: argparse.Namespace, fleets: list[Fleet]) -> None:
     async with contextlib.AsyncExitStack() as contexts:
-        target: Any = options.url
-        if target is None:
-            target = await contexts.enter_async_context(_stack(max(1, round(options.interval))))
+        stack = None
+        if options.url is None:
+            stack = await contexts.enter_async_context(_stack(max(1, round(options.interval))))
         fleet = Fleet(
-            target,
+            options.url if stack is None else stack,
             options.size,
             prefix=options.prefix,
             ramp=options.ramp,
@@ -222,7 +238,11 @@ async def _run_fleet(options: argparse.Namespace, fleets: list[Fleet]) -> None:
             call_timeout=options.timeout,
         )
         fleets.append(fleet)
-        await fleet.run(options.duration)
+        result = await fleet.run(options.duration)
+        if stack is not None and stack.is_local and _gone_since(result, options.duration) is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DEAD):
+                    raise await stack.wait_died()
 
 
 @contextlib.asynccontextmanager
@@ -249,6 +269,8 @@ def _broken_bounds(result: FleetResult, options: argparse.Namespace) -> Iterator
     """What the result is worse at than was asked for, or than any would ask for."""
     if not result.booted and not result.interrupted:
         yield f"not one of {result.size} charge points was accepted"
+    elif (gone := _gone_since(result, options.duration)) is not None:
+        yield f"no charge point was connected any more after {gone:.1f} of {options.duration:g} s"
     calls = result.to_frame()
     p99 = calls.response_ms[calls.action != "connect"].quantile(0.99)
     if options.max_p99 is not None and not p99 <= options.max_p99:
@@ -257,6 +279,20 @@ def _broken_bounds(result: FleetResult, options: argparse.Namespace) -> Iterator
         yield f"{result.calls.failures} failures, above --max-failures {options.max_failures}"
     if options.max_failures is not None and result.lost:
         yield f"{len(result.lost)} processes were lost"
+
+
+def _gone_since(result: FleetResult, duration: float) -> float | None:
+    """Since when no charge point was connected any more, in seconds since the start; None when some were at the end."""
+    if result.interrupted or not result.connected:
+        return None
+    since = None
+    for at, connected, _booted in reversed(result.samples):
+        if connected:
+            break
+        since = at
+    if since is None and result.duration < duration - SAMPLE:  # it ended when the last one had, before the next sample
+        return result.duration
+    return since if since is not None and since < duration else None
 
 
 # -- cpsim lab --------------------------------------------------------------------------------------------------------
@@ -389,7 +425,8 @@ def _parser() -> argparse.ArgumentParser:
         "Without --url, the local stack is started (or the stack that CPSIM_STACK names is used), and the Things are "
         "created before and deleted after. With --url the ids must be known there.\n\n"
         "Exit status: 0, also after Ctrl-C or SIGTERM; 1 when a bound is broken, when not one charge point could start "
-        "or was accepted, or when FILE could not be written; 2 on bad arguments.",
+        "or was accepted, when none was connected any more at the end, when a Thing could not be deleted, or when FILE "
+        "could not be written; 2 on bad arguments.",
         "cpsim load --size 2000 --duration 30 --max-p99 200 --max-failures 0",
     )
     load.add_argument("--size", type=_positive, default=100, help="how many charge points (%(default)s)")

@@ -22,6 +22,7 @@ import pytest
 from conftest import MS, SOON
 from csms_stub import Behaviour, Csms, answer, delay, error, silent
 from ocpp.v201 import call
+from relay import Relay
 from stack_fixtures import READERS_VARIABLES
 from websockets.asyncio.client import connect
 
@@ -93,6 +94,24 @@ def running() -> Iterator[RunningStack]:
     stack = RunningStack("--thing", "CP1", "CP3", "--interval", "1")
     yield stack
     stack.end()
+
+
+def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=ENVIRONMENT | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def read_until(words: str, process: subprocess.Popen[str]) -> None:
+    assert process.stderr is not None
+    said = []
+    while words not in (line := process.stderr.readline()):  # a line of progress, too, as it is rewritten
+        said.append(line)
+        assert line, "".join(said)
 
 
 def test_simulate_prints_the_samples_lines_and_the_shadow() -> None:
@@ -406,6 +425,57 @@ def test_load_ends_well_on_sigterm_too_as_in_a_container(
     assert re.search(r"<FleetResult 4 of 4 connected, 4 booted, .* s, interrupted>", output)
     assert "Traceback" not in error
     assert not [each for each in asyncio.run(things(running)) if each.startswith("TERM-")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["", "--reconnect", "--processes 2"])
+def test_load_tells_what_was_measured_until_its_stack_died(options: str, tmp_path: Path) -> None:
+    file = tmp_path / "calls.csv"
+    load = f"load --size 3 --interval 0.2 --duration 6 --csv {file} {options}"
+    process = start(*load.split())
+    read_until("3 booted", process)
+    [stack] = [each for each in psutil.Process(process.pid).children() if "cpsim_kit.worker" not in str(each.cmdline())]
+    stack.kill()
+    output, error = process.communicate(timeout=6 * SOON)
+    assert process.returncode == 1, error
+    assert re.search(r"cpsim load: no charge point was connected any more after \d\.\d of 6 s\n", error), error
+    assert "has died" in error
+    assert "Traceback" not in error
+    assert "FleetResult 3 of 3 connected, 3 booted" in output
+    assert file.exists()
+
+
+@pytest.mark.slow
+async def test_load_tells_what_was_measured_also_where_things_cannot_be_deleted(
+    running: RunningStack, tmp_path: Path
+) -> None:
+    file = tmp_path / "calls.csv"
+    port = int(running.environment["AWS_ENDPOINT_URL"].rpartition(":")[2])
+    async with Relay(port) as relay:
+        environment = running.environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{relay.port}"}
+        load = f"load --size 2 --interval 0.2 --duration 2 --prefix KEPT- --csv {file}"
+        process = start(*load.split(), **environment)
+        await asyncio.to_thread(read_until, "2 booted", process)
+        relay.target = 9
+        output, error = await asyncio.to_thread(process.communicate, timeout=6 * SOON)
+    assert process.returncode == 1, error
+    assert "FleetResult 2 of 2 connected, 2 booted" in output
+    assert file.exists()
+    assert re.search("ERROR:root:.*could not delete.*KEPT-0001", error), error
+    assert "Traceback" not in error
+
+
+@pytest.mark.slow
+def test_load_fails_when_all_its_processes_are_lost(running: RunningStack) -> None:
+    load = "load --size 2 --interval 0.2 --duration 4 --processes 2"
+    process = start(*load.split(), **running.environment)
+    read_until("2 booted", process)
+    for worker in psutil.Process(process.pid).children():
+        worker.kill()
+    output, error = process.communicate(timeout=6 * SOON)
+    assert process.returncode == 1, error
+    assert "no charge point was connected any more after" in error
+    assert "processes lost: 2" in output
 
 
 async def things(running: RunningStack) -> list[str]:
