@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import io
 import json
 import logging
 import os
@@ -15,9 +16,9 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self, TypeVar
 
 from cpsim_kit import __version__
 from cpsim_kit.backoff import Backoff
@@ -30,18 +31,38 @@ from cpsim_kit.worker import SAMPLE, fast_loop
 
 __all__ = ["main"]
 
-_DONE, _FAILED, _BAD_ARGUMENTS = 0, 1, 2
+T = TypeVar("T")
+
+_DONE, _FAILED, _BAD_ARGUMENTS, _INTERRUPTED = 0, 1, 2, 130
 _SCHEDULER = 10  # seconds for a Dask scheduler to answer
 _DEAD = 2  # seconds to see whether the local stack is
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit status: 0 done or interrupted, 1 failed, 2 bad arguments."""
+    """Run a command; returns its exit status: 0 done or interrupted, 1 failed, 2 bad arguments, 130 interrupted twice.
+
+    Where nobody takes the output any more, the command goes on without; a full disk is a failure.
+    """
+    lost = _lasting_output()
+    try:
+        status = _run(arguments)
+    except SystemExit as exc:  # of argparse
+        status = exc.code if isinstance(exc.code, int) else _FAILED
+        if lost() is None:
+            raise
+    if (why := lost()) is not None and not isinstance(why, BrokenPipeError):
+        print(f"cpsim: cannot write to stdout: {why.strerror}", file=sys.stderr)
+        return status or _FAILED
+    return status
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s:%(name)s:%(message)s", force=True)
     logging.getLogger("botocore").setLevel(logging.WARNING)
+    options.signals = _Signals()
     try:
-        with _sigterm_as_ctrl_c():
+        with options.signals:
             status: int = options.command(options)
     except KeyboardInterrupt:
         return _DONE
@@ -54,28 +75,133 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-@contextlib.contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM, by which containers are stopped, end a command in good order too."""
+class _Signals:
+    """SIGINT, and SIGTERM and SIGHUP, by which containers and terminals end a command: the first ends it in good order.
 
-    def interrupt(*_: object) -> None:
-        handler = signal.getsignal(signal.SIGINT)  # asyncio's own, while it runs
-        if not callable(handler):  # Ctrl-C is ignored, as for a job in the background
+    The second ends the process at once. Python would go on with tasks half done, and report each at length.
+
+    Attributes:
+        stopping: What to say at the first.
+        leaving: What to say at the second.
+    """
+
+    def __init__(self) -> None:
+        self.stopping = "stopping; Ctrl-C again ends at once"
+        self.leaving = ""
+        self._stopped = False
+        self._task: asyncio.Task[Any] | None = None
+        self.handled: dict[int, Any] = {}  # with what handled them before
+
+    def __enter__(self) -> Self:
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # no SIGHUP on Windows
+            if number is None or (name != "SIGTERM" and signal.getsignal(number) is signal.SIG_IGN):
+                continue  # a job in the background, or nohup
+            self.handled[number] = signal.signal(number, self._interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.handled.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+    async def ended(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Do the work, until the first signal cancels it: then None, once it has cleaned up."""
+        self._task = asyncio.current_task()
+        try:
+            return await work
+        except asyncio.CancelledError as exc:
+            if not self._stopped:
+                raise
+            for note in getattr(exc, "__notes__", ()):  # what could not be cleaned up
+                logging.error("%s", note)
+            return None
+        finally:
+            self._task = None
+
+    def _interrupt(self, *_: object) -> None:
+        if self._stopped:
+            self._leave()
+        self._stopped = True
+        if self._task is None:  # before the loop, or after
             raise KeyboardInterrupt
-        handler(signal.SIGINT, None)
+        _write(self.stopping)
+        self._task.cancel()
+        self._task.get_loop().call_soon_threadsafe(lambda: None)  # wakes it
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def _leave(self) -> NoReturn:
+        if self._task is not None and self.leaving:
+            _write(self.leaving)
+        with contextlib.suppress(Exception):  # it may be written to at this very moment
+            sys.stdout.flush()
+        os._exit(_INTERRUPTED)
+
+
+def _write(line: str) -> None:
+    """Say something from a signal handler, where ``print`` may be at work already."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"\ncpsim: {line}\n".encode("ascii", "backslashreplace"))
+
+
+# -- stdout and stderr ------------------------------------------------------------------------------------------------
+
+
+class _Output(io.TextIOWrapper):
+    """A standard stream that may break off, as a pipe does when its reader ends: the rest goes nowhere, quietly."""
+
+    lost: OSError | None = None
+
+    def write(self, text: str, /) -> int:
+        try:
+            return super().write(text)
+        except OSError as exc:
+            self._break_off(exc)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as exc:
+            self._break_off(exc)
+
+    def _break_off(self, exc: OSError) -> None:
+        self.lost = self.lost or exc
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.fileno())
+        os.close(null)
+
+
+def _lasting_output() -> Callable[[], OSError | None]:
+    """Let the standard streams write whatever comes, wherever they lead; returns what tells how stdout broke off."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: the next file or socket would take its place
+            os.open(os.devnull, os.O_RDWR)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is not None and (stream is not getattr(sys, f"__{name}__") or stream.fileno() != number):
+            continue  # somebody else's, a test's say
+        buffer = open(number, "wb", closefd=False)  # noqa: SIM115 - as long as the process
+        encoding = "utf-8" if stream is None else stream.encoding
+        line_buffering = stream is None or stream.line_buffering
+        setattr(sys, name, _Output(buffer, encoding, "backslashreplace", line_buffering=line_buffering))
+
+    def lost() -> OSError | None:
+        sys.stdout.flush()
+        return getattr(sys.stdout, "lost", None)
+
+    return lost
 
 
 # -- cpsim simulate ---------------------------------------------------------------------------------------------------
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    return asyncio.run(_simulate_charge_point(options))
+    options.signals.stopping = "stopping: closing the connection; Ctrl-C again ends at once"
+    if options.url is None:
+        options.signals.stopping = "stopping: closing the connection, deleting the Thing; Ctrl-C again leaves it"
+        options.signals.leaving = _left_behind(f"the Thing {options.cp_id}", f"delete({options.cp_id!r})")
+    return asyncio.run(options.signals.ended(_simulate_charge_point(options))) or _DONE
 
 
 async def _simulate_charge_point(options: argparse.Namespace) -> int:
@@ -110,10 +236,20 @@ async def _simulate_charge_point(options: argparse.Namespace) -> int:
 @contextlib.asynccontextmanager
 async def _stack(interval: int) -> AsyncIterator[Stack]:
     """The stack CPSIM_STACK names; a local one with this interval."""
-    local = os.environ.get("CPSIM_STACK", "").strip() in {"", "local"}
-    async with Stack.local(interval=interval) if local else Stack.open() as stack:
+    async with Stack.local(interval=interval) if _own_stack() else Stack.open() as stack:
         logging.info("%s: %s", stack.name, stack)
         yield stack
+
+
+def _own_stack() -> bool:
+    return os.environ.get("CPSIM_STACK", "").strip() in {"", "local"}
+
+
+def _left_behind(what: str, delete: str) -> str:
+    """What to say when cleaning up was left; a local stack of our own takes everything with it."""
+    if _own_stack():
+        return ""
+    return f"{what} may be there still; to delete in Python: stack = await Stack.open(); await stack.things.{delete}"
 
 
 async def _boot_and_beat(charge_point: ChargePoint, count: int | None) -> None:
@@ -137,7 +273,7 @@ def _run_stack(options: argparse.Namespace) -> int:
 async def _keep_stack(options: argparse.Namespace) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
+    for signal_number in {signal.SIGINT, signal.SIGTERM, *options.signals.handled}:
         signal.signal(signal_number, lambda *_: loop.call_soon_threadsafe(stop.set))
     async with Stack.local(interval=options.interval, csms=options.csms) as stack:
         for charge_point_id in options.thing:
@@ -183,17 +319,30 @@ def _load(options: argparse.Namespace) -> int:
             f"{options.duration:g} is over before: choose a longer duration, or a steeper ramp"
         )
     logging.getLogger("ocpp").setLevel(logging.ERROR)  # of thousands of charge points, the table tells
+    options.signals.stopping = "stopping: closing connections; Ctrl-C again ends at once, and there is no table"
+    if options.url is None:
+        options.signals.stopping = (
+            "stopping: closing connections and deleting the Things; Ctrl-C again leaves them, and there is no table"
+        )
+        options.signals.leaving = _left_behind(
+            f"Things whose names begin with {options.prefix}",
+            "delete_many([each for each in (await stack.things.list()).charge_point_id "
+            f"if each.startswith({options.prefix!r})])",
+        )
     fleets: list[Fleet] = []
     failed: CpsimError | None = None
     try:  # what was measured is told all the same
-        fast_loop(_run_fleet(options, fleets))
+        fast_loop(options.signals.ended(_run_fleet(options, fleets)))
     except KeyboardInterrupt:
         pass
     except CpsimError as exc:
         failed = exc
     result = fleets[0].result if fleets else None
     if result is not None:
-        broken = _tell(result, options, could_start=not isinstance(failed, FleetError))
+        try:
+            broken = _tell(result, options, could_start=not isinstance(failed, FleetError))
+        except KeyboardInterrupt:  # the table is not whole
+            return _INTERRUPTED
     if failed is not None:
         raise failed
     return _FAILED if result is not None and broken else _DONE
@@ -272,8 +421,10 @@ def _broken_bounds(result: FleetResult, options: argparse.Namespace) -> Iterator
     elif (gone := _gone_since(result, options.duration)) is not None:
         yield f"no charge point was connected any more after {gone:.1f} of {options.duration:g} s"
     calls = result.to_frame()
-    p99 = calls.response_ms[calls.action != "connect"].quantile(0.99)
-    if options.max_p99 is not None and not p99 <= options.max_p99:
+    response_ms = calls.response_ms[calls.action != "connect"]
+    p99 = response_ms.quantile(0.99)
+    not_measured = result.interrupted and not response_ms.count()
+    if options.max_p99 is not None and not not_measured and not p99 <= options.max_p99:
         yield f"p99 of the time since calls were due (response_ms) is {p99:.1f} ms, above --max-p99 {options.max_p99:g}"
     if options.max_failures is not None and result.calls.failures > options.max_failures:
         yield f"{result.calls.failures} failures, above --max-failures {options.max_failures}"
@@ -443,7 +594,10 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--reconnect", action="store_true", help="open lost connections again, as OCPP 2.0.1 says")
     load.add_argument("--csv", metavar="FILE", type=_writable_file, help="save one row per call")
     load.add_argument(
-        "--max-p99", type=_above_zero, metavar="MS", help="exit with 1 when p99 since calls were due is above"
+        "--max-p99",
+        type=_above_zero,
+        metavar="MS",
+        help="exit with 1 when p99 since calls were due is above; of all but connect",
     )
     load.add_argument("--max-failures", type=_count, metavar="N", help="exit with 1 when more calls failed")
     load.set_defaults(command=_load)

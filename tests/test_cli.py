@@ -26,7 +26,7 @@ from relay import Relay
 from stack_fixtures import READERS_VARIABLES
 from websockets.asyncio.client import connect
 
-from cpsim_kit import Stack, __version__, cli
+from cpsim_kit import FleetResult, Stack, __version__, cli
 from cpsim_kit.local.launcher import LocalProcess
 
 COMMAND = [sys.executable, "-m", "cpsim_kit.cli"]
@@ -164,7 +164,8 @@ def test_simulate_uses_the_stack_that_cpsim_stack_names(running: RunningStack) -
     assert json.loads(done.stdout)["reason"] == "PowerUp"
 
 
-def test_simulate_ends_well_on_ctrl_c(running: RunningStack) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_simulate_ends_well_on_a_signal(running: RunningStack, number: signal.Signals) -> None:
     process = subprocess.Popen(
         [*COMMAND, "simulate", "--url", running.addresses["websocket_url"]],
         env=ENVIRONMENT,
@@ -174,11 +175,45 @@ def test_simulate_ends_well_on_ctrl_c(running: RunningStack) -> None:
     assert process.stderr is not None
     while "Heartbeat" not in process.stderr.readline():
         pass
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     rest = process.stderr.read()
     process.stderr.close()
     assert process.wait(SOON) == 0
+    assert "cpsim: stopping: closing the connection; Ctrl-C again ends at once\n" in rest
     assert "Traceback" not in rest
+
+
+OUTPUTS = ["| true", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", "2>&1 | true", ">/dev/full", "2>/dev/full"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("outputs", OUTPUTS)
+@pytest.mark.parametrize("command", ["simulate --count 1 --interval 1", "load --size 2 --duration 1", "load --help"])
+def test_where_nobody_takes_the_output(command: str, outputs: str, running: RunningStack, tmp_path: Path) -> None:
+    measures = command == "load --size 2 --duration 1"
+    status, file = tmp_path / "status", tmp_path / "calls.csv"
+    words = shlex.join(COMMAND) + f" {command}" + (f" --csv {file}" if measures else "")
+    done = subprocess.run(
+        ["sh", "-c", f"{{ {words}; echo $? > {status}; }} {outputs}"],
+        env=ENVIRONMENT | running.environment,
+        capture_output=True,
+        text=True,
+        timeout=6 * SOON,
+        check=False,
+    )
+    full = outputs == ">/dev/full"
+    assert int(status.read_text()) == full, done.stderr
+    assert ("cpsim: cannot write to stdout: No space left on device" in done.stderr) == full
+    assert not re.search("Traceback|Exception ignored|BrokenPipe", done.stderr), done.stderr
+    assert file.exists() == measures
+
+
+@pytest.mark.parametrize("arguments", ["load --help", "simulate --help"])
+def test_help_in_a_terminal_that_knows_ascii_only(arguments: str) -> None:
+    done = cpsim(*arguments.split(), PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert r"ws://\u2026" in done.stdout
 
 
 def test_simulate_says_when_the_connection_is_lost() -> None:
@@ -476,6 +511,72 @@ def test_load_fails_when_all_its_processes_are_lost(running: RunningStack) -> No
     assert process.returncode == 1, error
     assert "no charge point was connected any more after" in error
     assert "processes lost: 2" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+async def test_a_second_signal_leaves_the_things_and_says_so(running: RunningStack, number: signal.Signals) -> None:
+    """Deleting them hangs, as the network does."""
+    port = int(running.environment["AWS_ENDPOINT_URL"].rpartition(":")[2])
+    async with Relay(port) as relay:
+        environment = running.environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{relay.port}"}
+        process = start(*["load", "--size", "2", "--prefix", "LEFT-"], **environment)
+        await asyncio.to_thread(read_until, "2 booted", process)
+        async with await asyncio.start_server(lambda *_: asyncio.sleep(3600), "127.0.0.1", 0) as hangs:
+            relay.target = hangs.sockets[0].getsockname()[1]
+            process.send_signal(number)
+            await asyncio.to_thread(read_until, "Ctrl-C again leaves them", process)
+            for _ in range(20):
+                process.send_signal(number)
+                await asyncio.sleep(10 * MS)
+            output, error = await asyncio.to_thread(process.communicate, timeout=SOON)
+    assert process.returncode == 130, error
+    assert output == ""
+    [line] = [each for each in error.splitlines() if "may be there still" in each]
+    assert "Things whose names begin with LEFT-" in line
+    assert "await stack.things.delete_many(" in line
+    assert not re.search("Traceback|Exception ignored|was destroyed|RuntimeError", error), error
+
+
+@pytest.mark.slow
+def test_many_signals_at_once_end_quietly() -> None:
+    process = start(*["load", "--size", "50", "--processes", "2"])
+    read_until("50 booted", process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    for _ in range(30):
+        process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=SOON)
+    assert process.returncode in {0, 130}, error  # signals of one moment are one
+    assert not re.search("Traceback|Exception ignored|was destroyed|RuntimeError", error), error
+    assert not psutil.wait_procs(children, timeout=SOON)[1]
+
+
+def test_a_bound_that_was_not_measured_is_not_broken() -> None:
+    result = FleetResult(2, 0.0)
+    result.calls.add("L-0001", "connect", 0.0, 5000.0, 5000.0)
+    options = cli._parser().parse_args(["load", "--max-p99", "1"])
+    result.interrupted = True
+    assert not list(cli._broken_bounds(result, options))
+    result.calls.add("L-0001", "Heartbeat", 0.0, 2.0, 2.0)
+    [said] = cli._broken_bounds(result, options)
+    assert "is 2.0 ms, above --max-p99 1" in said
+
+
+def test_nohup_is_left_alone() -> None:
+    process = subprocess.Popen(
+        ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *COMMAND, "stack", "--json"],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(300 * MS)
+    process.terminate()
+    process.communicate()
+    assert process.returncode == 0
 
 
 async def things(running: RunningStack) -> list[str]:
