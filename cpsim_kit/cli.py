@@ -16,6 +16,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
@@ -24,7 +25,7 @@ from cpsim_kit import __version__
 from cpsim_kit.backoff import Backoff
 from cpsim_kit.calls import FleetResult
 from cpsim_kit.charge_point import ChargePoint
-from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError, FleetError
+from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError, FleetError, NotRegistered
 from cpsim_kit.fleet import Fleet
 from cpsim_kit.stack import Stack
 from cpsim_kit.worker import SAMPLE, fast_loop
@@ -35,6 +36,7 @@ T = TypeVar("T")
 
 _DONE, _FAILED, _BAD_ARGUMENTS, _INTERRUPTED = 0, 1, 2, 130
 _SCHEDULER = 10  # seconds for a Dask scheduler to answer
+_INTERVAL = 10  # seconds between heartbeats that a local stack instructs
 _DEAD = 2  # seconds to see whether the local stack is
 
 
@@ -57,7 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    options = _parser().parse_args(arguments)
+    options, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s:%(name)s:%(message)s", force=True)
     logging.getLogger("botocore").setLevel(logging.WARNING)
     options.signals = _Signals()
@@ -67,7 +71,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except KeyboardInterrupt:
         return _DONE
     except ValueError as exc:  # an argument that only the library can judge
-        print(f"cpsim {options.name}: error: {exc}", file=sys.stderr)
+        print(f"cpsim {options.name}: error: {exc}\nTry: cpsim {options.name} --help", file=sys.stderr)
         return _BAD_ARGUMENTS
     except CpsimError as exc:
         logging.error("%s", exc)
@@ -197,6 +201,13 @@ def _lasting_output() -> Callable[[], OSError | None]:
 
 
 def _simulate(options: argparse.Namespace) -> int:
+    if options.interval is not None:
+        if options.url is not None:
+            raise ValueError(
+                "--interval is what the local stack instructs; with --url, the CSMS there instructs its own"
+            )
+        if not _own_stack():
+            logging.warning("--interval is not used: the CSMS of the stack that CPSIM_STACK names instructs its own")
     options.signals.stopping = "stopping: closing the connection; Ctrl-C again ends at once"
     if options.url is None:
         options.signals.stopping = "stopping: closing the connection, deleting the Thing; Ctrl-C again leaves it"
@@ -208,7 +219,7 @@ async def _simulate_charge_point(options: argparse.Namespace) -> int:
     async with contextlib.AsyncExitStack() as stack_of_contexts:
         stack = None
         if options.url is None:
-            stack = await stack_of_contexts.enter_async_context(_stack(options.interval))
+            stack = await stack_of_contexts.enter_async_context(_stack(options.interval or _INTERVAL))
             await stack.things.create(options.cp_id)
         charge_point = ChargePoint(
             options.cp_id,
@@ -229,6 +240,11 @@ async def _simulate_charge_point(options: argparse.Namespace) -> int:
         except ConnectionLost as exc:
             logging.error("%s: %s", options.cp_id, exc.closed)
             print(exc, file=sys.stderr)
+            if isinstance(exc, NotRegistered):
+                print(
+                    f"Or: cpsim simulate without --url, which creates it; or cpsim stack --thing {options.cp_id}",
+                    file=sys.stderr,
+                )
             return _FAILED
     return _DONE
 
@@ -285,7 +301,7 @@ async def _keep_stack(options: argparse.Namespace) -> int:
             "region": stack.region,
             "mqtt_url": stack.mqtt_url,
         }
-        print(json.dumps(addresses) if options.json else _to_paste(addresses), flush=True)
+        print(json.dumps(addresses) if options.json else _to_paste(addresses, options.thing), flush=True)
         died = asyncio.create_task(stack.wait_died(), name="cpsim[stack].watch")
         stopped = asyncio.create_task(stop.wait(), name="cpsim[stack].stop")
         done, waiting = await asyncio.wait([died, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -297,14 +313,17 @@ async def _keep_stack(options: argparse.Namespace) -> int:
     return _DONE
 
 
-def _to_paste(addresses: dict[str, Any]) -> str:
+def _to_paste(addresses: dict[str, Any], things: list[str]) -> str:
+    simulate = "--cp-id CP1"  # on the stack that is exported above, which has its Thing created
+    if things:
+        simulate = f"--url {addresses['websocket_url']} --cp-id {things[0]}"
     return f"""\
 # The local stack runs until Ctrl-C. In another terminal:
 export CPSIM_STACK={addresses["stack_name"]}
 export AWS_ENDPOINT_URL={addresses["endpoint_url"]}
 export AWS_DEFAULT_REGION={addresses["region"]}
 export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
-cpsim simulate --url {addresses["websocket_url"]} --cp-id CP1
+cpsim simulate {simulate}
 # MQTT over WebSockets: {addresses["mqtt_url"]}"""
 
 
@@ -312,10 +331,12 @@ cpsim simulate --url {addresses["websocket_url"]} --cp-id CP1
 
 
 def _load(options: argparse.Namespace) -> int:
+    if len(options.prefix) + max(4, len(str(options.size))) > 128:
+        raise ValueError("--prefix is too long: with its number, a charge point's id has at most 128 characters")
     starting = options.size / options.ramp
     if not options.duration > starting:
         raise ValueError(
-            f"--size {options.size} at --ramp {options.ramp:g} takes {starting:g} s to start, and --duration "
+            f"--size {options.size} at --ramp {options.ramp:g} takes {starting:.10g} s to start, and --duration "
             f"{options.duration:g} is over before: choose a longer duration, or a steeper ramp"
         )
     logging.getLogger("ocpp").setLevel(logging.ERROR)  # of thousands of charge points, the table tells
@@ -370,6 +391,7 @@ def _tell(result: FleetResult, options: argparse.Namespace, *, could_start: bool
 
 async def _run_fleet(options: argparse.Namespace, fleets: list[Fleet]) -> None:
     async with contextlib.AsyncExitStack() as contexts:
+        cluster = await contexts.enter_async_context(_cluster(options.scheduler))  # first: it may not be there
         stack = None
         if options.url is None:
             stack = await contexts.enter_async_context(_stack(max(1, round(options.interval))))
@@ -382,7 +404,7 @@ async def _run_fleet(options: argparse.Namespace, fleets: list[Fleet]) -> None:
             burst=options.burst,
             reconnect=Backoff() if options.reconnect else None,
             processes=options.processes,
-            cluster=await contexts.enter_async_context(_cluster(options.scheduler)),
+            cluster=cluster,
             version=options.ocpp,
             call_timeout=options.timeout,
         )
@@ -408,6 +430,9 @@ async def _cluster(address: str | None) -> AsyncIterator[Any]:
         client: Any = await Client(address, asynchronous=True, timeout=_SCHEDULER)  # type: ignore[no-untyped-call]
     except (OSError, TimeoutError) as exc:
         raise ConnectError(f"no Dask scheduler answers at {address}; start one: dask scheduler", url=address) from exc
+    except (TypeError, ValueError) as exc:  # what only Dask can judge: tls:// without certificates in its configuration
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)  # its own, that it gave up
+        raise ConnectError(f"Dask cannot connect to {address}: {exc}", url=address) from exc
     try:
         yield client
     finally:
@@ -550,7 +575,7 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--password", help="for HTTP Basic authentication")
     simulate.add_argument("--count", type=_positive, help="end after so many heartbeats (never)")
     simulate.add_argument(
-        "--interval", type=_positive, default=10, help="seconds between heartbeats the local stack instructs (10)"
+        "--interval", type=_positive, help="seconds between heartbeats the local stack instructs (10); not with --url"
     )
     simulate.set_defaults(command=_simulate)
 
@@ -564,7 +589,9 @@ def _parser() -> argparse.ArgumentParser:
     stack.add_argument(
         "--thing", nargs="+", action="extend", default=[], type=_charge_point_id, help="create these Things first"
     )
-    stack.add_argument("--interval", type=_positive, default=10, help="seconds between heartbeats it instructs (10)")
+    stack.add_argument(
+        "--interval", type=_positive, default=_INTERVAL, help="seconds between heartbeats it instructs (%(default)s)"
+    )
     stack.add_argument("--csms", choices=["kit", "sample"], default="kit", help="sample: the AWS sample's quirks")
     stack.add_argument("--json", action="store_true", help="print the addresses as JSON")
     stack.set_defaults(command=_run_stack)
@@ -589,7 +616,9 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--prefix", type=_charge_point_id, default="LOAD-", help="how their ids begin (%(default)s)")
     load.add_argument("--ocpp", choices=["1.6", "2.0.1", "2.1"], default="2.0.1", help="version (%(default)s)")
     load.add_argument("--processes", type=_positive, default=1, help="spread over so many processes (%(default)s)")
-    load.add_argument("--scheduler", metavar="ADDRESS", help="run on the workers of this Dask cluster, tcp://…")
+    load.add_argument(
+        "--scheduler", metavar="ADDRESS", type=_scheduler, help="run on the workers of this Dask cluster, tcp://…"
+    )
     load.add_argument("--burst", action="store_true", help="heartbeats of all at the same moments")
     load.add_argument("--reconnect", action="store_true", help="open lost connections again, as OCPP 2.0.1 says")
     load.add_argument("--csv", metavar="FILE", type=_writable_file, help="save one row per call")
@@ -627,6 +656,7 @@ def _add_command(commands: Any, name: str, summary: str, description: str, examp
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.set_defaults(parser=parser)
     return parser
 
 
@@ -651,6 +681,8 @@ def _above_zero(text: str) -> float:
 def _writable_file(text: str) -> Path:
     """A file for what is measured: tried now, and not after minutes of measuring."""
     path = Path(text)
+    if text == "-":
+        raise argparse.ArgumentTypeError("a file's name is needed, as the table goes to stdout; a file called -: ./-")
     try:
         is_new = not path.exists()
         path.open("ab").close()
@@ -667,9 +699,18 @@ def _websocket_url(text: str) -> str:
     return text
 
 
+def _scheduler(text: str) -> str:
+    if not re.fullmatch(r"(tcp|tls)://[^/\s]+:[0-9]{1,5}", text):
+        raise argparse.ArgumentTypeError(f"an address like tcp://host:port or tls://host:port is needed, not {text!r}")
+    return text
+
+
 def _charge_point_id(text: str) -> str:
     if not re.fullmatch(r"[a-zA-Z0-9:_-]{1,128}", text):
-        raise argparse.ArgumentTypeError(f"letters, digits, colons, underscores and hyphens are allowed, not {text!r}")
+        allowed = "at most 128 letters, digits, colons, underscores and hyphens are allowed"
+        raise argparse.ArgumentTypeError(
+            f"{allowed}, not {len(text)}: {text!r}" if len(text) > 128 else f"{allowed}, not {text!r}"
+        )
     return text
 
 

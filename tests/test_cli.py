@@ -135,6 +135,7 @@ def test_simulate_of_an_unregistered_id_prints_the_1008_line_and_fails(running: 
     reason = "1008 (policy violation) Charge Point CP2 not registered as an IoT Thing"
     assert f"ERROR:root:CP2: received {reason}; then sent {reason}" in done.stderr
     assert 'stack.things.create("CP2")' in done.stderr
+    assert "cpsim simulate without --url, which creates it; or cpsim stack --thing CP2" in done.stderr
     assert done.stdout == ""
 
 
@@ -265,6 +266,11 @@ def test_simulate_says_when_the_connection_is_lost() -> None:
         "load --processes 0",
         "load --csv nowhere/at/all.csv",
         "load --csv .",
+        "load --csv -",
+        "load --scheduler foo",
+        "load --scheduler ''",
+        "load --scheduler http://127.0.0.1:8786",
+        "load --scheduler tcp://127.0.0.1",
         "lab --port none",
         "lab --port 0",
     ],
@@ -275,7 +281,41 @@ def test_bad_arguments_are_errors_with_a_hint(arguments: str, capsys: pytest.Cap
     assert ended.value.code == 2
     error = capsys.readouterr().err
     assert "error:" in error
-    assert "--help" in error
+    name = arguments.partition(" ")[0]
+    assert error.endswith(f"Try: cpsim {name} --help\n" if name in {"simulate", "stack", "load", "lab"} else "--help\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("simulate --url ws://127.0.0.1:9 --interval 1", "--interval is what the local stack instructs"),
+        ("load --size 1000000000 --duration 1", "choose a longer duration"),
+        (f"load --prefix {'L' * 125}", "at most 128"),
+    ],
+)
+def test_arguments_that_do_not_go_together(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments.split()) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.endswith(f"\nTry: cpsim {arguments.partition(' ')[0]} --help\n")
+
+
+@pytest.mark.slow
+def test_load_starts_no_stack_for_a_scheduler_that_is_not_there() -> None:
+    pytest.importorskip("distributed")
+    done = cpsim("load", "--scheduler", "tcp://127.0.0.1:9")
+    assert done.returncode == 1
+    assert re.fullmatch("ERROR:root:no Dask scheduler answers at tcp://127.0.0.1:9; start one: .*\n", done.stderr)
+    done = cpsim("load", "--scheduler", "tls://127.0.0.1:9")
+    assert done.returncode == 1
+    assert re.fullmatch("ERROR:root:Dask cannot connect to tls://127.0.0.1:9: TLS expects .*\n", done.stderr)
+
+
+@pytest.mark.parametrize("option", ["simulate --cp-id", "load --prefix", "stack --thing"])
+def test_an_id_that_is_too_long(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([*option.split(), "L" * 129])
+    assert "at most 128 letters" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", ["--help", "simulate --help", "stack --help", "load --help", "lab --help"])
@@ -313,18 +353,31 @@ def test_a_stack_that_is_not_there_or_without_credentials() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_stack_prints_lines_to_paste() -> None:
-    process = subprocess.Popen([*COMMAND, "stack"], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize(
+    ("things", "simulate"),
+    [
+        ([], "cpsim simulate --cp-id CP1"),
+        (["--thing", "A1", "A2"], r"cpsim simulate --url ws://127\.0\.0\.1:\d+ --cp-id A1"),
+    ],
+)
+def test_stack_prints_lines_to_paste(things: list[str], simulate: str) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "stack", "--interval", "1", *things], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(7)]
-    process.send_signal(signal.SIGINT)
-    process.stdout.close()
-    assert process.wait(SOON) == 0
     exported = dict(re.findall(r"(\w+)=(\S+)", "".join(line for line in lines if line.startswith("export "))))
     assert exported.keys() == {
         *("CPSIM_STACK", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     }
-    assert any(re.match(r"cpsim simulate --url ws://127\.0\.0\.1:\d+ --cp-id CP1$", line) for line in lines)
+    [command] = [line.strip() for line in lines if line.startswith("cpsim ")]
+    assert re.fullmatch(simulate, command)
+    again = exported | {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+    done = cpsim(*shlex.split(command)[1:], "--count", "1", **again)
+    process.send_signal(signal.SIGINT)
+    process.stdout.close()
+    assert process.wait(SOON) == 0
+    assert done.returncode == 0, done.stderr
 
 
 def test_stack_prints_one_json_object_first(running: RunningStack) -> None:
@@ -496,7 +549,7 @@ async def test_load_tells_what_was_measured_also_where_things_cannot_be_deleted(
     assert process.returncode == 1, error
     assert "FleetResult 2 of 2 connected, 2 booted" in output
     assert file.exists()
-    assert re.search("ERROR:root:.*could not delete.*KEPT-0001", error), error
+    assert re.search("ERROR:root:.*could not delete.*KEPT-000[12]", error), error
     assert "Traceback" not in error
 
 
