@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import io
 import json
 import logging
 import os
@@ -15,37 +16,62 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Iterator, Sequence
+import warnings
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self, TypeVar
 
 from cpsim_kit import __version__
 from cpsim_kit.backoff import Backoff
 from cpsim_kit.calls import FleetResult
 from cpsim_kit.charge_point import ChargePoint
-from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError
+from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError, FleetError, NotRegistered
 from cpsim_kit.fleet import Fleet
 from cpsim_kit.stack import Stack
-from cpsim_kit.worker import fast_loop
+from cpsim_kit.worker import SAMPLE, fast_loop
 
 __all__ = ["main"]
 
-_DONE, _FAILED, _BAD_ARGUMENTS = 0, 1, 2
+T = TypeVar("T")
+
+_DONE, _FAILED, _BAD_ARGUMENTS, _INTERRUPTED = 0, 1, 2, 130
 _SCHEDULER = 10  # seconds for a Dask scheduler to answer
+_INTERVAL = 10  # seconds between heartbeats that a local stack instructs
+_DEAD = 2  # seconds to see whether the local stack is
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; returns its exit status: 0 done or interrupted, 1 failed, 2 bad arguments."""
-    options = _parser().parse_args(arguments)
+    """Run a command; returns its exit status: 0 done or interrupted, 1 failed, 2 bad arguments, 130 interrupted twice.
+
+    Where nobody takes the output any more, the command goes on without; a full disk is a failure.
+    """
+    lost = _lasting_output()
+    try:
+        status = _run(arguments)
+    except SystemExit as exc:  # of argparse
+        status = exc.code if isinstance(exc.code, int) else _FAILED
+        if lost() is None:
+            raise
+    if (why := lost()) is not None and not isinstance(why, BrokenPipeError):
+        print(f"cpsim: cannot write to stdout: {why.strerror}", file=sys.stderr)
+        return status or _FAILED
+    return status
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    options, unknown = _parser().parse_known_args(arguments)
+    if unknown:
+        options.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     logging.basicConfig(level=logging.INFO, format="%(levelname)s:%(name)s:%(message)s", force=True)
     logging.getLogger("botocore").setLevel(logging.WARNING)
+    options.signals = _Signals()
     try:
-        with _sigterm_as_ctrl_c():
+        with options.signals:
             status: int = options.command(options)
     except KeyboardInterrupt:
         return _DONE
     except ValueError as exc:  # an argument that only the library can judge
-        print(f"cpsim {options.name}: error: {exc}", file=sys.stderr)
+        print(f"cpsim {options.name}: error: {exc}\nTry: cpsim {options.name} --help", file=sys.stderr)
         return _BAD_ARGUMENTS
     except CpsimError as exc:
         logging.error("%s", exc)
@@ -53,35 +79,147 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-@contextlib.contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """Let SIGTERM, by which containers are stopped, end a command in good order too."""
+class _Signals:
+    """SIGINT, and SIGTERM and SIGHUP, by which containers and terminals end a command: the first ends it in good order.
 
-    def interrupt(*_: object) -> None:
-        handler = signal.getsignal(signal.SIGINT)  # asyncio's own, while it runs
-        if not callable(handler):  # Ctrl-C is ignored, as for a job in the background
+    The second ends the process at once. Python would go on with tasks half done, and report each at length.
+
+    Attributes:
+        stopping: What to say at the first.
+        leaving: What to say at the second.
+    """
+
+    def __init__(self) -> None:
+        self.stopping = "stopping; Ctrl-C again ends at once"
+        self.leaving = ""
+        self._stopped = False
+        self._task: asyncio.Task[Any] | None = None
+        self.handled: dict[int, Any] = {}  # with what handled them before
+
+    def __enter__(self) -> Self:
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # no SIGHUP on Windows
+            if number is None or (name != "SIGTERM" and signal.getsignal(number) is signal.SIG_IGN):
+                continue  # a job in the background, or nohup
+            self.handled[number] = signal.signal(number, self._interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.handled.items():
+            signal.signal(number, handler or signal.SIG_DFL)
+
+    async def ended(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """Do the work, until the first signal cancels it: then None, once it has cleaned up."""
+        self._task = asyncio.current_task()
+        try:
+            return await work
+        except asyncio.CancelledError as exc:
+            if not self._stopped:
+                raise
+            for note in getattr(exc, "__notes__", ()):  # what could not be cleaned up
+                logging.error("%s", note)
+            return None
+        finally:
+            self._task = None
+
+    def _interrupt(self, *_: object) -> None:
+        if self._stopped:
+            self._leave()
+        self._stopped = True
+        if self._task is None:  # before the loop, or after
             raise KeyboardInterrupt
-        handler(signal.SIGINT, None)
+        _write(self.stopping)
+        self._task.cancel()
+        self._task.get_loop().call_soon_threadsafe(lambda: None)  # wakes it
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def _leave(self) -> NoReturn:
+        if self._task is not None and self.leaving:
+            _write(self.leaving)
+        with contextlib.suppress(Exception):  # it may be written to at this very moment
+            sys.stdout.flush()
+        os._exit(_INTERRUPTED)
+
+
+def _write(line: str) -> None:
+    """Say something from a signal handler, where ``print`` may be at work already."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"\ncpsim: {line}\n".encode("ascii", "backslashreplace"))
+
+
+# -- stdout and stderr ------------------------------------------------------------------------------------------------
+
+
+class _Output(io.TextIOWrapper):
+    """A standard stream that may break off, as a pipe does when its reader ends: the rest goes nowhere, quietly."""
+
+    lost: OSError | None = None
+
+    def write(self, text: str, /) -> int:
+        try:
+            return super().write(text)
+        except OSError as exc:
+            self._break_off(exc)
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except OSError as exc:
+            self._break_off(exc)
+
+    def _break_off(self, exc: OSError) -> None:
+        self.lost = self.lost or exc
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, self.fileno())
+        os.close(null)
+
+
+def _lasting_output() -> Callable[[], OSError | None]:
+    """Let the standard streams write whatever comes, wherever they lead; returns what tells how stdout broke off."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed: the next file or socket would take its place
+            os.open(os.devnull, os.O_RDWR)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        stream = getattr(sys, name)
+        if stream is not None and (stream is not getattr(sys, f"__{name}__") or stream.fileno() != number):
+            continue  # somebody else's, a test's say
+        buffer = open(number, "wb", closefd=False)  # noqa: SIM115 - as long as the process
+        encoding = "utf-8" if stream is None else stream.encoding
+        line_buffering = stream is None or stream.line_buffering
+        setattr(sys, name, _Output(buffer, encoding, "backslashreplace", line_buffering=line_buffering))
+
+    def lost() -> OSError | None:
+        sys.stdout.flush()
+        return getattr(sys.stdout, "lost", None)
+
+    return lost
 
 
 # -- cpsim simulate ---------------------------------------------------------------------------------------------------
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    return asyncio.run(_simulate_charge_point(options))
+    if options.interval is not None:
+        if options.url is not None:
+            raise ValueError(
+                "--interval is what the local stack instructs; with --url, the CSMS there instructs its own"
+            )
+        if not _own_stack():
+            logging.warning("--interval is not used: the CSMS of the stack that CPSIM_STACK names instructs its own")
+    options.signals.stopping = "stopping: closing the connection; Ctrl-C again ends at once"
+    if options.url is None:
+        options.signals.stopping = "stopping: closing the connection, deleting the Thing; Ctrl-C again leaves it"
+        options.signals.leaving = _left_behind(f"the Thing {options.cp_id}", f"delete({options.cp_id!r})")
+    return asyncio.run(options.signals.ended(_simulate_charge_point(options))) or _DONE
 
 
 async def _simulate_charge_point(options: argparse.Namespace) -> int:
     async with contextlib.AsyncExitStack() as stack_of_contexts:
         stack = None
         if options.url is None:
-            stack = await stack_of_contexts.enter_async_context(_stack(options.interval))
+            stack = await stack_of_contexts.enter_async_context(_stack(options.interval or _INTERVAL))
             await stack.things.create(options.cp_id)
         charge_point = ChargePoint(
             options.cp_id,
@@ -102,6 +240,11 @@ async def _simulate_charge_point(options: argparse.Namespace) -> int:
         except ConnectionLost as exc:
             logging.error("%s: %s", options.cp_id, exc.closed)
             print(exc, file=sys.stderr)
+            if isinstance(exc, NotRegistered):
+                print(
+                    f"Or: cpsim simulate without --url, which creates it; or cpsim stack --thing {options.cp_id}",
+                    file=sys.stderr,
+                )
             return _FAILED
     return _DONE
 
@@ -109,10 +252,20 @@ async def _simulate_charge_point(options: argparse.Namespace) -> int:
 @contextlib.asynccontextmanager
 async def _stack(interval: int) -> AsyncIterator[Stack]:
     """The stack CPSIM_STACK names; a local one with this interval."""
-    local = os.environ.get("CPSIM_STACK", "").strip() in {"", "local"}
-    async with Stack.local(interval=interval) if local else Stack.open() as stack:
+    async with Stack.local(interval=interval) if _own_stack() else Stack.open() as stack:
         logging.info("%s: %s", stack.name, stack)
         yield stack
+
+
+def _own_stack() -> bool:
+    return os.environ.get("CPSIM_STACK", "").strip() in {"", "local"}
+
+
+def _left_behind(what: str, delete: str) -> str:
+    """What to say when cleaning up was left; a local stack of our own takes everything with it."""
+    if _own_stack():
+        return ""
+    return f"{what} may be there still; to delete in Python: stack = await Stack.open(); await stack.things.{delete}"
 
 
 async def _boot_and_beat(charge_point: ChargePoint, count: int | None) -> None:
@@ -136,7 +289,7 @@ def _run_stack(options: argparse.Namespace) -> int:
 async def _keep_stack(options: argparse.Namespace) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for signal_number in (signal.SIGINT, signal.SIGTERM):
+    for signal_number in {signal.SIGINT, signal.SIGTERM, *options.signals.handled}:
         signal.signal(signal_number, lambda *_: loop.call_soon_threadsafe(stop.set))
     async with Stack.local(interval=options.interval, csms=options.csms) as stack:
         for charge_point_id in options.thing:
@@ -148,7 +301,7 @@ async def _keep_stack(options: argparse.Namespace) -> int:
             "region": stack.region,
             "mqtt_url": stack.mqtt_url,
         }
-        print(json.dumps(addresses) if options.json else _to_paste(addresses), flush=True)
+        print(json.dumps(addresses) if options.json else _to_paste(addresses, options.thing), flush=True)
         died = asyncio.create_task(stack.wait_died(), name="cpsim[stack].watch")
         stopped = asyncio.create_task(stop.wait(), name="cpsim[stack].stop")
         done, waiting = await asyncio.wait([died, stopped], return_when=asyncio.FIRST_COMPLETED)
@@ -160,14 +313,17 @@ async def _keep_stack(options: argparse.Namespace) -> int:
     return _DONE
 
 
-def _to_paste(addresses: dict[str, Any]) -> str:
+def _to_paste(addresses: dict[str, Any], things: list[str]) -> str:
+    simulate = "--cp-id CP1"  # on the stack that is exported above, which has its Thing created
+    if things:
+        simulate = f"--url {addresses['websocket_url']} --cp-id {things[0]}"
     return f"""\
 # The local stack runs until Ctrl-C. In another terminal:
 export CPSIM_STACK={addresses["stack_name"]}
 export AWS_ENDPOINT_URL={addresses["endpoint_url"]}
 export AWS_DEFAULT_REGION={addresses["region"]}
 export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
-cpsim simulate --url {addresses["websocket_url"]} --cp-id CP1
+cpsim simulate {simulate}
 # MQTT over WebSockets: {addresses["mqtt_url"]}"""
 
 
@@ -175,41 +331,72 @@ cpsim simulate --url {addresses["websocket_url"]} --cp-id CP1
 
 
 def _load(options: argparse.Namespace) -> int:
+    if len(options.prefix) + max(4, len(str(options.size))) > 128:
+        raise ValueError("--prefix is too long: with its number, a charge point's id has at most 128 characters")
     starting = options.size / options.ramp
     if not options.duration > starting:
         raise ValueError(
-            f"--size {options.size} at --ramp {options.ramp:g} takes {starting:g} s to start, and --duration "
+            f"--size {options.size} at --ramp {options.ramp:g} takes {starting:.10g} s to start, and --duration "
             f"{options.duration:g} is over before: choose a longer duration, or a steeper ramp"
         )
     logging.getLogger("ocpp").setLevel(logging.ERROR)  # of thousands of charge points, the table tells
+    options.signals.stopping = "stopping: closing connections; Ctrl-C again ends at once, and there is no table"
+    if options.url is None:
+        options.signals.stopping = (
+            "stopping: closing connections and deleting the Things; Ctrl-C again leaves them, and there is no table"
+        )
+        options.signals.leaving = _left_behind(
+            f"Things whose names begin with {options.prefix}",
+            "delete_many([each for each in (await stack.things.list()).charge_point_id "
+            f"if each.startswith({options.prefix!r})])",
+        )
     fleets: list[Fleet] = []
-    with contextlib.suppress(KeyboardInterrupt):  # what was measured until then is told all the same
-        fast_loop(_run_fleet(options, fleets))
+    failed: CpsimError | None = None
+    try:  # what was measured is told all the same
+        fast_loop(options.signals.ended(_run_fleet(options, fleets)))
+    except KeyboardInterrupt:
+        pass
+    except CpsimError as exc:
+        failed = exc
     result = fleets[0].result if fleets else None
-    if result is None:
-        return _DONE
+    if result is not None:
+        try:
+            broken = _tell(result, options, could_start=not isinstance(failed, FleetError))
+        except KeyboardInterrupt:  # the table is not whole
+            return _INTERRUPTED
+    if failed is not None:
+        raise failed
+    return _FAILED if result is not None and broken else _DONE
+
+
+def _tell(result: FleetResult, options: argparse.Namespace, *, could_start: bool) -> bool:
+    """Save and print what was measured; whether something is wrong with it."""
+    broken = list(_broken_bounds(result, options)) if could_start else []
+    saved = ""
+    if options.csv is not None:  # first: whoever reads the table may have gone
+        try:
+            saved = f"\n{len(result.calls)} rows in {result.to_csv(options.csv)}"
+        except OSError as exc:  # a full disk, as a rule
+            broken.append(f"cannot write {options.csv}: {exc}")
     print(result)
     print(result.summary().round(1).to_string())
     if result.calls.failures:
         print(f"\n{result.failures().head(10).to_string(index=False)}")
-    broken = list(_broken_bounds(result, options))
-    if options.csv is not None:
-        try:
-            print(f"\n{len(result.calls)} rows in {result.to_csv(options.csv)}")
-        except OSError as exc:  # a full disk, as a rule
-            broken.append(f"cannot write {options.csv}: {exc}")
+    if saved:
+        print(saved)
     for sentence in broken:
         print(f"cpsim load: {sentence}", file=sys.stderr)
-    return _FAILED if broken else _DONE
+    return bool(broken)
 
 
 async def _run_fleet(options: argparse.Namespace, fleets: list[Fleet]) -> None:
     async with contextlib.AsyncExitStack() as contexts:
-        target: Any = options.url
-        if target is None:
-            target = await contexts.enter_async_context(_stack(max(1, round(options.interval))))
+        cluster = await contexts.enter_async_context(_cluster(options.scheduler))  # first: it may not be there
+        stack = None
+        if options.url is None:
+            stack = await contexts.enter_async_context(_stack(max(1, round(options.interval))))
         fleet = Fleet(
-            target,
+            options.url if stack is None else stack,
             options.size,
             prefix=options.prefix,
             ramp=options.ramp,
@@ -217,12 +404,16 @@ async def _run_fleet(options: argparse.Namespace, fleets: list[Fleet]) -> None:
             burst=options.burst,
             reconnect=Backoff() if options.reconnect else None,
             processes=options.processes,
-            cluster=await contexts.enter_async_context(_cluster(options.scheduler)),
+            cluster=cluster,
             version=options.ocpp,
             call_timeout=options.timeout,
         )
         fleets.append(fleet)
-        await fleet.run(options.duration)
+        result = await fleet.run(options.duration)
+        if stack is not None and stack.is_local and _gone_since(result, options.duration) is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DEAD):
+                    raise await stack.wait_died()
 
 
 @contextlib.asynccontextmanager
@@ -239,6 +430,9 @@ async def _cluster(address: str | None) -> AsyncIterator[Any]:
         client: Any = await Client(address, asynchronous=True, timeout=_SCHEDULER)  # type: ignore[no-untyped-call]
     except (OSError, TimeoutError) as exc:
         raise ConnectError(f"no Dask scheduler answers at {address}; start one: dask scheduler", url=address) from exc
+    except (TypeError, ValueError) as exc:  # what only Dask can judge: tls:// without certificates in its configuration
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)  # its own, that it gave up
+        raise ConnectError(f"Dask cannot connect to {address}: {exc}", url=address) from exc
     try:
         yield client
     finally:
@@ -249,14 +443,32 @@ def _broken_bounds(result: FleetResult, options: argparse.Namespace) -> Iterator
     """What the result is worse at than was asked for, or than any would ask for."""
     if not result.booted and not result.interrupted:
         yield f"not one of {result.size} charge points was accepted"
+    elif (gone := _gone_since(result, options.duration)) is not None:
+        yield f"no charge point was connected any more after {gone:.1f} of {options.duration:g} s"
     calls = result.to_frame()
-    p99 = calls.response_ms[calls.action != "connect"].quantile(0.99)
-    if options.max_p99 is not None and not p99 <= options.max_p99:
+    response_ms = calls.response_ms[calls.action != "connect"]
+    p99 = response_ms.quantile(0.99)
+    not_measured = result.interrupted and not response_ms.count()
+    if options.max_p99 is not None and not not_measured and not p99 <= options.max_p99:
         yield f"p99 of the time since calls were due (response_ms) is {p99:.1f} ms, above --max-p99 {options.max_p99:g}"
     if options.max_failures is not None and result.calls.failures > options.max_failures:
         yield f"{result.calls.failures} failures, above --max-failures {options.max_failures}"
     if options.max_failures is not None and result.lost:
         yield f"{len(result.lost)} processes were lost"
+
+
+def _gone_since(result: FleetResult, duration: float) -> float | None:
+    """Since when no charge point was connected any more, in seconds since the start; None when some were at the end."""
+    if result.interrupted or not result.connected:
+        return None
+    since = None
+    for at, connected, _booted in reversed(result.samples):
+        if connected:
+            break
+        since = at
+    if since is None and result.duration < duration - SAMPLE:  # it ended when the last one had, before the next sample
+        return result.duration
+    return since if since is not None and since < duration else None
 
 
 # -- cpsim lab --------------------------------------------------------------------------------------------------------
@@ -363,7 +575,7 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--password", help="for HTTP Basic authentication")
     simulate.add_argument("--count", type=_positive, help="end after so many heartbeats (never)")
     simulate.add_argument(
-        "--interval", type=_positive, default=10, help="seconds between heartbeats the local stack instructs (10)"
+        "--interval", type=_positive, help="seconds between heartbeats the local stack instructs (10); not with --url"
     )
     simulate.set_defaults(command=_simulate)
 
@@ -377,7 +589,9 @@ def _parser() -> argparse.ArgumentParser:
     stack.add_argument(
         "--thing", nargs="+", action="extend", default=[], type=_charge_point_id, help="create these Things first"
     )
-    stack.add_argument("--interval", type=_positive, default=10, help="seconds between heartbeats it instructs (10)")
+    stack.add_argument(
+        "--interval", type=_positive, default=_INTERVAL, help="seconds between heartbeats it instructs (%(default)s)"
+    )
     stack.add_argument("--csms", choices=["kit", "sample"], default="kit", help="sample: the AWS sample's quirks")
     stack.add_argument("--json", action="store_true", help="print the addresses as JSON")
     stack.set_defaults(command=_run_stack)
@@ -389,7 +603,8 @@ def _parser() -> argparse.ArgumentParser:
         "Without --url, the local stack is started (or the stack that CPSIM_STACK names is used), and the Things are "
         "created before and deleted after. With --url the ids must be known there.\n\n"
         "Exit status: 0, also after Ctrl-C or SIGTERM; 1 when a bound is broken, when not one charge point could start "
-        "or was accepted, or when FILE could not be written; 2 on bad arguments.",
+        "or was accepted, when none was connected any more at the end, when a Thing could not be deleted, or when FILE "
+        "could not be written; 2 on bad arguments.",
         "cpsim load --size 2000 --duration 30 --max-p99 200 --max-failures 0",
     )
     load.add_argument("--size", type=_positive, default=100, help="how many charge points (%(default)s)")
@@ -401,12 +616,17 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--prefix", type=_charge_point_id, default="LOAD-", help="how their ids begin (%(default)s)")
     load.add_argument("--ocpp", choices=["1.6", "2.0.1", "2.1"], default="2.0.1", help="version (%(default)s)")
     load.add_argument("--processes", type=_positive, default=1, help="spread over so many processes (%(default)s)")
-    load.add_argument("--scheduler", metavar="ADDRESS", help="run on the workers of this Dask cluster, tcp://…")
+    load.add_argument(
+        "--scheduler", metavar="ADDRESS", type=_scheduler, help="run on the workers of this Dask cluster, tcp://…"
+    )
     load.add_argument("--burst", action="store_true", help="heartbeats of all at the same moments")
     load.add_argument("--reconnect", action="store_true", help="open lost connections again, as OCPP 2.0.1 says")
     load.add_argument("--csv", metavar="FILE", type=_writable_file, help="save one row per call")
     load.add_argument(
-        "--max-p99", type=_above_zero, metavar="MS", help="exit with 1 when p99 since calls were due is above"
+        "--max-p99",
+        type=_above_zero,
+        metavar="MS",
+        help="exit with 1 when p99 since calls were due is above; of all but connect",
     )
     load.add_argument("--max-failures", type=_count, metavar="N", help="exit with 1 when more calls failed")
     load.set_defaults(command=_load)
@@ -436,6 +656,7 @@ def _add_command(commands: Any, name: str, summary: str, description: str, examp
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.set_defaults(parser=parser)
     return parser
 
 
@@ -460,6 +681,8 @@ def _above_zero(text: str) -> float:
 def _writable_file(text: str) -> Path:
     """A file for what is measured: tried now, and not after minutes of measuring."""
     path = Path(text)
+    if text == "-":
+        raise argparse.ArgumentTypeError("a file's name is needed, as the table goes to stdout; a file called -: ./-")
     try:
         is_new = not path.exists()
         path.open("ab").close()
@@ -476,9 +699,18 @@ def _websocket_url(text: str) -> str:
     return text
 
 
+def _scheduler(text: str) -> str:
+    if not re.fullmatch(r"(tcp|tls)://[^/\s]+:[0-9]{1,5}", text):
+        raise argparse.ArgumentTypeError(f"an address like tcp://host:port or tls://host:port is needed, not {text!r}")
+    return text
+
+
 def _charge_point_id(text: str) -> str:
     if not re.fullmatch(r"[a-zA-Z0-9:_-]{1,128}", text):
-        raise argparse.ArgumentTypeError(f"letters, digits, colons, underscores and hyphens are allowed, not {text!r}")
+        allowed = "at most 128 letters, digits, colons, underscores and hyphens are allowed"
+        raise argparse.ArgumentTypeError(
+            f"{allowed}, not {len(text)}: {text!r}" if len(text) > 128 else f"{allowed}, not {text!r}"
+        )
     return text
 
 

@@ -22,10 +22,11 @@ import pytest
 from conftest import ENDED, MS, SOON
 from csms_stub import Behaviour, Csms, answer, delay, error, silent
 from ocpp.v201 import call
+from relay import Relay
 from stack_fixtures import READERS_VARIABLES
 from websockets.asyncio.client import connect
 
-from cpsim_kit import Stack, __version__, cli
+from cpsim_kit import FleetResult, Stack, __version__, cli
 from cpsim_kit.local.launcher import LocalProcess
 
 COMMAND = [sys.executable, "-m", "cpsim_kit.cli"]
@@ -95,6 +96,24 @@ def running() -> Iterator[RunningStack]:
     stack.end()
 
 
+def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=ENVIRONMENT | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def read_until(words: str, process: subprocess.Popen[str]) -> None:
+    assert process.stderr is not None
+    said = []
+    while words not in (line := process.stderr.readline()):  # a line of progress, too, as it is rewritten
+        said.append(line)
+        assert line, "".join(said)
+
+
 def test_simulate_prints_the_samples_lines_and_the_shadow() -> None:
     done = cpsim("simulate", "--cp-id", "CP1", "--count", "3", "--interval", "1", "--cp-model", "ABC 123 XYZ")
     assert done.returncode == 0, done.stderr
@@ -116,6 +135,7 @@ def test_simulate_of_an_unregistered_id_prints_the_1008_line_and_fails(running: 
     reason = "1008 (policy violation) Charge Point CP2 not registered as an IoT Thing"
     assert f"ERROR:root:CP2: received {reason}; then sent {reason}" in done.stderr
     assert 'stack.things.create("CP2")' in done.stderr
+    assert "cpsim simulate without --url, which creates it; or cpsim stack --thing CP2" in done.stderr
     assert done.stdout == ""
 
 
@@ -145,7 +165,8 @@ def test_simulate_uses_the_stack_that_cpsim_stack_names(running: RunningStack) -
     assert json.loads(done.stdout)["reason"] == "PowerUp"
 
 
-def test_simulate_ends_well_on_ctrl_c(running: RunningStack) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_simulate_ends_well_on_a_signal(running: RunningStack, number: signal.Signals) -> None:
     process = subprocess.Popen(
         [*COMMAND, "simulate", "--url", running.addresses["websocket_url"]],
         env=ENVIRONMENT,
@@ -155,11 +176,45 @@ def test_simulate_ends_well_on_ctrl_c(running: RunningStack) -> None:
     assert process.stderr is not None
     while "Heartbeat" not in process.stderr.readline():
         pass
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     rest = process.stderr.read()
     process.stderr.close()
     assert process.wait(ENDED) == 0
+    assert "cpsim: stopping: closing the connection; Ctrl-C again ends at once\n" in rest
     assert "Traceback" not in rest
+
+
+OUTPUTS = ["| true", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", "2>&1 | true", ">/dev/full", "2>/dev/full"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("outputs", OUTPUTS)
+@pytest.mark.parametrize("command", ["simulate --count 1 --interval 1", "load --size 2 --duration 1", "load --help"])
+def test_where_nobody_takes_the_output(command: str, outputs: str, running: RunningStack, tmp_path: Path) -> None:
+    measures = command == "load --size 2 --duration 1"
+    status, file = tmp_path / "status", tmp_path / "calls.csv"
+    words = shlex.join(COMMAND) + f" {command}" + (f" --csv {file}" if measures else "")
+    done = subprocess.run(
+        ["sh", "-c", f"{{ {words}; echo $? > {status}; }} {outputs}"],
+        env=ENVIRONMENT | running.environment,
+        capture_output=True,
+        text=True,
+        timeout=6 * SOON,
+        check=False,
+    )
+    full = outputs == ">/dev/full"
+    assert int(status.read_text()) == full, done.stderr
+    assert ("cpsim: cannot write to stdout: No space left on device" in done.stderr) == full
+    assert not re.search("Traceback|Exception ignored|BrokenPipe", done.stderr), done.stderr
+    assert file.exists() == measures
+
+
+@pytest.mark.parametrize("arguments", ["load --help", "simulate --help"])
+def test_help_in_a_terminal_that_knows_ascii_only(arguments: str) -> None:
+    done = cpsim(*arguments.split(), PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert r"ws://\u2026" in done.stdout
 
 
 def test_simulate_says_when_the_connection_is_lost() -> None:
@@ -211,6 +266,11 @@ def test_simulate_says_when_the_connection_is_lost() -> None:
         "load --processes 0",
         "load --csv nowhere/at/all.csv",
         "load --csv .",
+        "load --csv -",
+        "load --scheduler foo",
+        "load --scheduler ''",
+        "load --scheduler http://127.0.0.1:8786",
+        "load --scheduler tcp://127.0.0.1",
         "lab --port none",
         "lab --port 0",
     ],
@@ -221,7 +281,41 @@ def test_bad_arguments_are_errors_with_a_hint(arguments: str, capsys: pytest.Cap
     assert ended.value.code == 2
     error = capsys.readouterr().err
     assert "error:" in error
-    assert "--help" in error
+    name = arguments.partition(" ")[0]
+    assert error.endswith(f"Try: cpsim {name} --help\n" if name in {"simulate", "stack", "load", "lab"} else "--help\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("simulate --url ws://127.0.0.1:9 --interval 1", "--interval is what the local stack instructs"),
+        ("load --size 1000000000 --duration 1", "choose a longer duration"),
+        (f"load --prefix {'L' * 125}", "at most 128"),
+    ],
+)
+def test_arguments_that_do_not_go_together(arguments: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments.split()) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.endswith(f"\nTry: cpsim {arguments.partition(' ')[0]} --help\n")
+
+
+@pytest.mark.slow
+def test_load_starts_no_stack_for_a_scheduler_that_is_not_there() -> None:
+    pytest.importorskip("distributed")
+    done = cpsim("load", "--scheduler", "tcp://127.0.0.1:9")
+    assert done.returncode == 1
+    assert re.fullmatch("ERROR:root:no Dask scheduler answers at tcp://127.0.0.1:9; start one: .*\n", done.stderr)
+    done = cpsim("load", "--scheduler", "tls://127.0.0.1:9")
+    assert done.returncode == 1
+    assert re.fullmatch("ERROR:root:Dask cannot connect to tls://127.0.0.1:9: TLS expects .*\n", done.stderr)
+
+
+@pytest.mark.parametrize("option", ["simulate --cp-id", "load --prefix", "stack --thing"])
+def test_an_id_that_is_too_long(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main([*option.split(), "L" * 129])
+    assert "at most 128 letters" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", ["--help", "simulate --help", "stack --help", "load --help", "lab --help"])
@@ -259,18 +353,31 @@ def test_a_stack_that_is_not_there_or_without_credentials() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_stack_prints_lines_to_paste() -> None:
-    process = subprocess.Popen([*COMMAND, "stack"], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize(
+    ("things", "simulate"),
+    [
+        ([], "cpsim simulate --cp-id CP1"),
+        (["--thing", "A1", "A2"], r"cpsim simulate --url ws://127\.0\.0\.1:\d+ --cp-id A1"),
+    ],
+)
+def test_stack_prints_lines_to_paste(things: list[str], simulate: str) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "stack", "--interval", "1", *things], env=ENVIRONMENT, stdout=subprocess.PIPE, text=True
+    )
     assert process.stdout is not None
     lines = [process.stdout.readline() for _ in range(7)]
-    process.send_signal(signal.SIGINT)
-    process.stdout.close()
-    assert process.wait(ENDED) == 0
     exported = dict(re.findall(r"(\w+)=(\S+)", "".join(line for line in lines if line.startswith("export "))))
     assert exported.keys() == {
         *("CPSIM_STACK", "AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
     }
-    assert any(re.match(r"cpsim simulate --url ws://127\.0\.0\.1:\d+ --cp-id CP1$", line) for line in lines)
+    [command] = [line.strip() for line in lines if line.startswith("cpsim ")]
+    assert re.fullmatch(simulate, command)
+    again = exported | {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
+    done = cpsim(*shlex.split(command)[1:], "--count", "1", **again)
+    process.send_signal(signal.SIGINT)
+    process.stdout.close()
+    assert process.wait(ENDED) == 0
+    assert done.returncode == 0, done.stderr
 
 
 def test_stack_prints_one_json_object_first(running: RunningStack) -> None:
@@ -406,6 +513,123 @@ def test_load_ends_well_on_sigterm_too_as_in_a_container(
     assert re.search(r"<FleetResult 4 of 4 connected, 4 booted, .* s, interrupted>", output)
     assert "Traceback" not in error
     assert not [each for each in asyncio.run(things(running)) if each.startswith("TERM-")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", ["", "--reconnect", "--processes 2"])
+def test_load_tells_what_was_measured_until_its_stack_died(options: str, tmp_path: Path) -> None:
+    file = tmp_path / "calls.csv"
+    load = f"load --size 3 --interval 0.2 --duration 6 --csv {file} {options}"
+    process = start(*load.split())
+    read_until("3 booted", process)
+    [stack] = [each for each in psutil.Process(process.pid).children() if "cpsim_kit.worker" not in str(each.cmdline())]
+    stack.kill()
+    output, error = process.communicate(timeout=6 * SOON)
+    assert process.returncode == 1, error
+    assert re.search(r"cpsim load: no charge point was connected any more after \d\.\d of 6 s\n", error), error
+    assert "has died" in error
+    assert "Traceback" not in error
+    assert "FleetResult 3 of 3 connected, 3 booted" in output
+    assert file.exists()
+
+
+@pytest.mark.slow
+async def test_load_tells_what_was_measured_also_where_things_cannot_be_deleted(
+    running: RunningStack, tmp_path: Path
+) -> None:
+    file = tmp_path / "calls.csv"
+    port = int(running.environment["AWS_ENDPOINT_URL"].rpartition(":")[2])
+    async with Relay(port) as relay:
+        environment = running.environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{relay.port}"}
+        load = f"load --size 2 --interval 0.2 --duration 2 --prefix KEPT- --csv {file}"
+        process = start(*load.split(), **environment)
+        await asyncio.to_thread(read_until, "2 booted", process)
+        relay.target = 9
+        output, error = await asyncio.to_thread(process.communicate, timeout=6 * SOON)
+    assert process.returncode == 1, error
+    assert "FleetResult 2 of 2 connected, 2 booted" in output
+    assert file.exists()
+    assert re.search("ERROR:root:.*could not delete.*KEPT-000[12]", error), error
+    assert "Traceback" not in error
+
+
+@pytest.mark.slow
+def test_load_fails_when_all_its_processes_are_lost(running: RunningStack) -> None:
+    load = "load --size 2 --interval 0.2 --duration 4 --processes 2"
+    process = start(*load.split(), **running.environment)
+    read_until("2 booted", process)
+    for worker in psutil.Process(process.pid).children():
+        worker.kill()
+    output, error = process.communicate(timeout=6 * SOON)
+    assert process.returncode == 1, error
+    assert "no charge point was connected any more after" in error
+    assert "processes lost: 2" in output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+async def test_a_second_signal_leaves_the_things_and_says_so(running: RunningStack, number: signal.Signals) -> None:
+    """Deleting them hangs, as the network does."""
+    port = int(running.environment["AWS_ENDPOINT_URL"].rpartition(":")[2])
+    async with Relay(port) as relay:
+        environment = running.environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{relay.port}"}
+        process = start(*["load", "--size", "2", "--prefix", "LEFT-"], **environment)
+        await asyncio.to_thread(read_until, "2 booted", process)
+        async with await asyncio.start_server(lambda *_: asyncio.sleep(3600), "127.0.0.1", 0) as hangs:
+            relay.target = hangs.sockets[0].getsockname()[1]
+            process.send_signal(number)
+            await asyncio.to_thread(read_until, "Ctrl-C again leaves them", process)
+            for _ in range(20):
+                process.send_signal(number)
+                await asyncio.sleep(10 * MS)
+            output, error = await asyncio.to_thread(process.communicate, timeout=SOON)
+    assert process.returncode == 130, error
+    assert output == ""
+    [line] = [each for each in error.splitlines() if "may be there still" in each]
+    assert "Things whose names begin with LEFT-" in line
+    assert "await stack.things.delete_many(" in line
+    assert not re.search("Traceback|Exception ignored|was destroyed|RuntimeError", error), error
+
+
+@pytest.mark.slow
+def test_many_signals_at_once_end_quietly() -> None:
+    process = start(*["load", "--size", "50", "--processes", "2"])
+    read_until("50 booted", process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    for _ in range(30):
+        process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=SOON)
+    assert process.returncode in {0, 130}, error  # signals of one moment are one
+    assert not re.search("Traceback|Exception ignored|was destroyed|RuntimeError", error), error
+    assert not psutil.wait_procs(children, timeout=SOON)[1]
+
+
+def test_a_bound_that_was_not_measured_is_not_broken() -> None:
+    result = FleetResult(2, 0.0)
+    result.calls.add("L-0001", "connect", 0.0, 5000.0, 5000.0)
+    options = cli._parser().parse_args(["load", "--max-p99", "1"])
+    result.interrupted = True
+    assert not list(cli._broken_bounds(result, options))
+    result.calls.add("L-0001", "Heartbeat", 0.0, 2.0, 2.0)
+    [said] = cli._broken_bounds(result, options)
+    assert "is 2.0 ms, above --max-p99 1" in said
+
+
+def test_nohup_is_left_alone() -> None:
+    process = subprocess.Popen(
+        ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *COMMAND, "stack", "--json"],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(300 * MS)
+    process.terminate()
+    process.communicate()
+    assert process.returncode == 0
 
 
 async def things(running: RunningStack) -> list[str]:
