@@ -21,6 +21,8 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
 
+import psutil
+
 from cpsim_kit import __version__
 from cpsim_kit.backoff import Backoff
 from cpsim_kit.calls import FleetResult
@@ -137,6 +139,9 @@ class _Signals:
             _write(self.leaving)
         with contextlib.suppress(Exception):  # it may be written to at this very moment
             sys.stdout.flush()
+        with contextlib.suppress(psutil.Error):
+            for child in psutil.Process().children():  # which would complain of a pipe that nobody reads
+                child.terminate()
         os._exit(_INTERRUPTED)
 
 
@@ -185,10 +190,18 @@ def _lasting_output() -> Callable[[], OSError | None]:
         stream = getattr(sys, name)
         if stream is not None and (stream is not getattr(sys, f"__{name}__") or stream.fileno() != number):
             continue  # somebody else's, a test's say
-        buffer = open(number, "wb", closefd=False)  # noqa: SIM115 - as long as the process
-        encoding = "utf-8" if stream is None else stream.encoding
-        line_buffering = stream is None or stream.line_buffering
-        setattr(sys, name, _Output(buffer, encoding, "backslashreplace", line_buffering=line_buffering))
+        raw = io.FileIO(number, "w", closefd=False)
+        if stream is None:
+            stream = io.TextIOWrapper(io.BytesIO(), "utf-8")
+        at_once = stream.write_through  # python -u, PYTHONUNBUFFERED
+        output = _Output(
+            raw if at_once else io.BufferedWriter(raw),
+            stream.encoding,
+            "backslashreplace",
+            line_buffering=stream.line_buffering,
+            write_through=at_once,
+        )
+        setattr(sys, name, output)
 
     def lost() -> OSError | None:
         sys.stdout.flush()
@@ -359,6 +372,8 @@ def _load(options: argparse.Namespace) -> int:
     except CpsimError as exc:
         failed = exc
     result = fleets[0].result if fleets else None
+    if result is None and failed is None:
+        print("cpsim load: interrupted before anything was measured", file=sys.stderr)
     if result is not None:
         try:
             broken = _tell(result, options, could_start=not isinstance(failed, FleetError))
@@ -379,7 +394,8 @@ def _tell(result: FleetResult, options: argparse.Namespace, *, could_start: bool
         except OSError as exc:  # a full disk, as a rule
             broken.append(f"cannot write {options.csv}: {exc}")
     print(result)
-    print(result.summary().round(1).to_string())
+    if len(result.calls):
+        print(result.summary().round(1).to_string())
     if result.calls.failures:
         print(f"\n{result.failures().head(10).to_string(index=False)}")
     if saved:

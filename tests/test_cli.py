@@ -210,6 +210,14 @@ def test_where_nobody_takes_the_output(command: str, outputs: str, running: Runn
     assert file.exists() == measures
 
 
+def test_output_that_python_is_to_write_at_once(running: RunningStack) -> None:
+    load = ("load", "--size", "2", "--duration", "0.5", "--csv", "/dev/null")
+    done = cpsim(*load, **running.environment, PYTHONUNBUFFERED="1")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("<FleetResult 2 of 2")
+    assert done.stdout.endswith("rows in /dev/null\n")
+
+
 @pytest.mark.parametrize("arguments", ["load --help", "simulate --help"])
 def test_help_in_a_terminal_that_knows_ascii_only(arguments: str) -> None:
     done = cpsim(*arguments.split(), PYTHONIOENCODING="ascii")
@@ -489,6 +497,16 @@ def test_load_ends_well_on_ctrl_c_and_tells_what_was_measured(running: RunningSt
     assert process.returncode == 0, error
     assert "s, interrupted>" in output
     assert "Traceback" not in error
+
+
+def test_load_says_that_nothing_was_measured() -> None:
+    process = start("load", "--size", "2000", "--duration", "60")
+    read_until("INFO:root:", process)  # the stack is there, and no charge point yet
+    process.send_signal(signal.SIGINT)
+    output, error = process.communicate(timeout=SOON)
+    assert process.returncode == 0, error
+    assert "cpsim load: interrupted before anything was measured\n" in error
+    assert output == ""
 
 
 @pytest.mark.parametrize("shell", ["", "trap '' INT; "], ids=["in front", "in the background"])
