@@ -237,15 +237,15 @@ class Mqtt:
         await self.client.publish(topic, payload)
 
     async def take(self, count: int = 1, timeout: float = SOON) -> list[tuple[str, bytes]]:
-        """The next messages: topic and payload."""
+        """The next messages, each within the timeout: topic and payload."""
         taken: list[tuple[str, bytes]] = []
         try:
-            async with asyncio.timeout(timeout):
-                while len(taken) < count:
+            while len(taken) < count:
+                async with asyncio.timeout(timeout):
                     message = await anext(self.client.messages)
-                    taken.append((str(message.topic), bytes(message.payload)))
+                taken.append((str(message.topic), bytes(message.payload)))
         except TimeoutError as exc:
-            raise AssertionError(f"{len(taken)} of {count} messages within {timeout:g} s: {taken}") from exc
+            raise AssertionError(f"{len(taken)} of {count} messages, then none for {timeout:g} s: {taken}") from exc
         return taken
 
     async def events(self, count: int) -> list[dict[str, Any]]:

@@ -83,8 +83,8 @@ async def test_a_scheduler_that_is_not_there_is_said(client: Any) -> None:
 
 async def test_a_lost_workers_share_starts_again_on_the_other(client: Any, csms: Csms) -> None:
     fleet = Fleet(csms.url, 6, ramp_time=0, heartbeat_interval=UNIT, cluster=client)
-    running = asyncio.create_task(fleet.run(SOON, progress=False))
-    await until(lambda: fleet.result is not None and fleet.result.connected == 6, "all to be connected")
+    running = asyncio.create_task(fleet.run(1.5 * SOON, progress=False))
+    await until(lambda: fleet.result is not None and fleet.result.connected == 6, "all to be connected", 3 * SOON)
     pids = await asyncio.to_thread(client.run, os.getpid)
     os.kill(next(iter(pids.values())), signal.SIGKILL)
     result = await running
@@ -105,8 +105,8 @@ async def test_a_scenarios_fault_on_a_worker_comes_out(client: Any, csms: Csms) 
 
 async def test_an_interrupted_run_closes_the_charge_points_of_the_workers(client: Any, csms: Csms) -> None:
     fleet = Fleet(csms.url, 4, ramp_time=0, heartbeat_interval=UNIT, cluster=client)
-    running = asyncio.create_task(fleet.run(SOON, progress=False))
-    await until(lambda: csms.actions.count("Heartbeat") >= 8, "heartbeats")
+    running = asyncio.create_task(fleet.run(6 * SOON, progress=False))
+    await until(lambda: csms.actions.count("Heartbeat") >= 8, "heartbeats", 3 * SOON)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
@@ -121,10 +121,13 @@ async def test_nothing_that_can_start_on_a_cluster_is_an_error(client: Any) -> N
 async def test_an_asynchronous_client_does_as_well(client: Any, csms: Csms) -> None:
     from distributed import Client
 
+    async def scenario(cp: ChargePoint) -> None:
+        await cp.boot()
+
     async with Client(client.scheduler.address, asynchronous=True) as other:
-        fleet = Fleet(csms.url, 2, ramp_time=0, heartbeat_interval=UNIT, cluster=other)
-        result = await fleet.run(1, progress=False)
-    assert result.connected == 2
+        fleet = Fleet(csms.url, 2, ramp_time=0, scenario=scenario, cluster=other)
+        result = await fleet.run(3 * SOON, progress=False)
+    assert result.connected == result.booted == 2
 
 
 async def test_what_is_no_client_is_refused() -> None:

@@ -549,7 +549,7 @@ async def test_a_burst_arrives_whole_and_in_order(proxied: Stack, shared: LocalP
     async with proxied.monitor(f"{charge_point_id}/in") as monitor, dial(shared, charge_point_id) as ws:
         for number in range(500):
             await ws.send(json.dumps([3, str(number), {"filler": "x" * (number * 7 % 3000)}]))
-        seen = await monitor.take(500, timeout=SOON)
+        seen = await monitor.take(500, timeout=3 * SOON)
     assert [int(m.message_id) for m in seen] == list(range(500))
 
 
