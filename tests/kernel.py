@@ -84,19 +84,26 @@ class Kernel:
     @contextlib.asynccontextmanager
     async def started(cls, folder: Path, **variables: str) -> AsyncIterator[Kernel]:
         """A kernel of this interpreter in this folder; it is shut down at the end."""
-        manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
-        await manager.start_kernel(
-            cwd=str(folder), env=environment(folder) | variables, extra_arguments=["--log-level=ERROR"]
-        )
-        client = manager.client()
-        client.start_channels()
-        try:
-            await client.wait_for_ready(timeout=60 * FACTOR)
-            yield cls(manager, client)
-        finally:
-            client.stop_channels()
-            if manager.has_kernel:
-                await manager.shutdown_kernel()
+        for tries_left in reversed(range(3)):
+            manager = AsyncKernelManager(kernel_name="python3", kernel_spec_manager=KernelSpecManager(kernel_dirs=[]))
+            await manager.start_kernel(
+                cwd=str(folder), env=environment(folder) | variables, extra_arguments=["--log-level=ERROR"]
+            )
+            client = manager.client()
+            client.start_channels()
+            try:
+                try:
+                    await client.wait_for_ready(timeout=60 * FACTOR)
+                except RuntimeError:
+                    if not tries_left or await manager.is_alive():
+                        raise
+                    continue  # somebody else has taken one of the ports that were free when they were chosen for it
+                yield cls(manager, client)
+                return
+            finally:
+                client.stop_channels()
+                if manager.has_kernel:
+                    await manager.shutdown_kernel()
 
     async def run(self, source: str, ran: Ran | None = None) -> Ran:
         """Run a cell to its end; what it does shows in ``ran`` meanwhile."""

@@ -1750,7 +1750,7 @@ async def test_a_refused_port_is_a_connect_error() -> None:
 async def test_a_name_that_does_not_resolve_is_a_connect_error(monkeypatch: pytest.MonkeyPatch) -> None:
     without_proxies(monkeypatch)
     with pytest.raises(ConnectError, match=r"cannot connect to ws://nowhere\.invalid:9000/CP1"):
-        await ChargePoint("CP1", "ws://nowhere.invalid:9000", open_timeout=SOON)
+        await ChargePoint("CP1", "ws://nowhere.invalid:9000", open_timeout=2 * SOON)
 
 
 @pytest.mark.parametrize("scheme", ["ws", "wss"])
