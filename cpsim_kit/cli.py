@@ -21,8 +21,6 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
 
-import psutil
-
 from cpsim_kit import __version__
 from cpsim_kit.backoff import Backoff
 from cpsim_kit.calls import FleetResult
@@ -139,9 +137,6 @@ class _Signals:
             _write(self.leaving)
         with contextlib.suppress(Exception):  # it may be written to at this very moment
             sys.stdout.flush()
-        with contextlib.suppress(psutil.Error):
-            for child in psutil.Process().children():  # which would complain of a pipe that nobody reads
-                child.terminate()
         os._exit(_INTERRUPTED)
 
 
