@@ -308,6 +308,8 @@ async def _keep_stack(options: argparse.Namespace) -> int:
             "stack_name": stack.name,
             "region": stack.region,
             "mqtt_url": stack.mqtt_url,
+            "access_key_id": stack.access_key and stack.access_key.id,
+            "secret_access_key": stack.access_key and stack.access_key.secret,
         }
         print(json.dumps(addresses) if options.json else _to_paste(addresses, options.thing), flush=True)
         died = asyncio.create_task(stack.wait_died(), name="cpsim[stack].watch")
@@ -330,7 +332,7 @@ def _to_paste(addresses: dict[str, Any], things: list[str]) -> str:
 export CPSIM_STACK={addresses["stack_name"]}
 export AWS_ENDPOINT_URL={addresses["endpoint_url"]}
 export AWS_DEFAULT_REGION={addresses["region"]}
-export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
+export AWS_ACCESS_KEY_ID={addresses["access_key_id"]} AWS_SECRET_ACCESS_KEY={addresses["secret_access_key"]}
 cpsim simulate {simulate}
 # MQTT over WebSockets: {addresses["mqtt_url"]}"""
 

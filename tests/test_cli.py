@@ -74,8 +74,8 @@ class RunningStack:
             "CPSIM_STACK": self.addresses["stack_name"],
             "AWS_ENDPOINT_URL": self.addresses["endpoint_url"],
             "AWS_DEFAULT_REGION": self.addresses["region"],
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_ACCESS_KEY_ID": self.addresses["access_key_id"],
+            "AWS_SECRET_ACCESS_KEY": self.addresses["secret_access_key"],
         }
 
     def children(self) -> list[psutil.Process]:
@@ -155,11 +155,7 @@ def test_simulate_speaks(version: str, running: RunningStack) -> None:
 def test_simulate_uses_the_stack_that_cpsim_stack_names(running: RunningStack) -> None:
     done = cpsim(
         *("simulate", "--cp-id", "CP-NEW", "--count", "1"),
-        CPSIM_STACK=running.addresses["stack_name"],
-        AWS_ENDPOINT_URL=running.addresses["endpoint_url"],
-        AWS_DEFAULT_REGION=running.addresses["region"],
-        AWS_ACCESS_KEY_ID="local",
-        AWS_SECRET_ACCESS_KEY="local",
+        **running.environment,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["reason"] == "PowerUp"
@@ -380,8 +376,7 @@ def test_stack_prints_lines_to_paste(things: list[str], simulate: str) -> None:
     }
     [command] = [line.strip() for line in lines if line.startswith("cpsim ")]
     assert re.fullmatch(simulate, command)
-    again = exported | {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
-    done = cpsim(*shlex.split(command)[1:], "--count", "1", **again)
+    done = cpsim(*shlex.split(command)[1:], "--count", "1", **exported)
     process.send_signal(signal.SIGINT)
     process.stdout.close()
     assert process.wait(ENDED) == 0
@@ -389,7 +384,9 @@ def test_stack_prints_lines_to_paste(things: list[str], simulate: str) -> None:
 
 
 def test_stack_prints_one_json_object_first(running: RunningStack) -> None:
-    assert running.addresses.keys() == {"websocket_url", "endpoint_url", "stack_name", "region", "mqtt_url"}
+    assert running.addresses.keys() == {
+        *("websocket_url", "endpoint_url", "stack_name", "region", "mqtt_url", "access_key_id", "secret_access_key")
+    }
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
@@ -651,8 +648,11 @@ def test_nohup_is_left_alone() -> None:
 
 
 async def things(running: RunningStack) -> list[str]:
-    async with Stack.aws(running.addresses["stack_name"], endpoint_url=running.addresses["endpoint_url"]) as stack:
-        return (await stack.things.list()).charge_point_id.tolist()
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in running.environment.items():
+            environment.setenv(name, value)
+        async with Stack.open() as stack:
+            return (await stack.things.list()).charge_point_id.tolist()
 
 
 HUNG = {"*": silent, "BootNotification": answer()}

@@ -277,7 +277,7 @@ async def test_mqtt_works_with_the_name_that_describe_endpoint_gives(
     address = boto("iot").describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"]
     assert ".iot.us-east-1." in address
     headers = {"Host": address}
-    async with mqtt(shared, "x", protocol=protocol, websocket_headers=headers, websocket_path="/mqtt?X-Amz-A=1"):
+    async with mqtt(shared, "x", protocol=protocol, websocket_headers=headers):
         pass
 
 

@@ -1,8 +1,8 @@
-"""The one door to ministack: an AWS endpoint and MQTT broker inside this process, on 127.0.0.1 and a free port.
+"""The one way to ministack: an AWS endpoint and MQTT broker inside this process, on 127.0.0.1 and a free port.
 
-No other module imports ministack; it is pinned, and what is used of its insides is named here. The MQTT broker is
-reached by function calls: a publish by the gateway costs no socket, and rules, shadows and outside MQTT clients see it
-like any other.
+No other module imports ministack; it is pinned, and what is used of its insides is named here. What comes from outside
+passes the door (:mod:`cpsim_kit.local.guard.door`). The MQTT broker is reached by function calls: a publish by the
+gateway costs no socket, and rules, shadows and outside MQTT clients see it like any other.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from cpsim_kit.access_key import AccessKey
+from cpsim_kit.local.guard.door import SERVICES, Answer, Door, Request
 from cpsim_kit.local.rule_engine import NO_MATCH, RuleEngine
 
 __all__ = ["ACCOUNT", "Emulator"]
@@ -33,14 +35,19 @@ class Emulator:
 
     Args:
         region: The AWS region it answers for.
+        key: The access key that requests must be signed with; a random one unless given.
+        services: Names of the AWS services that answer, as ministack calls them.
 
     Attributes:
+        key: The access key.
         url: The endpoint for boto3, e.g. "http://127.0.0.1:41234".
         port: Its port; MQTT over WebSockets is at the path /mqtt.
     """
 
-    def __init__(self, region: str) -> None:
+    def __init__(self, region: str, key: AccessKey | None = None, *, services: Iterable[str] = SERVICES) -> None:
         self.region = region
+        self.key = key or AccessKey.random()
+        self._services = services
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.bind(("127.0.0.1", 0))  # bound before ministack is asked, so that nobody else takes the port
         self._socket.listen(1024)
@@ -70,7 +77,7 @@ class Emulator:
         )
         from hypercorn.asyncio import serve  # noqa: PLC0415 - after the settings above
         from hypercorn.config import Config  # noqa: PLC0415
-        from ministack.app import app  # noqa: PLC0415
+        from ministack import app  # noqa: PLC0415
         from ministack.services import iot  # noqa: PLC0415
 
         self._iot = iot
@@ -82,21 +89,44 @@ class Emulator:
         config.graceful_timeout = 0.5
         config.websocket_ping_interval = None
         self._server = asyncio.create_task(
-            serve(self._with_plain_mqtt(app), config, shutdown_trigger=self._stop.wait), name="cpsim[local].aws"
+            serve(self._door(app), config, shutdown_trigger=self._stop.wait), name="cpsim[local].aws"
         )
         await asyncio.sleep(0)
 
-    def _with_plain_mqtt(self, app: Any) -> Any:
-        """The application, with MQTT at /mqtt whatever the Host; by itself it wants the name of an AWS IoT endpoint."""
-        host = f"local-ats.iot.{self.region}.localhost".encode()
+    def _door(self, app: Any) -> Any:
+        """Ministack behind the door: requests go straight to the router of services, WebSockets to the MQTT broker."""
+        from ministack.core import responses, router, sigv4  # noqa: PLC0415 - importable once started
 
-        async def application(scope: Any, receive: Any, send: Any) -> None:
-            if scope["type"] == "websocket" and scope["path"] == "/mqtt":
-                headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
-                scope = {**scope, "headers": [*headers, (b"host", host)]}
-            await app(scope, receive, send)
+        endpoint_name = f"{self._iot._endpoint_prefix(ACCOUNT)}-ats.iot.{self.region}.127.0.0.1"
 
-        return application
+        def service_of(request: Request) -> str:
+            query = app._routing_params(request.method, request.path, request.headers, request.body, request.query)
+            service: str = router.detect_service(request.method, request.path, request.headers, query)
+            return service
+
+        async def serve(request: Request) -> Answer:
+            region = router.extract_region(request.headers, request.query)
+            with responses.request_scope(ACCOUNT, region):
+                answer: Answer = await app._dispatch_service_request(
+                    request.method, request.path, request.headers, request.body, request.query, str(uuid.uuid4())
+                )
+            return answer
+
+        async def mqtt(scope: Any, receive: Any, send: Any) -> None:
+            headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+            headers.append((b"host", endpoint_name.encode()))  # by which ministack knows MQTT, whatever the Host was
+            await app.app({**scope, "headers": headers}, receive, send)
+
+        return Door(
+            self.key,
+            endpoint_name,
+            services=self._services,
+            verifier=sigv4,
+            service_of=service_of,
+            serve=serve,
+            mqtt=mqtt,
+            lifespan=app.app,
+        )
 
     async def stop(self) -> None:
         """Stop serving."""
