@@ -24,9 +24,10 @@ __all__ = ["ManyThings", "Thing", "Things"]
 
 _NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")  # CreateThing, thingName
 _ATTRIBUTE = re.compile(r"[a-zA-Z0-9_.,@/:#-]{1,128}")  # CreateThing, attributePayload: a name
-_VALUE = re.compile(r"[a-zA-Z0-9_.,@/:#-]{0,800}")
+_VALUE = re.compile(r"[a-zA-Z0-9_.,@/:#=\[\]-]{0,800}")
 _KEY = "chargePointId"
 _BATCH = 100  # keys of one BatchGetItem
+_PAGES = {"PageSize": 250}  # ListThings gives so many at most, and 25 where it is not asked
 _POLL = 0.05  # seconds, at first
 
 
@@ -118,7 +119,8 @@ class Things:
         for name, value in attributes.items():
             if not (_ATTRIBUTE.fullmatch(name) and _VALUE.fullmatch(value)):
                 raise ValueError(
-                    f"{charge_point_id}: attribute {name}={value!r}: use letters, digits and _.,@/:#- only"
+                    f"{charge_point_id}: attribute {name}={value!r}: use letters, digits and _.,@/:#- only, and in its "
+                    "value =[] too"
                 )
         created, attributes = await self._create(charge_point_id, attributes)
         if created:
@@ -163,7 +165,9 @@ class Things:
         ids = list(dict.fromkeys(charge_point_ids))
         for charge_point_id in ids:
             _check_name(charge_point_id)
-        there = {thing["thingName"] for thing in await self._aws.pages("iot.list_things", "things")}
+        there = {
+            thing["thingName"] for thing in await self._aws.pages("iot.list_things", "things", PaginationConfig=_PAGES)
+        }
         result = ManyThings() if result is None else result
         result.kept += [charge_point_id for charge_point_id in ids if charge_point_id in there]
         missing = [charge_point_id for charge_point_id in ids if charge_point_id not in there]
@@ -195,7 +199,7 @@ class Things:
         Raises:
             AwsError: AWS refused.
         """
-        things = await self._aws.pages("iot.list_things", "things")
+        things = await self._aws.pages("iot.list_things", "things", PaginationConfig=_PAGES)
         return await asyncio.to_thread(_to_frame, things)
 
     async def delete(self, charge_point_id: str, *, timeout: float = 30) -> None:

@@ -34,6 +34,7 @@ async def test_create_again_changes_attributes_and_keeps_the_others(boto: Boto, 
         (None, {"site": "A", "floor": "2"}),
         ({"site": "B", "model": "M-1.0,x@y/z:#_"}, {"site": "B", "floor": "2", "model": "M-1.0,x@y/z:#_"}),
         ({"floor": ""}, {"site": "B", "model": "M-1.0,x@y/z:#_"}),
+        ({"model": "", "tags": "zone=[a]"}, {"site": "B", "tags": "zone=[a]"}),
     ]
     for given, expected in steps:
         thing = await stack.things.create(charge_point_id, attributes=given)
@@ -65,7 +66,16 @@ async def test_a_name_that_no_thing_can_have_is_refused_before_aws_is_asked(unas
 
 @pytest.mark.parametrize(
     "attributes",
-    [{"site": "two words"}, {"site": "ü"}, {"site": "x" * 801}, {"my site": "A"}, {"": "A"}, {"x" * 129: "A"}],
+    [
+        {"site": "two words"},
+        {"site": "ü"},
+        {"site": "x" * 801},
+        {"my site": "A"},
+        {"": "A"},
+        {"x" * 129: "A"},
+        {"a=": "A"},
+        {"[a]": "A"},
+    ],
     ids=lambda attributes: str(attributes)[:20],
 )
 async def test_an_attribute_that_aws_does_not_allow_is_refused_before_aws_is_asked(
