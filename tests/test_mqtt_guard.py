@@ -118,11 +118,13 @@ async def test_who_publishes_to_a_topic_beyond_the_limits_is_hung_up_on(
 
 @VERSIONS
 async def test_topics_within_the_limits_pass_with_reserved_prefixes_apart(
-    shared: LocalProcess, protocol: aiomqtt.ProtocolVersion
+    shared: LocalProcess, boto: Boto, protocol: aiomqtt.ProtocolVersion
 ) -> None:
     topic = f"{new_id('t')}{SEVEN}"
     async with mqtt(shared, topic) as listener, Client(shared, protocol) as client:
-        await client.client.publish(f"$aws/rules/noSuchRule/{topic}", b"0", qos=1)  # Basic Ingest: to nobody here
+        for ingested in (topic, "x" * 256):  # by Basic Ingest; no rule of that name is here
+            await client.client.publish(f"$aws/rules/noSuchRule/{ingested}", b"0", qos=1)
+            boto("iot-data").publish(topic=f"$aws/rules/noSuchRule/{ingested}", payload=b"0")
         await client.client.publish(f"{new_id('t')}".ljust(256, "x"), b"1", qos=1)
         await client.client.publish(topic, b"2", qos=1)
         assert await listener.take() == [(topic, b"2")]
@@ -131,7 +133,7 @@ async def test_topics_within_the_limits_pass_with_reserved_prefixes_apart(
 def test_https_publish_refuses_a_topic_beyond_the_limits(boto: Boto) -> None:
     publish = boto("iot-data").publish
     publish(topic=f"{new_id('t')}{SEVEN}", payload=b"1")
-    for topic in (f"{new_id('t')}{EIGHT}", "x" * 257):
+    for topic in (f"{new_id('t')}{EIGHT}", "x" * 257, f"$aws/rules/noSuchRule/a{EIGHT}"):
         with pytest.raises(boto("iot-data").exceptions.InvalidRequestException):
             publish(topic=topic, payload=b"1")
 
@@ -287,6 +289,7 @@ async def test_ministack_alone_leaves_two_clients_that_take_an_id_over_at_once()
         (iot, "_decode_properties", (b"", 0), False),
         (iot, "_make_disconnect", (0,), False),
         (iot, "_reserved_filter_subscribe_allowed", ("filter",), False),
+        (iot, "_validate_publish_topic", ("topic",), False),
         (iot, "_next_presence_version", ("account", "region", "client"), False),
         (iot, "_register_client", ("account", "region", "client", None, None), False),
         (iot, "_force_disconnect_duplicate", ("account", "region", "client"), True),
@@ -318,3 +321,4 @@ def test_what_the_guards_keep_their_books_in_is_there() -> None:
     assert isinstance(iot._persistent_sessions, dict)
     assert json.dumps(dict(iot._shadows.items())) == "{}"
     assert hasattr(iot._things, "items")
+    assert iot_data._MAX_TOPIC_BYTES == 256

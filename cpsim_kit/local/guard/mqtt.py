@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from typing import Any
 from weakref import WeakValueDictionary
 
-from cpsim_kit.topics import LONGEST_TOPIC, MOST_FILTERS, MOST_PAYLOAD, MOST_SLASHES, is_filter, is_too_long
+from cpsim_kit.topics import LONGEST_TOPIC, MOST_FILTERS, MOST_PAYLOAD, MOST_SLASHES, counted, is_filter, is_too_long
 
 __all__ = ["install"]
 
@@ -39,7 +40,7 @@ def install(iot: Any, iot_data: Any) -> None:
 
 def _limit_sessions(iot: Any) -> None:
     """Disconnect an MQTT client that exceeds a limit; MQTT 5 says why, and refuses a filter alone."""
-    is_allowed = iot._reserved_filter_subscribe_allowed
+    is_allowed, is_topic = iot._reserved_filter_subscribe_allowed, iot._validate_publish_topic
 
     def refusal(session: Any, packet_type: int, flags: int, body: bytes) -> tuple[int, str] | None:
         """The reason code of a packet that exceeds a limit, and the reason in words."""
@@ -84,6 +85,7 @@ def _limit_sessions(iot: Any) -> None:
             return goes_on
 
     iot._WSSession = Session
+    iot._validate_publish_topic = lambda topic: is_topic(counted(topic))
     iot._reserved_filter_subscribe_allowed = lambda topic_filter: is_filter(topic_filter) and is_allowed(topic_filter)
 
 
@@ -103,6 +105,7 @@ def _limit_https(iot_data: Any) -> None:
             return iot_data.error_response_json("RequestEntityTooLargeException", text, 413)  # type: ignore[no-any-return]
         return await publish(topic, body, *rest)  # type: ignore[no-any-return]
 
+    iot_data._MAX_TOPIC_BYTES = sys.maxsize  # that limit counts Basic Ingest's prefix, which AWS does not
     iot_data._validate_topic, iot_data._publish = validate, publish_within_limit
 
 
