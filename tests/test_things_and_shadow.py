@@ -105,6 +105,13 @@ async def test_the_gateway_accepts_what_create_returns_and_refuses_what_delete_r
             assert await close_of(ws) == (1008, f"Charge Point {charge_point_id} not registered as an IoT Thing")
 
 
+async def test_an_unknown_id_too_long_for_the_gateways_reason_is_told_what_it_may_be(stack: Stack) -> None:
+    for charge_point_id, what in (("x" * 79, "not registered"), ("x" * 80, "no Thing has this id")):
+        with pytest.raises(errors.ConnectionLost, match=what):
+            async with stack.charge_point(charge_point_id) as cp:
+                await cp.heartbeat()
+
+
 async def test_one_id_created_and_deleted_again_and_again_is_never_half_there(
     shared: LocalProcess, stack: Stack
 ) -> None:
