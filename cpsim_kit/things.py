@@ -165,9 +165,7 @@ class Things:
         ids = list(dict.fromkeys(charge_point_ids))
         for charge_point_id in ids:
             _check_name(charge_point_id)
-        there = {
-            thing["thingName"] for thing in await self._aws.pages("iot.list_things", "things", PaginationConfig=_PAGES)
-        }
+        there = {thing["thingName"] for thing in await self._listed()}
         result = ManyThings() if result is None else result
         result.kept += [charge_point_id for charge_point_id in ids if charge_point_id in there]
         missing = [charge_point_id for charge_point_id in ids if charge_point_id not in there]
@@ -199,8 +197,7 @@ class Things:
         Raises:
             AwsError: AWS refused.
         """
-        things = await self._aws.pages("iot.list_things", "things", PaginationConfig=_PAGES)
-        return await asyncio.to_thread(_to_frame, things)
+        return await asyncio.to_thread(_to_frame, await self._listed())
 
     async def delete(self, charge_point_id: str, *, timeout: float = 30) -> None:
         """Delete a Thing and its classic Device Shadow; returns once the gateway refuses the id.
@@ -229,6 +226,9 @@ class Things:
             await self._aws.call("iot-data.delete_thing_shadow", thingName=charge_point_id)
         await self._aws.call("iot.delete_thing", thingName=charge_point_id)
         await self._wait_registered(charge_point_id, timeout, expected=False)
+
+    async def _listed(self) -> Sequence[dict[str, Any]]:
+        return await self._aws.pages("iot.list_things", "things", PaginationConfig=_PAGES)
 
     async def _create(self, charge_point_id: str, attributes: dict[str, str]) -> tuple[bool, dict[str, str]]:
         """Create or update; whether it was created, and the attributes it has now."""
@@ -369,7 +369,7 @@ def _check_concurrency(concurrency: int) -> None:
         raise ValueError(f"concurrency is at least 1, not {concurrency}")
 
 
-def _to_frame(things: list[dict[str, Any]]) -> pd.DataFrame:
+def _to_frame(things: Sequence[dict[str, Any]]) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415 - half a second, in a thread, so that charge points go on
 
     rows = [(thing["thingName"], thing.get("attributes", {}), thing.get("version", 1)) for thing in things]

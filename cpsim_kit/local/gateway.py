@@ -98,7 +98,7 @@ class Gateway:
         if not self._is_registered(charge_point_id):
             await self._refuse(ws, f"Charge Point {charge_point_id} not registered as an IoT Thing")
             return
-        self._connections[charge_point_id] = ws
+        self._connections[charge_point_id] = ws  # from now on a former one passes nothing on
         client = self._broker.client(charge_point_id, lambda: self._lose(charge_point_id, ws))
         reason = None
         try:
