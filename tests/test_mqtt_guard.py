@@ -283,6 +283,7 @@ async def test_ministack_alone_leaves_two_clients_that_take_an_id_over_at_once()
         (iot, "update_thing_shadow", ("thing", "", {}), False),
         (iot, "parse_shadow_request", (b"{}",), False),
         (iot, "_compute_delta", ({}, {}), False),
+        (iot, "_handle_shadow_publish", ("account", "region", "thing", "update", None, b""), True),
         (iot, "_build_metadata", ({}, 1), False),
         (iot, "_shadow_now", (), False),
         (iot, "_read_string", (b"", 0), False),

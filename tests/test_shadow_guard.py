@@ -142,6 +142,20 @@ def test_what_is_no_json_is_400(shadows: Shadows, payload: str) -> None:
     assert shadows.refused(payload) == (400, "InvalidRequestException", "Payload contains invalid json")
 
 
+@NAMES
+async def test_what_is_not_utf_8_is_415(shared: LocalProcess, shadows: Shadows, name: str) -> None:
+    document = '{"state": {"desired": {"a": "ž"}}}'
+    message = "Unsupported documented encoding; supported encoding is UTF-8"
+    topic = f"$aws/things/{shadows.thing}/shadow{f'/name/{name}' if name else ''}/update"
+    async with mqtt(shared, f"{topic}/rejected") as broker:
+        for encoding in ("iso8859-2", "utf-16"):
+            payload = document.encode(encoding)
+            assert shadows.refused(payload, name) == (415, "UnsupportedDocumentEncodingException", message)
+            await broker.publish(topic, payload)
+            assert await broker.events(1) == [{"code": 415, "message": message}]
+    assert shadows.update(document.encode(), name)["version"] == 1
+
+
 @pytest.mark.parametrize(
     "document",
     [
@@ -356,5 +370,7 @@ def test_ministack_alone_keeps_nulls_of_a_new_object_and_takes_true_for_1() -> N
         stamps = iot.get_thing_shadow("thing", "")[1]["metadata"]["reported"]["d"]
         assert stamps.keys() == {"e", "timestamp"}  # of the value it was
         assert iot.update_thing_shadow("thing", "", {"state": None})[0] == 400
+        utf_16 = '{"state": {}}'.encode("utf-16")
+        assert iot.parse_shadow_request(utf_16) == {"state": {}}
         assert iot.update_thing_shadow("thing", "", {"state": {"reported": {"big": "x" * 9000}}})[0] == 200
     assert iot._compute_delta({"a": True}, {"a": 1}) == {}

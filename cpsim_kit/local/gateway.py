@@ -115,7 +115,7 @@ class Gateway:
         if len(reason.encode()) <= _LONGEST_REASON:
             await ws.close(1008, reason)
         else:
-            ws.transport.abort()
+            ws.transport.close()
             await ws.wait_closed()
 
     async def _forward(self, ws: ServerConnection, charge_point_id: str) -> str | None:

@@ -20,6 +20,7 @@ _IGNORED = "delta"  # in the answer of a get, which clients send back
 _LEVELS = 8
 _LONGEST_TOKEN = 64  # bytes
 _LARGEST = 8 * 1024  # bytes of both sections, as compact JSON
+_NOT_UTF8 = "Unsupported documented encoding; supported encoding is UTF-8"
 
 
 def install(iot: Any, iot_data: Any) -> None:
@@ -29,7 +30,7 @@ def install(iot: Any, iot_data: Any) -> None:
         iot: ministack's module ``services.iot``, which keeps the shadows.
         iot_data: ministack's module ``services.iot_data``, which answers HTTP.
     """
-    parse, answer_http = iot.parse_shadow_request, iot_data._shadow
+    parse, answer_http, answer_mqtt = iot.parse_shadow_request, iot_data._shadow, iot._handle_shadow_publish
 
     def parse_request(payload: bytes) -> Any:
         try:
@@ -60,15 +61,30 @@ def install(iot: Any, iot_data: Any) -> None:
             document["clientToken"] = request["clientToken"]
         return 200, document
 
-    async def shadow(method: str, path: str, body: bytes, query: dict[str, str]) -> Answer:
+    async def over_http(method: str, path: str, body: bytes, query: dict[str, str]) -> Answer:
+        if not _is_utf8(body):
+            return iot_data.error_response_json(  # type: ignore[no-any-return]
+                "UnsupportedDocumentEncodingException", _NOT_UTF8, 415
+            )
         answer: Answer = await answer_http(method, path, body, query)
         if answer[0] == 413:
             text = json.loads(answer[2])["message"]
             answer = iot_data.error_response_json("RequestEntityTooLargeException", text, 413)
         return answer
 
+    async def over_mqtt(
+        account: str, region: str, thing_name: str, verb: str, shadow_name: str | None, payload: bytes
+    ) -> None:
+        if _is_utf8(payload):
+            await answer_mqtt(account, region, thing_name, verb, shadow_name, payload)
+        else:
+            named = "" if shadow_name is None else f"/name/{shadow_name}"
+            rejected = json.dumps({"code": 415, "message": _NOT_UTF8}).encode()
+            topic = f"$aws/things/{thing_name}/shadow{named}/{verb}/rejected"
+            await iot.broker_publish(account, region, topic, rejected, qos=1)
+
     iot.parse_shadow_request, iot.update_thing_shadow, iot._compute_delta = parse_request, update, delta
-    iot_data._shadow = shadow
+    iot_data._shadow, iot._handle_shadow_publish = over_http, over_mqtt
 
 
 def refusal(request: Any) -> str:
@@ -131,6 +147,14 @@ def delta(desired: Json, reported: Json) -> Json:
         elif not _same(value, there):
             different[key] = value
     return different
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _size(state: Json) -> int:
