@@ -142,6 +142,25 @@ def test_what_is_no_json_is_400(shadows: Shadows, payload: str) -> None:
     assert shadows.refused(payload) == (400, "InvalidRequestException", "Payload contains invalid json")
 
 
+@pytest.mark.parametrize("name", ["x" * 65, "a b", "a.b", "ž"])
+async def test_a_name_that_no_shadow_can_have_is_400(shared: LocalProcess, shadows: Shadows, name: str) -> None:
+    status, code, message = shadows.refused({"state": {"reported": {"a": 1}}}, name)
+    assert (status, code) == (400, "InvalidRequestException")
+    with pytest.raises(ClientError, match="Invalid shadow name"):
+        shadows.get(name)
+    topic = f"$aws/things/{shadows.thing}/shadow/name/{name}"
+    async with mqtt(shared, f"{topic}/update/rejected", f"{topic}/get/rejected") as broker:
+        await broker.publish(f"{topic}/update", '{"state": {"reported": {"a": 1}}}')
+        await broker.publish(f"{topic}/get", "")
+        assert await broker.events(2) == [{"code": 400, "message": message}] * 2
+
+
+def test_the_longest_name_of_a_shadow_is_taken(shadows: Shadows) -> None:
+    name = "$aZ0:_-".ljust(64, "x")
+    shadows.update({"state": {"reported": {"a": 1}}}, name)
+    assert shadows.get(name)["state"] == {"reported": {"a": 1}}
+
+
 @NAMES
 async def test_what_is_not_utf_8_is_415(shared: LocalProcess, shadows: Shadows, name: str) -> None:
     document = '{"state": {"desired": {"a": "ž"}}}'

@@ -8,6 +8,7 @@ open is as AWS's own shadow manager for Greengrass has it, which is kept in step
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 __all__ = ["delta", "install", "merge", "refusal"]
@@ -20,7 +21,12 @@ _IGNORED = "delta"  # in the answer of a get, which clients send back
 _LEVELS = 8
 _LONGEST_TOKEN = 64  # bytes
 _LARGEST = 8 * 1024  # bytes of both sections, as compact JSON
-_NOT_UTF8 = "Unsupported documented encoding; supported encoding is UTF-8"
+_NAME = re.compile(r"[$a-zA-Z0-9:_-]{1,64}")  # UpdateThingShadow, shadowName
+_EXCEPTIONS = {
+    400: "InvalidRequestException",
+    413: "RequestEntityTooLargeException",
+    415: "UnsupportedDocumentEncodingException",
+}
 
 
 def install(iot: Any, iot_data: Any) -> None:
@@ -62,26 +68,27 @@ def install(iot: Any, iot_data: Any) -> None:
         return 200, document
 
     async def over_http(method: str, path: str, body: bytes, query: dict[str, str]) -> Answer:
-        if not _is_utf8(body):
-            return iot_data.error_response_json(  # type: ignore[no-any-return]
-                "UnsupportedDocumentEncodingException", _NOT_UTF8, 415
-            )
-        answer: Answer = await answer_http(method, path, body, query)
-        if answer[0] == 413:
-            text = json.loads(answer[2])["message"]
-            answer = iot_data.error_response_json("RequestEntityTooLargeException", text, 413)
-        return answer
+        status, message = _unreadable(query.get("name"), body)
+        if not status:
+            answer: Answer = await answer_http(method, path, body, query)
+            if answer[0] != 413:
+                return answer
+            status, message = 413, json.loads(answer[2])["message"]
+        refused: Answer = iot_data.error_response_json(_EXCEPTIONS[status], message, status)
+        return refused
 
     async def over_mqtt(
         account: str, region: str, thing_name: str, verb: str, shadow_name: str | None, payload: bytes
     ) -> None:
-        if _is_utf8(payload):
+        status, message = _unreadable(shadow_name, payload)
+        if not status:
             await answer_mqtt(account, region, thing_name, verb, shadow_name, payload)
-        else:
-            named = "" if shadow_name is None else f"/name/{shadow_name}"
-            rejected = json.dumps({"code": 415, "message": _NOT_UTF8}).encode()
-            topic = f"$aws/things/{thing_name}/shadow{named}/{verb}/rejected"
-            await iot.broker_publish(account, region, topic, rejected, qos=1)
+            return
+        named = "" if shadow_name is None else f"/name/{shadow_name}"
+        topic = f"$aws/things/{thing_name}/shadow{named}/{verb}/rejected"
+        await iot.broker_publish(
+            account, region, topic, json.dumps({"code": status, "message": message}).encode(), qos=1
+        )
 
     iot.parse_shadow_request, iot.update_thing_shadow, iot._compute_delta = parse_request, update, delta
     iot_data._shadow, iot._handle_shadow_publish = over_http, over_mqtt
@@ -149,12 +156,15 @@ def delta(desired: Json, reported: Json) -> Json:
     return different
 
 
-def _is_utf8(payload: bytes) -> bool:
+def _unreadable(shadow_name: str | None, payload: bytes) -> tuple[int, str]:
+    """Why a request is refused before its document is read: status and message; 0 where it is not."""
+    if shadow_name and not _NAME.fullmatch(shadow_name):
+        return 400, f"Invalid shadow name: AWS IoT takes {_NAME.pattern}"
     try:
         payload.decode()
     except UnicodeDecodeError:
-        return False
-    return True
+        return 415, "Unsupported documented encoding; supported encoding is UTF-8"
+    return 0, ""
 
 
 def _size(state: Json) -> int:
