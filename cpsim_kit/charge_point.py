@@ -52,6 +52,8 @@ Version.get("2.0.1")  # imported now, so that the first charge point does not ho
 # Charge point, action, when it was due, sent and answered (moments of perf_counter), and the error, if any.
 Observer = Callable[["ChargePoint", str, float, float, float, BaseException | None], None]
 
+_NO_REASON = 80  # characters of an id: with so many, a close frame has no room for the gateway's 1008 and its reason
+
 
 @dataclass(frozen=True, slots=True)
 class Beat:
@@ -793,6 +795,8 @@ class ChargePoint:
             return error
         reason = f": {closed.reason}" if closed.reason else ""
         hint = hints.get((closed.by, closed.code), "")
+        if closed.code == 1006 and len(self.id) >= _NO_REASON:
+            hint += f". Or no Thing has this id: of one with {_NO_REASON} characters or more the gateway cannot say so"
         return ConnectionLost(f"{self.id}: connection lost, code {closed.code}{reason}. {hint}".rstrip(), closed=closed)
 
     def _wake_all(self) -> None:

@@ -12,12 +12,13 @@ import json
 import logging
 import os
 import socket
-import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from cpsim_kit.access_key import AccessKey
+from cpsim_kit.local.guard import mqtt, shadows, things
+from cpsim_kit.local.guard.clients import Client
 from cpsim_kit.local.guard.door import SERVICES, Answer, Door, Request
 from cpsim_kit.local.rule_engine import NO_MATCH, RuleEngine
 
@@ -55,8 +56,6 @@ class Emulator:
         self.url = f"http://127.0.0.1:{self.port}"
         self._stop = asyncio.Event()
         self._server: asyncio.Task[None] | None = None
-        self._presence_versions: dict[str, int] = {}  # the last of each client id
-        self._sessions: dict[str, int] = {}  # the version of each session that is alive
         self._iot: Any = None
         self._rules = RuleEngine()
 
@@ -78,9 +77,12 @@ class Emulator:
         from hypercorn.asyncio import serve  # noqa: PLC0415 - after the settings above
         from hypercorn.config import Config  # noqa: PLC0415
         from ministack import app  # noqa: PLC0415
-        from ministack.services import iot  # noqa: PLC0415
+        from ministack.services import iot, iot_data  # noqa: PLC0415
 
         self._iot = iot
+        mqtt.install(iot, iot_data)
+        shadows.install(iot, iot_data)
+        things.install(iot)
         self._use_rule_engine()
         config = Config()
         config.bind = [f"fd://{self._socket.detach()}"]
@@ -112,7 +114,7 @@ class Emulator:
                 )
             return answer
 
-        async def mqtt(scope: Any, receive: Any, send: Any) -> None:
+        async def serve_mqtt(scope: Any, receive: Any, send: Any) -> None:
             headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
             headers.append((b"host", endpoint_name.encode()))  # by which ministack knows MQTT, whatever the Host was
             await app.app({**scope, "headers": headers}, receive, send)
@@ -124,7 +126,7 @@ class Emulator:
             verifier=sigv4,
             service_of=service_of,
             serve=serve,
-            mqtt=mqtt,
+            mqtt=serve_mqtt,
             lifespan=app.app,
         )
 
@@ -152,25 +154,9 @@ class Emulator:
 
         await self._iot.broker_subscribe(ACCOUNT, self.region, topic_filter, relay)
 
-    async def presence(self, event: str, client_id: str, session: str, **fields: Any) -> None:
-        """Publish a lifecycle event on ``$aws/events/presence/{event}/{client_id}``.
-
-        AWS IoT Core developer guide, "Lifecycle events": both events of a session have the same version.
-        """
-        version = self._sessions.pop(session, None)
-        if version is None:
-            version = self._presence_versions.get(client_id, -1) + 1
-            self._presence_versions[client_id] = self._sessions[session] = version
-        body = {
-            "clientId": client_id,
-            "timestamp": int(time.time() * 1000),
-            "eventType": event,
-            "sessionIdentifier": session,
-            "principalIdentifier": "ocpp-gateway",
-            "versionNumber": version,
-            **fields,
-        }
-        await self.publish(f"$aws/events/presence/{event}/{client_id}", json.dumps(body).encode())
+    def client(self, client_id: str, on_lost: Callable[[], None]) -> Client:
+        """An MQTT client of that id, to be connected; ``on_lost()`` is called once another one has taken it over."""
+        return Client(self._iot, ACCOUNT, self.region, client_id, on_lost)
 
     def has_item(self, table: str, key: str, value: str) -> bool:
         """Whether a DynamoDB table has an item of this string key."""
@@ -220,8 +206,3 @@ class Emulator:
         iot._validate_rule_sql = engine.refusal
         iot._unimplemented_sql_functions = lambda _sql: []
         iot._rule_topic_filter = engine.topic_filter
-
-    @staticmethod
-    def new_session() -> str:
-        """A session identifier for :meth:`presence`."""
-        return str(uuid.uuid4())
