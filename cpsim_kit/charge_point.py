@@ -43,7 +43,9 @@ from cpsim_kit.messages import MessageLog
 from cpsim_kit.opening import open_transport
 from cpsim_kit.transport import Transport, check_close
 
-__all__ = ["Beat", "ChargePoint"]
+__all__ = ["OWN_INTERVAL", "Beat", "ChargePoint"]
+
+OWN_INTERVAL: float = 60  # seconds between heartbeats where the CSMS leaves the choice to the charge point
 
 logger = logging.getLogger("ocpp")
 
@@ -403,7 +405,8 @@ class ChargePoint:
         """Send BootNotification and return the CSMS's answer.
 
         The status may be Accepted, Pending or Rejected; none of these is an error. When accepted, the interval of the
-        answer becomes :attr:`heartbeat_interval`. OCPP 2.0.1 part 2, B01-B03; OCPP 1.6, 4.2.
+        answer becomes :attr:`heartbeat_interval`; 0 or less leaves the choice to the charge point, which keeps the
+        interval it has, or takes 60 s. OCPP 2.0.1 part 2, B01-B03; OCPP 1.6, 4.2.
 
         Args:
             reason: A BootReasonEnumType value; OCPP 1.6 has none.
@@ -439,6 +442,8 @@ class ChargePoint:
         self.boot_status = str(answer.status)
         if self.boot_status == "Accepted" and answer.interval > 0:
             self.heartbeat_interval = answer.interval
+        elif self.boot_status == "Accepted":
+            self.heartbeat_interval = self._heartbeat_interval or OWN_INTERVAL
         return answer
 
     async def heartbeat(self, *, timeout: float | None = None) -> Beat:
