@@ -230,6 +230,7 @@ async def _simulate_charge_point(options: argparse.Namespace) -> int:
             vendor_name=options.cp_vendor,
             serial_number=options.cp_serial,
             firmware_version=options.cp_version,
+            modem={name: value for name in ("iccid", "imsi") if (value := getattr(options, f"cp_{name}"))},
             password=options.password,
         )
         try:
@@ -595,6 +596,12 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--cp-model", default="CHARGE_POINT_MODEL", help="its model (%(default)s)")
     simulate.add_argument("--cp-version", default="1.2.3.4", help="its firmware version (%(default)s)")
     simulate.add_argument("--cp-vendor", default="CHARGE_POINT_VENDOR", help="its vendor (%(default)s)")
+    simulate.add_argument(
+        "--cp-iccid", default="891004234814455936F", help="ICCID of its modem's SIM card, '' for none (%(default)s)"
+    )
+    simulate.add_argument(
+        "--cp-imsi", default="310410123456789", help="IMSI of its modem's SIM card, '' for none (%(default)s)"
+    )
     simulate.add_argument("--ocpp", choices=["1.6", "2.0.1", "2.1"], default="2.0.1", help="version (%(default)s)")
     simulate.add_argument("--password", help="for HTTP Basic authentication")
     simulate.add_argument("--count", type=_positive, help="end after so many heartbeats (never)")

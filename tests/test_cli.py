@@ -120,7 +120,16 @@ def test_simulate_prints_the_samples_lines_and_the_shadow() -> None:
     lines = done.stderr.splitlines()
     boot = re.fullmatch(r'INFO:ocpp:CP1: send \[2,"([0-9a-f-]{36})","BootNotification",(\{.*\})\]', lines[1])
     assert boot is not None
-    assert json.loads(boot[2])["chargingStation"]["model"] == "ABC 123 XYZ"
+    assert json.loads(boot[2]) == {
+        "chargingStation": {
+            "model": "ABC 123 XYZ",
+            "vendorName": "CHARGE_POINT_VENDOR",
+            "serialNumber": "CP1234567890A01",
+            "firmwareVersion": "1.2.3.4",
+            "modem": {"iccid": "891004234814455936F", "imsi": "310410123456789"},
+        },
+        "reason": "PowerUp",
+    }
     assert re.fullmatch(rf'INFO:ocpp:CP1: receive message \[3,"{boot[1]}",\{{.*"status":"Accepted"\}}\]', lines[2])
     assert lines[3] == "INFO:root:CP1: connected to central system"
     assert lines[4] == "INFO:root:CP1: heartbeat interval set to 1"
@@ -292,6 +301,36 @@ async def test_simulate_says_that_the_csms_instructs_another_interval_than_was_c
     status, said = await simulate(csms, "--interval", "1000", "--count", "2")
     assert status == 0, said
     assert "CP1: --interval is not used: the CSMS instructs 1 s" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "modem"),
+    [
+        ((), {"iccid": "891004234814455936F", "imsi": "310410123456789"}),
+        (("--cp-iccid", "1", "--cp-imsi", "2"), {"iccid": "1", "imsi": "2"}),
+        (("--cp-iccid", ""), {"imsi": "310410123456789"}),
+        (("--cp-iccid", "", "--cp-imsi", ""), {}),
+    ],
+    ids=["the sample's", "others", "no ICCID", "none"],
+)
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+async def test_simulate_reports_a_modem(
+    csms: Csms, options: tuple[str, ...], modem: dict[str, str], version: str
+) -> None:
+    status, said = await simulate(csms, "--ocpp", version, *options)
+    assert status == 0, said
+    payload = csms.calls[0].payload
+    if version == "1.6":
+        assert {name: value for name, value in payload.items() if name in {"iccid", "imsi"}} == modem
+    else:
+        assert payload["chargingStation"].get("modem", {}) == modem
+
+
+async def test_simulate_says_which_field_of_the_modem_is_too_long(csms: Csms) -> None:
+    status, said = await simulate(csms, "--cp-iccid", "8" * 21)
+    assert status == 1
+    assert "chargingStation.modem.iccid" in said
+    assert "Traceback" not in said
 
 
 async def test_simulate_keeps_an_interval_of_ages(csms: Csms) -> None:
