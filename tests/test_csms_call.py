@@ -9,6 +9,7 @@ import pytest
 from aws_proxy import AwsProxy
 from conftest import SOON
 from ocpp.v16 import call as call16
+from ocpp.v21 import call as call21
 from ocpp.v201 import call, call_result
 from stack_fixtures import GLANCE, Boto, dial, eventually, new_id, receive
 from websockets.asyncio.client import connect
@@ -107,6 +108,21 @@ async def test_a_broken_answer_fails_the_call_at_once(stack: Stack, register: Re
         await ws.send(frame.replace("{id}", asked[1]))
         with pytest.raises(errors.ProtocolViolation, match=words):
             await sending
+
+
+async def test_an_answer_of_2_1_that_breaks_the_schema_is_answered_with_callresulterror(
+    stack: Stack, register: Register
+) -> None:
+    charge_point_id = await register()
+    async with connect(f"{stack.websocket_url}/{charge_point_id}", subprotocols=[Subprotocol("ocpp2.0.1")]) as ws:
+        sending = asyncio.create_task(stack.send(charge_point_id, call21.ClearCache(), timeout=SOON))
+        asked = json.loads(await ws.recv())
+        await ws.send(json.dumps([3, asked[1], {"status": 7}]))
+        with pytest.raises(errors.ProtocolViolation, match="status"):
+            await sending
+        kind, message_id, code, description, details = json.loads(await ws.recv())
+        assert (kind, message_id, code, details) == (5, asked[1], "TypeConstraintViolation", {})
+        assert "status" in description
 
 
 async def test_nobody_answers_for_an_unknown_or_absent_charge_point(stack: Stack, register: Register) -> None:
