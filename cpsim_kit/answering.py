@@ -9,7 +9,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from ocpp.exceptions import OCPPError
+from ocpp.exceptions import NotImplementedError, NotSupportedError, OCPPError  # noqa: A004
 from ocpp.routing import create_route_map
 
 from cpsim_kit import frames
@@ -69,8 +69,8 @@ class Answering:
                 raise TypeError(f"an answer is an object, not {result!r}")
             answer = frames.dump_frame([CALLRESULT, message_id, data])
         except OCPPError as exc:
-            code = getattr(exc, "code", "GenericError")
-            await reply(error_frame(message_id, code, str(exc.description), exc.details))
+            code = self._version.code(getattr(exc, "code", "GenericError"))
+            await reply(error_frame(message_id, code, _description(exc), exc.details))
         except Exception as exc:
             logger.exception("%s: the handler of %s failed, or its answer is not valid", self._id, action)
             await reply(error_frame(message_id, "InternalError", f"{type(exc).__name__}: {exc}"))
@@ -83,15 +83,22 @@ class Answering:
                     logger.exception("%s: what runs after %s failed", self._id, action)
 
     def _read(self, frame: list[Any]) -> tuple[str, Handler, dict[str, Any]]:
-        """The action of a CALL, its handler, and the handler's arguments; ProtocolViolation where there are none."""
+        """The action of a CALL, its handler, and the handler's arguments.
+
+        Raises:
+            ProtocolViolation: There are none. Its code is NotImplemented for an action that is not known, NotSupported
+                for one that is known and has no handler (OCPP-J 1.6, table 7; OCPP 2.0.1 part 4, table 7).
+        """
         if len(frame) != 4 or not isinstance(frame[2], str):
             raise _refusal("RpcFrameworkError", "a CALL is [2, message id, action, payload]")
         action, payload = frame[2], frame[3]
         if action not in self._version.actions:
-            raise _refusal("NotSupported", f"{action} is no action of OCPP {self._version.name}")
+            raise _refusal("NotImplemented", f"{action} is no action of OCPP {self._version.name}")
         handler = self._handlers.get(action)
         if handler is None:
-            raise _refusal("NotImplemented", f"{self._id} has no handler for {action}")
+            raise _refusal("NotSupported", f"{self._id} has no handler for {action}")
+        if payload is None:  # another notation for an empty payload: OCPP-J 1.6, 4.2.1
+            payload = {}
         if not isinstance(payload, dict):
             raise _refusal("FormatViolation", "the payload is not a JSON object")
         request = self._version.request(action)
@@ -109,9 +116,9 @@ class Answering:
         self._unchecked = frozenset(unchecked)
 
 
-def error_frame(message_id: str, code: str, description: str, details: Any = None) -> bytes:
-    """A CALLERROR, whatever the text and the details are: OCPP-J allows 255 characters of text."""
-    head = [CALLERROR, message_id, code, description.encode(errors="backslashreplace").decode()[:255]]
+def error_frame(message_id: str, code: str, description: str, details: Any = None, *, kind: int = CALLERROR) -> bytes:
+    """A CALLERROR (or CALLRESULTERROR), whatever the text and the details are: OCPP-J allows 255 characters of text."""
+    head = [kind, message_id, code, description.encode(errors="backslashreplace").decode()[:255]]
     try:
         return frames.dump_frame([*head, {} if details is None else details])
     except ProtocolViolation:
@@ -124,6 +131,21 @@ def _look_for_routes(kind: type) -> bool:
 
 
 _has_routes: Callable[[type], bool] = functools.lru_cache(_look_for_routes)
+
+
+# The ocpp package describes each of these two as OCPP-J describes the other.
+_DESCRIPTIONS = {
+    NotImplementedError: "The action is not known",
+    NotSupportedError: "The action is known, but not supported",
+}
+
+
+def _description(exc: OCPPError) -> str:
+    """What a handler's error says, or what its kind means where it says nothing."""
+    for kind, text in _DESCRIPTIONS.items():
+        if isinstance(exc, kind) and exc.description == kind.default_description:
+            return text
+    return str(exc.description)
 
 
 def _refusal(code: str, text: str) -> ProtocolViolation:

@@ -702,6 +702,9 @@ class ChargePoint:
         try:
             frame = frames.load_frame(text)
         except ProtocolViolation as exc:
+            pending = self._pending
+            if pending is not None and frames.broken_answer_id(text) == pending.message_id:
+                return self._on_answer([CALLRESULT, pending.message_id, exc], text)
             return self._ignore("malformed", text, str(exc))
         if not isinstance(frame, list) or len(frame) < 2:
             return self._ignore("malformed", text, "not an array of message type, message id, …")
@@ -738,23 +741,19 @@ class ChargePoint:
             pending.future.set_result(self._answer_of(pending, frame))
         except (ProtocolViolation, CallFailed, UnsupportedByCsms) as exc:
             pending.future.set_exception(exc)
+            if self.version == "2.1" and not isinstance(exc, CallFailed):  # OCPP 2.1 part 4, 4.2.4; part 2, FR.06
+                code = self._version.code(getattr(exc, "code", "FormatViolation"))
+                complaint = error_frame(message_id, code, str(exc), kind=CALLRESULTERROR)
+                self._spawn(self._reply(self._require_connected(), complaint), "answer")
         return None
 
     def _answer_of(self, pending: _Pending, frame: list[Any]) -> Any:
         if frame[0] == CALLERROR:
-            missing: list[Any] = ["", "", {}][len(frame) - 2 :]
-            code, description, details = [*frame[2:5], *missing]
-            raise CallFailed(self.id, pending.action, str(code), str(description), details)
-        if len(frame) != 3:
-            text = f"a CALLRESULT has 3 elements, this one {len(frame)}"
-            raise ProtocolViolation(
-                f"{self.id}: answer to {pending.action}: {text}",
-                action=pending.action,
-                path="",
-                text=text,
-                code=self._version.code("RpcFrameworkError"),
-            )
-        payload = frame[2]
+            raise CallFailed(self.id, pending.action, *frames.error_of(frame))
+        try:
+            payload = frames.result_of(frame, pending.action, self._version)
+        except ProtocolViolation as exc:
+            raise exc.of(self.id, "answer to ") from exc
         if isinstance(payload, dict) and len(payload) == 1 and isinstance(payload.get("error"), str):
             raise UnsupportedByCsms(self.id, pending.action, payload["error"])
         try:
@@ -834,7 +833,7 @@ class ChargePoint:
 
     def _csms_time(self, text: str) -> datetime:
         try:
-            moment = datetime.fromisoformat(text)
+            moment = datetime.fromisoformat(text.upper())  # RFC 3339, 5.6: "t" and "z" may be lower-case
             return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         except (ValueError, OverflowError) as exc:
             message = f"{self.id}: answer to Heartbeat: currentTime is no time: {text!r}"

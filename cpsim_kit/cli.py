@@ -628,7 +628,12 @@ def _parser() -> argparse.ArgumentParser:
     stack.add_argument(
         "--interval", type=_positive, default=_INTERVAL, help="seconds between heartbeats it instructs (%(default)s)"
     )
-    stack.add_argument("--csms", choices=["kit", "sample"], default="kit", help="sample: the AWS sample's quirks")
+    stack.add_argument(
+        "--csms",
+        choices=["kit", "strict", "sample"],
+        default="kit",
+        help="strict: refuses what breaks a schema; sample: the AWS sample's quirks",
+    )
     stack.add_argument("--json", action="store_true", help="print the addresses as JSON")
     stack.set_defaults(command=_run_stack)
 

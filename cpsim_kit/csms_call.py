@@ -8,9 +8,22 @@ from collections.abc import Callable
 from typing import Any
 
 from cpsim_kit.addresses import MqttEndpoint
+from cpsim_kit.answering import error_frame
 from cpsim_kit.aws import Aws
 from cpsim_kit.errors import AwsError, CallFailed, CallTimeout, CpsimError, ProtocolViolation
-from cpsim_kit.frames import CALL, CALLERROR, CALLRESULT, Message, dump_frame, load_frame, version_of
+from cpsim_kit.frames import (
+    CALL,
+    CALLERROR,
+    CALLRESULT,
+    CALLRESULTERROR,
+    Version,
+    broken_answer_id,
+    dump_frame,
+    error_of,
+    load_frame,
+    result_of,
+    version_of,
+)
 from cpsim_kit.mqtt import MqttConnection
 
 __all__ = ["CsmsCaller"]
@@ -43,10 +56,17 @@ class CsmsCaller:
         await self._listen_to(charge_point_id)
         answer = self._waiting[charge_point_id, message_id] = asyncio.get_running_loop().create_future()
         try:
-            frame = dump_frame([CALL, message_id, action, data])
-            await self._aws.call("iot-data.publish", topic=f"{charge_point_id}/out", qos=1, payload=frame)
+            text = dump_frame([CALL, message_id, action, data])
+            await self._aws.call("iot-data.publish", topic=f"{charge_point_id}/out", qos=1, payload=text)
             async with asyncio.timeout(timeout):
-                return _result(charge_point_id, action, version.response(action), await answer)
+                frame = await answer
+            try:
+                return _result(charge_point_id, action, version, frame)
+            except ProtocolViolation as exc:
+                if version.name == "2.1":  # OCPP 2.1 part 4, 4.2.4
+                    complaint = error_frame(message_id, version.code(exc.code), str(exc), kind=CALLRESULTERROR)
+                    await self._aws.call("iot-data.publish", topic=f"{charge_point_id}/out", qos=1, payload=complaint)
+                raise
         except CpsimError:
             raise
         except TimeoutError as exc:
@@ -81,8 +101,8 @@ class CsmsCaller:
     def _on_message(self, topic: str, payload: bytes, _moment: float) -> None:
         try:
             frame = load_frame(payload)
-        except ProtocolViolation:
-            return
+        except ProtocolViolation as exc:
+            frame = [CALLRESULT, broken_answer_id(payload), exc]
         match frame:
             case [3 | 4, str(message_id), *_]:
                 future = self._waiting.get((topic.removesuffix("/in"), message_id))
@@ -90,12 +110,11 @@ class CsmsCaller:
                     future.set_result(frame)
 
 
-def _result(charge_point_id: str, action: str, response: Message, frame: list[Any]) -> Any:
+def _result(charge_point_id: str, action: str, version: Version, frame: list[Any]) -> Any:
     if frame[0] == CALLERROR:
-        code, description, details = (*frame[2:5], "", "", {})[:3]
-        raise CallFailed(charge_point_id, action, str(code), str(description), details)
+        raise CallFailed(charge_point_id, action, *error_of(frame))
     assert frame[0] == CALLRESULT
     try:
-        return response.decode_object(frame[2] if len(frame) > 2 else None)
+        return version.response(action).decode_object(result_of(frame, action, version))
     except ProtocolViolation as exc:
         raise exc.of(charge_point_id, "answer to ") from exc

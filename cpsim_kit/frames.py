@@ -13,9 +13,10 @@ import enum
 import functools
 import importlib
 import importlib.resources
+import json
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from types import ModuleType
@@ -38,9 +39,12 @@ __all__ = [
     "SEND",
     "Message",
     "Version",
+    "broken_answer_id",
     "call_frame",
     "dump_frame",
+    "error_of",
     "load_frame",
+    "result_of",
     "version_of",
 ]
 
@@ -116,7 +120,7 @@ CHARGE_POINT_ACTIONS = {
 }
 
 # The CALLERROR code for a breach of each schema keyword; what is not listed is a PropertyConstraintViolation.
-# OCPP-J 2.0.1 part 4, table 7; OCPP-J 1.6, table 7, with its spellings, which its errata keep.
+# OCPP-J 2.0.1 part 4, table 7; OCPP-J 1.6, table 7.
 _CODES = {
     "type": "TypeConstraintViolation",
     "maxLength": "TypeConstraintViolation",
@@ -125,27 +129,90 @@ _CODES = {
     "minItems": "OccurrenceConstraintViolation",
     "maxItems": "OccurrenceConstraintViolation",
 }
+# How each version spells the codes that are not spelled alike everywhere. OCPP-J 1.6 keeps its two spellings (errata
+# 5.1 and 5.2), and has no code for a broken frame or an unknown message type.
 _SPELLINGS = {
     "1.6": {
         "FormatViolation": "FormationViolation",
         "OccurrenceConstraintViolation": "OccurenceConstraintViolation",
         "RpcFrameworkError": "FormationViolation",
+        "MessageTypeNotSupported": "GenericError",
     },
-    "2.0.1": {"OccurrenceConstraintViolation": "OccurenceConstraintViolation"},
-    "2.1": {},
+    "2.0.1": {
+        "FormationViolation": "FormatViolation",
+        "OccurrenceConstraintViolation": "OccurenceConstraintViolation",
+    },
+    "2.1": {
+        "FormationViolation": "FormatViolation",
+        "OccurenceConstraintViolation": "OccurrenceConstraintViolation",
+    },
 }
+
+_may_hold_large_integer = re.compile(rb"[0-9]{19}").search
+_answer_head = re.compile(rb'\s*\[\s*[34]\s*,\s*"([^"\\]*)"').match
 
 
 def load_frame(text: str | bytes) -> Any:
-    """The JSON value of a frame.
+    """The JSON value of a frame; integers of any size are exact.
 
     Raises:
         ProtocolViolation: It is not JSON.
     """
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as exc:
+        value = orjson.loads(text)
+        # orjson reads an integer beyond 64 bits as a float, which is another number.
+        if _may_hold_large_integer(text.encode() if isinstance(text, str) else text):
+            return json.loads(text)
+        return value
+    except ValueError as exc:  # also of Python's own limit, 4,300 digits
         raise ProtocolViolation(f"not JSON: {exc}", action="", path="", text=str(exc)) from exc
+
+
+def broken_answer_id(text: str | bytes) -> str:
+    """The message id of a CALLRESULT or CALLERROR that is not JSON further on; "" where there is none to read.
+
+    Whoever waits for this answer need not wait for its time-out.
+    """
+    data = text.encode(errors="backslashreplace") if isinstance(text, str) else text
+    head = _answer_head(data)
+    return head[1].decode(errors="replace") if head else ""
+
+
+def error_of(frame: list[Any]) -> tuple[str, str, Any]:
+    """Code, description and details of a CALLERROR; what is missing or null is "", "" and {}.
+
+    OCPP-J 1.6, 4.2.3; OCPP 2.0.1 part 4, 4.2.3.
+    """
+    code, description, details = [*frame[2:5], None, None, None][:3]
+    return (
+        "" if code is None else str(code),
+        "" if description is None else str(description),
+        {} if details is None else details,
+    )
+
+
+def result_of(frame: list[Any], action: str, version: Version) -> Any:
+    """The payload of a CALLRESULT; null is another notation for an empty one (OCPP-J 1.6, 4.2.2).
+
+    Args:
+        frame: The frame; in the place of its payload the error of :func:`load_frame` where it is not JSON.
+        action: The action of its CALL.
+        version: Spells the error's code.
+
+    Raises:
+        ProtocolViolation: The frame has not 3 elements, or is not JSON.
+    """
+    if len(frame) != 3:
+        text = f"a CALLRESULT has 3 elements, this one {len(frame)}"
+        code = version.code("RpcFrameworkError")
+        raise ProtocolViolation(f"{action}: {text}", action=action, path="", text=text, code=code)
+    payload = frame[2]
+    if isinstance(payload, ProtocolViolation):
+        code = version.code("FormatViolation")
+        raise ProtocolViolation(
+            f"{action}: {payload}", action=action, path="", text=payload.text, code=code
+        ) from payload
+    return {} if payload is None else payload
 
 
 def call_frame(message_id: str, action: str, payload: bytes) -> bytes:
@@ -240,14 +307,15 @@ class Version:
         return self._message(action, self.call_results, "Response")
 
     def code(self, name: str) -> str:
-        """A CALLERROR code as this version spells it."""
+        """A CALLERROR code as this version spells it, however another version or the ocpp package does."""
         return _SPELLINGS[self.name].get(name, name)
 
     def _message(self, action: str, module: ModuleType, suffix: str) -> Message:
         path = self._schemas / f"{action}{suffix}.json"
         if action not in self.actions or not path.is_file():
             text = f"OCPP {self.name} has no {action} {'response' if suffix == 'Response' else 'request'}"
-            raise ProtocolViolation(text, action=action, path="", text=text, code="NotSupported")
+            code = "NotSupported" if action in self.actions else "NotImplemented"
+            raise ProtocolViolation(text, action=action, path="", text=text, code=code)
         schema = orjson.loads(path.read_text(encoding="utf-8-sig"))
         return Message(self, action, getattr(module, action, None), schema)
 
@@ -304,22 +372,35 @@ class Message:
         """
         if self._struct is not None and (text := to_json(payload, self._struct)) is not None:
             return text
-        return _dump(self.encode(payload))
+        data = self.encode(payload)
+        try:
+            return _dump(data)
+        except ProtocolViolation as exc:
+            path = _path_without_form(data)
+            message = f"{self.action}, {path}: {exc}"
+            raise ProtocolViolation(
+                message, action=self.action, path=path, text=exc.text, code=exc.code
+            ) from exc.__cause__
 
     def encode(self, payload: object) -> dict[str, Any]:
-        """A payload in the schema's names, validated; fields that are None are left out, times become ISO 8601.
+        """A payload in the schema's names, validated; fields that are None are left out, times become RFC 3339.
+
+        Scalars and arrays of numpy, and times of pandas, become JSON's own.
 
         Args:
             payload: The dataclass, or a dict in the dataclass's names or the schema's.
 
         Raises:
-            ProtocolViolation: It breaks the schema.
+            ProtocolViolation: It breaks the schema, or a field holds something that JSON or OCPP has no form for, as a
+                time without a zone; ``path`` names the field.
         """
         try:
             data: dict[str, Any] = self._node.to_wire(payload)
             if self._is_valid(data):
                 return data
             violation = self._violation(data)
+        except _NoForm as exc:
+            raise self._unreadable(exc, exc.path) from exc
         except (ValueError, RecursionError) as exc:
             raise self._unreadable(exc) from exc
         raise violation
@@ -377,10 +458,22 @@ class Message:
                 payload.setdefault(wire[0], _example(self.schema["properties"][wire[0]], self.schema))
         return payload
 
-    def _unreadable(self, exc: Exception) -> ProtocolViolation:
+    def _unreadable(self, exc: BaseException, path: str = "") -> ProtocolViolation:
         """What JSON has no form for, or is nested too deep to look at."""
         text, code = f"cannot be read as JSON: {exc}", self._version.code("TypeConstraintViolation")
-        return ProtocolViolation(f"{self.action} {text}", action=self.action, path="", text=text, code=code)
+        where = f"{self.action}, {path}:" if path else self.action
+        return ProtocolViolation(f"{where} {text}", action=self.action, path=path, text=text, code=code)
+
+    def mismatch(self, data: object) -> tuple[int, int]:
+        """How far a received payload is from the schema: its misplaced and missing names, then all its breaches.
+
+        Raises:
+            ValueError: It cannot be looked at, as it is nested too deep.
+        """
+        names = data.keys() if isinstance(data, dict) else set()
+        strange = names - self.schema.get("properties", {}).keys()
+        missing = set(self.schema.get("required", ())) - names
+        return len(strange) + len(missing), sum(1 for _ in self._validator.iter_errors(data))
 
     def _violation(self, data: object) -> ProtocolViolation:
         error = next(iter(self._validator.iter_errors(data)))
@@ -434,7 +527,11 @@ class _Node:
         """A value in wire names; keys the schema does not name stay as they are."""
         kind = type(value)
         if kind is list or kind is tuple:
-            return [self.to_wire(item) for item in value if item is not None]
+            items = [item for item in value if item is not None]
+            try:
+                return [self.to_wire(item) for item in items]
+            except _NoForm:
+                raise _first_without_form(self.to_wire, enumerate(items)) from None
         if _is_dataclass(kind):
             value = value.__dict__
         elif kind is not dict and not isinstance(value, dict):
@@ -449,7 +546,10 @@ class _Node:
             except KeyError:
                 key, below = name, None
             if below is not None:
-                out[key] = below.to_wire(item)
+                try:
+                    out[key] = below.to_wire(item)
+                except _NoForm as exc:
+                    raise exc.within(key) from None
             elif (kind := type(item)) in scalars:
                 out[key] = item
             elif type(kind) is enums:
@@ -457,7 +557,10 @@ class _Node:
             elif kind is float and item - item == 0:  # finite
                 out[key] = item
             else:
-                out[key] = _plain(item)
+                try:
+                    out[key] = _plain(item)
+                except _NoForm as exc:
+                    raise exc.within(key) from None
         return out
 
     def from_wire(self, value: Any) -> Any:
@@ -479,29 +582,102 @@ class _Node:
 
 _SCALARS = frozenset((str, int, bool))
 _NUMBERS = (float, Decimal)
+_RFC_3339 = re.compile(r"[0-9-]{10}T[0-9:]{8}(\.[0-9]+)?[+-][0-9]{2}:[0-9]{2}")
 
 
 _is_dataclass: Callable[[type], bool] = functools.cache(dataclasses.is_dataclass)
 
 
+class _NoForm(ValueError):
+    """A value that JSON, or OCPP, has no form for.
+
+    Attributes:
+        path: Where in the payload, in the schema's names; "" for the value itself.
+    """
+
+    def __init__(self, text: str, path: str = "") -> None:
+        super().__init__(text)
+        self.path = path
+
+    def within(self, key: str | int) -> _NoForm:
+        """The same, seen from the object or array that holds the value."""
+        step = f"[{key}]" if isinstance(key, int) else key
+        dot = "" if not self.path or self.path.startswith("[") else "."
+        return _NoForm(str(self), f"{step}{dot}{self.path}")
+
+
+def _first_without_form(convert: Callable[[Any], Any], items: Iterable[tuple[str | int, Any]]) -> _NoForm:
+    for key, item in items:
+        try:
+            convert(item)
+        except _NoForm as exc:
+            return exc.within(key)
+    raise AssertionError("all of them have a form")
+
+
+def _path_without_form(data: Any) -> str:
+    """Where in a value what JSON cannot hold is, e.g. "data[2].text"."""
+    items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
+    for key, item in items:
+        try:
+            orjson.dumps(item)
+        except TypeError as exc:
+            return _NoForm(str(exc), _path_without_form(item)).within(key).path
+    return ""
+
+
 def _plain(value: Any) -> Any:
-    """A value as JSON has it, its keys untouched: enumerations by value, decimals as numbers."""
+    """A value as JSON has it, its keys untouched: enumerations by value, decimals as numbers, times as RFC 3339.
+
+    Raises:
+        ValueError: JSON or OCPP has no form for it.
+    """
+    if value is None or type(value) in _SCALARS:
+        return value
     if isinstance(value, enum.Enum):
         return value._value_
+    if isinstance(value, str | int):  # a subclass, as numpy's str_
+        return str.__str__(value) if isinstance(value, str) else int(value)
     if isinstance(value, _NUMBERS):
         value = float(value)
         if value - value != 0:  # infinite, or not a number
-            raise ValueError(f"JSON has no form for {value}")
+            raise _NoForm(f"JSON has no form for {value}; leave the field out with None")
         return value
     if isinstance(value, datetime):
-        return value.isoformat()
+        return _time(value)
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _plain_at(str(key), item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain_at(index, item) for index, item in enumerate(value)]
     if _is_dataclass(type(value)):
-        return {name: _plain(item) for name, item in vars(value).items() if item is not None}
-    return value
+        return {name: _plain_at(name, item) for name, item in vars(value).items() if item is not None}
+    if type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "dtype"):
+        if value.dtype.kind in "Mm":  # its times have no zone, and come out as numbers
+            raise _NoForm(f"{value!r} has no time zone: give a datetime with one, e.g. datetime.now(UTC)")
+        if value.dtype.kind in "biufOU":
+            return _plain(value.tolist())  # Python's own
+    raise _NoForm(f"JSON has no form for {value!r}")
+
+
+def _plain_at(key: str | int, value: Any) -> Any:
+    try:
+        return _plain(value)
+    except _NoForm as exc:
+        raise exc.within(key) from None
+
+
+def _time(moment: datetime) -> str:
+    """A time as RFC 3339, 5.6, has it: with its offset from UTC."""
+    if moment != moment:  # noqa: PLR0124 - pandas' NaT, a datetime that equals nothing
+        raise _NoForm("NaT is not a time; leave the field out with None")
+    if moment.utcoffset() is None:
+        raise _NoForm(
+            f"the time {moment.isoformat()} has no time zone: use datetime.now(UTC), or .astimezone() for a local time"
+        )
+    text = moment.isoformat()
+    if not _RFC_3339.fullmatch(text):  # offsets with seconds, as of cities a century ago
+        text = moment.astimezone(UTC).isoformat()
+    return text
 
 
 def _example(schema: dict[str, Any], root: dict[str, Any]) -> Any:

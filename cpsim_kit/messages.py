@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any, Self
 from cpsim_kit.cards import card
 from cpsim_kit.clock import wall_clock
 from cpsim_kit.errors import ProtocolViolation
-from cpsim_kit.frames import CALLRESULT, KINDS, load_frame
+from cpsim_kit.frames import CALLRESULT, KINDS, error_of, load_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -294,8 +294,8 @@ def parse_frame(text: str | bytes) -> tuple[str, str, str, Any]:
                 return KINDS[number], action, message_id, payload
             case [3, str(message_id), payload]:
                 return KINDS[CALLRESULT], "", message_id, payload
-            case [(4 | 5) as number, str(message_id), *rest]:
-                payload = _NO_ERROR | dict(zip(_NO_ERROR, rest, strict=False))
+            case [(4 | 5) as number, str(message_id), *_] as frame:
+                payload = dict(zip(("code", "description", "details"), error_of(frame), strict=True))
                 return KINDS[number], "", message_id, payload
             case [_, str(message_id), *_]:
                 return "malformed", "", message_id, _text(text)
@@ -320,7 +320,6 @@ def topic_of(topic: str) -> tuple[str, bool]:
 
 
 _NOTHING: deque[Any] = deque(maxlen=0)  # of all logs that keep nothing, as those of a fleet
-_NO_ERROR: dict[str, Any] = {"code": "", "description": "", "details": {}}
 
 
 def _saved_clock(moment: float) -> datetime:

@@ -219,7 +219,8 @@ class Stack:
 
         Args:
             interval: Seconds between heartbeats that its CSMS instructs.
-            csms: "kit", which answers every action of a charge point, or "sample", with the AWS sample's quirks.
+            csms: "kit", which answers every action of a charge point; "strict", which also refuses every payload that
+                breaks its schema; or "sample", with the AWS sample's quirks.
             name: The CloudFormation stack's name: a letter, then letters, digits and hyphens, at most 128.
             region: The AWS region it claims to be in.
 
@@ -229,8 +230,8 @@ class Stack:
         """
         if interval < 1 or interval != int(interval):
             raise ValueError(f"interval is a whole number of seconds, at least 1, not {interval!r}")
-        if csms not in {"kit", "sample"}:
-            raise ValueError(f'csms is "kit" or "sample", not {csms!r}')
+        if csms not in {"kit", "strict", "sample"}:
+            raise ValueError(f'csms is "kit", "strict" or "sample", not {csms!r}')
         if not (isinstance(name, str) and _NAME.fullmatch(name)):
             raise ValueError(f"{name!r} cannot be the name of a stack: CloudFormation allows {_NAME.pattern}")
         options = LocalOptions(name=name, region=region, interval=int(interval), csms=csms)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import gc
 import itertools
 import json
@@ -407,6 +408,7 @@ async def test_a_heartbeat_tells_when_it_was_sent_and_how_long_it_took(csms: Csm
         ("2026-11-23T10:00:00", datetime(2026, 11, 23, 10, tzinfo=UTC)),
         ("2026-11-23T10:00:00.123456", datetime(2026, 11, 23, 10, 0, 0, 123456, tzinfo=UTC)),
         ("2026-11-23T10:00:00Z", datetime(2026, 11, 23, 10, tzinfo=UTC)),
+        ("2026-11-23t10:00:00z", datetime(2026, 11, 23, 10, tzinfo=UTC)),
         ("2026-11-23T10:00:00.5Z", datetime(2026, 11, 23, 10, 0, 0, 500000, tzinfo=UTC)),
         ("2026-11-23T10:00:00+02:00", datetime(2026, 11, 23, 8, tzinfo=UTC)),
         ("2026-11-23T20:00:00-05:30", datetime(2026, 11, 24, 1, 30, tzinfo=UTC)),
@@ -533,7 +535,10 @@ async def test_calls_have_the_charge_points_timeout_unless_given(csms: Csms, use
         (["SecurityError"], "SecurityError", "", {}),
         ([], "", "", {}),
         (["SecurityError", "go away", {}, "and more"], "SecurityError", "go away", {}),
-        (["NobodyKnowsThisCode", "", None], "NobodyKnowsThisCode", "", None),
+        (["NobodyKnowsThisCode", "", None], "NobodyKnowsThisCode", "", {}),
+        (["SecurityError", None, None], "SecurityError", "", {}),
+        ([None, None, None], "", "", {}),
+        (["SecurityError", "go away", "a text"], "SecurityError", "go away", "a text"),
     ],
 )
 async def test_callerror_is_a_failed_call_with_its_elements(
@@ -607,8 +612,10 @@ async def test_an_answer_of_the_wrong_length_breaks_the_protocol(csms: Csms, cp:
         (call.Authorize(id_token={"id_token": "AB12"}), "idToken"),
         (call.Authorize(id_token=None), ""),
         (call.DataTransfer(vendor_id=7), "vendorId"),
-        (call.DataTransfer(vendor_id="test", data=2**70), ""),
-        (call.DataTransfer(vendor_id="test", data=float("nan")), ""),
+        (call.DataTransfer(vendor_id="test", data=2**70), "data"),
+        (call.DataTransfer(vendor_id="test", data=float("nan")), "data"),
+        (call.DataTransfer(vendor_id="test", data={"a": [1, {"b": datetime(2026, 11, 23)}]}), "data.a[1].b"),
+        (call.DataTransfer(vendor_id="test", data=["\ud800"]), "data[0]"),
     ],
 )
 async def test_a_payload_that_breaks_the_schema_is_not_sent(
@@ -1029,13 +1036,13 @@ FRAMES: dict[str, tuple[str | bytes, str, str | None, str | None]] = {
     "answer to nothing": ('[3,"x",{}]', "2.0.1", None, "unknown"),
     "answer to nothing, too short": ('[3,"x"]', "2.0.1", None, "unknown"),
     "CALLERROR to nothing": ('[4,"x"]', "2.0.1", None, "unknown"),
-    "unknown action": ('[2,"x","Restart",{}]', "2.0.1", "NotSupported", None),
-    "unknown action, 1.6": ('[2,"x","GetVariables",{}]', "1.6", "NotSupported", None),
-    "unknown action, empty": ('[2,"x","",{}]', "2.0.1", "NotSupported", None),
-    "known action without handler": ('[2,"x","GetLog",{}]', "2.0.1", "NotImplemented", None),
-    "known action without handler, 1.6": ('[2,"x","GetConfiguration",{}]', "1.6", "NotImplemented", None),
+    "unknown action": ('[2,"x","Restart",{}]', "2.0.1", "NotImplemented", None),
+    "unknown action, 1.6": ('[2,"x","GetVariables",{}]', "1.6", "NotImplemented", None),
+    "unknown action, empty": ('[2,"x","",{}]', "2.0.1", "NotImplemented", None),
+    "known action without handler": ('[2,"x","GetLog",{}]', "2.0.1", "NotSupported", None),
+    "known action without handler, 1.6": ('[2,"x","GetConfiguration",{}]', "1.6", "NotSupported", None),
     "payload an array": ('[2,"x","Reset",[]]', "2.0.1", "FormatViolation", None),
-    "payload null": ('[2,"x","Reset",null]', "2.0.1", "FormatViolation", None),
+    "payload null, as an empty one": ('[2,"x","Reset",null]', "2.0.1", "ProtocolError", None),
     "payload a string, 1.6": ('[2,"x","Reset","Hard"]', "1.6", "FormationViolation", None),
     "required": ('[2,"x","Reset",{}]', "2.0.1", "ProtocolError", None),
     "required, 1.6": ('[2,"x","Reset",{}]', "1.6", "ProtocolError", None),
@@ -1080,6 +1087,116 @@ async def test_a_wrong_frame_is_answered_or_ignored_and_the_connection_stays(
             ((kind, message_id, got, description, details),) = csms.answers
             assert (kind, message_id, got, details) == (4, "x", code, {})
             assert 0 < len(description) <= 255
+
+
+BROKEN_ANSWERS = {
+    "lone surrogate": '[3,"{id}",{"status":"\\ud800"}]',
+    "NaN": '[3, "{id}", {"status": NaN}]',
+    "half a frame": '[3,"{id}",{"status":',
+    "broken CALLERROR": '[4,"{id}","InternalError","\\udfff",{}]',
+}
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1", "2.1"])
+@pytest.mark.parametrize("frame", BROKEN_ANSWERS.values(), ids=BROKEN_ANSWERS.keys())
+async def test_a_call_fails_at_once_when_its_answer_is_not_json(csms: Csms, version: str, frame: str) -> None:
+    async with ChargePoint("CP1", csms.url, version=version) as cp:
+        csms.once.append(lambda link, asked: link.send(frame.replace("{id}", asked.message_id)))
+        with pytest.raises(ProtocolViolation, match=r"^CP1: answer to Heartbeat: not JSON") as caught:
+            await cp.heartbeat()
+        assert caught.value.action == "Heartbeat"
+        await cp.heartbeat()
+
+
+@pytest.mark.parametrize(
+    ("version", "payload", "code"),
+    [
+        ("1.6", {"currentTime": 17}, None),
+        ("2.0.1", {"currentTime": 17}, None),
+        ("2.1", {"currentTime": 17}, "TypeConstraintViolation"),
+        ("2.1", {}, "ProtocolError"),
+        ("2.1", {"currentTime": "2026-11-23T10:00:00Z", "more": 1}, "FormatViolation"),
+        ("2.1", {"error": "Command [Heartbeat] not implemented."}, "FormatViolation"),
+    ],
+)
+async def test_an_answer_that_breaks_the_schema_is_answered_with_callresulterror_in_2_1(
+    csms: Csms, version: str, payload: dict[str, Any], code: str | None
+) -> None:
+    async with ChargePoint("CP1", csms.url, version=version) as cp:
+        csms.once.append(answer(payload))
+        with pytest.raises(CpsimError):
+            await cp.heartbeat()
+        await cp.heartbeat()  # the connection stays, and what was sent before has arrived
+        complaints = [record for record in cp.messages if record.kind == "CALLRESULTERROR"]
+        if code is None:
+            assert complaints == []
+        else:
+            (complaint,) = complaints
+            asked = next(iter(cp.messages))
+            assert (complaint.message_id, complaint.payload["code"]) == (asked.message_id, code)
+            assert complaint.payload["description"]
+            assert complaint.payload["details"] == {}
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1", "2.1"])
+async def test_null_is_an_empty_payload_both_ways(csms: Csms, version: str) -> None:
+    async with ChargePoint("CP1", csms.url, version=version) as cp:
+        results = frames.Version.get(version).call_results
+        cp.on("ClearCache", lambda: results.ClearCache(status="Accepted"))
+        assert (await csms.call("ClearCache", None))[2] == {"status": "Accepted"}
+        csms.once.append(lambda link, asked: link.send([3, asked.message_id, None]))
+        payload = frames.Version.get(version).calls.FirmwareStatusNotification(status="Idle")
+        assert await cp.call(payload) == results.FirmwareStatusNotification()
+
+
+async def test_an_integer_beyond_64_bits_arrives_exactly(csms: Csms, cp: ChargePoint) -> None:
+    got: list[Any] = []
+
+    def transfer(vendor_id: str, data: Any) -> Any:
+        got.append(data)
+        return call_result.DataTransfer(status="Accepted")
+
+    cp.on("DataTransfer", transfer)
+    for number in (2**63, 2**64 - 1, 2**64, -(2**63) - 1, 10**40):
+        await csms.call("DataTransfer", {"vendorId": "x", "data": [number]})
+        assert got.pop() == [number]
+
+
+SPELLINGS = {
+    "1.6": ("FormationViolation", "OccurenceConstraintViolation"),
+    "2.0.1": ("FormatViolation", "OccurenceConstraintViolation"),
+    "2.1": ("FormatViolation", "OccurrenceConstraintViolation"),
+}
+
+
+@pytest.mark.parametrize("version", SPELLINGS)
+async def test_the_code_of_a_handlers_error_is_spelled_as_the_version_spells_it(csms: Csms, version: str) -> None:
+    form, occurrence = SPELLINGS[version]
+    async with ChargePoint("CP1", csms.url, version=version) as cp:
+        for error_class, code in [
+            (ocpp.exceptions.FormatViolationError, form),
+            (ocpp.exceptions.FormationViolationError, form),
+            (ocpp.exceptions.OccurenceConstraintViolationError, occurrence),
+            (ocpp.exceptions.OccurrenceConstraintViolationError, occurrence),
+        ]:
+
+            def handler(error_class: type[Exception] = error_class) -> None:
+                raise error_class()
+
+            cp.on("ClearCache", handler)
+            assert (await csms.call("ClearCache", {}))[2] == code
+
+
+async def test_an_error_without_text_is_described_as_ocpp_j_does(csms: Csms, cp: ChargePoint) -> None:
+    def handler(error_class: type[Exception]) -> Any:
+        raise error_class()
+
+    for kind, text in [
+        (ocpp.exceptions.NotImplementedError, "The action is not known"),
+        (ocpp.exceptions.NotSupportedError, "The action is known, but not supported"),
+    ]:
+        cp.on("ClearCache", functools.partial(handler, kind))
+        assert (await csms.call("ClearCache", {}))[3] == text
 
 
 async def test_bytes_in_a_binary_frame_are_ignored(csms: Csms, cp: ChargePoint) -> None:

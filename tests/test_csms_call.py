@@ -9,8 +9,11 @@ import pytest
 from aws_proxy import AwsProxy
 from conftest import SOON
 from ocpp.v16 import call as call16
+from ocpp.v21 import call as call21
 from ocpp.v201 import call, call_result
 from stack_fixtures import GLANCE, Boto, dial, eventually, new_id, receive
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
 
 from cpsim_kit import ChargePoint, Stack, errors
 from cpsim_kit.local.launcher import LocalProcess
@@ -60,10 +63,66 @@ async def test_the_call_is_seen_on_mqtt_with_its_answer(stack: Stack, cp: Charge
 async def test_callerror_is_an_error_with_its_parts(stack: Stack, cp: ChargePoint) -> None:
     with pytest.raises(errors.CallFailed) as caught:
         await stack.send(cp.id, call.ClearCache(), timeout=SOON)
-    assert (caught.value.action, caught.value.code) == ("ClearCache", "NotImplemented")
+    assert (caught.value.action, caught.value.code) == ("ClearCache", "NotSupported")
     assert caught.value.description
     assert caught.value.details == {}
     assert cp.id in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("elements", "expected"),
+    [
+        (["GenericError", "d", {"a": 1}], ("GenericError", "d", {"a": 1})),
+        (["GenericError"], ("GenericError", "", {})),
+        ([], ("", "", {})),
+        (["GenericError", None, None], ("GenericError", "", {})),
+        (["GenericError", "d", "a text"], ("GenericError", "d", "a text")),
+    ],
+)
+async def test_missing_or_null_elements_of_a_callerror_are_empty(
+    stack: Stack, register: Register, elements: list[Any], expected: tuple[Any, ...]
+) -> None:
+    charge_point_id = await register()
+    async with connect(f"{stack.websocket_url}/{charge_point_id}", subprotocols=[Subprotocol("ocpp1.6")]) as ws:
+        sending = asyncio.create_task(stack.send(charge_point_id, call16.ClearCache(), timeout=SOON))
+        asked = json.loads(await ws.recv())
+        await ws.send(json.dumps([4, asked[1], *elements]))
+        with pytest.raises(errors.CallFailed) as caught:
+            await sending
+    assert (caught.value.code, caught.value.description, caught.value.details) == expected
+
+
+@pytest.mark.parametrize(
+    ("frame", "words"),
+    [
+        ('[3,"{id}",{"status":"\\ud800"}]', "not JSON"),
+        ('[3,"{id}"]', "a CALLRESULT has 3 elements"),
+        ('[3,"{id}",null]', "status"),
+    ],
+)
+async def test_a_broken_answer_fails_the_call_at_once(stack: Stack, register: Register, frame: str, words: str) -> None:
+    charge_point_id = await register()
+    async with connect(f"{stack.websocket_url}/{charge_point_id}", subprotocols=[Subprotocol("ocpp1.6")]) as ws:
+        sending = asyncio.create_task(stack.send(charge_point_id, call16.ClearCache(), timeout=SOON))
+        asked = json.loads(await ws.recv())
+        await ws.send(frame.replace("{id}", asked[1]))
+        with pytest.raises(errors.ProtocolViolation, match=words):
+            await sending
+
+
+async def test_an_answer_of_2_1_that_breaks_the_schema_is_answered_with_callresulterror(
+    stack: Stack, register: Register
+) -> None:
+    charge_point_id = await register()
+    async with connect(f"{stack.websocket_url}/{charge_point_id}", subprotocols=[Subprotocol("ocpp2.0.1")]) as ws:
+        sending = asyncio.create_task(stack.send(charge_point_id, call21.ClearCache(), timeout=SOON))
+        asked = json.loads(await ws.recv())
+        await ws.send(json.dumps([3, asked[1], {"status": 7}]))
+        with pytest.raises(errors.ProtocolViolation, match="status"):
+            await sending
+        kind, message_id, code, description, details = json.loads(await ws.recv())
+        assert (kind, message_id, code, details) == (5, asked[1], "TypeConstraintViolation", {})
+        assert "status" in description
 
 
 async def test_nobody_answers_for_an_unknown_or_absent_charge_point(stack: Stack, register: Register) -> None:

@@ -17,7 +17,7 @@ import pytest
 from conftest import SOON
 from stack_fixtures import new_id
 
-from cpsim_kit import Stack
+from cpsim_kit import Stack, messages
 from cpsim_kit.clock import wall_clock
 from cpsim_kit.messages import COLUMNS, MessageLog, Record
 
@@ -429,3 +429,10 @@ async def test_a_charge_point_a_monitor_and_a_file_give_the_same_record(stack: S
     ]
     assert len(own) == 4
     assert others == [own] * 3, "but for when and where it was seen"
+
+
+@pytest.mark.parametrize("kind", [4, 5])
+@pytest.mark.parametrize("elements", [[], [None], [None, None, None]], ids=str)
+def test_missing_and_null_elements_of_an_error_are_empty(kind: int, elements: list[None]) -> None:
+    payload = messages.parse_frame(json.dumps([kind, "id", *elements]))[3]
+    assert payload == {"code": "", "description": "", "details": {}}

@@ -183,11 +183,11 @@ NOT_OF_AN_OBJECT = {"unknown key", "key in other letters", "two mutations", "arr
 
 
 def outcome(write: Callable[[Any], bytes], payload: Any) -> Any:
-    """The JSON that is written, or where and why not."""
+    """The JSON that is written, or where and why not; where is not told of a frame that JSON cannot hold."""
     try:
         return json.loads(write(payload))
     except ProtocolViolation as exc:
-        return exc.path, exc.code, exc.text
+        return None if isinstance(exc.__cause__, TypeError) else exc.path, exc.code, exc.text
 
 
 def as_objects(message: Message, payload: Any) -> Any:

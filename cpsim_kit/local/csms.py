@@ -1,31 +1,42 @@
 """The CSMS behind the gateway: answers what comes on ``+/in`` by ``{id}/out``, and reports boots to the Device Shadow.
 
-Two characters. "kit" answers BootNotification, Heartbeat and StatusNotification as the AWS sample's message processor
-does, and every other action of a charge point with an answer that is valid by the schema. "sample" is that message
-processor, quirks included, so that they can be studied: ``{"error": …}`` for what it does not know, no validation, and
-retries of a whole batch when one record fails, so that answers arrive twice.
+Three characters. "kit" answers BootNotification, Heartbeat and StatusNotification as the AWS sample's message processor
+does, whatever their fields hold, with a warning in the log where they break the schema; and every other action of a
+charge point with an answer that is valid by the schema, or with a CALLERROR where the payload is not. "strict" refuses
+those three too where they break the schema.
+"sample" is that message processor, quirks included, so that they can be studied: ``{"error": …}`` for what it does not
+know, no validation, and retries of a whole batch when one record fails, so that answers arrive twice.
 """
 
 from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import orjson
-
 from cpsim_kit.errors import ProtocolViolation
-from cpsim_kit.frames import CALL, CALLERROR, CALLRESULT, CHARGE_POINT_ACTIONS, Message, Version, dump_frame, load_frame
+from cpsim_kit.frames import (
+    CALL,
+    CALLERROR,
+    CALLRESULT,
+    CHARGE_POINT_ACTIONS,
+    Message,
+    Version,
+    dump_frame,
+    error_of,
+    load_frame,
+)
 from cpsim_kit.local.gateway import Broker
 
 __all__ = ["CHARACTERS", "Csms"]
 
 logger = logging.getLogger("cpsim.csms")
 
-CHARACTERS = ("kit", "sample")
+CHARACTERS = ("kit", "strict", "sample")
 
 for _name in CHARGE_POINT_ACTIONS:
     Version.get(_name)  # imported now, so that the first boot does not wait for it
@@ -50,18 +61,19 @@ class Csms:
     Args:
         broker: Where messages come from and go to.
         interval: Seconds between heartbeats, told at boot.
-        character: "kit" or "sample".
+        character: "kit", "strict" or "sample".
     """
 
     def __init__(self, broker: Broker, *, interval: int = 10, character: str = "kit") -> None:
         if character not in CHARACTERS:
-            raise ValueError(f"csms is {' or '.join(CHARACTERS)}, not {character!r}")
+            raise ValueError(f"csms is one of {', '.join(CHARACTERS)}, not {character!r}")
         self._broker = broker
         self._interval = interval
         self._character = character
         self._queue: asyncio.Queue[_Received] = asyncio.Queue()
         self._worker: asyncio.Task[None] | None = None
         self._transaction_ids = itertools.count(1)
+        self._versions: dict[str, Version] = {}  # what each charge point's last boot was closest to
 
     async def start(self) -> None:
         """Listen to ``+/in``."""
@@ -120,22 +132,38 @@ class Csms:
                 await self._send(received.charge_point_id, answer)
             case [2, str(message_id), *_]:
                 text = "a CALL is [2, message id, action, payload]"
-                await self._send(received.charge_point_id, [CALLERROR, message_id, "RpcFrameworkError", text, {}])
+                code = self._versions.get(received.charge_point_id, Version.get("2.0.1")).code("RpcFrameworkError")
+                await self._send(received.charge_point_id, [CALLERROR, message_id, code, text, {}])
             case [3 | 4, *_]:
                 pass  # an answer to somebody's CALL on {id}/out, who reads it from {id}/in
+            case [5, str(message_id), *_]:
+                code, description, _ = error_of(frame)
+                logger.warning(
+                    "%s: refused the answer %s: %s %s", received.charge_point_id, message_id, code, description
+                )
+            case [6, str(), str(action), *_]:
+                logger.info("%s: SEND %s, which asks for no answer", received.charge_point_id, action)
             case _:
                 logger.warning("%s: ignored, not OCPP-J: %r", received.charge_point_id, received.text)
 
     async def _answer(self, charge_point_id: str, message_id: str, action: str, payload: Any) -> list[Any]:
-        try:
-            version = _version_of(action, payload)
-        except ProtocolViolation as exc:
-            logger.warning("%s: refused %s: %s", charge_point_id, action, exc)
-            return [CALLERROR, message_id, exc.code, str(exc)[:255], {}]
+        if payload is None:  # another notation for an empty payload: OCPP-J 1.6, 4.2.1
+            payload = {}
         known = self._known_answer(action)
-        if action == "BootNotification":
+        version, violation = _judge(action, payload, self._versions.get(charge_point_id))
+        if version is not None and action == "BootNotification":
+            self._versions[charge_point_id] = version
+        if violation is not None and (known is None or self._character == "strict"):
+            logger.warning("%s: refused %s: %s", charge_point_id, action, violation)
+            return [CALLERROR, message_id, violation.code, str(violation)[:255], {}]
+        if violation is not None:
+            logger.warning("%s: answered %s, although it is not valid: %s", charge_point_id, action, violation)
+        if action == "BootNotification" and isinstance(payload, dict):  # a shadow holds nothing but objects
             await self._report(charge_point_id, payload)
-        return [CALLRESULT, message_id, self._valid_answer(version.response(action)) if known is None else known]
+        if known is not None:
+            return [CALLRESULT, message_id, known]
+        assert version is not None  # no violation
+        return [CALLRESULT, message_id, self._valid_answer(version.response(action))]
 
     async def _process_as_sample(self, received: _Received) -> None:
         message_type, message_id, action, payload = load_frame(received.text)  # a CALLRESULT has 3: the sample fails
@@ -149,8 +177,8 @@ class Csms:
         await self._send(received.charge_point_id, [CALLRESULT, message_id, answer])
 
     def _known_answer(self, action: str) -> dict[str, Any] | None:
-        """The sample's answer, None where it has none. Its clock is UTC, and does not say so."""
-        now = datetime.now(UTC).replace(tzinfo=None).isoformat()
+        """The sample's answer, None where it has none. The sample's clock is UTC, and does not say so."""
+        now = datetime.now(UTC).replace(tzinfo=None).isoformat() + ("" if self._character == "sample" else "Z")
         match action:
             case "BootNotification":
                 return {"currentTime": now, "interval": self._interval, "status": "Accepted"}
@@ -169,35 +197,47 @@ class Csms:
         return answer
 
     async def _report(self, charge_point_id: str, payload: Any) -> None:
-        document = orjson.dumps({"state": {"reported": payload}})
+        document = json.dumps({"state": {"reported": payload}}, ensure_ascii=False).encode()  # integers of any size
         await self._broker.publish(f"$aws/things/{charge_point_id}/shadow/update", document)
 
     async def _send(self, charge_point_id: str, frame: list[Any]) -> None:
         await self._broker.publish(f"{charge_point_id}/out", dump_frame(frame))
 
 
-def _version_of(action: str, payload: Any) -> Version:
-    """The version whose schema a charge point's payload fulfils: MQTT does not tell which one it speaks.
+def _judge(action: str, payload: Any, usual: Version | None) -> tuple[Version | None, ProtocolViolation | None]:
+    """The version that a charge point's payload is of, or is closest to, and how it breaks that version's schema.
 
-    Raises:
-        ProtocolViolation: None.
+    MQTT does not tell which version a charge point speaks.
+
+    Args:
+        action: The action.
+        payload: The payload.
+        usual: The version of the charge point's boot; it is judged by this one where others are not closer.
+
+    Returns:
+        A version, or None where the payload is as far from several; and None where the payload is valid.
     """
-    violation = None
-    for name, actions in CHARGE_POINT_ACTIONS.items():
-        if action in actions:
-            version = Version.get(name)
-            try:
-                version.request(action).decode(payload)
-            except ProtocolViolation as exc:
-                violation = violation or exc
-            else:
-                return version
-    if violation is not None:
-        raise violation
-    text = f"a CSMS does not answer {action}"
-    code = (
-        "NotSupported"
-        if any(action in Version.get(name).actions for name in CHARGE_POINT_ACTIONS)
-        else "NotImplemented"
-    )
-    raise ProtocolViolation(text, action=action, path="", text=text, code=code)
+    names = sorted((name for name in CHARGE_POINT_ACTIONS if action in CHARGE_POINT_ACTIONS[name]), reverse=True)
+    versions = [Version.get(name) for name in names]
+    if usual in versions:
+        versions.sort(key=lambda version: version is not usual)
+    breaches = []
+    for version in versions:
+        try:
+            version.request(action).decode(payload)
+        except ProtocolViolation as exc:
+            breaches.append((version, exc))
+        else:
+            return version, None
+    if not breaches:
+        text = f"a CSMS does not answer {action}"
+        is_known = any(action in Version.get(name).actions for name in ("1.6", "2.0.1", "2.1"))
+        code = "NotSupported" if is_known else "NotImplemented"
+        return None, ProtocolViolation(text, action=action, path="", text=text, code=code)
+    try:
+        distances = [version.request(action).mismatch(payload) for version, _ in breaches]
+    except (ValueError, RecursionError):
+        return None, breaches[0][1]
+    best = min(distances)
+    version, violation = breaches[distances.index(best)]
+    return (version if distances.count(best) == 1 else None), violation

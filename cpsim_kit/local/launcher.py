@@ -46,7 +46,7 @@ class LocalOptions:
         name: The CloudFormation stack's name.
         region: The AWS region it claims to be in.
         interval: Seconds between heartbeats that its CSMS instructs.
-        csms: "kit" or "sample".
+        csms: "kit", "strict" or "sample".
         services: AWS services that answer beside those the kit uses, as ministack calls them.
     """
 
