@@ -99,6 +99,7 @@ class ChargePoint:
         vendor_name: At most 50 characters (1.6: 20).
         serial_number: At most 25 characters.
         firmware_version: At most 50 characters.
+        modem: Reported at boot too: ``{"iccid": …, "imsi": …}`` of its SIM card, each at most 20 characters; or None.
         password: For HTTP Basic authentication, with the identity as user name (OCPP security profiles 1 and 2).
         ssl: A context for wss://, with a client certificate for security profile 3.
         headers: More headers of the opening handshake.
@@ -163,6 +164,7 @@ class ChargePoint:
         "ignored",
         "messages",
         "model",
+        "modem",
         "serial_number",
         "url",
         "vendor_name",
@@ -179,6 +181,7 @@ class ChargePoint:
         vendor_name: str = "cpsim_kit",
         serial_number: str | None = None,
         firmware_version: str = "1.0.0",
+        modem: Mapping[str, str] | None = None,
         password: str | None = None,
         ssl: ssl_module.SSLContext | None = None,
         headers: Mapping[str, str] | None = None,
@@ -205,6 +208,9 @@ class ChargePoint:
         self.vendor_name = vendor_name
         self.serial_number = f"SN-{charge_point_id}"[:25] if serial_number is None else serial_number
         self.firmware_version = firmware_version
+        if modem is not None and not (isinstance(modem, Mapping) and modem.keys() <= {"iccid", "imsi"}):
+            raise TypeError(f'{charge_point_id}: modem= takes {{"iccid": …, "imsi": …}}, not {modem!r}')
+        self.modem = modem
         self._headers = dict(headers or {})
         if password is not None:
             token = base64.b64encode(f"{charge_point_id}:{password}".encode()).decode()
@@ -250,6 +256,7 @@ class ChargePoint:
             "address": self.url,
             "OCPP": self.version,
             "model": f"{self.vendor_name} {self.model}, firmware {self.firmware_version}",
+            "modem": ", ".join(f"{name} {value}" for name, value in (self.modem or {}).items()),
             "boot": self.boot_status,
             "heartbeat interval": None if self._heartbeat_interval is None else f"{self._heartbeat_interval:g} s",
             "frames": len(self.messages),
@@ -426,6 +433,7 @@ class ChargePoint:
                 charge_point_vendor=self.vendor_name,
                 charge_point_serial_number=self.serial_number,
                 firmware_version=self.firmware_version,
+                **(self.modem or {}),
             )
         else:
             station = self._version.datatypes.ChargingStationType(
@@ -433,6 +441,7 @@ class ChargePoint:
                 vendor_name=self.vendor_name,
                 serial_number=self.serial_number,
                 firmware_version=self.firmware_version,
+                modem=self._version.datatypes.ModemType(**self.modem) if self.modem else None,
             )
             request = calls.BootNotification(charging_station=station, reason=reason)
         answer = await self.call(request, timeout=timeout)

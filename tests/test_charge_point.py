@@ -336,6 +336,36 @@ async def test_a_boot_that_is_not_accepted_is_an_answer_and_sets_no_interval(
         assert (cp.boot_status, cp.heartbeat_interval) == (status, None)
 
 
+MODEM = {"iccid": "891004234814455936F", "imsi": "310410123456789"}
+
+
+@pytest.mark.parametrize("modem", [MODEM, {"iccid": MODEM["iccid"]}, {}, None], ids=["both", "iccid", "empty", "none"])
+@pytest.mark.parametrize("version", ["1.6", "2.0.1", "2.1"])
+async def test_boot_reports_the_modem(csms: Csms, version: str, modem: dict[str, str] | None) -> None:
+    async with ChargePoint("CP1", csms.url, version=version, modem=modem) as cp:
+        await cp.boot()
+        card = cp._repr_html_()
+    payload = csms.calls[0].payload
+    if version == "1.6":
+        assert {name: value for name, value in payload.items() if name in MODEM} == (modem or {})
+    else:
+        assert payload["chargingStation"].get("modem") == (modem or None)
+    assert (MODEM["iccid"] in card) == bool(modem)
+
+
+async def test_a_changed_modem_is_reported_by_the_next_boot(csms: Csms, cp: ChargePoint) -> None:
+    await cp.boot()
+    cp.modem = MODEM
+    await cp.boot()
+    assert [call.payload["chargingStation"].get("modem") for call in csms.calls] == [None, MODEM]
+
+
+@pytest.mark.parametrize("modem", [{"iccid": "1", "imei": "2"}, "891004234814455936F", ["iccid", "imsi"]])
+def test_a_modem_is_an_iccid_and_an_imsi(modem: Any) -> None:
+    with pytest.raises(TypeError, match=r'CP1: modem= takes \{"iccid": …, "imsi": …\}, not'):
+        ChargePoint("CP1", "ws://127.0.0.1:9", modem=modem)
+
+
 async def test_an_interval_of_zero_leaves_the_choice_to_the_charge_point(csms: Csms, cp: ChargePoint) -> None:
     csms.on["BootNotification"] = answer({"currentTime": "now", "interval": 0, "status": "Accepted"})
     await cp.boot()
