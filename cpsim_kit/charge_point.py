@@ -577,6 +577,11 @@ class ChargePoint:
                     with contextlib.suppress(TimeoutError):  # then _look() says so
                         async with asyncio.timeout(wait):  # a gateway that does not read leaves it in the send buffer
                             await ws.send(frame)
+            except Exception:  # it was not sent, so no answer is to be waited for
+                if self._pending is pending:
+                    self._settle(pending, "late")
+                raise
+            else:
                 result = await future  # _end() fails it where the connection is closed
             finally:
                 future.cancel()

@@ -16,7 +16,7 @@ import asyncio
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import WebSocketException
@@ -127,7 +127,7 @@ class Transport(asyncio.Protocol):
             return False
         if self.transport.is_closing():
             return False
-        mask = next(_masks)
+        mask = _make_mask()
         head = bytes((_TEXT, 0x80 | size)) if size < 126 else bytes((_TEXT, 0xFE)) + size.to_bytes(2, "big")
         self.transport.write(head + mask + apply_mask(message, mask))
         return True
@@ -204,9 +204,9 @@ class Transport(asyncio.Protocol):
 
     def _send_ping(self) -> None:
         if self._is_open:
-            self._ping = next(_masks)
+            self._ping = _make_mask()
             if self._may_cut_short:
-                mask = next(_masks)
+                mask = _make_mask()
                 self.transport.write(bytes((_PING, 0x84)) + mask + apply_mask(self._ping, mask))
             else:
                 self._protocol.send_ping(self._ping)
@@ -345,14 +345,18 @@ def _how_it_closed(protocol: ClientProtocol) -> Closed:
     return Closed(1006, "", "network", text)
 
 
-def _random_masks() -> Iterator[bytes]:
+_masks: list[bytes] = []  # shared by all threads: taking one out and putting some in are each one step
+
+
+def _make_mask() -> bytes:
     """Four bytes for each frame that nobody can foresee (RFC 6455, 5.3), with a system call for a thousand."""
-    while True:
-        for (mask,) in struct.iter_unpack("4s", os.urandom(4096)):
-            yield mask
-
-
-_masks = _random_masks()
+    try:
+        return _masks.pop()
+    except IndexError:
+        fresh: list[bytes] = [mask for (mask,) in struct.iter_unpack("4s", os.urandom(4096))]
+        mask = fresh.pop()
+        _masks.extend(fresh)
+        return mask
 
 
 def check_close(code: int, reason: str) -> None:

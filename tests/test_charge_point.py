@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import gc
 import itertools
 import json
@@ -58,6 +59,7 @@ from cpsim_kit.errors import (
     UnsupportedByCsms,
     WaitTimeout,
 )
+from cpsim_kit.messages import MessageLog
 
 NOT_REGISTERED = "Charge Point CP1 not registered as an IoT Thing"
 CLEAR_CACHE = call.ClearedChargingLimit(charging_limit_source="CSO")  # some CALL that is no heartbeat
@@ -794,6 +796,25 @@ async def test_a_call_may_be_cancelled_at_any_moment(csms: Csms, cp: ChargePoint
         await cp.heartbeat()
     assert csms.overlaps == 0
     assert cp.ignored.keys() <= {"late"}
+
+
+class FullDisk(MessageLog):
+    """A record of somebody's own, which cannot be kept."""
+
+    def add(self, moment: float, text: str | bytes, *, sent: bool | None = None, topic: str = "") -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+
+async def test_a_call_that_fails_at_sending_holds_up_no_other(csms: Csms) -> None:
+    async with ChargePoint("CP1", csms.url, call_timeout=100 * SOON) as cp:
+        kept, cp.messages = cp.messages, FullDisk(charge_point_id="CP1")
+        for _ in range(2):
+            with pytest.raises(OSError, match="no space left"):
+                await cp.heartbeat()
+        cp.messages = kept
+        await cp.heartbeat()
+    assert csms.actions == ["Heartbeat"]
+    assert not cp.ignored
 
 
 # -- Losing the connection --------------------------------------------------------------------------------------------

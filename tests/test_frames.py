@@ -9,6 +9,8 @@ import functools
 import importlib
 import json
 import math
+import subprocess
+import sys
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -934,6 +936,27 @@ def test_an_integer_beyond_64_bits_is_no_integer_on_the_wire() -> None:
     with pytest.raises(ProtocolViolation) as caught:
         status.decode(load_frame(json.dumps(payload | {"evseId": 2**64})))
     assert (caught.value.path, caught.value.code) == ("evseId", "TypeConstraintViolation")
+
+
+SCRIPT = """
+import sys, threading
+from cpsim_kit.frames import Version
+sys.setswitchinterval(1e-6)
+together, found = threading.Barrier(4), []
+def get():
+    together.wait()
+    found.append(Version.get("1.6"))
+threads = [threading.Thread(target=get) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(found), len(set(map(id, found))))
+"""
+
+
+def test_threads_that_ask_for_a_version_at_the_same_time_get_the_same() -> None:
+    """In a process of its own, as it is made once."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["4", "1"]
 
 
 def test_all_is_what_the_module_offers() -> None:

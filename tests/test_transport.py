@@ -9,7 +9,9 @@ import logging
 import random
 import re
 import struct
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import pytest
@@ -239,3 +241,29 @@ async def test_what_is_sent_arrives_whole_and_in_order(
         assert (closed.code, closed.reason, closed.by) == (1001, "done", "network")
         assert not transport.send_now(b"too late")
         assert not await transport.send(b"too late")
+
+
+def test_connections_of_several_threads_do_not_disturb_each_other() -> None:
+    async def talk(count: int) -> int:
+        arrived: list[str | bytes] = []
+
+        async def collect(ws: object) -> None:
+            async for message in ws:  # type: ignore[attr-defined]
+                arrived.append(message)
+
+        async with serve(collect, "127.0.0.1", 0) as collecting:
+            transport = await connect(collecting.sockets[0].getsockname()[1])
+            for number in range(count):
+                if not transport.send_now(b"%d" % number):
+                    await transport.send(b"%d" % number)
+            await until(lambda: len(arrived) == count)
+            await transport.close()
+        return sum(text == str(number) for number, text in enumerate(arrived))
+
+    switch_interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that a thread is interrupted wherever it can be
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(lambda count: asyncio.run(talk(count)), [20_000] * 4)) == [20_000] * 4
+    finally:
+        sys.setswitchinterval(switch_interval)
