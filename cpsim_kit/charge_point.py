@@ -106,7 +106,7 @@ class ChargePoint:
         compression: None, or "deflate" for permessage-deflate.
         open_timeout: Seconds to wait for the connection.
         call_timeout: Seconds to wait for an answer, unless a call says otherwise.
-        close_timeout: Seconds to wait for the other side's close frame.
+        close_timeout: Seconds to wait for handlers to end, and then for the other side's close frame.
         ping_interval: Seconds between WebSocket keepalive pings; None for none.
         ping_timeout: Seconds to wait for a pong before the connection counts as lost; None for ever.
         max_messages: How many frames :attr:`messages` keeps; None for all.
@@ -336,6 +336,9 @@ class ChargePoint:
     async def close(self, *, code: int = 1000, reason: str = "") -> None:
         """Close the connection; calls that wait fail with ConnectionLost. Closing twice is harmless.
 
+        Handlers that are at work are cancelled first. One that goes on all the same is waited for ``close_timeout``
+        seconds, and then left to itself: its answer is not sent.
+
         Args:
             code: The close code sent (RFC 6455 section 7.4).
             reason: The reason sent with it, at most 123 bytes.
@@ -354,7 +357,10 @@ class ChargePoint:
             for task in tasks:
                 task.cancel()
             try:
-                await asyncio.gather(*tasks, return_exceptions=True)
+                if tasks:
+                    _, busy = await asyncio.wait(tasks, timeout=self._close_timeout)
+                    if busy:
+                        logger.warning("%s: closed while %d handlers go on, though cancelled", self.id, len(busy))
                 await ws.close(code, reason)
             finally:
                 ws.abort()  # where this was cancelled

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import errno
 import gc
 import itertools
@@ -1226,6 +1227,51 @@ async def test_a_slow_handler_blocks_nothing(csms: Csms, cp: ChargePoint) -> Non
     assert not slow_answer.done()
     go.set()
     assert (await slow_answer)[2] == {"status": "Accepted"}
+
+
+async def test_close_waits_only_so_long_for_a_handler_that_outlives_its_cancellation(
+    csms: Csms, caplog: pytest.LogCaptureFixture
+) -> None:
+    go, begun = asyncio.Event(), asyncio.Event()
+
+    async def stubborn(**_: Any) -> call_result.Reset:
+        begun.set()
+        while not go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await go.wait()
+        return call_result.Reset(status="Accepted")
+
+    cp = await ChargePoint("CP1", csms.url, close_timeout=20 * MS)
+    cp.on("Reset", stubborn)
+    for _ in range(2):  # the second time with the one of the first still at work
+        begun.clear()
+        await cp
+        await csms.link.send([2, "1", "Reset", RESET])
+        await begun.wait()
+        await cp.close()
+        assert cp.closed == Closed(1000, "", "charge point")
+    assert "CP1: closed while 2 handlers go on, though cancelled" in caplog.text
+    go.set()
+    await until(lambda: not cpsim_tasks())
+    assert csms.answers == []
+
+
+async def test_a_handler_that_ends_soon_after_its_cancellation_still_answers(csms: Csms, cp: ChargePoint) -> None:
+    begun = asyncio.Event()
+
+    async def tidy(**_: Any) -> call_result.Reset:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+        return call_result.Reset(status="Rejected")
+
+    cp.on("Reset", tidy)
+    asking = spawn(csms.call("Reset", RESET))
+    await begun.wait()
+    await cp.close()
+    assert (await asking)[2] == {"status": "Rejected"}
 
 
 class Routed(ChargePoint):
