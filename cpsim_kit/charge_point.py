@@ -43,7 +43,9 @@ from cpsim_kit.messages import MessageLog
 from cpsim_kit.opening import open_transport
 from cpsim_kit.transport import Transport, check_close
 
-__all__ = ["Beat", "ChargePoint"]
+__all__ = ["OWN_INTERVAL", "Beat", "ChargePoint"]
+
+OWN_INTERVAL: float = 60  # seconds between heartbeats where the CSMS leaves the choice to the charge point
 
 logger = logging.getLogger("ocpp")
 
@@ -51,6 +53,8 @@ Version.get("2.0.1")  # imported now, so that the first charge point does not ho
 
 # Charge point, action, when it was due, sent and answered (moments of perf_counter), and the error, if any.
 Observer = Callable[["ChargePoint", str, float, float, float, BaseException | None], None]
+
+_NO_REASON = 80  # characters of an id: with so many, a close frame has no room for the gateway's 1008 and its reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -416,7 +420,8 @@ class ChargePoint:
         """Send BootNotification and return the CSMS's answer.
 
         The status may be Accepted, Pending or Rejected; none of these is an error. When accepted, the interval of the
-        answer becomes :attr:`heartbeat_interval`. OCPP 2.0.1 part 2, B01-B03; OCPP 1.6, 4.2.
+        answer becomes :attr:`heartbeat_interval`; 0 or less leaves the choice to the charge point, which keeps the
+        interval it has, or takes 60 s. OCPP 2.0.1 part 2, B01-B03; OCPP 1.6, 4.2.
 
         Args:
             reason: A BootReasonEnumType value; OCPP 1.6 has none.
@@ -454,6 +459,8 @@ class ChargePoint:
         self.boot_status = str(answer.status)
         if self.boot_status == "Accepted" and answer.interval > 0:
             self.heartbeat_interval = answer.interval
+        elif self.boot_status == "Accepted":
+            self.heartbeat_interval = self._heartbeat_interval or OWN_INTERVAL
         return answer
 
     async def heartbeat(self, *, timeout: float | None = None) -> Beat:
@@ -813,6 +820,8 @@ class ChargePoint:
             return error
         reason = f": {closed.reason}" if closed.reason else ""
         hint = hints.get((closed.by, closed.code), "")
+        if closed.code == 1006 and len(self.id) >= _NO_REASON:
+            hint += f". Or no Thing has this id: of one with {_NO_REASON} characters or more the gateway cannot say so"
         return ConnectionLost(f"{self.id}: connection lost, code {closed.code}{reason}. {hint}".rstrip(), closed=closed)
 
     def _wake_all(self) -> None:

@@ -369,10 +369,17 @@ def test_a_modem_is_an_iccid_and_an_imsi(modem: Any) -> None:
         ChargePoint("CP1", "ws://127.0.0.1:9", modem=modem)
 
 
-async def test_an_interval_of_zero_leaves_the_choice_to_the_charge_point(csms: Csms, cp: ChargePoint) -> None:
-    csms.on["BootNotification"] = answer({"currentTime": "now", "interval": 0, "status": "Accepted"})
+@pytest.mark.parametrize("interval", [0, -1])
+async def test_an_interval_of_zero_or_less_leaves_the_choice_to_the_charge_point(
+    csms: Csms, cp: ChargePoint, interval: int
+) -> None:
+    csms.on["BootNotification"] = answer({"currentTime": "now", "interval": interval, "status": "Accepted"})
     await cp.boot()
-    assert (cp.boot_status, cp.heartbeat_interval) == ("Accepted", None)
+    assert (cp.boot_status, cp.heartbeat_interval) == ("Accepted", 60)
+    assert len([beat async for beat in cp.heartbeats(count=1)]) == 1
+    cp.heartbeat_interval = 7
+    await cp.boot()
+    assert cp.heartbeat_interval == 7, "the charge point keeps what was chosen"
 
 
 async def test_an_attribute_that_breaks_the_schema_is_not_sent(csms: Csms) -> None:

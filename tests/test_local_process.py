@@ -200,10 +200,9 @@ async def test_stop_ends_it_and_removes_its_log(
 
 
 def test_its_addresses_are_told_and_on_the_loopback_interface(shared: LocalProcess) -> None:
-    urls = [shared.websocket_url, shared.endpoint_url, shared.mqtt_url]
-    assert [url.partition(":")[0] for url in urls] == ["ws", "http", "ws"]
+    urls = [shared.websocket_url, shared.endpoint_url]
+    assert [url.partition(":")[0] for url in urls] == ["ws", "http"]
     assert all("://127.0.0.1:" in url for url in urls)
-    assert shared.mqtt_url.endswith("/mqtt")
     assert repr(shared) == f"<LocalProcess {shared.pid} running>"
 
 

@@ -85,7 +85,7 @@ def test_a_deleted_thing_is_not_found(boto: Boto, thing: str) -> None:
 
 
 def test_list_things_gives_all_of_more_than_a_page(boto: Boto) -> None:
-    """AWS gives 25 a page where nothing is asked; ministack gives all at once, and the paginator hides it."""
+    """As on AWS, 25 a page where nothing is asked; the paginator hides it."""
     names = {new_id("PAGE") for _ in range(60)}
     for name in names:
         boto("iot").create_thing(thingName=name)
@@ -277,7 +277,7 @@ async def test_mqtt_works_with_the_name_that_describe_endpoint_gives(
     address = boto("iot").describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"]
     assert ".iot.us-east-1." in address
     headers = {"Host": address}
-    async with mqtt(shared, "x", protocol=protocol, websocket_headers=headers, websocket_path="/mqtt?X-Amz-A=1"):
+    async with mqtt(shared, "x", protocol=protocol, websocket_headers=headers):
         pass
 
 
