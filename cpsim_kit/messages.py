@@ -195,7 +195,7 @@ class MessageLog:
 
     def __init__(self, limit: int | None = 10_000, *, charge_point_id: str = "") -> None:
         # Moment, where, text; moment, where, text; … A tuple each would double what a short frame takes.
-        self._raw: deque[Any] = _NOTHING if limit == 0 else deque(maxlen=None if limit is None else 3 * limit)
+        self._raw: deque[Any] = _NOTHING if limit == 0 else deque(maxlen=None if limit is None else 3 * int(limit))
         self.charge_point_id = charge_point_id
         self.dropped = 0
         self._clock: Callable[[float], datetime] = wall_clock

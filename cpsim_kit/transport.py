@@ -363,8 +363,11 @@ def check_close(code: int, reason: str) -> None:
     """Refuse what a close frame cannot carry, before anything is closed.
 
     Raises:
+        TypeError: The code is no number, or the reason no string.
         ValueError: The code is none to send, or the reason is too long.
     """
+    if isinstance(code, bool) or not isinstance(code, int) or not isinstance(reason, str):
+        raise TypeError(f"a close frame carries a number and a string, not {code!r} and {reason!r}")
     try:
         size = len(Close(code, reason).serialize())
     except WebSocketException as exc:
