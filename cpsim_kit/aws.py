@@ -87,7 +87,7 @@ class Aws:
 
     Attributes:
         region: The region in use.
-        endpoint_url: As given.
+        endpoint_url: As given, without a slash at its end.
 
     Raises:
         NoCredentials: There is no such profile.
@@ -122,7 +122,7 @@ class Aws:
             message = 'no AWS region is configured: set AWS_DEFAULT_REGION, or give region="eu-west-1"'
             raise AwsError(message, verb="boto3.Session")
         self.region: str = chosen
-        self.endpoint_url = endpoint_url
+        self.endpoint_url = endpoint_url and endpoint_url.rstrip("/")
         self._explain = explain or (lambda: None)
         self._closed = False
         self._clients: dict[str, Any] = {}

@@ -507,7 +507,7 @@ def _lab(options: argparse.Namespace) -> int:
     except OSError as exc:
         raise ValueError(f"cannot copy the notebooks to --folder {options.folder}: {exc.strerror}") from exc
     print(f"The notebooks are in {folder}", flush=True)
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}"]
+    command = [sys.executable, "-P", "-m", "jupyterlab", f"--ServerApp.root_dir={folder}"]
     if options.no_browser:
         command.append("--no-browser")
     if options.port is not None:

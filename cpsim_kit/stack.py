@@ -515,7 +515,7 @@ class Stack:
         """
         if self.endpoint_url is None:
             return None
-        url = f"ws{self.endpoint_url.removeprefix('http').rstrip('/')}/mqtt"
+        url = f"ws{self.endpoint_url.removeprefix('http')}/mqtt"
         if self._process is None and self._other is None:
             return url
         return f"{url}/{quote(self._aws.secret_access_key(), safe='')}"

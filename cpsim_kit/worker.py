@@ -59,11 +59,11 @@ class Worker:
         plan = packed(self.plan)
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-c", "from cpsim_kit.worker import main; main()"),
+                *(sys.executable, "-P", "-c", "from cpsim_kit.worker import main; main()"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=2**24,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(each or os.getcwd() for each in sys.path)},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(_module_path())},
                 start_new_session=True,  # Ctrl-C is its parent's to handle
             )
         except OSError as exc:  # no memory, or no more processes allowed
@@ -136,6 +136,16 @@ class Worker:
         except asyncio.IncompleteReadError as exc:
             code = await self._process.wait()
             raise WorkerLost(f"a worker process ended with status {code}") from exc
+
+
+def _module_path() -> list[str]:
+    """Where a worker finds the modules that this process finds, a scenario's included.
+
+    The working directory comes last, whatever its place here: a file of the reader that is called like a module of
+    Python was harmless in a kernel, which had imported that module before.
+    """
+    found = [each for each in sys.path if each]
+    return found if len(found) == len(sys.path) else [*found, os.getcwd()]
 
 
 def packed(plan: Plan) -> bytes:

@@ -841,6 +841,19 @@ def test_lab_takes_the_checkouts_notebooks(
     assert not list(tmp_path.iterdir())
 
 
+def test_lab_takes_no_file_of_the_working_directory_for_a_module(tmp_path: Path) -> None:
+    (tmp_path / "calendar.py").write_text("raise SystemExit('taken for the module of that name')\n")
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # so that it ends when it has been started
+        port = listener.getsockname()[1]
+        lab = "import sys; from cpsim_kit import cli; cli._check_free = lambda port: None; sys.exit(cli.main())"
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", lab, "lab", "--no-browser", "--port", str(port)],
+            check=False, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=6 * ENDED,
+        )  # fmt: skip
+    assert "taken for the module" not in done.stdout + done.stderr
+    assert str(port) in done.stderr, "JupyterLab itself says that the port is taken"
+
+
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
     """A package with two notebooks and a JMeter plan; another one has left its own folder of that name beside it."""

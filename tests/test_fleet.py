@@ -831,6 +831,18 @@ def is_worker(process: psutil.Process) -> bool:
     return False
 
 
+async def test_files_of_the_working_directory_are_no_modules_of_a_fleets_processes(
+    csms: Csms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a notebook beside a queue.py of the reader: the kernel has Python's module imported already."""
+    for name in ("calendar.py", "queue.py"):
+        (tmp_path / name).write_text("raise SystemExit('taken for the module of that name')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    result = await fleet_of(csms, 2, processes=2).run(2, **run_quietly)
+    assert result.booted == 2
+
+
 async def test_several_processes_do_what_one_does(csms: Csms) -> None:
     sent = "StatusNotification"
 

@@ -91,13 +91,16 @@ class LocalProcess:
         self._stopped = self._retired = False
         handle, name = tempfile.mkstemp(prefix="cpsim-local-", suffix=".log")
         self._log = Path(name)
-        command = [sys.executable, "-m", "cpsim_kit.local", "--log", name]
+        # -P: no file of the working directory, such as a calendar.py or a folder boto3, in the place of a module.
+        command = [sys.executable, "-P", "-m", "cpsim_kit.local", "--log", name]
         command += ["--stack-name", options.name, "--region", options.region]
         command += ["--interval", str(options.interval), "--csms", options.csms]
         command += [f"--service={name}" for name in options.services]
         environment = {key: os.environ[key] for key in _INHERITED if key in os.environ}
         environment["PYTHONPATH"] = str(Path(__file__).parents[2])
         environment["PYTHONUNBUFFERED"] = "1"
+        # Its boto3 clients have a key of their own; the reader's files, which may be unreadable, are not looked at.
+        environment["AWS_CONFIG_FILE"] = environment["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
         try:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter and our own module
                 command,
