@@ -823,6 +823,7 @@ class ChargePoint:
             ("gateway", 1000): "Another connection with the same id may have taken over, or the gateway ended it.",
             ("gateway", 1011): "The gateway failed inside. The AWS sample's does so with websockets 14 and newer.",
             ("network", 1006): "No close frame came: the gateway or the network went away. Open it again: await cp",
+            ("network", 1007): "The gateway sent a text message that is not UTF-8, or a close reason: RFC 6455, 8.1.",
             ("network", 1009): "The gateway sent a frame of more than 1 MiB.",
             ("network", 1011): f"The gateway answered no ping within {self._ping_timeout} s. Open it again: await cp",
         }

@@ -905,6 +905,10 @@ async def gateway_breaks_rfc_6455(cp: ChargePoint, link: Link) -> None:
     link.ws.transport.write(b"\xff\xff\xff\xff")
 
 
+async def gateway_closes_with_a_reason_that_is_not_utf_8(cp: ChargePoint, link: Link) -> None:
+    link.ws.transport.write(b"\x88\x04\x03\xe8\xff\xfe")
+
+
 async def charge_point_closes(cp: ChargePoint, link: Link) -> None:
     await cp.close(code=1001, reason="going home")
 
@@ -919,6 +923,11 @@ ENDS = [
     (gateway_shuts_its_side, Closed(1006, "", "network"), "No close frame came"),
     (gateway_goes_silent, Closed(1011, "keepalive ping timeout", "network"), "keepalive ping timeout"),
     (gateway_breaks_rfc_6455, Closed(1002, "invalid opcode", "network"), "connection lost, code 1002"),
+    (
+        gateway_closes_with_a_reason_that_is_not_utf_8,
+        Closed(1007, "invalid start byte at position 0", "network"),
+        "connection lost, code 1007",
+    ),
     (charge_point_closes, Closed(1001, "going home", "charge point"), "was closed here"),
 ]
 
@@ -1070,8 +1079,6 @@ FRAMES: dict[str, tuple[str | bytes, str, str | None, str | None]] = {
     "empty": ("", "2.0.1", None, "malformed"),
     "half a frame": ('[2,"x","Reset",{"type":', "2.0.1", None, "malformed"),
     "NaN": ("NaN", "2.0.1", None, "malformed"),
-    "invalid UTF-8": (b'[2,"x","Res\xffet",{}]', "2.0.1", None, "malformed"),
-    "nothing but 0xff": (b"\xff\xff", "2.0.1", None, "malformed"),
     "byte order mark": (b'\xef\xbb\xbf[2,"x","Reset",{"type":"Immediate"}]', "2.0.1", None, "malformed"),
     "lone surrogate": ('[2,"x","DataTransfer",{"vendorId":"\\ud800"}]', "2.0.1", None, "malformed"),
     "deep nesting": ("[" * 100_000, "2.0.1", None, "malformed"),
@@ -1187,6 +1194,27 @@ async def test_a_deep_payload_is_handled_and_answered(csms: Csms, cp: ChargePoin
         assert kind == 3 or rest[0] == "InternalError"
         csms.answers.clear()
     await cp.heartbeat()
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.parametrize(
+    "text",
+    [b'[2,"x","Res\xffet",{}]', [b'[2,"x","Reset",{"type":"\xc3', b'"}]'], b'["' + b"x" * 100_000 + b'\xff"]'],
+    ids=["short", "in fragments", "long"],
+)
+async def test_a_text_that_is_not_utf_8_ends_the_connection_with_1007(
+    csms: Csms, text: Any, compression: str | None
+) -> None:
+    """RFC 6455, 8.1."""
+    csms.on["Heartbeat"] = silent
+    async with ChargePoint("CP1", csms.url, compression=compression, close_timeout=SOON) as cp:
+        waiting = spawn(cp.heartbeat())
+        await until(lambda: csms.calls)
+        await csms.link.ws.send(text, text=True)
+        with pytest.raises(ConnectionLost, match=r"code 1007: .* The gateway sent a text message that is not UTF-8"):
+            await waiting
+        await until(lambda: csms.link.ws.close_code == 1007)
+        assert (cp.closed and cp.closed.code, cp.ignored) == (1007, {})
 
 
 async def test_a_frame_larger_than_a_mebibyte_ends_the_connection(csms: Csms) -> None:

@@ -93,7 +93,17 @@ GOODBYE = frame(CLOSE, struct.pack("!H", 1000) + b"bye")
 
 STREAMS: dict[str, bytes] = {
     "small texts": b"".join(frame(TEXT, b"x" * size) for size in (0, 1, 2, 125, 126, 127, 300)),
-    "invalid UTF-8": frame(TEXT, b"\x81\x05\xff"),
+    "texts that are UTF-8": frame(TEXT, "ž🔌".encode()) + frame(TEXT, "🔌".encode()[:2], fin=False)
+    + frame(CONT, "🔌".encode()[2:]) + frame(TEXT, "充".encode() * 20_000) + frame(TEXT, b"end"),
+    "a text that is not UTF-8": frame(TEXT, b"1") + frame(TEXT, b"\x81\x05\xff") + frame(TEXT, b"3") * 2,
+    "a text that ends too soon": frame(TEXT, b"1") + frame(TEXT, "🔌".encode()[:3]) + frame(TEXT, b"3"),
+    "a text with a surrogate": frame(TEXT, b"\xed\xa0\x80") + frame(TEXT, b"2"),
+    "a long text that is not UTF-8": frame(TEXT, b"1") + frame(TEXT, b"x" * 2**15 + b"\xff") + frame(TEXT, b"3"),
+    "fragments that are not UTF-8": frame(TEXT, b"1") + frame(TEXT, b"\xff", fin=False) + frame(PING)
+    + frame(CONT, b"2") + frame(TEXT, b"3"),
+    "binary that is not UTF-8": frame(BINARY, b"\xff") + frame(BINARY, b"\xff", fin=False) + frame(CONT, b"\xff")
+    + frame(TEXT, b"1"),
+    "a close reason that is not UTF-8": frame(TEXT, b"1") + frame(CLOSE, b"\x03\xe8\xff\xfe"),
     "longer texts": b"".join(frame(TEXT, b"x" * size) for size in (2**15, 2**15 + 1, 3, 65_535, 65_536, 4, 2**20, 5)),
     "too long": frame(TEXT, b"first") + frame(TEXT, b"x" * (2**20 + 1)),
     "a length that needs no such field": b"\x81\x7e\x00\x02hi\x81\x7f" + bytes(7) + b"\x02ho" + frame(TEXT, b"end"),
@@ -119,12 +129,17 @@ def read_by_websockets(stream: bytes) -> tuple[list[bytes], int | None]:
     """The messages of a stream of frames, and the close code; None when it stays open."""
     protocol = ClientProtocol(parse_uri("ws://127.0.0.1/"), state=State.OPEN, max_size=2**20)
     protocol.receive_data(stream)
-    messages, fragments = [], b""
+    messages, fragments, is_text = [], b"", False
     for event in protocol.events_received():
         assert isinstance(event, Frame)
         if event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            is_text = event.opcode is Opcode.TEXT or (is_text and event.opcode is Opcode.CONT)
             fragments += event.data
             if event.fin:
+                try:
+                    fragments.decode("utf-8" if is_text else "latin-1")
+                except UnicodeDecodeError:  # websockets' own connection looks at that, not its protocol
+                    return messages, 1007
                 messages.append(fragments)
                 fragments = b""
     close = protocol.close_rcvd or protocol.close_sent
