@@ -39,7 +39,7 @@ from cpsim_kit.errors import (
 from cpsim_kit.frames import CALL, CALLERROR, CALLRESULT, CALLRESULTERROR, SEND, Message, Version
 from cpsim_kit.message_ids import MessageIds
 from cpsim_kit.messages import MessageLog
-from cpsim_kit.opening import open_transport
+from cpsim_kit.opening import OtherSubprotocol, open_transport
 from cpsim_kit.transport import Transport, check_close
 
 __all__ = ["OWN_INTERVAL", "Beat", "ChargePoint"]
@@ -47,6 +47,8 @@ __all__ = ["OWN_INTERVAL", "Beat", "ChargePoint"]
 OWN_INTERVAL: float = 60  # seconds between heartbeats where the CSMS leaves the choice to the charge point
 
 logger = logging.getLogger("ocpp")
+
+_VERSIONS = ("1.6", "2.0.1", "2.1")
 
 Version.get("2.0.1")  # imported now, so that the first charge point does not hold the event loop up
 
@@ -324,26 +326,35 @@ class ChargePoint:
             return self
 
     async def _open(self) -> Transport:
-        ws = await open_transport(
-            self.id,
-            self.url,
-            subprotocol=self._version.subprotocol,
-            headers=self._headers,
-            ssl=self._ssl,
-            compression=self._compression,
-            open_timeout=self._open_timeout,
-            close_timeout=self._close_timeout,
-            ping_interval=self._ping_interval,
-            ping_timeout=self._ping_timeout,
-        )
+        try:
+            ws = await open_transport(
+                self.id,
+                self.url,
+                subprotocol=self._version.subprotocol,
+                headers=self._headers,
+                ssl=self._ssl,
+                compression=self._compression,
+                open_timeout=self._open_timeout,
+                close_timeout=self._close_timeout,
+                ping_interval=self._ping_interval,
+                ping_timeout=self._ping_timeout,
+            )
+        except OtherSubprotocol as exc:
+            raise self._does_not_speak(exc.subprotocol) from exc.__cause__
         if ws.subprotocol is None:
             await ws.close()
-            raise ConnectError(
-                f"{self.id}: {self.url} does not speak {self._version.subprotocol} (OCPP {self.version}). The AWS OCPP "
-                'Gateway lists ocpp1.6, ocpp2.0 and ocpp2.0.1: choose version="1.6" or version="2.0.1"',
-                url=self.url,
-            )
+            raise self._does_not_speak(None)
         return ws
+
+    def _does_not_speak(self, answered: str | None) -> ConnectError:
+        """The error where the CSMS does not agree on this version's subprotocol; OCPP-J 2.0.1, 3.2."""
+        message = f"{self.id}: {self.url} does not speak {self._version.subprotocol} (OCPP {self.version})"
+        gateway = 'The AWS OCPP Gateway lists ocpp1.6, ocpp2.0 and ocpp2.0.1: choose version="1.6" or version="2.0.1"'
+        if answered is None:
+            return ConnectError(f"{message}. {gateway}", url=self.url)
+        name = answered.removeprefix("ocpp")
+        hint = f': choose version="{name}"' if name in _VERSIONS else f". {gateway}"
+        return ConnectError(f"{message}, it answers with the subprotocol {answered!r}{hint}", url=self.url)
 
     async def close(self, *, code: int = 1000, reason: str = "") -> None:
         """Close the connection; calls that wait fail with ConnectionLost. Closing twice is harmless.

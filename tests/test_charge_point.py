@@ -1817,8 +1817,10 @@ async def test_a_client_certificate_identifies_the_charge_point(secure_csms: Csm
 
 async def test_a_gateway_of_an_unknown_authority_is_not_trusted(secure_csms: Csms, authority: trustme.CA) -> None:
     cp = ChargePoint("CP1", secure_csms.url, ssl=client_tls(trustme.CA(), authority))
-    with pytest.raises(ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(ConnectError, match="CERTIFICATE_VERIFY_FAILED") as caught:
         await cp
+    assert "not of an authority that is trusted here. Whom to trust, ssl= says: ssl=ssl.create" in str(caught.value)
+    assert "Is the stack running" not in str(caught.value)
 
 
 async def test_without_a_context_the_systems_authorities_decide(secure_csms: Csms) -> None:
@@ -1830,7 +1832,17 @@ async def test_a_certificate_for_another_name_is_not_trusted(authority: trustme.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("csms.example").configure_cert(context)
     async with Csms(ssl=context) as csms:
-        with pytest.raises(ConnectError, match="IP address mismatch"):
+        with pytest.raises(ConnectError, match=r"IP address mismatch.* Its certificate is for another address"):
+            await ChargePoint("CP1", csms.url, ssl=client_tls(authority, None))
+        with pytest.raises(ConnectError, match=r"Hostname mismatch.* Its certificate is for another name"):
+            await ChargePoint("CP1", csms.url.replace("127.0.0.1", "localhost"), ssl=client_tls(authority, None))
+
+
+async def test_a_certificate_that_has_expired_is_not_trusted(authority: trustme.CA) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", not_after=datetime(2020, 1, 1, tzinfo=UTC)).configure_cert(context)
+    async with Csms(ssl=context) as csms:
+        with pytest.raises(ConnectError, match="Its certificate has expired; is the clock of this computer right"):
             await ChargePoint("CP1", csms.url, ssl=client_tls(authority, None))
 
 
@@ -1839,7 +1851,7 @@ async def test_without_a_good_client_certificate_it_does_not_open(
     secure_csms: Csms, authority: trustme.CA, stranger: bool
 ) -> None:
     context = client_tls(authority, trustme.CA() if stranger else None)
-    with pytest.raises(ConnectError):
+    with pytest.raises(ConnectError, match=r"Does it ask for a client certificate\? The context in ssl= has one"):
         await ChargePoint("CP1", secure_csms.url, ssl=context)
 
 
@@ -2060,15 +2072,26 @@ async def test_a_server_that_never_answers_is_a_connect_error(scheme: str) -> No
     [
         (401, "wrong or missing password="),
         (403, "not allowed"),
-        (404, "wrong path in the address"),
-        (500, "is this a CSMS's WebSocket address?"),
+        (400, "is this a CSMS's WebSocket address, and does it speak ocpp2.0.1?"),
+        (404, "wrong path in the address, or a charge point id that it does not know"),
+        (405, "is this a CSMS's WebSocket address?"),
+        (426, "is this a CSMS's WebSocket address?"),
+        (501, "is this a CSMS's WebSocket address?"),
+        (408, "the address is right, but it was too slow; try again"),
+        (429, "the address is right, but too many connect to it; try again"),
+        (500, "the address is right, but it failed inside; try again"),
+        (502, "the address is right, but the CSMS behind it is not there at the moment; try again"),
+        (503, "the address is right, but the CSMS behind it is not there at the moment; try again"),
+        (504, "the address is right, but the CSMS behind it is not there at the moment; try again"),
+        (507, "the address is right, but the CSMS behind it is not there at the moment; try again"),
     ],
 )
 async def test_a_refused_handshake_tells_the_http_status(status: int, hint: str) -> None:
     async with Csms(status=status) as csms:
         cp = ChargePoint("CP1", csms.url)
-        with pytest.raises(ConnectError, match=f"refused the handshake with HTTP {status}: {hint}") as caught:
+        with pytest.raises(ConnectError) as caught:
             await cp
+        assert str(caught.value).endswith(f"refused the handshake with HTTP {status}: {hint}")
         assert (caught.value.status, caught.value.url) == (status, csms.url + "/CP1")
 
 
@@ -2080,6 +2103,56 @@ async def test_no_common_subprotocol_is_a_connect_error_that_says_what_to_choose
             await cp
         assert caught.value.url == csms.url + "/CP1"
         assert not cp.is_open
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "when"),
+    [
+        (b"Retry-After: 5", " in 5 s"),
+        (b"retry-after:  120 ", " in 120 s"),
+        (b"Retry-After: Fri, 31 Dec 2027 23:59:59 GMT", " after 2027-12-31 23:59:59 UTC"),
+        (b"Retry-After: soon", ""),
+        (b"Retry-After: -1", ""),
+        (b"Retry-After:", ""),
+    ],
+)
+async def test_a_refusal_that_says_when_to_try_again_is_repeated(retry_after: bytes, when: str) -> None:
+    reply = b"HTTP/1.1 503 Service Unavailable\r\n%s\r\nContent-Length: 5\r\n\r\nsorry" % retry_after
+    async with raw_server(reply) as server:
+        with pytest.raises(ConnectError) as caught:
+            await ChargePoint("CP1", f"ws://127.0.0.1:{server.port}")
+    assert str(caught.value).endswith(f"; try again{when}")
+    assert caught.value.status == 503
+
+
+class OneVersion(Csms):
+    """A CSMS that names its subprotocol whatever was offered, against RFC 6455, 4.2.2."""
+
+    def _select_subprotocol(self, ws: Any, offered: Any) -> Any:
+        return self._subprotocols[0]
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.parametrize(
+    ("version", "answered", "hint"),
+    [
+        ("2.0.1", "ocpp1.6", "'ocpp1.6': choose version=\"1.6\""),
+        ("1.6", "ocpp2.0.1", "'ocpp2.0.1': choose version=\"2.0.1\""),
+        ("2.0.1", "ocpp2.1", "'ocpp2.1': choose version=\"2.1\""),
+        ("2.0.1", "ocpp2.0", "'ocpp2.0'. The AWS OCPP Gateway lists ocpp1.6"),
+        ("2.0.1", "mqtt", "'mqtt'. The AWS OCPP Gateway lists ocpp1.6"),
+    ],
+)
+async def test_another_subprotocol_than_offered_is_a_connect_error_that_says_what_to_choose(
+    version: str, answered: str, hint: str, compression: str | None
+) -> None:
+    async with OneVersion(subprotocols=[answered]) as csms:
+        cp = ChargePoint("CP1", csms.url, version=version, compression=compression)
+        with pytest.raises(ConnectError) as caught:
+            await cp
+    message = f"CP1: {csms.url}/CP1 does not speak ocpp{version} (OCPP {version}), it answers with the subprotocol "
+    assert str(caught.value).startswith(message + hint)
+    assert (caught.value.url, caught.value.status, cp.is_open) == (cp.url, None, False)
 
 
 REPLIES = {
@@ -2112,7 +2185,7 @@ async def test_tls_to_a_server_without_is_a_connect_error(csms: Csms) -> None:
 
 
 async def test_no_tls_to_a_server_with_is_a_connect_error(secure_csms: Csms) -> None:
-    with pytest.raises(ConnectError):
+    with pytest.raises(ConnectError, match="If it speaks TLS, it begins with wss://"):
         await ChargePoint("CP1", secure_csms.url.replace("wss://", "ws://"))
 
 
