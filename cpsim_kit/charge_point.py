@@ -6,7 +6,6 @@ The WebSocket itself is behind ``transport``. It knows nothing of AWS.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import functools
 import logging
@@ -19,10 +18,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Self
-from urllib.parse import quote
 
 from cpsim_kit import frames
 from cpsim_kit.answering import Answering, Handler, error_frame
+from cpsim_kit.arguments import check_options, check_seconds, connection_url, handshake_headers
 from cpsim_kit.cards import card
 from cpsim_kit.clock import notice_step, wall_clock
 from cpsim_kit.errors import (
@@ -40,7 +39,7 @@ from cpsim_kit.errors import (
 from cpsim_kit.frames import CALL, CALLERROR, CALLRESULT, CALLRESULTERROR, SEND, Message, Version
 from cpsim_kit.message_ids import MessageIds
 from cpsim_kit.messages import MessageLog
-from cpsim_kit.opening import open_transport
+from cpsim_kit.opening import OtherSubprotocol, open_transport
 from cpsim_kit.transport import Transport, check_close
 
 __all__ = ["OWN_INTERVAL", "Beat", "ChargePoint"]
@@ -48,6 +47,8 @@ __all__ = ["OWN_INTERVAL", "Beat", "ChargePoint"]
 OWN_INTERVAL: float = 60  # seconds between heartbeats where the CSMS leaves the choice to the charge point
 
 logger = logging.getLogger("ocpp")
+
+_VERSIONS = ("1.6", "2.0.1", "2.1")
 
 Version.get("2.0.1")  # imported now, so that the first charge point does not hold the event loop up
 
@@ -97,20 +98,21 @@ class ChargePoint:
 
     Args:
         charge_point_id: The identity; the last part of the address (OCPP-J 2.0.1 part 4, 3.1.1).
-        url: The CSMS's address without the identity, ws:// or wss://.
+        url: The CSMS's address without the identity, ws:// or wss://; a query stays behind the identity.
         version: OCPP version: "1.6", "2.0.1" or "2.1".
         model: Reported at boot, like the following three.
         vendor_name: At most 50 characters (1.6: 20).
         serial_number: At most 25 characters.
         firmware_version: At most 50 characters.
         modem: Reported at boot too: ``{"iccid": …, "imsi": …}`` of its SIM card, each at most 20 characters; or None.
-        password: For HTTP Basic authentication, with the identity as user name (OCPP security profiles 1 and 2).
+        password: For HTTP Basic authentication, with the identity as user name (OCPP security profiles 1 and 2). Of a
+            hexadecimal AuthorizationKey of OCPP 1.6 the octets are meant: ``bytes.fromhex(key)``.
         ssl: A context for wss://, with a client certificate for security profile 3.
         headers: More headers of the opening handshake.
         compression: None, or "deflate" for permessage-deflate.
         open_timeout: Seconds to wait for the connection.
         call_timeout: Seconds to wait for an answer, unless a call says otherwise.
-        close_timeout: Seconds to wait for the other side's close frame.
+        close_timeout: Seconds to wait for handlers to end, and then for the other side's close frame.
         ping_interval: Seconds between WebSocket keepalive pings; None for none.
         ping_timeout: Seconds to wait for a pong before the connection counts as lost; None for ever.
         max_messages: How many frames :attr:`messages` keeps; None for all.
@@ -119,8 +121,9 @@ class ChargePoint:
         explain: Asked, in a thread, when the connection broke without a close frame: an error that says why, or None.
 
     Raises:
-        TypeError: The identity or the address is no string.
-        ValueError: There can be no such identity or version, or ``max_messages`` is below 0.
+        TypeError: An argument is of a wrong type.
+        ValueError: There can be no such identity, address, version, header or time to wait; an identity with a colon
+            has a password; or ``max_messages`` is below 0.
 
     Attributes:
         id: The identity.
@@ -186,7 +189,7 @@ class ChargePoint:
         serial_number: str | None = None,
         firmware_version: str = "1.0.0",
         modem: Mapping[str, str] | None = None,
-        password: str | None = None,
+        password: str | bytes | None = None,
         ssl: ssl_module.SSLContext | None = None,
         headers: Mapping[str, str] | None = None,
         compression: str | None = None,
@@ -199,26 +202,33 @@ class ChargePoint:
         observe: Observer | None = None,
         explain: Callable[[], CpsimError | None] | None = None,
     ) -> None:
-        _check_address(charge_point_id, url)
-        if max_messages is not None and max_messages < 0:
-            raise ValueError(f"max_messages is how many frames are kept, 0 for none; not {max_messages}")
-        if not charge_point_id or charge_point_id.strip("/") != charge_point_id:
-            raise ValueError(f"a charge point id is not empty and does not begin or end with '/': {charge_point_id!r}")
+        self.url = connection_url(charge_point_id, url)
+        check_options(
+            charge_point_id,
+            version=version,
+            modem=modem,
+            ssl=ssl,
+            compression=compression,
+            max_messages=max_messages,
+            observe=observe,
+            explain=explain,
+        )
+        check_seconds(f"{charge_point_id}: open_timeout=", open_timeout)
+        check_seconds(f"{charge_point_id}: call_timeout=", call_timeout)
+        check_seconds(f"{charge_point_id}: close_timeout=", close_timeout)
+        if ping_interval is not None:
+            check_seconds(f"{charge_point_id}: ping_interval=", ping_interval, above_zero=True)
+        if ping_timeout is not None:
+            check_seconds(f"{charge_point_id}: ping_timeout=", ping_timeout)
         self.id = charge_point_id
-        self.url = f"{url.rstrip('/')}/{quote(charge_point_id, safe=':/')}"
         self._version = Version.get(version)
         self.version = version
         self.model = model
         self.vendor_name = vendor_name
         self.serial_number = f"SN-{charge_point_id}"[:25] if serial_number is None else serial_number
         self.firmware_version = firmware_version
-        if modem is not None and not (isinstance(modem, Mapping) and modem.keys() <= {"iccid", "imsi"}):
-            raise TypeError(f'{charge_point_id}: modem= takes {{"iccid": …, "imsi": …}}, not {modem!r}')
         self.modem = modem
-        self._headers = dict(headers or {})
-        if password is not None:
-            token = base64.b64encode(f"{charge_point_id}:{password}".encode()).decode()
-            self._headers["Authorization"] = f"Basic {token}"
+        self._headers = handshake_headers(charge_point_id, self.url, headers, password)
         self._ssl = ssl
         self._compression = compression
         self._open_timeout = open_timeout
@@ -316,35 +326,48 @@ class ChargePoint:
             return self
 
     async def _open(self) -> Transport:
-        ws = await open_transport(
-            self.id,
-            self.url,
-            subprotocol=self._version.subprotocol,
-            headers=self._headers,
-            ssl=self._ssl,
-            compression=self._compression,
-            open_timeout=self._open_timeout,
-            close_timeout=self._close_timeout,
-            ping_interval=self._ping_interval,
-            ping_timeout=self._ping_timeout,
-        )
+        try:
+            ws = await open_transport(
+                self.id,
+                self.url,
+                subprotocol=self._version.subprotocol,
+                headers=self._headers,
+                ssl=self._ssl,
+                compression=self._compression,
+                open_timeout=self._open_timeout,
+                close_timeout=self._close_timeout,
+                ping_interval=self._ping_interval,
+                ping_timeout=self._ping_timeout,
+            )
+        except OtherSubprotocol as exc:
+            raise self._does_not_speak(exc.subprotocol) from exc.__cause__
         if ws.subprotocol is None:
             await ws.close()
-            raise ConnectError(
-                f"{self.id}: {self.url} does not speak {self._version.subprotocol} (OCPP {self.version}). The AWS OCPP "
-                'Gateway lists ocpp1.6, ocpp2.0 and ocpp2.0.1: choose version="1.6" or version="2.0.1"',
-                url=self.url,
-            )
+            raise self._does_not_speak(None)
         return ws
+
+    def _does_not_speak(self, answered: str | None) -> ConnectError:
+        """The error where the CSMS does not agree on this version's subprotocol; OCPP-J 2.0.1, 3.2."""
+        message = f"{self.id}: {self.url} does not speak {self._version.subprotocol} (OCPP {self.version})"
+        gateway = 'The AWS OCPP Gateway lists ocpp1.6, ocpp2.0 and ocpp2.0.1: choose version="1.6" or version="2.0.1"'
+        if answered is None:
+            return ConnectError(f"{message}. {gateway}", url=self.url)
+        name = answered.removeprefix("ocpp")
+        hint = f': choose version="{name}"' if name in _VERSIONS else f". {gateway}"
+        return ConnectError(f"{message}, it answers with the subprotocol {answered!r}{hint}", url=self.url)
 
     async def close(self, *, code: int = 1000, reason: str = "") -> None:
         """Close the connection; calls that wait fail with ConnectionLost. Closing twice is harmless.
+
+        Handlers that are at work are cancelled first. One that goes on all the same is waited for ``close_timeout``
+        seconds, and then left to itself: its answer is not sent.
 
         Args:
             code: The close code sent (RFC 6455 section 7.4).
             reason: The reason sent with it, at most 123 bytes.
 
         Raises:
+            TypeError: The code is no number, or the reason no string.
             ValueError: A close frame cannot carry this code or reason.
         """
         check_close(code, reason)
@@ -358,7 +381,10 @@ class ChargePoint:
             for task in tasks:
                 task.cancel()
             try:
-                await asyncio.gather(*tasks, return_exceptions=True)
+                if tasks:
+                    _, busy = await asyncio.wait(tasks, timeout=self._close_timeout)
+                    if busy:
+                        logger.warning("%s: closed while %d handlers go on, though cancelled", self.id, len(busy))
                 await ws.close(code, reason)
             finally:
                 ws.abort()  # where this was cancelled
@@ -374,6 +400,8 @@ class ChargePoint:
             WaitTimeout: It is still open.
         """
         self._require_connected()
+        if timeout is not None:
+            check_seconds(f"{self.id}: timeout=", timeout)
         try:
             async with asyncio.timeout(timeout):
                 while self._closed is None:
@@ -405,8 +433,7 @@ class ChargePoint:
 
     @heartbeat_interval.setter
     def heartbeat_interval(self, seconds: float) -> None:
-        if not seconds > 0:
-            raise ValueError(f"{self.id}: a heartbeat interval is more than 0 seconds, not {seconds!r}")
+        check_seconds(f"{self.id}: a heartbeat interval", seconds, above_zero=True)
         self._heartbeat_interval = seconds
         self._wake_all()
 
@@ -492,8 +519,8 @@ class ChargePoint:
             ConnectionLost: The connection closed.
             CallTimeout: A heartbeat was not answered in time.
         """
-        if interval is not None and not interval > 0:
-            raise ValueError(f"{self.id}: a heartbeat interval is more than 0 seconds, not {interval!r}")
+        if interval is not None:
+            check_seconds(f"{self.id}: a heartbeat interval", interval, above_zero=True)
         if interval is None and self._heartbeat_interval is None:
             raise ValueError(f"{self.id}: no heartbeat interval; boot first, or give interval= in seconds")
         loop = asyncio.get_running_loop()
@@ -562,6 +589,8 @@ class ChargePoint:
     async def _exchange(self, payload: Any, timeout: float | None, due: float | None = None) -> tuple[Any, _Pending]:
         began = time.perf_counter()
         try:
+            if timeout is not None:
+                check_seconds(f"{self.id}: timeout=", timeout)
             request, answer, data = self._write(payload)
             ws, turn = self._require_connected(), self._turn
             await turn.acquire()
@@ -584,6 +613,11 @@ class ChargePoint:
                     with contextlib.suppress(TimeoutError):  # then _look() says so
                         async with asyncio.timeout(wait):  # a gateway that does not read leaves it in the send buffer
                             await ws.send(frame)
+            except Exception:  # it was not sent, so no answer is to be waited for
+                if self._pending is pending:
+                    self._settle(pending, "late")
+                raise
+            else:
                 result = await future  # _end() fails it where the connection is closed
             finally:
                 future.cancel()
@@ -799,6 +833,7 @@ class ChargePoint:
             ("gateway", 1000): "Another connection with the same id may have taken over, or the gateway ended it.",
             ("gateway", 1011): "The gateway failed inside. The AWS sample's does so with websockets 14 and newer.",
             ("network", 1006): "No close frame came: the gateway or the network went away. Open it again: await cp",
+            ("network", 1007): "The gateway sent a text message that is not UTF-8, or a close reason: RFC 6455, 8.1.",
             ("network", 1009): "The gateway sent a frame of more than 1 MiB.",
             ("network", 1011): f"The gateway answered no ping within {self._ping_timeout} s. Open it again: await cp",
         }
@@ -838,18 +873,6 @@ class ChargePoint:
         except (ValueError, OverflowError) as exc:
             message = f"{self.id}: answer to Heartbeat: currentTime is no time: {text!r}"
             raise ProtocolViolation(message, action="Heartbeat", path="currentTime", text=str(exc)) from exc
-
-
-def _check_address(charge_point_id: object, url: object) -> None:
-    if not isinstance(charge_point_id, str):
-        raise TypeError(f'a charge point id is a string, as in ChargePoint("CP1", url); not {charge_point_id!r}')
-    if hasattr(url, "websocket_url"):
-        raise TypeError(
-            f"{charge_point_id}: ChargePoint(…) takes an address, not {url!r}: "
-            f"use await stack.charge_point({charge_point_id!r}), or stack.websocket_url"
-        )
-    if not isinstance(url, str):
-        raise TypeError(f"{charge_point_id}: the CSMS's address is a string, ws://… or wss://…; not {url!r}")
 
 
 def _find_messages(kind: type) -> tuple[Version, Message, Message]:

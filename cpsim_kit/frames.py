@@ -16,6 +16,7 @@ import importlib.resources
 import json
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -67,6 +68,8 @@ KINDS = {
 
 _SUBPROTOCOLS = {"1.6": "ocpp1.6", "2.0.1": "ocpp2.0.1", "2.1": "ocpp2.1"}
 _PACKAGES = {"1.6": "v16", "2.0.1": "v201", "2.1": "v21"}
+_versions: dict[str, Version] = {}
+_making = threading.Lock()  # held while a version is made: a payload's version is compared by identity
 
 # What a charge point may ask a CSMS: OCPP 2.0.1 part 2, appendix; OCPP 1.6, chapter 4, and its security white paper.
 CHARGE_POINT_ACTIONS = {
@@ -277,16 +280,18 @@ class Version:
         return f"<OCPP {self.name}>"
 
     @staticmethod
-    @functools.cache
     def get(name: str) -> Version:
-        """The version of that name; made once.
+        """The version of that name; made once, also where two threads ask for it at the same time.
 
         Raises:
             ValueError: There is no such version.
         """
-        if name not in _PACKAGES:
-            raise ValueError(f"OCPP version {name!r} is not known; use one of {', '.join(_PACKAGES)}")
-        return Version(name)
+        with _making:
+            if name not in _versions:
+                if name not in _PACKAGES:
+                    raise ValueError(f"OCPP version {name!r} is not known; use one of {', '.join(_PACKAGES)}")
+                _versions[name] = Version(name)
+            return _versions[name]
 
     @functools.cache  # noqa: B019 - versions live as long as the process
     def request(self, action: str) -> Message:

@@ -13,7 +13,7 @@ direction          category              "sent" or "received", as the charge poi
 kind               category              "CALL", "CALLRESULT", "CALLERROR", …; "malformed" for what is not OCPP-J
 action             category              the OCPP action; of an answer too, where its CALL is in the record
 message_id         str                   the OCPP message id, "" where none can be read
-latency_ms         float64               of an answer, milliseconds since its CALL was seen here; NaN otherwise
+latency_ms         float64               of an answer, milliseconds since its CALL was first seen here; NaN otherwise
 payload            object                of a CALLERROR code, description and details; of a malformed frame its text
 topic              str                   the MQTT topic it was seen on, "" for a charge point's own
 =================  ====================  ============================================================================
@@ -121,8 +121,22 @@ class Record:
         return self.sent_at
 
 
+@dataclass(slots=True)
+class _Asked:
+    """A CALL that was seen."""
+
+    moment: float
+    action: str
+    text: str | bytes
+    is_answered: bool = False
+
+
 class Pairing:
     """Makes records of messages in their order, and gives an answer the action of its CALL and the time since.
+
+    A CALL that MQTT delivers twice (QoS 1: "at least once") counts from the first time. One whose message id was
+    answered before, or came with another text, is a new CALL: OCPP-J 1.6 lets a charge point begin its ids anew with
+    each connection.
 
     Args:
         clock: Makes a time of a moment.
@@ -130,7 +144,7 @@ class Pairing:
 
     def __init__(self, clock: Callable[[float], datetime] = wall_clock) -> None:
         self._clock = clock
-        self._asked: OrderedDict[tuple[str, bool, str], tuple[float, str]] = OrderedDict()  # -> moment, action
+        self._asked: OrderedDict[tuple[str, bool, str], _Asked] = OrderedDict()
 
     def record(self, moment: float, charge_point_id: str, where: bool | str, text: str | bytes) -> Record:
         """One record.
@@ -151,11 +165,16 @@ class Pairing:
         kind, action, message_id, payload = parse_frame(text)
         latency_ms = math.nan
         if kind == "CALL":
-            self._asked[charge_point_id, bool(sent), message_id] = moment, action
+            key = charge_point_id, bool(sent), message_id
+            asked = self._asked.get(key)
+            if asked is None or asked.is_answered or asked.text != text:
+                self._asked[key] = _Asked(moment, action, text)
+                self._asked.move_to_end(key)
             if len(self._asked) > _PAIRED:
                 self._asked.popitem(last=False)
         elif kind != "malformed" and (asked := self._asked.get((charge_point_id, not sent, message_id))):
-            latency_ms, action = (moment - asked[0]) * 1000, asked[1]
+            latency_ms, action = (moment - asked.moment) * 1000, asked.action
+            asked.is_answered = True
         direction = "sent" if sent else "received"
         return Record(
             self._clock(moment), charge_point_id, direction, kind, action, message_id, latency_ms, payload, topic
@@ -176,7 +195,7 @@ class MessageLog:
 
     def __init__(self, limit: int | None = 10_000, *, charge_point_id: str = "") -> None:
         # Moment, where, text; moment, where, text; … A tuple each would double what a short frame takes.
-        self._raw: deque[Any] = _NOTHING if limit == 0 else deque(maxlen=None if limit is None else 3 * limit)
+        self._raw: deque[Any] = _NOTHING if limit == 0 else deque(maxlen=None if limit is None else 3 * int(limit))
         self.charge_point_id = charge_point_id
         self.dropped = 0
         self._clock: Callable[[float], datetime] = wall_clock

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import errno
 import functools
 import logging
@@ -16,11 +17,13 @@ import os
 import re
 import ssl as ssl_module
 from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple
 
 from websockets.asyncio.client import connect
 from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidStatus, InvalidURI, WebSocketException
+from websockets.exceptions import InvalidMessage, InvalidStatus, InvalidURI, NegotiationError, WebSocketException
 from websockets.http11 import USER_AGENT
 from websockets.proxy import get_proxy
 from websockets.typing import Subprotocol
@@ -31,7 +34,7 @@ from cpsim_kit.addresses import is_loopback
 from cpsim_kit.errors import ConnectError
 from cpsim_kit.transport import Transport
 
-__all__ = ["open_transport"]
+__all__ = ["OtherSubprotocol", "open_transport"]
 
 
 async def open_transport(
@@ -49,6 +52,7 @@ async def open_transport(
 
     Raises:
         ConnectError: Wrong address, TLS, HTTP status, an option that cannot work, or no answer in time.
+        OtherSubprotocol: The other side agrees on a subprotocol that was not offered.
     """
     if ssl is None and url[:4].lower() == "wss:":
         ssl = _trusting_the_system()
@@ -64,23 +68,93 @@ async def open_transport(
             return await _open_by_websockets(url, subprotocol, headers, ssl, compression, limits)
     except InvalidStatus as exc:
         status = exc.response.status_code
-        hints = {401: "wrong or missing password=", 403: "not allowed", 404: "wrong path in the address"}
         message = f"{charge_point_id}: {url} refused the handshake with HTTP {status}"
-        hint = hints.get(status, "is this a CSMS's WebSocket address?")
-        raise ConnectError(f"{message}: {hint}", url=url, status=status) from exc
+        raise ConnectError(f"{message}: {_hint_of_status(exc, subprotocol)}", url=url, status=status) from exc
+    except NegotiationError as exc:
+        answered = re.fullmatch("unsupported subprotocol: (.*)", str(exc))
+        if answered is None:  # it is about compression
+            raise ConnectError(f"{charge_point_id}: cannot connect to {url}: {exc}", url=url) from exc
+        raise OtherSubprotocol(answered[1]) from exc
     except TimeoutError as exc:
         message = f"{charge_point_id}: {url} did not answer within {open_timeout:g} s"
         raise ConnectError(message, url=url) from exc
     except (OSError, WebSocketException, ValueError, EOFError, ImportError) as exc:
-        hint = " Is the stack running, and the address right?" if isinstance(exc, OSError) else ""
-        if isinstance(exc, OSError) and exc.errno == errno.EMFILE:
-            hint = " This process may open no more files: raise its limit with `ulimit -n`, or use more processes."
-        if isinstance(exc, ConnectionError) and ssl is not None and not exc.errno:
-            hint = " Does it speak TLS? If not, its address begins with ws://"
         if isinstance(exc, InvalidURI):
             exc.uri = "the address"  # a traceback shows the cause too, and no password
         reason = str(exc) or "the other side hung up"
+        hint = _hint_of_error(exc, has_tls=ssl is not None)
         raise ConnectError(f"{charge_point_id}: cannot connect to {url}: {reason}.{hint}", url=url) from exc
+
+
+class OtherSubprotocol(Exception):
+    """The other side answers a subprotocol that was not offered, which RFC 6455, 4.1 does not allow.
+
+    Attributes:
+        subprotocol: The one it answers.
+    """
+
+    def __init__(self, subprotocol: str) -> None:
+        super().__init__(f"unsupported subprotocol: {subprotocol}")
+        self.subprotocol = subprotocol
+
+
+_NOT_READY = {408: "it was too slow", 425: "it is not ready", 429: "too many connect to it", 500: "it failed inside"}
+_REFUSED = {
+    401: "wrong or missing password=",
+    403: "not allowed",
+    404: "wrong path in the address, or a charge point id that it does not know",
+}
+_NEVER = frozenset((501, 505))  # what is not implemented will not be a moment later
+
+
+def _hint_of_status(refusal: InvalidStatus, subprotocol: str) -> str:
+    """What an HTTP status means for who wants to connect. RFC 9110, 15; RFC 6585, 4."""
+    status = refusal.response.status_code
+    if status in _NOT_READY or (status >= 500 and status not in _NEVER):
+        why = _NOT_READY.get(status, "the CSMS behind it is not there at the moment")
+        return f"the address is right, but {why}; try again{_retry_after(refusal)}"
+    if status == 400:
+        return f"is this a CSMS's WebSocket address, and does it speak {subprotocol}?"
+    return _REFUSED.get(status, "is this a CSMS's WebSocket address?")
+
+
+def _retry_after(refusal: InvalidStatus) -> str:
+    """When to try again, where the answer says so in one of the two ways of RFC 9110, 10.2.3."""
+    for value in refusal.response.headers.get_all("Retry-After"):
+        if value.isdecimal():
+            return f" in {value} s"
+        with contextlib.suppress(ValueError):
+            return f" after {parsedate_to_datetime(value).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return ""
+
+
+_NO_TLS = " Does it speak TLS? If not, its address begins with ws://"
+# OpenSSL's reasons not to trust a certificate: X509_V_ERR_…; any other is one of its authority.
+_CERTIFICATES = {
+    9: "Its certificate is not valid yet: is the clock of this computer right?",
+    10: "Its certificate has expired; is the clock of this computer right?",
+    62: "Its certificate is for another name: is that the name to connect to?",
+    64: "Its certificate is for another address: is there a name to connect to?",
+}
+
+
+def _hint_of_error(exc: Exception, *, has_tls: bool) -> str:
+    """What to try, as a sentence with a space before it; "" where the error says all."""
+    if isinstance(exc, ssl_module.SSLCertVerificationError):
+        unknown = "Its certificate is not of an authority that is trusted here."
+        hint = _CERTIFICATES.get(exc.verify_code, unknown)
+        return f" {hint} Whom to trust, ssl= says: ssl=ssl.create_default_context(cafile=…)"
+    if isinstance(exc, ssl_module.SSLError):
+        return _NO_TLS
+    if isinstance(exc, InvalidMessage):
+        if has_tls:
+            return " Does it ask for a client certificate? The context in ssl= has one by load_cert_chain(…)"
+        return " Is this a CSMS's WebSocket address? If it speaks TLS, it begins with wss://"
+    if isinstance(exc, ConnectionError) and has_tls and not exc.errno:
+        return _NO_TLS
+    if isinstance(exc, OSError) and exc.errno == errno.EMFILE:
+        return " This process may open no more files: raise its limit with `ulimit -n`, or use more processes."
+    return " Is the stack running, and the address right?" if isinstance(exc, OSError) else ""
 
 
 async def _open_by_websockets(

@@ -32,10 +32,11 @@ async def support_matrix(charge_point: ChargePoint, *, timeout: float, progress:
     for action in tqdm(ordered, desc="support matrix", unit="", delay=1, disable=not progress):
         request = version.request(action)
         payload = request.cls(**request.read(request.example())) if request.cls else None
-        sent = time.perf_counter()
         outcome, code, detail = "answered", "", ""
+        sent = time.perf_counter()
         try:
             await charge_point.connect()
+            sent = time.perf_counter()  # the opening handshake is no part of the answer's time
             await charge_point.call(payload, timeout=timeout)
         except (CallFailed, UnsupportedByCsms, CallTimeout, ProtocolViolation, ConnectionLost) as exc:
             outcome, detail = exc.outcome, getattr(exc, "description", "") or str(exc)

@@ -16,7 +16,7 @@ import asyncio
 import os
 import struct
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import WebSocketException
@@ -62,6 +62,7 @@ class Transport(asyncio.Protocol):
         "_close_timeout",
         "_held",
         "_is_open",
+        "_is_text",
         "_is_whole",
         "_left",
         "_lost",
@@ -107,6 +108,7 @@ class Transport(asyncio.Protocol):
         self._on_message: Callable[[bytes], None] = self._unread.append
         self._on_closed: Callable[[Closed], None] | None = None
         self._message = b""  # the fragments of one, so far
+        self._is_text = False  # which is a text message
         self._is_whole = True  # not amidst fragments
         self._held = b""  # the first bytes of a frame, too few to tell whose it is
         self._left = 0  # bytes to come of a frame that is the protocol's
@@ -127,7 +129,7 @@ class Transport(asyncio.Protocol):
             return False
         if self.transport.is_closing():
             return False
-        mask = next(_masks)
+        mask = _make_mask()
         head = bytes((_TEXT, 0x80 | size)) if size < 126 else bytes((_TEXT, 0xFE)) + size.to_bytes(2, "big")
         self.transport.write(head + mask + apply_mask(message, mask))
         return True
@@ -204,9 +206,9 @@ class Transport(asyncio.Protocol):
 
     def _send_ping(self) -> None:
         if self._is_open:
-            self._ping = next(_masks)
+            self._ping = _make_mask()
             if self._may_cut_short:
-                mask = next(_masks)
+                mask = _make_mask()
                 self.transport.write(bytes((_PING, 0x84)) + mask + apply_mask(self._ping, mask))
             else:
                 self._protocol.send_ping(self._ping)
@@ -258,7 +260,9 @@ class Transport(asyncio.Protocol):
                 stop = start + size
                 is_short = self._is_open and stop <= end and size <= _SMALL
                 if is_short and data[at] == _TEXT and self._is_whole:
-                    self._on_message(data[start:stop])
+                    message = data[start:stop]
+                    if message.isascii() or self._check_text(message):
+                        self._on_message(message)
                     at = stop
                 elif is_short and data[at] == _PONG and size < 126:
                     self._take_pong(data[start:stop])
@@ -300,8 +304,8 @@ class Transport(asyncio.Protocol):
         self._is_whole = protocol.current_size is None
         self._flush()
         for event in events:
-            if isinstance(event, Frame):
-                self._handle_frame(event)
+            if isinstance(event, Frame) and not self._handle_frame(event):
+                break  # the connection has failed, and what follows is not to be looked at
         if self._opened is not None and (protocol.handshake_exc or protocol.state is not State.CONNECTING):
             self.subprotocol = protocol.subprotocol
             self._may_cut_short = self._is_open and not (protocol.extensions or protocol.debug)
@@ -309,14 +313,31 @@ class Transport(asyncio.Protocol):
                 self._opened.set_result(None)
             self._opened = None
 
-    def _handle_frame(self, frame: Frame) -> None:
+    def _handle_frame(self, frame: Frame) -> bool:
+        """False where the frame fails the connection."""
         if frame.opcode in _MESSAGE:
+            if frame.opcode is not Opcode.CONT:
+                self._is_text = frame.opcode is Opcode.TEXT
             self._message += frame.data
             if frame.fin:
                 message, self._message = self._message, b""
+                if self._is_text and not self._check_text(message):
+                    return False
                 self._on_message(message)
         elif frame.opcode is Opcode.PONG:
             self._take_pong(bytes(frame.data))
+        return True
+
+    def _check_text(self, message: bytes) -> bool:
+        """Whether a text message is UTF-8; where it is not, the connection is failed: RFC 6455, 8.1."""
+        try:
+            message.decode()
+        except UnicodeDecodeError as exc:
+            if self._is_open:
+                self._protocol.fail(CloseCode.INVALID_DATA, f"{exc.reason} at position {exc.start}")
+                self._flush()
+            return False
+        return True
 
     def _flush(self) -> None:
         """Send what the protocol has to send, and see what state it is in."""
@@ -345,22 +366,29 @@ def _how_it_closed(protocol: ClientProtocol) -> Closed:
     return Closed(1006, "", "network", text)
 
 
-def _random_masks() -> Iterator[bytes]:
+_masks: list[bytes] = []  # shared by all threads: taking one out and putting some in are each one step
+
+
+def _make_mask() -> bytes:
     """Four bytes for each frame that nobody can foresee (RFC 6455, 5.3), with a system call for a thousand."""
-    while True:
-        for (mask,) in struct.iter_unpack("4s", os.urandom(4096)):
-            yield mask
-
-
-_masks = _random_masks()
+    try:
+        return _masks.pop()
+    except IndexError:
+        fresh: list[bytes] = [mask for (mask,) in struct.iter_unpack("4s", os.urandom(4096))]
+        mask = fresh.pop()
+        _masks.extend(fresh)
+        return mask
 
 
 def check_close(code: int, reason: str) -> None:
     """Refuse what a close frame cannot carry, before anything is closed.
 
     Raises:
+        TypeError: The code is no number, or the reason no string.
         ValueError: The code is none to send, or the reason is too long.
     """
+    if isinstance(code, bool) or not isinstance(code, int) or not isinstance(reason, str):
+        raise TypeError(f"a close frame carries a number and a string, not {code!r} and {reason!r}")
     try:
         size = len(Close(code, reason).serialize())
     except WebSocketException as exc:

@@ -151,6 +151,7 @@ class Csms:
         answers: CALLRESULT and CALLERROR frames of the charge points, in order.
         overlaps: How many CALLs came while another one of the same connection had no answer yet.
         held: CALLs that wait for :meth:`release`.
+        handshake_delay: Seconds to wait before answering an opening handshake.
     """
 
     def __init__(
@@ -177,6 +178,7 @@ class Csms:
         self.answers: list[list[Any]] = []
         self.overlaps = 0
         self.held: list[tuple[Link, Call]] = []
+        self.handshake_delay = 0.0
 
     async def __aenter__(self) -> Self:
         self._server = await serve(
@@ -229,8 +231,9 @@ class Csms:
         await self.link.send([2, message_id, action, {} if payload is None else payload])
         return await future
 
-    def _process_request(self, ws: ServerConnection, request: Request) -> Response | None:
+    async def _process_request(self, ws: ServerConnection, request: Request) -> Response | None:
         self.requests.append(request)
+        await asyncio.sleep(self.handshake_delay)
         return None if self._status is None else ws.respond(self._status, "no")
 
     def _select_subprotocol(self, ws: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:

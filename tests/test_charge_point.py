@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import errno
 import functools
 import gc
 import itertools
@@ -18,6 +20,7 @@ from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import ocpp.exceptions
 import pytest
 import trustme
@@ -59,6 +62,7 @@ from cpsim_kit.errors import (
     UnsupportedByCsms,
     WaitTimeout,
 )
+from cpsim_kit.messages import MessageLog
 
 NOT_REGISTERED = "Charge Point CP1 not registered as an IoT Thing"
 CLEAR_CACHE = call.ClearedChargingLimit(charging_limit_source="CSO")  # some CALL that is no heartbeat
@@ -130,6 +134,64 @@ async def test_the_identity_is_the_last_part_of_the_address(csms: Csms) -> None:
     async with ChargePoint("CP 1/ü", csms.url):
         pass
     assert [request.path for request in csms.requests] == ["/ocpp/CP1", "/CP%201/%C3%BC"]
+
+
+@pytest.mark.parametrize(
+    ("address", "path"),
+    [
+        ("?token=abc", "/CP1?token=abc"),
+        ("/?token=abc", "/CP1?token=abc"),
+        ("/ocpp?token=abc", "/ocpp/CP1?token=abc"),
+        ("/ocpp/?a=1&b=x@y:/z/", "/ocpp/CP1?a=1&b=x@y:/z/"),
+        ("/ocpp?", "/ocpp/CP1?"),
+        (" \t\n", "/CP1"),
+        ("/ocpp/\n", "/ocpp/CP1"),
+    ],
+)
+async def test_the_identity_is_appended_to_the_path(csms: Csms, address: str, path: str) -> None:
+    async with ChargePoint("CP1", f"  {csms.url}{address}") as cp:
+        assert cp.url == csms.url + path
+    assert csms.requests[0].path == path
+
+
+async def test_credentials_before_a_query_are_sent_and_not_shown(csms: Csms) -> None:
+    async with ChargePoint("CP1", csms.url.replace("//", "//CP1:secret@") + "/ocpp?to=a@b") as cp:
+        assert "secret" not in cp._repr_html_()
+        assert f"ws://…@127.0.0.1:{csms.port}/ocpp/CP1?to=a@b" in cp._repr_html_()
+    (request,) = csms.requests
+    assert (request.path, request.headers["Authorization"]) == ("/ocpp/CP1?to=a@b", "Basic Q1AxOnNlY3JldA==")
+
+
+@pytest.mark.parametrize(
+    ("charge_point_id", "encoded"),
+    [
+        ("RDAM 123", "RDAM%20123"),
+        ("a%20b", "a%2520b"),
+        ("a?b#c", "a%3Fb%23c"),
+        ("a+b&c=d", "a%2Bb%26c%3Dd"),
+        ("DE*ABC*E1", "DE%2AABC%2AE1"),
+        ("a:b_c-d.e~f", "a:b_c-d.e~f"),
+        ("日本", "%E6%97%A5%E6%9C%AC"),
+    ],
+)
+async def test_an_identity_is_percent_encoded(csms: Csms, charge_point_id: str, encoded: str) -> None:
+    async with ChargePoint(charge_point_id, csms.url) as cp:
+        assert cp.id == charge_point_id
+    assert csms.requests[0].path == f"/{encoded}"
+
+
+@pytest.mark.parametrize(
+    "charge_point_id", [" CP1", "CP1 ", "CP1\n", "\tCP1", "C\nP1", "CP1\u00a0", "\ufeffCP1", "\ud800"]
+)
+def test_an_identity_with_what_is_pasted_by_mistake_is_refused(charge_point_id: str) -> None:
+    with pytest.raises(ValueError, match="a charge point id has no white space at its ends, and no line break"):
+        ChargePoint(charge_point_id, "ws://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("url", ["ws://h/a b", "ws://h /", "ws:// h", "ws://h/a\r\nX: y", "ws://h\t:1", "ws://h\u200b"])
+def test_an_address_with_a_space_or_an_invisible_character_inside_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match=r"CP1: there is a space, a line break .* in the CSMS's address"):
+        ChargePoint("CP1", url)
 
 
 @pytest.mark.parametrize("charge_point_id", ["", "/CP1", "CP1/", "/"])
@@ -359,12 +421,6 @@ async def test_a_changed_modem_is_reported_by_the_next_boot(csms: Csms, cp: Char
     cp.modem = MODEM
     await cp.boot()
     assert [call.payload["chargingStation"].get("modem") for call in csms.calls] == [None, MODEM]
-
-
-@pytest.mark.parametrize("modem", [{"iccid": "1", "imei": "2"}, "891004234814455936F", ["iccid", "imsi"]])
-def test_a_modem_is_an_iccid_and_an_imsi(modem: Any) -> None:
-    with pytest.raises(TypeError, match=r'CP1: modem= takes \{"iccid": …, "imsi": …\}, not'):
-        ChargePoint("CP1", "ws://127.0.0.1:9", modem=modem)
 
 
 @pytest.mark.parametrize("interval", [0, -1])
@@ -810,6 +866,25 @@ async def test_a_call_may_be_cancelled_at_any_moment(csms: Csms, cp: ChargePoint
     assert cp.ignored.keys() <= {"late"}
 
 
+class FullDisk(MessageLog):
+    """A record of somebody's own, which cannot be kept."""
+
+    def add(self, moment: float, text: str | bytes, *, sent: bool | None = None, topic: str = "") -> None:
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+
+async def test_a_call_that_fails_at_sending_holds_up_no_other(csms: Csms) -> None:
+    async with ChargePoint("CP1", csms.url, call_timeout=100 * SOON) as cp:
+        kept, cp.messages = cp.messages, FullDisk(charge_point_id="CP1")
+        for _ in range(2):
+            with pytest.raises(OSError, match="no space left"):
+                await cp.heartbeat()
+        cp.messages = kept
+        await cp.heartbeat()
+    assert csms.actions == ["Heartbeat"]
+    assert not cp.ignored
+
+
 # -- Losing the connection --------------------------------------------------------------------------------------------
 
 
@@ -837,6 +912,10 @@ async def gateway_breaks_rfc_6455(cp: ChargePoint, link: Link) -> None:
     link.ws.transport.write(b"\xff\xff\xff\xff")
 
 
+async def gateway_closes_with_a_reason_that_is_not_utf_8(cp: ChargePoint, link: Link) -> None:
+    link.ws.transport.write(b"\x88\x04\x03\xe8\xff\xfe")
+
+
 async def charge_point_closes(cp: ChargePoint, link: Link) -> None:
     await cp.close(code=1001, reason="going home")
 
@@ -851,6 +930,11 @@ ENDS = [
     (gateway_shuts_its_side, Closed(1006, "", "network"), "No close frame came"),
     (gateway_goes_silent, Closed(1011, "keepalive ping timeout", "network"), "keepalive ping timeout"),
     (gateway_breaks_rfc_6455, Closed(1002, "invalid opcode", "network"), "connection lost, code 1002"),
+    (
+        gateway_closes_with_a_reason_that_is_not_utf_8,
+        Closed(1007, "invalid start byte at position 0", "network"),
+        "connection lost, code 1007",
+    ),
     (charge_point_closes, Closed(1001, "going home", "charge point"), "was closed here"),
 ]
 
@@ -1002,8 +1086,6 @@ FRAMES: dict[str, tuple[str | bytes, str, str | None, str | None]] = {
     "empty": ("", "2.0.1", None, "malformed"),
     "half a frame": ('[2,"x","Reset",{"type":', "2.0.1", None, "malformed"),
     "NaN": ("NaN", "2.0.1", None, "malformed"),
-    "invalid UTF-8": (b'[2,"x","Res\xffet",{}]', "2.0.1", None, "malformed"),
-    "nothing but 0xff": (b"\xff\xff", "2.0.1", None, "malformed"),
     "byte order mark": (b'\xef\xbb\xbf[2,"x","Reset",{"type":"Immediate"}]', "2.0.1", None, "malformed"),
     "lone surrogate": ('[2,"x","DataTransfer",{"vendorId":"\\ud800"}]', "2.0.1", None, "malformed"),
     "deep nesting": ("[" * 100_000, "2.0.1", None, "malformed"),
@@ -1231,6 +1313,27 @@ async def test_a_deep_payload_is_handled_and_answered(csms: Csms, cp: ChargePoin
     await cp.heartbeat()
 
 
+@pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.parametrize(
+    "text",
+    [b'[2,"x","Res\xffet",{}]', [b'[2,"x","Reset",{"type":"\xc3', b'"}]'], b'["' + b"x" * 100_000 + b'\xff"]'],
+    ids=["short", "in fragments", "long"],
+)
+async def test_a_text_that_is_not_utf_8_ends_the_connection_with_1007(
+    csms: Csms, text: Any, compression: str | None
+) -> None:
+    """RFC 6455, 8.1."""
+    csms.on["Heartbeat"] = silent
+    async with ChargePoint("CP1", csms.url, compression=compression, close_timeout=SOON) as cp:
+        waiting = spawn(cp.heartbeat())
+        await until(lambda: csms.calls)
+        await csms.link.ws.send(text, text=True)
+        with pytest.raises(ConnectionLost, match=r"code 1007: .* The gateway sent a text message that is not UTF-8"):
+            await waiting
+        await until(lambda: csms.link.ws.close_code == 1007)
+        assert (cp.closed and cp.closed.code, cp.ignored) == (1007, {})
+
+
 async def test_a_frame_larger_than_a_mebibyte_ends_the_connection(csms: Csms) -> None:
     async with ChargePoint("CP1", csms.url, close_timeout=50 * MS) as cp:
         await csms.link.send('"' + "x" * 2**20 + '"')
@@ -1329,6 +1432,51 @@ async def test_a_slow_handler_blocks_nothing(csms: Csms, cp: ChargePoint) -> Non
     assert not slow_answer.done()
     go.set()
     assert (await slow_answer)[2] == {"status": "Accepted"}
+
+
+async def test_close_waits_only_so_long_for_a_handler_that_outlives_its_cancellation(
+    csms: Csms, caplog: pytest.LogCaptureFixture
+) -> None:
+    go, begun = asyncio.Event(), asyncio.Event()
+
+    async def stubborn(**_: Any) -> call_result.Reset:
+        begun.set()
+        while not go.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await go.wait()
+        return call_result.Reset(status="Accepted")
+
+    cp = await ChargePoint("CP1", csms.url, close_timeout=20 * MS)
+    cp.on("Reset", stubborn)
+    for _ in range(2):  # the second time with the one of the first still at work
+        begun.clear()
+        await cp
+        await csms.link.send([2, "1", "Reset", RESET])
+        await begun.wait()
+        await cp.close()
+        assert cp.closed == Closed(1000, "", "charge point")
+    assert "CP1: closed while 2 handlers go on, though cancelled" in caplog.text
+    go.set()
+    await until(lambda: not cpsim_tasks())
+    assert csms.answers == []
+
+
+async def test_a_handler_that_ends_soon_after_its_cancellation_still_answers(csms: Csms, cp: ChargePoint) -> None:
+    begun = asyncio.Event()
+
+    async def tidy(**_: Any) -> call_result.Reset:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            await asyncio.sleep(0)
+        return call_result.Reset(status="Rejected")
+
+    cp.on("Reset", tidy)
+    asking = spawn(csms.call("Reset", RESET))
+    await begun.wait()
+    await cp.close()
+    assert (await asking)[2] == {"status": "Rejected"}
 
 
 class Routed(ChargePoint):
@@ -1703,6 +1851,15 @@ async def test_a_password_is_sent_as_basic_authentication(csms: Csms) -> None:
     assert csms.requests[0].headers["X-Tenant"] == "7"
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+async def test_the_octets_of_a_password_of_bytes_are_sent(csms: Csms, kind: type) -> None:
+    """OCPP 1.6's AuthorizationKey is written in hexadecimal digits; its octets are the password."""
+    key = kind.fromhex("00ff80c0" * 5)
+    async with ChargePoint("CP1", csms.url, password=key):
+        scheme, _, credentials = csms.requests[0].headers["Authorization"].partition(" ")
+    assert (scheme, base64.b64decode(credentials)) == ("Basic", b"CP1:" + key)
+
+
 async def test_without_a_password_there_is_no_authorization(csms: Csms, cp: ChargePoint) -> None:
     assert "Authorization" not in csms.requests[0].headers
 
@@ -1777,8 +1934,10 @@ async def test_a_client_certificate_identifies_the_charge_point(secure_csms: Csm
 
 async def test_a_gateway_of_an_unknown_authority_is_not_trusted(secure_csms: Csms, authority: trustme.CA) -> None:
     cp = ChargePoint("CP1", secure_csms.url, ssl=client_tls(trustme.CA(), authority))
-    with pytest.raises(ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+    with pytest.raises(ConnectError, match="CERTIFICATE_VERIFY_FAILED") as caught:
         await cp
+    assert "not of an authority that is trusted here. Whom to trust, ssl= says: ssl=ssl.create" in str(caught.value)
+    assert "Is the stack running" not in str(caught.value)
 
 
 async def test_without_a_context_the_systems_authorities_decide(secure_csms: Csms) -> None:
@@ -1790,7 +1949,17 @@ async def test_a_certificate_for_another_name_is_not_trusted(authority: trustme.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("csms.example").configure_cert(context)
     async with Csms(ssl=context) as csms:
-        with pytest.raises(ConnectError, match="IP address mismatch"):
+        with pytest.raises(ConnectError, match=r"IP address mismatch.* Its certificate is for another address"):
+            await ChargePoint("CP1", csms.url, ssl=client_tls(authority, None))
+        with pytest.raises(ConnectError, match=r"Hostname mismatch.* Its certificate is for another name"):
+            await ChargePoint("CP1", csms.url.replace("127.0.0.1", "localhost"), ssl=client_tls(authority, None))
+
+
+async def test_a_certificate_that_has_expired_is_not_trusted(authority: trustme.CA) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", not_after=datetime(2020, 1, 1, tzinfo=UTC)).configure_cert(context)
+    async with Csms(ssl=context) as csms:
+        with pytest.raises(ConnectError, match="Its certificate has expired; is the clock of this computer right"):
             await ChargePoint("CP1", csms.url, ssl=client_tls(authority, None))
 
 
@@ -1799,7 +1968,7 @@ async def test_without_a_good_client_certificate_it_does_not_open(
     secure_csms: Csms, authority: trustme.CA, stranger: bool
 ) -> None:
     context = client_tls(authority, trustme.CA() if stranger else None)
-    with pytest.raises(ConnectError):
+    with pytest.raises(ConnectError, match=r"Does it ask for a client certificate\? The context in ssl= has one"):
         await ChargePoint("CP1", secure_csms.url, ssl=context)
 
 
@@ -1823,9 +1992,108 @@ def test_arguments_of_another_type_are_refused_in_words(arguments: Any, said: st
         ChargePoint(*arguments)
 
 
-def test_fewer_than_no_messages_cannot_be_kept() -> None:
-    with pytest.raises(ValueError, match=r"max_messages is .* not -1"):
-        ChargePoint("CP1", "ws://127.0.0.1:9", max_messages=-1)
+WRONG_TYPES = {
+    "version": [1.6, 201, None],
+    "password": [5, ["secret"], memoryview(b"secret")],
+    "ssl": [False, True, "ca.pem"],
+    "headers": ["X-Name: value", 5, {"X-Name": 5}, {"X-Name": b"value"}, {b"X-Name": "value"}, {"X-Name": None}],
+    "compression": [True, 5],
+    "open_timeout": ["5", None, True, timedelta(seconds=5)],
+    "call_timeout": ["5", None, True, timedelta(seconds=5)],
+    "close_timeout": ["5", None, True, [5]],
+    "ping_interval": ["20", False],
+    "ping_timeout": ["20", False],
+    "max_messages": ["10", 1.5, True],
+    "modem": ["891004234814455936F", ["iccid", "imsi"], {"iccid": 8910}, {"imsi": None}, {"imei": "2"}],
+    "observe": [5, "print"],
+    "explain": [5],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG_TYPES.items() for value in values])
+def test_an_option_of_a_wrong_type_is_refused_in_words(name: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=f"CP1: {name}= (is|takes) ") as caught:
+        ChargePoint("CP1", "wss://127.0.0.1:9", **{name: value})
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"max_messages": -1}, r"max_messages is .* not -1"),
+        ({"open_timeout": -1}, r"CP1: open_timeout= is 0 or more seconds, not -1"),
+        ({"call_timeout": float("nan")}, r"CP1: call_timeout= is 0 or more seconds, not nan"),
+        ({"close_timeout": -0.5}, r"CP1: close_timeout= is 0 or more seconds, not -0\.5"),
+        ({"ping_interval": 0}, r"CP1: ping_interval= is more than 0 seconds, not 0"),
+        ({"ping_timeout": -1}, r"CP1: ping_timeout= is 0 or more seconds, not -1"),
+        ({"headers": {"X Name": "value"}}, "an HTTP header cannot have the name 'X Name'"),
+        ({"headers": {"X-Name\r\nY": "value"}}, "an HTTP header cannot have the name"),
+        ({"headers": {"X-Name": "value\r\nY: z"}}, "X-Name has a line break"),
+        ({"password": "secret\n"}, r"password= begins or ends with a line break"),
+        (
+            {"password": "secret", "headers": {"authorization": "Bearer secret"}},
+            "password= makes an Authorization header",
+        ),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_in_words(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        ChargePoint("CP1", "ws://127.0.0.1:9", **options)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("options", [{"password": "secret"}, {"headers": {"authorization": "Bearer secret"}}])
+def test_two_users_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="CP1: there is a user in the CSMS's address, and password=") as caught:
+        ChargePoint("CP1", "ws://me:secret@127.0.0.1:9", **options)
+    assert "secret" not in str(caught.value)
+
+
+async def test_an_identity_with_a_colon_has_no_password(csms: Csms) -> None:
+    """HTTP Basic authentication ends the user at the first colon."""
+    with pytest.raises(ValueError, match="CP:1: an id with a colon cannot be the user of HTTP Basic"):
+        ChargePoint("CP:1", csms.url, password="secret")
+    async with ChargePoint("CP:1", csms.url) as cp:
+        await cp.heartbeat()
+
+
+async def test_numbers_of_numpy_are_seconds_and_counts(csms: Csms) -> None:
+    options = {"open_timeout": np.float64(SOON), "call_timeout": np.float32(SOON), "max_messages": np.int64(3)}
+    async with ChargePoint("CP1", csms.url, **options) as cp:
+        for _ in range(3):
+            await cp.heartbeat(timeout=np.int64(SOON))
+        assert len(cp.messages) == 3
+
+
+USES_OF_SECONDS: dict[str, Callable[[ChargePoint, Any], Coroutine[Any, Any, Any]]] = {
+    "boot": lambda cp, seconds: cp.boot(timeout=seconds),
+    "heartbeat": lambda cp, seconds: cp.heartbeat(timeout=seconds),
+    "heartbeats": lambda cp, seconds: anext(cp.heartbeats(interval=seconds)),
+    "call": lambda cp, seconds: cp.call(CLEAR_CACHE, timeout=seconds),
+    "wait_closed": lambda cp, seconds: cp.wait_closed(timeout=seconds),
+}
+
+
+@pytest.mark.parametrize("use", USES_OF_SECONDS.values(), ids=USES_OF_SECONDS.keys())
+async def test_seconds_of_a_wrong_type_are_refused_in_words_and_nothing_is_sent(
+    csms: Csms, cp: ChargePoint, use: Any
+) -> None:
+    with pytest.raises(TypeError, match=r"CP1: .* is a number of seconds, not '5'"):
+        await use(cp, "5")
+    with pytest.raises(ValueError, match=r"CP1: .* seconds, not -1"):
+        await use(cp, -1)
+    with pytest.raises(TypeError, match="CP1: a heartbeat interval is a number of seconds, not '5'"):
+        cp.heartbeat_interval = "5"  # type: ignore[assignment]
+    assert csms.calls == []
+
+
+@pytest.mark.parametrize(("code", "reason"), [("1000", ""), (1000, None), (1000, b"why"), (None, "")])
+async def test_a_close_code_or_reason_of_a_wrong_type_is_refused_and_the_connection_stays(
+    cp: ChargePoint, code: Any, reason: Any
+) -> None:
+    with pytest.raises(TypeError, match="a close frame carries a number and a string"):
+        await cp.close(code=code, reason=reason)
+    await cp.heartbeat()
 
 
 @pytest.mark.parametrize("handler", [None, 3, "Reset"])
@@ -1921,15 +2189,26 @@ async def test_a_server_that_never_answers_is_a_connect_error(scheme: str) -> No
     [
         (401, "wrong or missing password="),
         (403, "not allowed"),
-        (404, "wrong path in the address"),
-        (500, "is this a CSMS's WebSocket address?"),
+        (400, "is this a CSMS's WebSocket address, and does it speak ocpp2.0.1?"),
+        (404, "wrong path in the address, or a charge point id that it does not know"),
+        (405, "is this a CSMS's WebSocket address?"),
+        (426, "is this a CSMS's WebSocket address?"),
+        (501, "is this a CSMS's WebSocket address?"),
+        (408, "the address is right, but it was too slow; try again"),
+        (429, "the address is right, but too many connect to it; try again"),
+        (500, "the address is right, but it failed inside; try again"),
+        (502, "the address is right, but the CSMS behind it is not there at the moment; try again"),
+        (503, "the address is right, but the CSMS behind it is not there at the moment; try again"),
+        (504, "the address is right, but the CSMS behind it is not there at the moment; try again"),
+        (507, "the address is right, but the CSMS behind it is not there at the moment; try again"),
     ],
 )
 async def test_a_refused_handshake_tells_the_http_status(status: int, hint: str) -> None:
     async with Csms(status=status) as csms:
         cp = ChargePoint("CP1", csms.url)
-        with pytest.raises(ConnectError, match=f"refused the handshake with HTTP {status}: {hint}") as caught:
+        with pytest.raises(ConnectError) as caught:
             await cp
+        assert str(caught.value).endswith(f"refused the handshake with HTTP {status}: {hint}")
         assert (caught.value.status, caught.value.url) == (status, csms.url + "/CP1")
 
 
@@ -1941,6 +2220,56 @@ async def test_no_common_subprotocol_is_a_connect_error_that_says_what_to_choose
             await cp
         assert caught.value.url == csms.url + "/CP1"
         assert not cp.is_open
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "when"),
+    [
+        (b"Retry-After: 5", " in 5 s"),
+        (b"retry-after:  120 ", " in 120 s"),
+        (b"Retry-After: Fri, 31 Dec 2027 23:59:59 GMT", " after 2027-12-31 23:59:59 UTC"),
+        (b"Retry-After: soon", ""),
+        (b"Retry-After: -1", ""),
+        (b"Retry-After:", ""),
+    ],
+)
+async def test_a_refusal_that_says_when_to_try_again_is_repeated(retry_after: bytes, when: str) -> None:
+    reply = b"HTTP/1.1 503 Service Unavailable\r\n%s\r\nContent-Length: 5\r\n\r\nsorry" % retry_after
+    async with raw_server(reply) as server:
+        with pytest.raises(ConnectError) as caught:
+            await ChargePoint("CP1", f"ws://127.0.0.1:{server.port}")
+    assert str(caught.value).endswith(f"; try again{when}")
+    assert caught.value.status == 503
+
+
+class OneVersion(Csms):
+    """A CSMS that names its subprotocol whatever was offered, against RFC 6455, 4.2.2."""
+
+    def _select_subprotocol(self, ws: Any, offered: Any) -> Any:
+        return self._subprotocols[0]
+
+
+@pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.parametrize(
+    ("version", "answered", "hint"),
+    [
+        ("2.0.1", "ocpp1.6", "'ocpp1.6': choose version=\"1.6\""),
+        ("1.6", "ocpp2.0.1", "'ocpp2.0.1': choose version=\"2.0.1\""),
+        ("2.0.1", "ocpp2.1", "'ocpp2.1': choose version=\"2.1\""),
+        ("2.0.1", "ocpp2.0", "'ocpp2.0'. The AWS OCPP Gateway lists ocpp1.6"),
+        ("2.0.1", "mqtt", "'mqtt'. The AWS OCPP Gateway lists ocpp1.6"),
+    ],
+)
+async def test_another_subprotocol_than_offered_is_a_connect_error_that_says_what_to_choose(
+    version: str, answered: str, hint: str, compression: str | None
+) -> None:
+    async with OneVersion(subprotocols=[answered]) as csms:
+        cp = ChargePoint("CP1", csms.url, version=version, compression=compression)
+        with pytest.raises(ConnectError) as caught:
+            await cp
+    message = f"CP1: {csms.url}/CP1 does not speak ocpp{version} (OCPP {version}), it answers with the subprotocol "
+    assert str(caught.value).startswith(message + hint)
+    assert (caught.value.url, caught.value.status, cp.is_open) == (cp.url, None, False)
 
 
 REPLIES = {
@@ -1973,7 +2302,7 @@ async def test_tls_to_a_server_without_is_a_connect_error(csms: Csms) -> None:
 
 
 async def test_no_tls_to_a_server_with_is_a_connect_error(secure_csms: Csms) -> None:
-    with pytest.raises(ConnectError):
+    with pytest.raises(ConnectError, match="If it speaks TLS, it begins with wss://"):
         await ChargePoint("CP1", secure_csms.url.replace("wss://", "ws://"))
 
 

@@ -10,6 +10,8 @@ import importlib
 import json
 import math
 import re
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -1005,6 +1007,27 @@ def test_an_integer_beyond_64_bits_is_read_exactly() -> None:
     for number in (2**64 - 1, 2**64, 10**40):
         for text in (json.dumps(payload | {"evseId": number}), json.dumps(payload | {"evseId": number}).encode()):
             assert status.decode(load_frame(text))["evse_id"] == number
+
+
+SCRIPT = """
+import sys, threading
+from cpsim_kit.frames import Version
+sys.setswitchinterval(1e-6)
+together, found = threading.Barrier(4), []
+def get():
+    together.wait()
+    found.append(Version.get("1.6"))
+threads = [threading.Thread(target=get) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(len(found), len(set(map(id, found))))
+"""
+
+
+def test_threads_that_ask_for_a_version_at_the_same_time_get_the_same() -> None:
+    """In a process of its own, as it is made once."""
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["4", "1"]
 
 
 def test_all_is_what_the_module_offers() -> None:

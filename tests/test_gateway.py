@@ -275,6 +275,27 @@ async def test_a_binary_frame_goes_to_in_byte_for_byte(shared: LocalProcess, reg
         assert await inside.take() == [(f"{charge_point_id}/in", b"\xff\x00\xfe")]
 
 
+@pytest.mark.parametrize("compression", [None, "deflate"])
+@pytest.mark.parametrize(
+    "text",
+    [b'[2,"a","Reset",{"type":"\xff\xfe"}]', [b'[2,"1","Heartbeat",', b'{"a":"\xc3', b'"}]'], b"\xed\xa0\x80"],
+    ids=["at once", "in fragments", "a surrogate"],
+)
+async def test_a_text_frame_that_is_not_utf_8_ends_the_connection_with_1007(
+    shared: LocalProcess, register: Register, text: bytes | list[bytes], compression: str | None
+) -> None:
+    """RFC 6455, 8.1; the sample's ``recv()`` does so too."""
+    charge_point_id = await register()
+    async with mqtt(shared, f"{charge_point_id}/in") as inside:
+        async with dial(shared, charge_point_id, compression=compression) as ws:
+            await ws.send('[2,"1","Heartbeat",{}]')
+            await ws.send(text, text=True)
+            assert (await close_of(ws))[0] == 1007
+        async with dial(shared, charge_point_id) as ws:
+            await ws.send(UNICODE)
+            assert [payload for _, payload in await inside.take(2)] == [b'[2,"1","Heartbeat",{}]', UNICODE.encode()]
+
+
 async def test_frames_keep_their_order(shared: LocalProcess, register: Register) -> None:
     charge_point_id = await register()
     async with mqtt(shared, f"{charge_point_id}/in") as inside, dial(shared, charge_point_id) as ws:

@@ -67,6 +67,44 @@ def test_both_sides_may_use_the_same_message_id() -> None:
     assert [record.latency_ms for record in records[2:]] == pytest.approx([200, 700])
 
 
+CALL_1, ANSWER_1 = '[2,"1","Heartbeat",{}]', '[3,"1",{"currentTime":"now"}]'
+OTHER_1 = '[2,"1","BootNotification",{}]'
+
+
+@pytest.mark.parametrize(
+    ("texts", "latencies"),
+    [
+        ([CALL_1, CALL_1, ANSWER_1], [2000]),
+        ([CALL_1, CALL_1, CALL_1, ANSWER_1, ANSWER_1], [3000, 4000]),
+        ([CALL_1, ANSWER_1, CALL_1, ANSWER_1], [1000, 1000]),
+        ([CALL_1, ANSWER_1, CALL_1, CALL_1, ANSWER_1], [1000, 2000]),
+        ([CALL_1, OTHER_1, ANSWER_1], [1000]),
+        ([CALL_1, OTHER_1, OTHER_1, ANSWER_1], [2000]),
+    ],
+    ids=[
+        "delivered twice",
+        "delivered three times, answered twice",
+        "id used again",
+        "id used again and delivered twice",
+        "id used again before an answer",
+        "id used again before an answer and delivered twice",
+    ],
+)
+def test_a_call_delivered_twice_counts_from_the_first_time(texts: list[str], latencies: list[float]) -> None:
+    """MQTT's QoS 1 is "at least once"; OCPP-J 1.6 lets ids begin anew with each connection."""
+    rows = [(float(second), text != ANSWER_1, text) for second, text in enumerate(texts)]
+    for log in (log_of(*rows), watched(rows)):
+        assert [record.latency_ms for record in log if record.kind == "CALLRESULT"] == pytest.approx(latencies)
+
+
+def watched(rows: list[tuple[float, bool, str]]) -> MessageLog:
+    """The same as a monitor sees it."""
+    log = MessageLog()
+    for moment, sent, text in rows:
+        log.add(moment, text.encode(), topic="CP1/in" if sent else "CP1/out")
+    return log
+
+
 def test_an_answer_whose_call_is_not_in_the_record_has_no_action() -> None:
     (record,) = log_of((0.0, False, '[3,"1",{}]'))
     assert record.action == ""

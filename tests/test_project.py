@@ -29,6 +29,7 @@ LAYERS = [
         "access_key",
         "errors",
         "addresses",
+        "arguments",
         "backoff",
         "cards",
         "clock",

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from conftest import MS
-from csms_stub import Csms, answer, close, error, silent
+from conftest import MS, SOON
+from csms_stub import Csms, answer, both, close, error, silent
 from stack_fixtures import new_id, use_key_of
 
 from cpsim_kit import ChargePoint, Stack
@@ -60,6 +60,15 @@ async def test_a_version_it_has_no_list_of_is_refused(stack: Stack) -> None:
 async def test_a_name_that_no_thing_can_have_is_refused(stack: Stack) -> None:
     with pytest.raises(ValueError, match="cannot be a Thing"):
         await stack.support_matrix(charge_point_id="a b")
+
+
+async def test_a_latency_contains_no_opening_handshake(csms: Csms) -> None:
+    csms.on["BootNotification"] = both(answer(), close(1000))
+    async with ChargePoint("CP1", csms.url) as cp:
+        csms.handshake_delay = 1000 * MS  # of the connection that is opened for the action after
+        matrix = await support_matrix(cp, timeout=SOON, progress=False)
+    assert len(csms.links) == 2
+    assert matrix.latency_ms.max() < csms.handshake_delay * 1000
 
 
 async def test_every_way_to_misbehave_has_its_outcome(csms: Csms) -> None:

@@ -9,7 +9,9 @@ import logging
 import random
 import re
 import struct
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import pytest
@@ -91,7 +93,17 @@ GOODBYE = frame(CLOSE, struct.pack("!H", 1000) + b"bye")
 
 STREAMS: dict[str, bytes] = {
     "small texts": b"".join(frame(TEXT, b"x" * size) for size in (0, 1, 2, 125, 126, 127, 300)),
-    "invalid UTF-8": frame(TEXT, b"\x81\x05\xff"),
+    "texts that are UTF-8": frame(TEXT, "ž🔌".encode()) + frame(TEXT, "🔌".encode()[:2], fin=False)
+    + frame(CONT, "🔌".encode()[2:]) + frame(TEXT, "充".encode() * 20_000) + frame(TEXT, b"end"),
+    "a text that is not UTF-8": frame(TEXT, b"1") + frame(TEXT, b"\x81\x05\xff") + frame(TEXT, b"3") * 2,
+    "a text that ends too soon": frame(TEXT, b"1") + frame(TEXT, "🔌".encode()[:3]) + frame(TEXT, b"3"),
+    "a text with a surrogate": frame(TEXT, b"\xed\xa0\x80") + frame(TEXT, b"2"),
+    "a long text that is not UTF-8": frame(TEXT, b"1") + frame(TEXT, b"x" * 2**15 + b"\xff") + frame(TEXT, b"3"),
+    "fragments that are not UTF-8": frame(TEXT, b"1") + frame(TEXT, b"\xff", fin=False) + frame(PING)
+    + frame(CONT, b"2") + frame(TEXT, b"3"),
+    "binary that is not UTF-8": frame(BINARY, b"\xff") + frame(BINARY, b"\xff", fin=False) + frame(CONT, b"\xff")
+    + frame(TEXT, b"1"),
+    "a close reason that is not UTF-8": frame(TEXT, b"1") + frame(CLOSE, b"\x03\xe8\xff\xfe"),
     "longer texts": b"".join(frame(TEXT, b"x" * size) for size in (2**15, 2**15 + 1, 3, 65_535, 65_536, 4, 2**20, 5)),
     "too long": frame(TEXT, b"first") + frame(TEXT, b"x" * (2**20 + 1)),
     "a length that needs no such field": b"\x81\x7e\x00\x02hi\x81\x7f" + bytes(7) + b"\x02ho" + frame(TEXT, b"end"),
@@ -117,12 +129,17 @@ def read_by_websockets(stream: bytes) -> tuple[list[bytes], int | None]:
     """The messages of a stream of frames, and the close code; None when it stays open."""
     protocol = ClientProtocol(parse_uri("ws://127.0.0.1/"), state=State.OPEN, max_size=2**20)
     protocol.receive_data(stream)
-    messages, fragments = [], b""
+    messages, fragments, is_text = [], b"", False
     for event in protocol.events_received():
         assert isinstance(event, Frame)
         if event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            is_text = event.opcode is Opcode.TEXT or (is_text and event.opcode is Opcode.CONT)
             fragments += event.data
             if event.fin:
+                try:
+                    fragments.decode("utf-8" if is_text else "latin-1")
+                except UnicodeDecodeError:  # websockets' own connection looks at that, not its protocol
+                    return messages, 1007
                 messages.append(fragments)
                 fragments = b""
     close = protocol.close_rcvd or protocol.close_sent
@@ -239,3 +256,29 @@ async def test_what_is_sent_arrives_whole_and_in_order(
         assert (closed.code, closed.reason, closed.by) == (1001, "done", "network")
         assert not transport.send_now(b"too late")
         assert not await transport.send(b"too late")
+
+
+def test_connections_of_several_threads_do_not_disturb_each_other() -> None:
+    async def talk(count: int) -> int:
+        arrived: list[str | bytes] = []
+
+        async def collect(ws: object) -> None:
+            async for message in ws:  # type: ignore[attr-defined]
+                arrived.append(message)
+
+        async with serve(collect, "127.0.0.1", 0) as collecting:
+            transport = await connect(collecting.sockets[0].getsockname()[1])
+            for number in range(count):
+                if not transport.send_now(b"%d" % number):
+                    await transport.send(b"%d" % number)
+            await until(lambda: len(arrived) == count)
+            await transport.close()
+        return sum(text == str(number) for number, text in enumerate(arrived))
+
+    switch_interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # so that a thread is interrupted wherever it can be
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            assert list(threads.map(lambda count: asyncio.run(talk(count)), [20_000] * 4)) == [20_000] * 4
+    finally:
+        sys.setswitchinterval(switch_interval)

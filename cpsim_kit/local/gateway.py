@@ -127,7 +127,8 @@ class Gateway:
         topic = f"{charge_point_id}/in"
         try:
             while True:
-                frame = await ws.recv(decode=False)
+                message = await ws.recv()  # a text that is not UTF-8 ends it with 1007: RFC 6455, 8.1
+                frame = message.encode() if isinstance(message, str) else message
                 if self._connections.get(charge_point_id) is not ws:
                     return None
                 if len(frame) > MOST_PAYLOAD:
