@@ -1,0 +1,1 @@
+"""Guards in front of ministack: what AWS refuses, and ministack does not."""
