@@ -24,6 +24,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.session import Session
 
+from cpsim_kit.access_key import AccessKey
 from cpsim_kit.addresses import MqttEndpoint, is_loopback
 from cpsim_kit.errors import AwsError, CpsimError, LocalStackError, NoCredentials, NotFound
 
@@ -46,6 +47,7 @@ _CREDENTIALS_HINT = (
     "Set AWS_PROFILE (after `aws configure` or `aws sso login`), or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; "
     "without an AWS account, unset CPSIM_STACK: the local stack needs none."
 )
+_LOCAL_HINT = " Each stack that `cpsim stack` started has a key of its own, which it printed."
 _EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 _MISSING = {
     "AWS.SimpleQueueService.NonExistentQueue",
@@ -62,7 +64,13 @@ _FORBIDDEN = {
     "UnauthorizedException",
     "UnauthorizedOperation",
 }
-_REFUSED = {"InvalidClientTokenId", "UnrecognizedClientException", "InvalidSignatureException", "SignatureDoesNotMatch"}
+_REFUSED = {
+    "InvalidClientTokenId",
+    "InvalidSignatureException",
+    "MissingAuthenticationToken",
+    "SignatureDoesNotMatch",
+    "UnrecognizedClientException",
+}
 
 
 class Aws:
@@ -72,14 +80,14 @@ class Aws:
         region: The region; None for boto3's own choice.
         profile: The profile; None for boto3's own choice.
         endpoint_url: The endpoint of every service; None for AWS's own, or AWS_ENDPOINT_URL.
-        access_key: For an endpoint that asks for no real credentials; None for boto3's credential chain.
+        access_key: The access key; None for boto3's credential chain.
         explain: Asked when the endpoint cannot be reached; an error it returns is raised instead.
         connect_timeout: Seconds to wait for a connection; boto3 tries three times.
         read_timeout: Seconds to wait for an answer; boto3 tries three times.
 
     Attributes:
         region: The region in use.
-        endpoint_url: As given.
+        endpoint_url: As given, without a slash at its end.
 
     Raises:
         NoCredentials: There is no such profile.
@@ -92,7 +100,7 @@ class Aws:
         region: str | None = None,
         profile: str | None = None,
         endpoint_url: str | None = None,
-        access_key: str | None = None,
+        access_key: AccessKey | None = None,
         explain: Callable[[], CpsimError | None] | None = None,
         connect_timeout: float = 10,
         read_timeout: float = 30,
@@ -101,8 +109,8 @@ class Aws:
             self._session = boto3.Session(
                 region_name=region,
                 profile_name=profile,
-                aws_access_key_id=access_key,
-                aws_secret_access_key=access_key,
+                aws_access_key_id=access_key and access_key.id,
+                aws_secret_access_key=access_key and access_key.secret,
                 botocore_session=None if access_key is None else Session(session_vars=_NOTHING_OF_THE_READERS),
             )
             chosen = self._session.region_name or os.environ.get("AWS_REGION")  # which boto3 leaves to other SDKs
@@ -114,7 +122,7 @@ class Aws:
             message = 'no AWS region is configured: set AWS_DEFAULT_REGION, or give region="eu-west-1"'
             raise AwsError(message, verb="boto3.Session")
         self.region: str = chosen
-        self.endpoint_url = endpoint_url
+        self.endpoint_url = endpoint_url and endpoint_url.rstrip("/")
         self._explain = explain or (lambda: None)
         self._closed = False
         self._clients: dict[str, Any] = {}
@@ -126,7 +134,9 @@ class Aws:
             "connect_timeout": connect_timeout,
             "read_timeout": read_timeout,
         }
+        self._hint = _CREDENTIALS_HINT
         if endpoint_url is not None and is_loopback(endpoint_url):
+            self._hint += _LOCAL_HINT
             options["proxies"] = {}  # what stays on this machine never goes through a proxy
         self._config = Config(**options)
 
@@ -181,7 +191,7 @@ class Aws:
         try:
             return work()
         except boto_errors.ClientError as exc:
-            raise _client_error(verb, exc, parameters) from _without_frames(exc)
+            raise _client_error(verb, exc, parameters, self._hint) from _without_frames(exc)
         except (
             boto_errors.NoCredentialsError,
             boto_errors.PartialCredentialsError,
@@ -189,7 +199,7 @@ class Aws:
             boto_errors.SSOError,
             boto_errors.ProfileNotFound,
         ) as exc:
-            raise NoCredentials(f"{verb}: {exc}. {_CREDENTIALS_HINT}", verb=verb) from _without_frames(exc)
+            raise NoCredentials(f"{verb}: {exc}. {self._hint}", verb=verb) from _without_frames(exc)
         except boto_errors.ParamValidationError as exc:
             raise AwsError(f"{verb}: {exc}", verb=verb, code="ParamValidation") from _without_frames(exc)
         except (boto_errors.BotoCoreError, boto_errors.HTTPClientError) as exc:
@@ -238,15 +248,27 @@ class Aws:
         )
 
     def _sign_mqtt_path(self, host: str) -> str:
-        credentials = self._session.get_credentials()
-        if credentials is None:
-            raise boto_errors.NoCredentialsError
-        frozen = credentials.get_frozen_credentials()
+        frozen = self._frozen_credentials()
         request = AWSRequest("GET", f"wss://{host}/mqtt", headers={"host": host})
         without_token = Credentials(frozen.access_key, frozen.secret_key)
         SigV4QueryAuth(without_token, "iotdevicegateway", self.region, expires=_SIGNATURE_LIFE).add_auth(request)
         token = f"&X-Amz-Security-Token={quote(frozen.token, safe='')}" if frozen.token else ""
         return f"/mqtt?{urlsplit(request.url).query}{token}"
+
+    def secret_access_key(self) -> str:
+        """The secret access key in use; blocking. Not to be shown unasked.
+
+        Raises:
+            NoCredentials: There are none.
+        """
+        secret: str = self._translated("boto3.Session", lambda: self._frozen_credentials().secret_key, {})
+        return secret
+
+    def _frozen_credentials(self) -> Any:
+        credentials = self._session.get_credentials()
+        if credentials is None:
+            raise boto_errors.NoCredentialsError
+        return credentials.get_frozen_credentials()
 
     def close(self) -> None:
         """Let go of threads and connections."""
@@ -272,11 +294,11 @@ def nobody_answers(error: CpsimError) -> bool:
     return isinstance(error, LocalStackError) or isinstance(error.__cause__, boto_errors.EndpointConnectionError)
 
 
-def _client_error(verb: str, exc: Any, parameters: dict[str, Any]) -> AwsError:
+def _client_error(verb: str, exc: Any, parameters: dict[str, Any], hint: str) -> AwsError:
     error = exc.response.get("Error", {})
     code, text = error.get("Code", ""), error.get("Message", str(exc))
     if code in _EXPIRED or code in _REFUSED:
-        return NoCredentials(f"{verb}: {code}: {text}. {_CREDENTIALS_HINT}", verb=verb, code=code)
+        return NoCredentials(f"{verb}: {code}: {text}. {hint}", verb=verb, code=code)
     kind, name = _subject(verb, parameters)
     if code in _MISSING or (code == "ValidationError" and "exist" in text):
         hint = ". Has the charge point ever booted?" if kind == "shadow" else ""

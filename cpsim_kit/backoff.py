@@ -1,4 +1,4 @@
-"""How long a charge point waits before it connects again, as OCPP 2.0.1 says. No I/O."""
+"""How long a charge point waits before it connects or boots again. No I/O."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Backoff"]
+__all__ = ["Backoff", "next_boots"]
+
+_FIRST_BOOT, _LONGEST_BOOT = 5, 320  # seconds
 
 
 @dataclass(frozen=True)
@@ -41,3 +43,15 @@ class Backoff:
         while True:
             yield self.wait_minimum * 2**doublings + random.uniform(0, self.random_range)
             doublings = min(doublings + 1, self.repeat_times)
+
+
+def next_boots() -> Iterator[float]:
+    """Seconds until the next BootNotification, and the one after it, where the CSMS leaves the choice: 5, 10, … 320.
+
+    For a boot that is answered Pending or Rejected with an interval of 0: the charge point then chooses a time itself,
+    "in a way that avoids flooding" (OCPP 1.6, 4.2; OCPP 2.0.1 part 2, B01).
+    """
+    wait: float = _FIRST_BOOT
+    while True:
+        yield wait
+        wait = min(2 * wait, _LONGEST_BOOT)

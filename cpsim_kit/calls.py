@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["ANSWERED", "COLUMNS", "UNFINISHED", "CallTable", "FleetResult", "Incoming", "Rows"]
+__all__ = ["ANSWERED", "COLUMNS", "FAULT", "UNFINISHED", "CallTable", "FleetResult", "Incoming", "Rows"]
 
 COLUMNS = ("sent_at", "charge_point_id", "action", "latency_ms", "response_ms", "outcome", "detail")
 ANSWERED, UNFINISHED = "answered", "unfinished"
+FAULT = "error"  # an error that is not the kit's, of the scenario or in what it gave the kit
 _NO_FAILURES = frozenset((ANSWERED, UNFINISHED))
 # The columns as arrays, in which words are numbers; and the words that the numbers up to now mean, of each column.
 Rows = tuple[dict[str, "np.ndarray"], dict[str, list[str]]]
@@ -214,9 +215,10 @@ class FleetResult:
         only for the one that happened to be on its way ("coordinated omission"). Both are missing without an answer,
         but for calls that are "unfinished" at the end of the run: ``response_ms`` is how long they were due by then,
         and those that were due and could not even be sent are there too, with the moment they were due at as
-        ``sent_at``. Other values of ``outcome`` are "answered" and the kinds of failure, of which ``detail`` says more.
+        ``sent_at``. Other values of ``outcome`` are "answered" and the kinds of failure, of which ``detail`` says more;
+        "error" is one that is not the kit's, such as the TypeError of a call whose payload is of another OCPP version.
         The action "connect" is the opening of a connection, due as the ramp has it; "connection" is its loss between
-        two calls, and "scenario" an error of the kit that ended a scenario and is not of a call.
+        two calls, and "scenario" an error that ended a scenario and is not of a call.
         """
         return self.calls.to_frame()
 

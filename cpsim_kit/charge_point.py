@@ -43,7 +43,9 @@ from cpsim_kit.messages import MessageLog
 from cpsim_kit.opening import open_transport
 from cpsim_kit.transport import Transport, check_close
 
-__all__ = ["Beat", "ChargePoint"]
+__all__ = ["OWN_INTERVAL", "Beat", "ChargePoint"]
+
+OWN_INTERVAL: float = 60  # seconds between heartbeats where the CSMS leaves the choice to the charge point
 
 logger = logging.getLogger("ocpp")
 
@@ -51,6 +53,8 @@ Version.get("2.0.1")  # imported now, so that the first charge point does not ho
 
 # Charge point, action, when it was due, sent and answered (moments of perf_counter), and the error, if any.
 Observer = Callable[["ChargePoint", str, float, float, float, BaseException | None], None]
+
+_NO_REASON = 80  # characters of an id: with so many, a close frame has no room for the gateway's 1008 and its reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +103,7 @@ class ChargePoint:
         vendor_name: At most 50 characters (1.6: 20).
         serial_number: At most 25 characters.
         firmware_version: At most 50 characters.
+        modem: Reported at boot too: ``{"iccid": …, "imsi": …}`` of its SIM card, each at most 20 characters; or None.
         password: For HTTP Basic authentication, with the identity as user name (OCPP security profiles 1 and 2).
         ssl: A context for wss://, with a client certificate for security profile 3.
         headers: More headers of the opening handshake.
@@ -163,6 +168,7 @@ class ChargePoint:
         "ignored",
         "messages",
         "model",
+        "modem",
         "serial_number",
         "url",
         "vendor_name",
@@ -179,6 +185,7 @@ class ChargePoint:
         vendor_name: str = "cpsim_kit",
         serial_number: str | None = None,
         firmware_version: str = "1.0.0",
+        modem: Mapping[str, str] | None = None,
         password: str | None = None,
         ssl: ssl_module.SSLContext | None = None,
         headers: Mapping[str, str] | None = None,
@@ -205,6 +212,9 @@ class ChargePoint:
         self.vendor_name = vendor_name
         self.serial_number = f"SN-{charge_point_id}"[:25] if serial_number is None else serial_number
         self.firmware_version = firmware_version
+        if modem is not None and not (isinstance(modem, Mapping) and modem.keys() <= {"iccid", "imsi"}):
+            raise TypeError(f'{charge_point_id}: modem= takes {{"iccid": …, "imsi": …}}, not {modem!r}')
+        self.modem = modem
         self._headers = dict(headers or {})
         if password is not None:
             token = base64.b64encode(f"{charge_point_id}:{password}".encode()).decode()
@@ -250,6 +260,7 @@ class ChargePoint:
             "address": self.url,
             "OCPP": self.version,
             "model": f"{self.vendor_name} {self.model}, firmware {self.firmware_version}",
+            "modem": ", ".join(f"{name} {value}" for name, value in (self.modem or {}).items()),
             "boot": self.boot_status,
             "heartbeat interval": None if self._heartbeat_interval is None else f"{self._heartbeat_interval:g} s",
             "frames": len(self.messages),
@@ -403,7 +414,8 @@ class ChargePoint:
         """Send BootNotification and return the CSMS's answer.
 
         The status may be Accepted, Pending or Rejected; none of these is an error. When accepted, the interval of the
-        answer becomes :attr:`heartbeat_interval`. OCPP 2.0.1 part 2, B01-B03; OCPP 1.6, 4.2.
+        answer becomes :attr:`heartbeat_interval`; 0 or less leaves the choice to the charge point, which keeps the
+        interval it has, or takes 60 s. OCPP 2.0.1 part 2, B01-B03; OCPP 1.6, 4.2.
 
         Args:
             reason: A BootReasonEnumType value; OCPP 1.6 has none.
@@ -426,6 +438,7 @@ class ChargePoint:
                 charge_point_vendor=self.vendor_name,
                 charge_point_serial_number=self.serial_number,
                 firmware_version=self.firmware_version,
+                **(self.modem or {}),
             )
         else:
             station = self._version.datatypes.ChargingStationType(
@@ -433,12 +446,15 @@ class ChargePoint:
                 vendor_name=self.vendor_name,
                 serial_number=self.serial_number,
                 firmware_version=self.firmware_version,
+                modem=self._version.datatypes.ModemType(**self.modem) if self.modem else None,
             )
             request = calls.BootNotification(charging_station=station, reason=reason)
         answer = await self.call(request, timeout=timeout)
         self.boot_status = str(answer.status)
         if self.boot_status == "Accepted" and answer.interval > 0:
             self.heartbeat_interval = answer.interval
+        elif self.boot_status == "Accepted":
+            self.heartbeat_interval = self._heartbeat_interval or OWN_INTERVAL
         return answer
 
     async def heartbeat(self, *, timeout: float | None = None) -> Beat:
@@ -793,6 +809,8 @@ class ChargePoint:
             return error
         reason = f": {closed.reason}" if closed.reason else ""
         hint = hints.get((closed.by, closed.code), "")
+        if closed.code == 1006 and len(self.id) >= _NO_REASON:
+            hint += f". Or no Thing has this id: of one with {_NO_REASON} characters or more the gateway cannot say so"
         return ConnectionLost(f"{self.id}: connection lost, code {closed.code}{reason}. {hint}".rstrip(), closed=closed)
 
     def _wake_all(self) -> None:

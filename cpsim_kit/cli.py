@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
 
 from cpsim_kit import __version__
-from cpsim_kit.backoff import Backoff
+from cpsim_kit.backoff import Backoff, next_boots
 from cpsim_kit.calls import FleetResult
-from cpsim_kit.charge_point import ChargePoint
-from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError, FleetError, NotRegistered
+from cpsim_kit.charge_point import OWN_INTERVAL, ChargePoint
+from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError, FleetError, NotRegistered, WaitTimeout
 from cpsim_kit.fleet import Fleet
 from cpsim_kit.stack import Stack
 from cpsim_kit.worker import SAMPLE, fast_loop
@@ -209,13 +209,6 @@ def _lasting_output() -> Callable[[], OSError | None]:
 
 
 def _simulate(options: argparse.Namespace) -> int:
-    if options.interval is not None:
-        if options.url is not None:
-            raise ValueError(
-                "--interval is what the local stack instructs; with --url, the CSMS there instructs its own"
-            )
-        if not _own_stack():
-            logging.warning("--interval is not used: the CSMS of the stack that CPSIM_STACK names instructs its own")
     options.signals.stopping = "stopping: closing the connection; Ctrl-C again ends at once"
     if options.url is None:
         options.signals.stopping = "stopping: closing the connection, deleting the Thing; Ctrl-C again leaves it"
@@ -237,11 +230,12 @@ async def _simulate_charge_point(options: argparse.Namespace) -> int:
             vendor_name=options.cp_vendor,
             serial_number=options.cp_serial,
             firmware_version=options.cp_version,
+            modem={name: value for name in ("iccid", "imsi") if (value := getattr(options, f"cp_{name}"))},
             password=options.password,
         )
         try:
             async with charge_point:
-                await _boot_and_beat(charge_point, options.count)
+                await _boot_and_beat(charge_point, options.count, options.interval)
                 if stack is not None:
                     shadow = await stack.shadow(options.cp_id).wait_for(lambda shadow: shadow.reported)
                     print(json.dumps(shadow.reported, indent=2))
@@ -276,13 +270,33 @@ def _left_behind(what: str, delete: str) -> str:
     return f"{what} may be there still; to delete in Python: stack = await Stack.open(); await stack.things.{delete}"
 
 
-async def _boot_and_beat(charge_point: ChargePoint, count: int | None) -> None:
+async def _boot_and_beat(charge_point: ChargePoint, count: int | None, own_interval: int | None) -> None:
+    """Boot until accepted, then send heartbeats.
+
+    Where the CSMS instructs no interval, none above 0, the charge point chooses one (OCPP 1.6, 4.2): ``own_interval``,
+    or what ``ChargePoint`` takes.
+    """
+    if own_interval is not None:
+        charge_point.heartbeat_interval = own_interval
+    own_waits = next_boots()
     while (answer := await charge_point.boot()).status != "Accepted":
-        wait = max(answer.interval, 1)  # OCPP 2.0.1 part 2, B02 and B03: the least time until the next try
-        logging.warning("%s: boot %s, again in %s s", charge_point.id, charge_point.boot_status, wait)
-        await asyncio.sleep(wait)
+        wait = answer.interval if answer.interval > 0 else next(own_waits)
+        whose = "" if answer.interval > 0 else f", its own choice, as the CSMS's interval is {answer.interval}"
+        logging.warning("%s: boot %s, again in %s s%s", charge_point.id, charge_point.boot_status, wait, whose)
+        with contextlib.suppress(WaitTimeout):
+            await charge_point.wait_closed(wait)  # then the next boot says why
+    interval = charge_point.heartbeat_interval
     logging.info("%s: connected to central system", charge_point.id)
-    logging.info("%s: heartbeat interval set to %s", charge_point.id, charge_point.heartbeat_interval)
+    logging.info("%s: heartbeat interval set to %s", charge_point.id, interval)
+    if not answer.interval > 0:
+        logging.warning(
+            "%s: the interval is the charge point's own choice, as the CSMS's is %s%s",
+            charge_point.id,
+            answer.interval,
+            "" if own_interval is not None else "; choose another one with --interval",
+        )
+    elif own_interval not in {None, answer.interval}:
+        logging.warning("%s: --interval is not used: the CSMS instructs %s s", charge_point.id, answer.interval)
     async for _beat in charge_point.heartbeats(count):
         pass
 
@@ -308,6 +322,8 @@ async def _keep_stack(options: argparse.Namespace) -> int:
             "stack_name": stack.name,
             "region": stack.region,
             "mqtt_url": stack.mqtt_url,
+            "access_key_id": stack.access_key and stack.access_key.id,
+            "secret_access_key": stack.access_key and stack.access_key.secret,
         }
         print(json.dumps(addresses) if options.json else _to_paste(addresses, options.thing), flush=True)
         died = asyncio.create_task(stack.wait_died(), name="cpsim[stack].watch")
@@ -330,7 +346,7 @@ def _to_paste(addresses: dict[str, Any], things: list[str]) -> str:
 export CPSIM_STACK={addresses["stack_name"]}
 export AWS_ENDPOINT_URL={addresses["endpoint_url"]}
 export AWS_DEFAULT_REGION={addresses["region"]}
-export AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local
+export AWS_ACCESS_KEY_ID={addresses["access_key_id"]} AWS_SECRET_ACCESS_KEY={addresses["secret_access_key"]}
 cpsim simulate {simulate}
 # MQTT over WebSockets: {addresses["mqtt_url"]}"""
 
@@ -491,7 +507,7 @@ def _lab(options: argparse.Namespace) -> int:
     except OSError as exc:
         raise ValueError(f"cannot copy the notebooks to --folder {options.folder}: {exc.strerror}") from exc
     print(f"The notebooks are in {folder}", flush=True)
-    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}"]
+    command = [sys.executable, "-P", "-m", "jupyterlab", f"--ServerApp.root_dir={folder}"]
     if options.no_browser:
         command.append("--no-browser")
     if options.port is not None:
@@ -582,11 +598,20 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--cp-model", default="CHARGE_POINT_MODEL", help="its model (%(default)s)")
     simulate.add_argument("--cp-version", default="1.2.3.4", help="its firmware version (%(default)s)")
     simulate.add_argument("--cp-vendor", default="CHARGE_POINT_VENDOR", help="its vendor (%(default)s)")
+    simulate.add_argument(
+        "--cp-iccid", default="891004234814455936F", help="ICCID of its modem's SIM card, '' for none (%(default)s)"
+    )
+    simulate.add_argument(
+        "--cp-imsi", default="310410123456789", help="IMSI of its modem's SIM card, '' for none (%(default)s)"
+    )
     simulate.add_argument("--ocpp", choices=["1.6", "2.0.1", "2.1"], default="2.0.1", help="version (%(default)s)")
     simulate.add_argument("--password", help="for HTTP Basic authentication")
     simulate.add_argument("--count", type=_positive, help="end after so many heartbeats (never)")
     simulate.add_argument(
-        "--interval", type=_positive, help="seconds between heartbeats the local stack instructs (10); not with --url"
+        "--interval",
+        type=_positive,
+        help="seconds between heartbeats: those that the local stack instructs (10), or the charge point's own choice "
+        f"({OWN_INTERVAL:g}) where another CSMS instructs 0",
     )
     simulate.set_defaults(command=_simulate)
 

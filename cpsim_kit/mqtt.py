@@ -22,6 +22,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from cpsim_kit.addresses import MqttEndpoint
 from cpsim_kit.clock import notice_step
 from cpsim_kit.errors import AwsError, ConnectError, CpsimError, WaitTimeout
+from cpsim_kit.topics import LONGEST_TOPIC, MOST_SLASHES, is_filter
 
 __all__ = ["MqttConnection", "check_filter"]
 
@@ -30,11 +31,10 @@ logger = logging.getLogger("cpsim.mqtt")
 _KEEPALIVE = 30  # seconds; AWS IoT Core allows 30 to 1200
 _KEEPALIVE_TIMEOUT = 141  # paho's reason when the broker has not answered pings
 _RECONNECT = (1, 10)  # seconds, the first and the longest wait
-_LONGEST_FILTER = 256  # bytes; AWS IoT Core message broker limits
 
 
 def check_filter(topic_filter: str) -> None:
-    """Refuse what is no topic filter (MQTT 3.1.1, 4.7), before a broker closes the connection for it.
+    """Refuse what is no topic filter (MQTT 3.1.1, 4.7) for AWS IoT Core, before the broker hangs up because of it.
 
     Raises:
         TypeError: It is no string, e.g. a list of filters.
@@ -44,18 +44,10 @@ def check_filter(topic_filter: str) -> None:
         raise TypeError(
             f'topic filters are strings, given one by one, as in stack.monitor("+/in", "+/out"); not {topic_filter!r}'
         )
-    levels = topic_filter.split("/")
-    wildcards = [level for level in levels if "+" in level or "#" in level]
-    if (
-        not topic_filter
-        or len(topic_filter.encode()) > _LONGEST_FILTER
-        or "\0" in topic_filter
-        or not {"+", "#"}.issuperset(wildcards)
-        or "#" in levels[:-1]
-    ):
+    if not is_filter(topic_filter):
         raise ValueError(
             f"{topic_filter!r} is no topic filter: + stands for one whole level, # for the rest and only at the end, "
-            f"and AWS allows {_LONGEST_FILTER} bytes"
+            f"and AWS allows {LONGEST_TOPIC} bytes and {MOST_SLASHES} slashes"
         )
 
 

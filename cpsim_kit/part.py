@@ -20,9 +20,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from weakref import WeakSet
 
-from cpsim_kit.backoff import Backoff
-from cpsim_kit.calls import UNFINISHED, CallTable, Rows
-from cpsim_kit.charge_point import ChargePoint
+from cpsim_kit.backoff import Backoff, next_boots
+from cpsim_kit.calls import FAULT, UNFINISHED, CallTable, Rows
+from cpsim_kit.charge_point import OWN_INTERVAL, ChargePoint
 from cpsim_kit.clock import epoch
 from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError
 from cpsim_kit.sockets import raise_file_limit
@@ -111,6 +111,7 @@ class Part:
         self._collecting = False  # whether garbage was collected before
         self._open_at_end: int | None = None  # then they are closed, which is no loss
         self._noted: WeakSet[CpsimError] = WeakSet()  # errors that are rows
+        self._faults: dict[str, Exception] = {}  # of each charge point the last error that is not the kit's, and a row
         self._working: set[str] = set()  # charge points whose scenario goes on
 
     def delta(self) -> Delta:
@@ -208,6 +209,7 @@ class Part:
             self._note_what_was_due(member)
             raise
         except Exception as exc:
+            self._note_once(member, "scenario", exc)
             exc.add_note(f"This was in the scenario of {charge_point_id}.")
             raise
         finally:
@@ -249,10 +251,12 @@ class Part:
     async def _boot_and_beat(self, member: _Member) -> None:
         """Boot until accepted, once; then heartbeats, each when it is due, or as soon after as it can be sent."""
         charge_point = member.charge_point
+        own_waits = next_boots()
         while charge_point.boot_status != "Accepted":
             if (answer := await charge_point.boot()).status != "Accepted":
-                await self._until(time.perf_counter() + max(answer.interval, 1), member)
-        interval = self.plan.interval or charge_point.heartbeat_interval or 60.0
+                wait = answer.interval if answer.interval > 0 else next(own_waits)
+                await self._until(time.perf_counter() + wait, member)
+        interval = self.plan.interval or charge_point.heartbeat_interval or OWN_INTERVAL
         if member.due is None:
             now = time.perf_counter()
             member.due = first_heartbeat(self._began, now, interval, None if self.plan.burst else member.phase)
@@ -278,7 +282,7 @@ class Part:
     async def _be_away(self, member: _Member, seconds: float, why: CpsimError) -> None:
         """Wait for the next try to connect; heartbeats that are due meanwhile fail, each a row."""
         until = time.perf_counter() + seconds
-        interval = self.plan.interval or member.charge_point.heartbeat_interval or 60.0
+        interval = self.plan.interval or member.charge_point.heartbeat_interval or OWN_INTERVAL
         while member.due is not None and member.due < until:
             await asyncio.sleep(max(0.0, member.due - time.perf_counter()))
             self._note(member.charge_point, "Heartbeat", member.due, member.due, _NAN, why)
@@ -288,16 +292,17 @@ class Part:
 
     def _note_what_was_due(self, member: _Member) -> None:
         """At the end: heartbeats that were due and could not be sent, as those before were not answered yet."""
-        interval = self.plan.interval or member.charge_point.heartbeat_interval or 60.0
+        interval = self.plan.interval or member.charge_point.heartbeat_interval or OWN_INTERVAL
         end = min(time.perf_counter(), self._began + self.plan.duration)
         while member.due is not None and member.due < end:
             now = time.perf_counter()
             self._note(member.charge_point, "Heartbeat", member.due, member.due, now, asyncio.CancelledError())
             member.due += interval
 
-    def _note_once(self, member: _Member, what: str, error: CpsimError) -> None:
+    def _note_once(self, member: _Member, what: str, error: Exception) -> None:
         """An error that left the scenario, where it is not of a call, which is a row already."""
-        if error not in self._noted:
+        is_fault_noted = error is self._faults.get(member.charge_point.id)
+        if not (error in self._noted if isinstance(error, CpsimError) else is_fault_noted):
             now = time.perf_counter()
             self._note(member.charge_point, what, now, now, now, error)
 
@@ -319,7 +324,11 @@ class Part:
             self._noted.add(error)
             detail = _UNIQUE.sub("", str(error)).replace(charge_point.id, "…")
             calls.add(charge_point.id, action, epoch(sent), _NAN, _NAN, error.outcome, detail)
-        else:
+        elif isinstance(error, Exception):  # a wrong payload, say: a fault here, whatever becomes of the scenario
+            self._faults[charge_point.id] = error  # which has no weak references
+            detail = f"{type(error).__name__}: {error}".replace(charge_point.id, "…")
+            calls.add(charge_point.id, action, epoch(sent), _NAN, _NAN, FAULT, detail)
+        else:  # cancelled
             calls.add(charge_point.id, action, epoch(sent), _NAN, (answered - due) * 1000, UNFINISHED)
 
 

@@ -121,6 +121,8 @@ class ShadowRequest:
     ) -> Shadow:
         """Change the shadow, and return it whole; keys not named stay, a value of None removes its key.
 
+        AWS IoT keeps 8 KB of both, eight levels deep, without None in lists.
+
         Args:
             desired: What the charge point is asked to become.
             reported: What it is; as a rule the charge point's own word.
@@ -128,7 +130,8 @@ class ShadowRequest:
 
         Raises:
             TypeError: ``desired`` or ``reported`` is no mapping.
-            AwsError: AWS refused; ``code`` is "ConflictException" where the shadow has another version by now.
+            AwsError: AWS refused; ``code`` is "ConflictException" where the shadow has another version by now,
+                "RequestEntityTooLargeException" beyond 8 KB, "InvalidRequestException" for other limits.
         """
         state = {}
         for key, value in (("desired", desired), ("reported", reported)):

@@ -16,8 +16,10 @@ import signal
 from collections.abc import Awaitable, Callable, Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
+from urllib.parse import quote
 from weakref import WeakSet
 
+from cpsim_kit.access_key import AccessKey
 from cpsim_kit.aws import Aws
 from cpsim_kit.cards import card
 from cpsim_kit.charge_point import ChargePoint
@@ -272,7 +274,7 @@ class Stack:
                 Aws,
                 region=options.region,
                 endpoint_url=process.endpoint_url,
-                access_key="local",
+                access_key=process.key,
                 explain=process.why_dead,
             )
             stack = await cls._attach(options.name, aws, process)
@@ -498,9 +500,25 @@ class Stack:
         return process.log(lines)
 
     @property
+    def access_key(self) -> AccessKey | None:
+        """The access key of a local stack that this process started, for other clients; None for any other stack."""
+        return None if self._process is None else self._process.key
+
+    @property
     def mqtt_url(self) -> str | None:
-        """Where MQTT over WebSockets connects without a signature; None on AWS, which asks for one."""
-        return None if self.endpoint_url is None else f"ws{self.endpoint_url.removeprefix('http')}/mqtt"
+        """Where MQTT over WebSockets connects without a signature; None on AWS, which asks for one.
+
+        The address of a local stack holds its secret access key: who has it may use the stack.
+
+        Raises:
+            NoCredentials: This stack was attached to, and boto3's chain has no credentials.
+        """
+        if self.endpoint_url is None:
+            return None
+        url = f"ws{self.endpoint_url.removeprefix('http')}/mqtt"
+        if self._process is None and self._other is None:
+            return url
+        return f"{url}/{quote(self._aws.secret_access_key(), safe='')}"
 
     async def wait_died(self) -> LocalStackError:
         """Wait until the local stack's process has died, and return why; a stack on AWS never does."""

@@ -24,9 +24,10 @@ __all__ = ["ManyThings", "Thing", "Things"]
 
 _NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")  # CreateThing, thingName
 _ATTRIBUTE = re.compile(r"[a-zA-Z0-9_.,@/:#-]{1,128}")  # CreateThing, attributePayload: a name
-_VALUE = re.compile(r"[a-zA-Z0-9_.,@/:#-]{0,800}")
+_VALUE = re.compile(r"[a-zA-Z0-9_.,@/:#=\[\]-]{0,800}")
 _KEY = "chargePointId"
 _BATCH = 100  # keys of one BatchGetItem
+_PAGES = {"PageSize": 250}  # ListThings gives so many at most, and 25 where it is not asked
 _POLL = 0.05  # seconds, at first
 
 
@@ -118,7 +119,8 @@ class Things:
         for name, value in attributes.items():
             if not (_ATTRIBUTE.fullmatch(name) and _VALUE.fullmatch(value)):
                 raise ValueError(
-                    f"{charge_point_id}: attribute {name}={value!r}: use letters, digits and _.,@/:#- only"
+                    f"{charge_point_id}: attribute {name}={value!r}: use letters, digits and _.,@/:#- only, and in its "
+                    "value =[] too"
                 )
         created, attributes = await self._create(charge_point_id, attributes)
         if created:
@@ -163,7 +165,7 @@ class Things:
         ids = list(dict.fromkeys(charge_point_ids))
         for charge_point_id in ids:
             _check_name(charge_point_id)
-        there = {thing["thingName"] for thing in await self._aws.pages("iot.list_things", "things")}
+        there = {thing["thingName"] for thing in await self._listed()}
         result = ManyThings() if result is None else result
         result.kept += [charge_point_id for charge_point_id in ids if charge_point_id in there]
         missing = [charge_point_id for charge_point_id in ids if charge_point_id not in there]
@@ -195,8 +197,7 @@ class Things:
         Raises:
             AwsError: AWS refused.
         """
-        things = await self._aws.pages("iot.list_things", "things")
-        return await asyncio.to_thread(_to_frame, things)
+        return await asyncio.to_thread(_to_frame, await self._listed())
 
     async def delete(self, charge_point_id: str, *, timeout: float = 30) -> None:
         """Delete a Thing and its classic Device Shadow; returns once the gateway refuses the id.
@@ -225,6 +226,9 @@ class Things:
             await self._aws.call("iot-data.delete_thing_shadow", thingName=charge_point_id)
         await self._aws.call("iot.delete_thing", thingName=charge_point_id)
         await self._wait_registered(charge_point_id, timeout, expected=False)
+
+    async def _listed(self) -> Sequence[dict[str, Any]]:
+        return await self._aws.pages("iot.list_things", "things", PaginationConfig=_PAGES)
 
     async def _create(self, charge_point_id: str, attributes: dict[str, str]) -> tuple[bool, dict[str, str]]:
         """Create or update; whether it was created, and the attributes it has now."""
@@ -365,7 +369,7 @@ def _check_concurrency(concurrency: int) -> None:
         raise ValueError(f"concurrency is at least 1, not {concurrency}")
 
 
-def _to_frame(things: list[dict[str, Any]]) -> pd.DataFrame:
+def _to_frame(things: Sequence[dict[str, Any]]) -> pd.DataFrame:
     import pandas as pd  # noqa: PLC0415 - half a second, in a thread, so that charge points go on
 
     rows = [(thing["thingName"], thing.get("attributes", {}), thing.get("version", 1)) for thing in things]

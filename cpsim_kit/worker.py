@@ -2,6 +2,8 @@
 
 They exchange pickles over the child's stdin and stdout, each after its length. The child ends when its stdin does, so
 it never outlives its parent. What it measured comes twice a second: a lost child takes no more with it than that.
+A thread writes it: where the parent does not read, stopped or busy, the child goes on measuring, keeps the calls in its
+compact table, and sends all of them once the parent reads again.
 """
 
 from __future__ import annotations
@@ -10,13 +12,14 @@ import asyncio
 import contextlib
 import os
 import pickle
+import queue
 import struct
 import sys
 import threading
 import time
 import traceback
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import IO, Any
 
 from cpsim_kit.errors import CpsimError
 from cpsim_kit.part import Delta, Part, Plan
@@ -27,6 +30,7 @@ SAMPLE = 0.5  # seconds between two deltas
 _LENGTH = struct.Struct("!I")
 _READY = 60.0  # seconds for a child to start
 _SILENCE = 30.0  # seconds without a delta after which a child is given up: it hangs, or was stopped
+_LOOKS = 20  # in how many parts a parent waits: while it is stopped itself, one of them goes by at most
 _CLOSING = 10.0  # seconds for a child to end, once its stdin has
 _LAST_WORDS = 5.0  # seconds in which it closes its connections
 
@@ -55,21 +59,17 @@ class Worker:
         plan = packed(self.plan)
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-c", "from cpsim_kit.worker import main; main()"),
+                *(sys.executable, "-P", "-c", "from cpsim_kit.worker import main; main()"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=2**24,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(each or os.getcwd() for each in sys.path)},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(_module_path())},
                 start_new_session=True,  # Ctrl-C is its parent's to handle
             )
         except OSError as exc:  # no memory, or no more processes allowed
             raise WorkerLost(f"a worker process could not be started: {exc.strerror}") from exc
         await self._write(plan)
-        try:
-            async with asyncio.timeout(_READY):
-                said = await self._read()
-        except TimeoutError as exc:
-            raise WorkerLost(f"a worker process was not ready within {_READY:g} s") from exc
+        said = await self._read(_READY, "was not ready within")
         if said != "ready":
             raise ValueError(f"a worker process cannot read this fleet: {said}")
 
@@ -82,12 +82,7 @@ class Worker:
         """
         await self._write(pickle.dumps("go"))
         while True:
-            try:
-                async with asyncio.timeout(_SILENCE):
-                    said = await self._read()
-            except TimeoutError as exc:
-                raise WorkerLost(f"a worker process has said nothing for {_SILENCE:g} s") from exc
-            match said:
+            match await self._read(_SILENCE, "has said nothing for"):
                 case Delta() as delta:
                     told(delta)
                 case "done", bytes(packed):
@@ -119,7 +114,20 @@ class Worker:
         except (BrokenPipeError, ConnectionResetError) as exc:
             raise WorkerLost("a worker process ended at once; what it says stands above") from exc
 
-    async def _read(self) -> Any:
+    async def _read(self, seconds: float, too_late: str) -> Any:
+        """What the child says next; WorkerLost where it says nothing while this process looks, for so many seconds."""
+        reading = asyncio.create_task(self._read_one(), name="cpsim[worker].read")
+        try:
+            for _ in range(_LOOKS):
+                if (await asyncio.wait([reading], timeout=seconds / _LOOKS))[0]:
+                    return reading.result()
+        finally:
+            if not reading.done():
+                reading.cancel()
+                await asyncio.wait([reading])
+        raise WorkerLost(f"a worker process {too_late} {seconds:g} s")
+
+    async def _read_one(self) -> Any:
         assert self._process is not None
         assert self._process.stdout is not None
         try:
@@ -128,6 +136,16 @@ class Worker:
         except asyncio.IncompleteReadError as exc:
             code = await self._process.wait()
             raise WorkerLost(f"a worker process ended with status {code}") from exc
+
+
+def _module_path() -> list[str]:
+    """Where a worker finds the modules that this process finds, a scenario's included.
+
+    The working directory comes last, whatever its place here: a file of the reader that is called like a module of
+    Python was harmless in a kernel, which had imported that module before.
+    """
+    found = [each for each in sys.path if each]
+    return found if len(found) == len(sys.path) else [*found, os.getcwd()]
 
 
 def packed(plan: Plan) -> bytes:
@@ -183,25 +201,53 @@ def fast_loop(main: Coroutine[Any, Any, None]) -> None:
 
 def main() -> None:
     """Receive a plan, carry it out, and tell what was measured."""
-    out = os.fdopen(os.dup(1), "wb")
+    outbox = _Outbox(os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)  # what a scenario prints must not end up between the pickles
-
-    def tell(message: Any) -> None:
-        data = pickle.dumps(message)
-        try:
-            out.write(_LENGTH.pack(len(data)) + data)
-            out.flush()
-        except OSError:  # the parent is gone
-            os._exit(1)
-
     try:
         part = Part(pickle.loads(_read_one()))  # noqa: S301 - of our own parent
     except Exception as exc:  # noqa: BLE001 - a module that is not here, a TLS file that is not, and what not
-        tell(str(exc))
+        outbox.put(str(exc))
+        outbox.wait_sent()
     else:
-        tell("ready")
-        fast_loop(_carry_out(part, tell))
+        outbox.put("ready")
+        fast_loop(_carry_out(part, outbox))
     _exit()
+
+
+class _Outbox:
+    """Writes messages to the parent in a thread, as it may not read; ends this process where the parent is gone.
+
+    Args:
+        file: Where to.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._messages: queue.Queue[bytes] = queue.Queue()
+        threading.Thread(target=self._write, name="cpsim[worker].outbox", daemon=True).start()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the parent, or the pipe to it, has taken all messages."""
+        return not self._messages.unfinished_tasks
+
+    def put(self, message: Any) -> None:
+        """Send a message after those before; returns at once."""
+        self._messages.put(pickle.dumps(message))
+
+    def wait_sent(self) -> None:
+        """Block until all messages are sent."""
+        self._messages.join()
+
+    def _write(self) -> None:
+        while True:
+            data = self._messages.get()
+            try:
+                self._file.write(_LENGTH.pack(len(data)) + data)
+                self._file.flush()
+            except OSError:  # the parent is gone
+                os._exit(1)
+            self._messages.task_done()
 
 
 def _exit() -> None:
@@ -210,17 +256,20 @@ def _exit() -> None:
     os._exit(0)
 
 
-async def _carry_out(part: Part, tell: Callable[[Any], None]) -> None:
+async def _carry_out(part: Part, outbox: _Outbox) -> None:
     await asyncio.to_thread(_read_one)
     running = asyncio.create_task(part.run(), name="cpsim[worker].part")
     threading.Thread(target=_end_with_stdin, args=[asyncio.get_running_loop(), running], daemon=True).start()
     fault: BaseException | None = None
     while not running.done():
         await asyncio.wait([running], timeout=SAMPLE)
-        tell(part.delta())
+        if outbox.is_idle:  # otherwise the parent does not read: the table keeps the calls, 28 bytes each
+            outbox.put(part.delta())
     if not running.cancelled():
         fault = running.exception()
-    tell(("done", faults(part.errors, fault)))
+    outbox.put(part.delta())
+    outbox.put(("done", faults(part.errors, fault)))
+    outbox.wait_sent()  # nothing is measured any more; where the parent never reads again, it ends this process
     _exit()
 
 

@@ -25,6 +25,7 @@ from typing import Any, Self
 STACK = "AwsOcppGatewayStack"
 OTHER_STACK = "SomethingElse"  # a stack that is no gateway's
 REGION = "eu-west-1"
+KEY_ID, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # of AWS's documentation
 
 
 # -- The tests' side --------------------------------------------------------------------------------------------------
@@ -74,8 +75,8 @@ class DeployedStack:
             "CPSIM_STACK": STACK,
             "AWS_ENDPOINT_URL": endpoint_url or self.endpoint_url,
             "AWS_DEFAULT_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-            "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+            "AWS_ACCESS_KEY_ID": KEY_ID,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_SESSION_TOKEN": "a/session+token==",
         }
 
@@ -229,11 +230,13 @@ async def _run(interval: int) -> None:
     import boto3
     from botocore.config import Config
 
+    from cpsim_kit.access_key import AccessKey
     from cpsim_kit.local.csms import Csms
     from cpsim_kit.local.emulator import Emulator
     from cpsim_kit.local.gateway import Gateway
+    from cpsim_kit.local.guard.door import SERVICES
 
-    emulator = Emulator(REGION)
+    emulator = Emulator(REGION, AccessKey(KEY_ID, SECRET), services={*SERVICES, "ecs", "monitoring"})
     await emulator.start()
 
     def client(service: str) -> Any:
@@ -241,8 +244,8 @@ async def _run(interval: int) -> None:
             service,
             endpoint_url=emulator.url,
             region_name=REGION,
-            aws_access_key_id="deployed",
-            aws_secret_access_key="deployed",
+            aws_access_key_id=KEY_ID,
+            aws_secret_access_key=SECRET,
             config=Config(proxies={}, retries={"total_max_attempts": 1}),
         )
 

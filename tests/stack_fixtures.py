@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import aiomqtt
 import boto3
@@ -74,11 +75,16 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
+def use_key_of(process: LocalProcess, environment: pytest.MonkeyPatch) -> None:
+    """Export a local stack's access key."""
+    environment.setenv("AWS_ACCESS_KEY_ID", process.key.id)
+    environment.setenv("AWS_SECRET_ACCESS_KEY", process.key.secret)
+
+
 @pytest.fixture
-def credentials(environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment with what an AWS endpoint asks for."""
-    environment.setenv("AWS_ACCESS_KEY_ID", "testing")
-    environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+def credentials(environment: pytest.MonkeyPatch, shared: LocalProcess) -> pytest.MonkeyPatch:
+    """An environment with what the session's local stack asks for."""
+    use_key_of(shared, environment)
     environment.setenv("AWS_REGION", "us-east-1")
     environment.setattr("botocore.session.create_loader", _loader)
     return environment
@@ -89,8 +95,8 @@ def credentials(environment: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 @pytest.fixture(scope="session")
 def shared() -> Iterator[LocalProcess]:
-    """The session's local stack."""
-    process = LocalProcess(LocalOptions(name="Shared", interval=INTERVAL))
+    """The session's local stack; with what a deployed one has to be watched by."""
+    process = LocalProcess(LocalOptions(name="Shared", interval=INTERVAL, services=("ecs", "monitoring")))
     yield process
     process.stop()
 
@@ -111,7 +117,7 @@ _NOBODYS = {
 
 
 @functools.cache
-def _nobodys_session() -> boto3.Session:
+def nobodys_session() -> boto3.Session:
     return boto3.Session(botocore_session=Session(session_vars=_NOBODYS))
 
 
@@ -125,12 +131,12 @@ class Boto:
 
     def __call__(self, service: str) -> Any:
         if service not in self._clients:
-            self._clients[service] = _nobodys_session().client(
+            self._clients[service] = nobodys_session().client(
                 service,
                 endpoint_url=self.process.endpoint_url,
                 region_name=self.process.options.region,
-                aws_access_key_id="testing",
-                aws_secret_access_key="testing",
+                aws_access_key_id=self.process.key.id,
+                aws_secret_access_key=self.process.key.secret,
                 config=Config(proxies={}, retries={"total_max_attempts": 1}),
             )
         return self._clients[service]
@@ -256,8 +262,8 @@ class Mqtt:
 @asynccontextmanager
 async def mqtt(process: LocalProcess, *topic_filters: str, **options: Any) -> AsyncIterator[Mqtt]:
     """An MQTT client of a local stack, subscribed once entered."""
-    port = int(process.mqtt_url.removeprefix("ws://127.0.0.1:").removesuffix("/mqtt"))
-    options = {"transport": "websockets", "websocket_path": "/mqtt"} | options
+    port = urlsplit(process.endpoint_url).port
+    options = {"transport": "websockets", "websocket_path": f"/mqtt/{process.key.secret}"} | options
     async with aiomqtt.Client("127.0.0.1", port, **options) as client:
         for topic_filter in topic_filters:
             await client.subscribe(topic_filter)

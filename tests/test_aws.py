@@ -16,6 +16,7 @@ from conftest import MS, SOON
 from stack_fixtures import Boto, eventually, new_id
 
 from cpsim_kit import errors
+from cpsim_kit.access_key import AccessKey
 from cpsim_kit.aws import Aws
 from cpsim_kit.local.launcher import LocalProcess
 from cpsim_kit.shadow import ShadowRequest
@@ -104,7 +105,7 @@ def door() -> Iterator[tuple[Endpoint, Aws]]:
         aws = Aws(
             region="us-east-1",
             endpoint_url=endpoint.url,
-            access_key="testing",
+            access_key=AccessKey("testing", "testing"),
             connect_timeout=SOON,
             read_timeout=3 * SOON,
         )
@@ -367,7 +368,7 @@ async def test_with_a_key_of_its_own_nothing_of_the_readers_matters(
         "http_proxy": "http://127.0.0.1:9",
     }.items():
         environment.setenv(name, value)
-    aws = Aws(region="us-east-1", endpoint_url=shared.endpoint_url, access_key="local")
+    aws = Aws(region="us-east-1", endpoint_url=shared.endpoint_url, access_key=shared.key)
     try:
         await aws.call("iot.list_things")
     finally:

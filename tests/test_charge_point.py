@@ -336,10 +336,47 @@ async def test_a_boot_that_is_not_accepted_is_an_answer_and_sets_no_interval(
         assert (cp.boot_status, cp.heartbeat_interval) == (status, None)
 
 
-async def test_an_interval_of_zero_leaves_the_choice_to_the_charge_point(csms: Csms, cp: ChargePoint) -> None:
-    csms.on["BootNotification"] = answer({"currentTime": "now", "interval": 0, "status": "Accepted"})
+MODEM = {"iccid": "891004234814455936F", "imsi": "310410123456789"}
+
+
+@pytest.mark.parametrize("modem", [MODEM, {"iccid": MODEM["iccid"]}, {}, None], ids=["both", "iccid", "empty", "none"])
+@pytest.mark.parametrize("version", ["1.6", "2.0.1", "2.1"])
+async def test_boot_reports_the_modem(csms: Csms, version: str, modem: dict[str, str] | None) -> None:
+    async with ChargePoint("CP1", csms.url, version=version, modem=modem) as cp:
+        await cp.boot()
+        card = cp._repr_html_()
+    payload = csms.calls[0].payload
+    if version == "1.6":
+        assert {name: value for name, value in payload.items() if name in MODEM} == (modem or {})
+    else:
+        assert payload["chargingStation"].get("modem") == (modem or None)
+    assert (MODEM["iccid"] in card) == bool(modem)
+
+
+async def test_a_changed_modem_is_reported_by_the_next_boot(csms: Csms, cp: ChargePoint) -> None:
     await cp.boot()
-    assert (cp.boot_status, cp.heartbeat_interval) == ("Accepted", None)
+    cp.modem = MODEM
+    await cp.boot()
+    assert [call.payload["chargingStation"].get("modem") for call in csms.calls] == [None, MODEM]
+
+
+@pytest.mark.parametrize("modem", [{"iccid": "1", "imei": "2"}, "891004234814455936F", ["iccid", "imsi"]])
+def test_a_modem_is_an_iccid_and_an_imsi(modem: Any) -> None:
+    with pytest.raises(TypeError, match=r'CP1: modem= takes \{"iccid": …, "imsi": …\}, not'):
+        ChargePoint("CP1", "ws://127.0.0.1:9", modem=modem)
+
+
+@pytest.mark.parametrize("interval", [0, -1])
+async def test_an_interval_of_zero_or_less_leaves_the_choice_to_the_charge_point(
+    csms: Csms, cp: ChargePoint, interval: int
+) -> None:
+    csms.on["BootNotification"] = answer({"currentTime": "now", "interval": interval, "status": "Accepted"})
+    await cp.boot()
+    assert (cp.boot_status, cp.heartbeat_interval) == ("Accepted", 60)
+    assert len([beat async for beat in cp.heartbeats(count=1)]) == 1
+    cp.heartbeat_interval = 7
+    await cp.boot()
+    assert cp.heartbeat_interval == 7, "the charge point keeps what was chosen"
 
 
 async def test_an_attribute_that_breaks_the_schema_is_not_sent(csms: Csms) -> None:

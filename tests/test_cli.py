@@ -20,7 +20,7 @@ import ocpp.v201
 import psutil
 import pytest
 from conftest import ENDED, MS, SOON
-from csms_stub import Behaviour, Csms, answer, delay, error, silent
+from csms_stub import Behaviour, Csms, answer, both, close, delay, error, silent
 from ocpp.v201 import call
 from relay import Relay
 from stack_fixtures import READERS_VARIABLES
@@ -74,8 +74,8 @@ class RunningStack:
             "CPSIM_STACK": self.addresses["stack_name"],
             "AWS_ENDPOINT_URL": self.addresses["endpoint_url"],
             "AWS_DEFAULT_REGION": self.addresses["region"],
-            "AWS_ACCESS_KEY_ID": "local",
-            "AWS_SECRET_ACCESS_KEY": "local",
+            "AWS_ACCESS_KEY_ID": self.addresses["access_key_id"],
+            "AWS_SECRET_ACCESS_KEY": self.addresses["secret_access_key"],
         }
 
     def children(self) -> list[psutil.Process]:
@@ -120,7 +120,16 @@ def test_simulate_prints_the_samples_lines_and_the_shadow() -> None:
     lines = done.stderr.splitlines()
     boot = re.fullmatch(r'INFO:ocpp:CP1: send \[2,"([0-9a-f-]{36})","BootNotification",(\{.*\})\]', lines[1])
     assert boot is not None
-    assert json.loads(boot[2])["chargingStation"]["model"] == "ABC 123 XYZ"
+    assert json.loads(boot[2]) == {
+        "chargingStation": {
+            "model": "ABC 123 XYZ",
+            "vendorName": "CHARGE_POINT_VENDOR",
+            "serialNumber": "CP1234567890A01",
+            "firmwareVersion": "1.2.3.4",
+            "modem": {"iccid": "891004234814455936F", "imsi": "310410123456789"},
+        },
+        "reason": "PowerUp",
+    }
     assert re.fullmatch(rf'INFO:ocpp:CP1: receive message \[3,"{boot[1]}",\{{.*"status":"Accepted"\}}\]', lines[2])
     assert lines[3] == "INFO:root:CP1: connected to central system"
     assert lines[4] == "INFO:root:CP1: heartbeat interval set to 1"
@@ -155,11 +164,7 @@ def test_simulate_speaks(version: str, running: RunningStack) -> None:
 def test_simulate_uses_the_stack_that_cpsim_stack_names(running: RunningStack) -> None:
     done = cpsim(
         *("simulate", "--cp-id", "CP-NEW", "--count", "1"),
-        CPSIM_STACK=running.addresses["stack_name"],
-        AWS_ENDPOINT_URL=running.addresses["endpoint_url"],
-        AWS_DEFAULT_REGION=running.addresses["region"],
-        AWS_ACCESS_KEY_ID="local",
-        AWS_SECRET_ACCESS_KEY="local",
+        **running.environment,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["reason"] == "PowerUp"
@@ -244,6 +249,119 @@ def test_simulate_says_when_the_connection_is_lost() -> None:
     assert "Traceback" not in rest
 
 
+async def simulate(csms: Csms, *options: str, first_boot: float = 5) -> tuple[int | None, str]:
+    """Exit status and stderr of ``cpsim simulate`` that sends one heartbeat, and waits so long before its next boot."""
+    code = f"import sys; from cpsim_kit import backoff, cli; backoff._FIRST_BOOT = {first_boot}; sys.exit(cli.main())"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code, "simulate", "--url", csms.url, "--count", "1", *options),
+        env=ENVIRONMENT,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(6 * SOON):
+            _, said = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return process.returncode, said.decode()
+
+
+def booted(interval: int, status: str = "Accepted") -> Behaviour:
+    return answer({"currentTime": "2026-11-23T10:00:00Z", "interval": interval, "status": status})
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+@pytest.mark.parametrize("interval", [0, -1])
+async def test_simulate_chooses_the_interval_where_the_csms_instructs_none(
+    csms: Csms, interval: int, version: str
+) -> None:
+    csms.on["BootNotification"] = booted(interval)
+    status, said = await simulate(csms, "--ocpp", version)
+    assert status == 0, said
+    assert csms.actions == ["BootNotification", "Heartbeat"]
+    assert "INFO:root:CP1: heartbeat interval set to 60\n" in said
+    assert f"own choice, as the CSMS's is {interval}; choose another one with --interval" in said
+
+
+async def test_simulate_takes_the_interval_that_was_chosen_where_the_csms_instructs_none(csms: Csms) -> None:
+    csms.on["BootNotification"] = booted(0)
+    status, said = await simulate(csms, "--interval", "1", "--count", "2")
+    assert status == 0, said
+    assert csms.actions.count("Heartbeat") == 2
+    assert "INFO:root:CP1: heartbeat interval set to 1\n" in said
+
+
+async def test_simulate_says_that_the_csms_instructs_another_interval_than_was_chosen(csms: Csms) -> None:
+    csms.on["BootNotification"] = booted(1)
+    status, said = await simulate(csms, "--interval", "1000", "--count", "2")
+    assert status == 0, said
+    assert "CP1: --interval is not used: the CSMS instructs 1 s" in said
+
+
+@pytest.mark.parametrize(
+    ("options", "modem"),
+    [
+        ((), {"iccid": "891004234814455936F", "imsi": "310410123456789"}),
+        (("--cp-iccid", "1", "--cp-imsi", "2"), {"iccid": "1", "imsi": "2"}),
+        (("--cp-iccid", ""), {"imsi": "310410123456789"}),
+        (("--cp-iccid", "", "--cp-imsi", ""), {}),
+    ],
+    ids=["the sample's", "others", "no ICCID", "none"],
+)
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+async def test_simulate_reports_a_modem(
+    csms: Csms, options: tuple[str, ...], modem: dict[str, str], version: str
+) -> None:
+    status, said = await simulate(csms, "--ocpp", version, *options)
+    assert status == 0, said
+    payload = csms.calls[0].payload
+    if version == "1.6":
+        assert {name: value for name, value in payload.items() if name in {"iccid", "imsi"}} == modem
+    else:
+        assert payload["chargingStation"].get("modem", {}) == modem
+
+
+async def test_simulate_says_which_field_of_the_modem_is_too_long(csms: Csms) -> None:
+    status, said = await simulate(csms, "--cp-iccid", "8" * 21)
+    assert status == 1
+    assert "chargingStation.modem.iccid" in said
+    assert "Traceback" not in said
+
+
+async def test_simulate_keeps_an_interval_of_ages(csms: Csms) -> None:
+    csms.on["BootNotification"] = booted(10**18)
+    csms.on["Heartbeat"] = both(answer(), close(1001, "going away"))
+    status, said = await simulate(csms, "--count", "2")
+    assert status == 1
+    assert f"heartbeat interval set to {10**18}" in said
+    assert csms.actions == ["BootNotification", "Heartbeat"]
+    assert "ERROR:root:CP1: received 1001 (going away) going away" in said
+
+
+@pytest.mark.parametrize("status", ["Pending", "Rejected"])
+@pytest.mark.parametrize("interval", [0, -1, 60, 10**18])
+async def test_simulate_notices_the_lost_connection_while_it_waits_to_boot_again(
+    csms: Csms, interval: int, status: str
+) -> None:
+    csms.on["BootNotification"] = both(booted(interval, status), close(1001, "going away"))
+    code, said = await simulate(csms, first_boot=1000)
+    assert code == 1
+    assert f"boot {status}, again in {interval if interval > 0 else 1000} s" in said
+    assert "ERROR:root:CP1: received 1001 (going away) going away" in said
+    assert csms.actions == ["BootNotification"]
+
+
+@pytest.mark.parametrize("status", ["Pending", "Rejected"])
+async def test_simulate_boots_ever_more_seldom_where_the_csms_leaves_it_to_it(csms: Csms, status: str) -> None:
+    csms.once += [booted(0, status)] * 3
+    code, said = await simulate(csms, first_boot=0.25)
+    assert code == 0, said
+    waits = re.findall(rf"boot {status}, again in (\S+) s, its own choice, as the CSMS's interval is 0", said)
+    assert waits == ["0.25", "0.5", "1.0"]
+    assert csms.actions == ["BootNotification"] * 4 + ["Heartbeat"]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -296,7 +414,6 @@ def test_bad_arguments_are_errors_with_a_hint(arguments: str, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ("simulate --url ws://127.0.0.1:9 --interval 1", "--interval is what the local stack instructs"),
         ("load --size 1000000000 --duration 1", "choose a longer duration"),
         (f"load --prefix {'L' * 125}", "at most 128"),
     ],
@@ -380,8 +497,7 @@ def test_stack_prints_lines_to_paste(things: list[str], simulate: str) -> None:
     }
     [command] = [line.strip() for line in lines if line.startswith("cpsim ")]
     assert re.fullmatch(simulate, command)
-    again = exported | {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
-    done = cpsim(*shlex.split(command)[1:], "--count", "1", **again)
+    done = cpsim(*shlex.split(command)[1:], "--count", "1", **exported)
     process.send_signal(signal.SIGINT)
     process.stdout.close()
     assert process.wait(ENDED) == 0
@@ -389,7 +505,9 @@ def test_stack_prints_lines_to_paste(things: list[str], simulate: str) -> None:
 
 
 def test_stack_prints_one_json_object_first(running: RunningStack) -> None:
-    assert running.addresses.keys() == {"websocket_url", "endpoint_url", "stack_name", "region", "mqtt_url"}
+    assert running.addresses.keys() == {
+        *("websocket_url", "endpoint_url", "stack_name", "region", "mqtt_url", "access_key_id", "secret_access_key")
+    }
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
@@ -651,8 +769,11 @@ def test_nohup_is_left_alone() -> None:
 
 
 async def things(running: RunningStack) -> list[str]:
-    async with Stack.aws(running.addresses["stack_name"], endpoint_url=running.addresses["endpoint_url"]) as stack:
-        return (await stack.things.list()).charge_point_id.tolist()
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in running.environment.items():
+            environment.setenv(name, value)
+        async with Stack.open() as stack:
+            return (await stack.things.list()).charge_point_id.tolist()
 
 
 HUNG = {"*": silent, "BootNotification": answer()}
@@ -718,6 +839,19 @@ def test_lab_takes_the_checkouts_notebooks(
     assert {"--no-browser", "--port=8899"} <= set(started[0])
     assert f"The notebooks are in {notebooks}\n" in capsys.readouterr().out
     assert not list(tmp_path.iterdir())
+
+
+def test_lab_takes_no_file_of_the_working_directory_for_a_module(tmp_path: Path) -> None:
+    (tmp_path / "calendar.py").write_text("raise SystemExit('taken for the module of that name')\n")
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # so that it ends when it has been started
+        port = listener.getsockname()[1]
+        lab = "import sys; from cpsim_kit import cli; cli._check_free = lambda port: None; sys.exit(cli.main())"
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", lab, "lab", "--no-browser", "--port", str(port)],
+            check=False, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=6 * ENDED,
+        )  # fmt: skip
+    assert "taken for the module" not in done.stdout + done.stderr
+    assert str(port) in done.stderr, "JupyterLab itself says that the port is taken"
 
 
 @pytest.fixture

@@ -5,14 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import io
+import itertools
 import math
 import os
+import pickle
 import random
 import re
 import signal
 import ssl
+import struct
+import subprocess
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,13 +30,15 @@ import pytest
 import trustme
 from conftest import FACTOR, MS, SOON, cpsim_tasks, until
 from csms_stub import Call, Csms, Link, abort, answer, both, close, delay, error, silent
+from ocpp.v16 import call as v16_call
 from ocpp.v201 import call
 from stack_fixtures import Boto, bind, new_id
 
 from cpsim_kit import Backoff, ChargePoint, Fleet, Stack, errors, plots
+from cpsim_kit.backoff import next_boots
 from cpsim_kit.calls import COLUMNS, CallTable, FleetResult, Incoming
 from cpsim_kit.part import Plan, first_heartbeat
-from cpsim_kit.worker import Worker, WorkerLost
+from cpsim_kit.worker import Worker, WorkerLost, packed
 
 UNIT = 50 * MS
 
@@ -375,6 +383,65 @@ async def test_an_error_of_the_kit_that_is_of_no_call_is_a_row_too(csms: Csms) -
     assert "…" in failed["detail"]
 
 
+async def wrong_payload_now_and_then(cp: ChargePoint) -> None:
+    await cp.boot()
+    for _ in range(2):
+        with contextlib.suppress(TypeError):
+            await cp.call(v16_call.Heartbeat())
+    await cp.heartbeat()
+
+
+@pytest.mark.parametrize("processes", [None, 2])
+async def test_a_call_with_a_wrong_payload_is_a_failure_also_where_the_scenario_goes_on(
+    csms: Csms, processes: int | None
+) -> None:
+    fleet = fleet_of(csms, 2, scenario=wrong_payload_now_and_then, processes=processes)
+    result = await fleet.run(SOON, **run_quietly)
+    assert result.calls.failures == 4
+    (failed,) = result.failures().to_dict("records")
+    assert (failed["action"], failed["outcome"], failed["count"]) == ("Heartbeat", "error", 4)
+    assert failed["detail"].startswith("TypeError: … speaks OCPP 2.0.1, and Heartbeat is of OCPP 1.6")
+    heartbeats = result.summary().loc["Heartbeat"]
+    assert (heartbeats["count"], heartbeats["failures"], heartbeats["unfinished"]) == (6, 4, 0)
+
+
+async def raise_lookup_error(cp: ChargePoint) -> None:
+    raise LookupError(f"{cp.id} is not mine")
+
+
+async def call_with_no_payload(cp: ChargePoint) -> None:
+    await cp.call(None)
+
+
+async def wait_in_vain(cp: ChargePoint) -> None:
+    async with asyncio.timeout(MS):
+        await asyncio.sleep(SOON)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "fault", "action", "detail"),
+    [
+        (raise_lookup_error, LookupError, "scenario", "LookupError: … is not mine"),
+        (call_with_no_payload, TypeError, "NoneType", "TypeError: "),
+        (wait_in_vain, TimeoutError, "scenario", "TimeoutError: "),
+        (lambda cp: None, TypeError, "scenario", "TypeError: a scenario is an async function"),
+    ],
+    ids=["raises", "wrong payload", "times out", "is not async"],
+)
+@pytest.mark.parametrize("processes", [None, 2])
+async def test_the_error_that_ends_a_run_is_one_failure_of_its_result(
+    csms: Csms, scenario: Any, fault: type[Exception], action: str, detail: str, processes: int | None
+) -> None:
+    fleet = fleet_of(csms, 1 if processes is None else 2, scenario=scenario, processes=processes)
+    with pytest.raises(fault):
+        await fleet.run(SOON, **run_quietly)
+    assert fleet.result is not None
+    failed = fleet.result.failures().to_dict("records")
+    assert {(each["action"], each["outcome"]) for each in failed} == {(action, "error")}
+    assert fleet.result.calls.failures in ({1} if processes is None else {1, 2})
+    assert failed[0]["detail"].startswith(detail)
+
+
 @pytest.mark.parametrize("processes", [None, 2])
 async def test_a_scenario_that_cannot_be_cancelled_is_left_behind(
     csms: Csms, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, processes: int | None
@@ -433,6 +500,29 @@ async def test_a_charge_point_that_is_not_accepted_sends_no_heartbeat(csms: Csms
     result = await run_until(fleet, lambda: csms.actions.count("BootNotification") >= 4, "both to boot again")
     assert (result.connected, result.booted) == (2, 0)
     assert "Heartbeat" not in csms.actions
+
+
+REJECTED = {"currentTime": "2026-11-23T10:00:00Z", "interval": 0, "status": "Rejected"}
+
+
+@pytest.mark.parametrize("interval", [0, -1])
+async def test_charge_points_do_not_flood_a_csms_that_leaves_the_next_boot_to_them(csms: Csms, interval: int) -> None:
+    csms.on["BootNotification"] = answer(REJECTED | {"interval": interval})
+    await fleet_of(csms, 2).run(2.5, **run_quietly)
+    assert csms.actions == ["BootNotification"] * 2, "the next would come after 5 s"
+
+
+async def test_charge_points_boot_again_also_where_the_csms_leaves_it_to_them(
+    csms: Csms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cpsim_kit.backoff._FIRST_BOOT", MS)
+    csms.once += [answer(REJECTED)] * 4
+    result = await run_until(fleet_of(csms, 2), lambda: csms.actions.count("Heartbeat") >= 2, "heartbeats")
+    assert result.booted == 2
+
+
+def test_boots_that_nobody_times_come_ever_more_seldom() -> None:
+    assert list(itertools.islice(next_boots(), 8)) == [5, 10, 20, 40, 80, 160, 320, 320]
 
 
 # -- Failures are rows ------------------------------------------------------------------------------------------------
@@ -741,6 +831,18 @@ def is_worker(process: psutil.Process) -> bool:
     return False
 
 
+async def test_files_of_the_working_directory_are_no_modules_of_a_fleets_processes(
+    csms: Csms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a notebook beside a queue.py of the reader: the kernel has Python's module imported already."""
+    for name in ("calendar.py", "queue.py"):
+        (tmp_path / name).write_text("raise SystemExit('taken for the module of that name')\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend("")
+    result = await fleet_of(csms, 2, processes=2).run(2, **run_quietly)
+    assert result.booted == 2
+
+
 async def test_several_processes_do_what_one_does(csms: Csms) -> None:
     sent = "StatusNotification"
 
@@ -898,6 +1000,88 @@ async def test_a_process_that_dies_again_and_again_is_given_up(csms: Csms, caplo
     assert sum("start again in another process" in record.message for record in caplog.records) == 3
     assert "LOAD-0002" in set(result.to_frame().charge_point_id)
     assert not children()
+
+
+MANY_CALLS = 4000  # with 28 bytes each, more than a pipe takes
+
+
+async def many_calls(cp: ChargePoint) -> None:
+    for _ in range(MANY_CALLS):
+        await cp.heartbeat()
+
+
+PARENT = """
+import asyncio, sys
+from cpsim_kit import Fleet, worker
+
+url, calls, worker._SILENCE = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+
+async def scenario(cp):
+    for _ in range(calls):
+        await cp.heartbeat()
+
+result = asyncio.run(Fleet(url, 2, ramp_time=0, scenario=scenario, processes=2).run(float(sys.argv[4]), progress=False))
+print(result.summary()["count"].to_dict(), result.calls.failures, result.lost)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
+async def test_a_stopped_parent_stalls_no_call_and_gets_every_row_once_it_goes_on(csms: Csms) -> None:
+    silence = 4 * FACTOR  # seconds after which it gives a child up
+    parent = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", PARENT, csms.url, str(MANY_CALLS), str(silence), str(6 * SOON)),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    try:
+        await until(lambda: len(csms.calls) >= 20, "calls")
+        parent.send_signal(signal.SIGSTOP)
+        stopped = time.monotonic()
+        await until(lambda: len(csms.calls) == 2 * MANY_CALLS, "all calls, though the parent is stopped")
+        await until(lambda: time.monotonic() > stopped + 1.25 * silence, "the parent to be stopped for long")
+        parent.send_signal(signal.SIGCONT)
+        said, _ = await parent.communicate()
+    finally:
+        if parent.returncode is None:
+            parent.kill()
+            await parent.wait()
+    assert said.decode() == f"{{'connect': 2, 'Heartbeat': {2 * MANY_CALLS}}} 0 []\n"
+
+
+def start_child(plan: Plan) -> subprocess.Popen[bytes]:
+    """A process that carries out a plan at once, and whose parent reads nothing."""
+    code = f"from cpsim_kit import worker; worker._LAST_WORDS = {UNIT}; worker.main()"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    pipe = subprocess.PIPE
+    child = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, env=environment)
+    assert child.stdin is not None
+    for message in (packed(plan), pickle.dumps("go")):
+        child.stdin.write(struct.pack("!I", len(message)) + message)
+    child.stdin.flush()
+    return child
+
+
+async def test_a_child_whose_parent_reads_nothing_ends_its_share_and_keeps_every_row(csms: Csms) -> None:
+    with start_child(Plan(csms.url, {"CP1": (0.0, 0.0)}, 6 * SOON, scenario=many_calls)) as child:
+        await until(lambda: len(csms.calls) == MANY_CALLS, "all calls")
+        await until(lambda: csms.link.ws.close_code == 1000, "the connection to be closed")
+        assert child.poll() is None
+        assert child.stdout is not None
+        said = io.BytesIO(await asyncio.to_thread(child.stdout.read))
+        assert child.wait(SOON) == 0
+    messages = []
+    while head := said.read(4):
+        messages.append(pickle.loads(said.read(*struct.unpack("!I", head))))
+    first, *deltas, (last, _faults) = messages
+    assert (first, last) == ("ready", "done")
+    assert sum(len(delta.calls[0]["sent"]) for delta in deltas) == 1 + MANY_CALLS
+
+
+async def test_a_child_whose_parent_goes_without_reading_ends(csms: Csms) -> None:
+    with start_child(Plan(csms.url, {"CP1": (0.0, 0.0)}, 6 * SOON, scenario=many_calls)) as child:
+        await until(lambda: len(csms.calls) == MANY_CALLS, "all calls")
+        assert child.stdin is not None
+        child.stdin.close()
+        assert await asyncio.to_thread(child.wait, SOON) == 1
 
 
 async def test_an_interrupted_run_ends_its_processes(csms: Csms) -> None:

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from conftest import FACTOR, SOON, until
 from relay import Relay
+from stack_fixtures import use_key_of
 
 from cpsim_kit import Backoff, Fleet, Stack
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
@@ -23,9 +24,10 @@ IDS = [f"OUT-{number:04}" for number in range(SIZE)]
 PATIENCE = 6 * SOON  # so many need what CPU they get
 
 
-async def provisioned(name: str) -> LocalProcess:
+async def provisioned(name: str, environment: pytest.MonkeyPatch) -> LocalProcess:
     """A local stack that knows the charge points."""
     process = await asyncio.to_thread(LocalProcess, LocalOptions(name=name))
+    use_key_of(process, environment)
     async with Stack.aws(name, endpoint_url=process.endpoint_url) as stack:
         made = await stack.things.create_many(IDS, progress=False)
         stack._created.clear()  # they are the process's now
@@ -62,7 +64,7 @@ async def all_answered(fleet: Fleet) -> None:
 
 @pytest.mark.slow
 async def test_all_come_back_when_the_gateway_was_killed_and_no_call_is_lost(credentials: pytest.MonkeyPatch) -> None:
-    first, second = await provisioned("First"), await provisioned("Second")
+    first, second = await provisioned("First", credentials), await provisioned("Second", credentials)
     try:
         async with Relay(port_of(first)) as relay:
             policy = Backoff(wait_minimum=0.5 * FACTOR, random_range=1.0 * FACTOR, repeat_times=1)

@@ -8,6 +8,7 @@ import contextlib
 import json
 from collections.abc import Awaitable, Callable
 
+import aiomqtt
 import pytest
 from conftest import SOON
 from stack_fixtures import GLANCE, Boto, ask, close_of, dial, eventually, is_answered, mqtt, new_id, receive
@@ -85,7 +86,7 @@ async def test_slashes_around_the_id_do_not_count(shared: LocalProcess, register
 
 
 @pytest.mark.parametrize(
-    "path", ["CPX", "", "CP%201", "100%", "a/b", "CPX?token=1", "Ladepunkt-%C3%BC", "+", "%23", "$aws/things"]
+    "path", ["CPX", "CP%201", "100%", "a/b", "CPX?token=1", "Ladepunkt-%C3%BC", "+", "%23", "$aws/things"]
 )
 async def test_unknown_id_is_accepted_and_then_closed_with_1008(shared: LocalProcess, path: str) -> None:
     async with dial(shared, path) as ws:
@@ -99,12 +100,38 @@ async def test_a_registered_id_in_other_letters_is_unknown(shared: LocalProcess,
         assert await close_of(ws) == (1008, f"Charge Point {charge_point_id} not registered as an IoT Thing")
 
 
-@pytest.mark.parametrize("length", [100, 129, 3000])
-async def test_reason_of_a_long_id_is_cut_to_what_a_close_frame_holds(shared: LocalProcess, length: int) -> None:
+@pytest.mark.parametrize("path", ["", "/", "x" * 2049, "x" * 3000], ids=["none", "slashes", "2049 bytes", "3000"])
+async def test_an_id_that_is_no_key_of_the_registry_ends_with_1011(shared: LocalProcess, path: str) -> None:
+    """The sample's server does not catch DynamoDB's ValidationException."""
+    async with dial(shared, path) as ws:
+        assert ws.subprotocol == "ocpp2.0.1"
+        assert await close_of(ws) == (1011, "")
+
+
+@pytest.mark.parametrize("length", [78, 79])
+async def test_the_longest_reason_that_a_close_frame_holds_arrives_whole(shared: LocalProcess, length: int) -> None:
     path = "x" * length
     async with dial(shared, path) as ws:
-        whole = f"Charge Point {path} not registered as an IoT Thing"
-        assert await close_of(ws) == (1008, whole[:123])
+        assert await close_of(ws) == (1008, f"Charge Point {path} not registered as an IoT Thing")
+
+
+@pytest.mark.parametrize("length", [80, 128, 2048])
+async def test_an_unknown_id_whose_reason_no_close_frame_holds_ends_without_one(
+    shared: LocalProcess, length: int
+) -> None:
+    """The sample's server fails on the reason of more than 123 bytes."""
+    async with dial(shared, "x" * length) as ws:
+        assert await close_of(ws) == (1006, "")
+        assert isinstance(ws.protocol.close_exc, ConnectionClosed)
+        assert ws.protocol.close_exc.rcvd is None
+
+
+async def test_a_registered_id_of_any_length_is_served(shared: LocalProcess, boto: Boto) -> None:
+    for charge_point_id in (new_id("LONG").ljust(80, "x"), new_id("LONG").ljust(128, "x")):
+        boto("iot").create_thing(thingName=charge_point_id)
+        assert await eventually(lambda each=charge_point_id: boto.is_registered(each))
+        async with dial(shared, charge_point_id) as ws:
+            assert await is_answered(ws)
 
 
 async def test_an_id_that_no_http_server_reads_is_refused_and_harms_nobody(
@@ -298,6 +325,43 @@ async def test_a_slow_reader_holds_nobody_up(shared: LocalProcess, boto: Boto, r
                 assert len(await sleeper.recv()) == 100_000
 
 
+# -- AWS IoT's limit of a message -------------------------------------------------------------------------------------
+
+LIMIT = 128 * 1024
+
+
+@pytest.mark.parametrize("as_text", [True, False], ids=["text", "binary"])
+async def test_a_frame_of_128_kib_passes_and_a_longer_one_ends_the_connection_with_1000(
+    shared: LocalProcess, register: Register, as_text: bool
+) -> None:
+    charge_point_id = await register()
+    longest: str | bytes = "x" * LIMIT if as_text else b"x" * LIMIT
+    longer: str | bytes = "x" * (LIMIT + 1) if as_text else b"x" * (LIMIT + 1)
+    presence = f"$aws/events/presence/disconnected/{charge_point_id}"
+    async with mqtt(shared, f"{charge_point_id}/in") as inside, mqtt(shared, presence) as broker:
+        async with dial(shared, charge_point_id) as ws:
+            await ws.send(longest)
+            assert await inside.take() == [(f"{charge_point_id}/in", b"x" * LIMIT)]
+            await ws.send(longer)
+            assert await close_of(ws) == (1000, "")
+            [event] = await broker.events(1)
+            assert (event["disconnectReason"], event["clientInitiatedDisconnect"]) == ("CLIENT_ERROR", False)
+        async with dial(shared, charge_point_id) as ws:
+            assert await is_answered(ws)
+            [(_, payload)] = await inside.take()
+            assert json.loads(payload)[2] == "Heartbeat"  # the longer one was not passed on
+
+
+async def test_the_limit_counts_bytes_and_whole_messages(shared: LocalProcess, register: Register) -> None:
+    async with dial(shared, await register()) as ws:
+        await ws.send("ž" * (LIMIT // 2 + 1))  # two bytes each
+        assert await close_of(ws) == (1000, "")
+    async with dial(shared, await register()) as ws:
+        with contextlib.suppress(ConnectionClosed):
+            await ws.send(iter(["x" * LIMIT, "x"]))
+        assert await close_of(ws) == (1000, "")
+
+
 # -- Takeover ---------------------------------------------------------------------------------------------------------
 
 
@@ -343,6 +407,111 @@ async def test_a_takeover_shows_in_the_presence_events(shared: LocalProcess, reg
     versions = [event["versionNumber"] for event in (first, evicted, second, gone)]
     assert versions == [0, 0, 1, 1]
     assert all(event["clientId"] == charge_point_id and event["timestamp"] > 1e12 for event in (first, gone))
+
+
+async def test_an_mqtt_client_with_a_charge_points_id_takes_it_over(shared: LocalProcess, register: Register) -> None:
+    charge_point_id = await register()
+    async with mqtt(shared, f"$aws/events/presence/+/{charge_point_id}") as broker:
+        async with dial(shared, charge_point_id) as ws:
+            assert await is_answered(ws)
+            async with mqtt(shared, identifier=charge_point_id) as usurper:
+                assert await close_of(ws) == (1000, "")
+                await usurper.publish(new_id("topic"), "still there")
+        connected, evicted, again, left = await broker.events(4)
+    assert [event["eventType"] for event in (connected, evicted, again, left)] == ["connected", "disconnected"] * 2
+    assert (evicted["disconnectReason"], evicted["clientInitiatedDisconnect"]) == ("DUPLICATE_CLIENTID", False)
+    assert left["disconnectReason"] == "CLIENT_INITIATED_DISCONNECT"
+    for begin, end in ((connected, evicted), (again, left)):
+        assert begin["sessionIdentifier"] == end["sessionIdentifier"]
+        assert begin["versionNumber"] == end["versionNumber"]
+    assert connected["sessionIdentifier"] != again["sessionIdentifier"]
+    assert connected["versionNumber"] < again["versionNumber"]
+
+
+@pytest.mark.parametrize("protocol", [aiomqtt.ProtocolVersion.V311, aiomqtt.ProtocolVersion.V5], ids=["3.1.1", "5"])
+async def test_a_charge_point_that_connects_ends_the_mqtt_client_of_its_id(
+    shared: LocalProcess, boto: Boto, register: Register, protocol: aiomqtt.ProtocolVersion
+) -> None:
+    charge_point_id = await register()
+    events = (f"$aws/events/presence/disconnected/{charge_point_id}", f"{charge_point_id}/will")
+    async with mqtt(shared, *events) as broker:
+        will = aiomqtt.Will(f"{charge_point_id}/will", b"gone")
+        with contextlib.suppress(aiomqtt.MqttError):  # a lost client cannot leave in good order
+            async with (
+                mqtt(shared, identifier=charge_point_id, protocol=protocol, will=will) as client,
+                dial(shared, charge_point_id) as ws,
+            ):
+                assert await is_answered(ws)
+                with pytest.raises(aiomqtt.MqttError):
+                    await asyncio.wait_for(anext(client.client.messages), SOON)
+                taken = dict(await broker.take(2))
+                boto("iot-data").publish(topic=f"{charge_point_id}/out", payload=b"for the charge point")
+                async with asyncio.timeout(SOON):
+                    assert await ws.recv() == "for the charge point"
+    assert taken[f"{charge_point_id}/will"] == b"gone"
+    assert json.loads(taken[events[0]])["disconnectReason"] == "DUPLICATE_CLIENTID"
+
+
+async def test_charge_points_and_mqtt_clients_that_fight_for_an_id_leave_one(
+    shared: LocalProcess, register: Register
+) -> None:
+    charge_point_id = await register()
+    lost = 0
+    async with mqtt(shared, f"$aws/events/presence/+/{charge_point_id}") as broker, contextlib.AsyncExitStack() as all_:
+
+        async def connect_mqtt() -> None:
+            nonlocal lost
+            with contextlib.suppress(aiomqtt.MqttError):
+                async with mqtt(shared, identifier=charge_point_id) as client:
+                    await anext(client.client.messages)
+            lost += 1
+
+        clients = [asyncio.create_task(connect_mqtt()) for _ in range(10)]
+        sockets = [all_.enter_async_context(dial(shared, charge_point_id)) for _ in range(10)]
+        connections = await asyncio.gather(*sockets)
+        try:
+            await eventually(lambda: lost + sum(ws.close_code is not None for ws in connections) == 19)
+            events = await broker.events(39)
+        finally:
+            for client in clients:
+                client.cancel()
+            await asyncio.gather(*clients, return_exceptions=True)
+        assert {ws.close_code for ws in connections} <= {1000, None}
+    live: set[str] = set()
+    for event in events:  # one at a time, whatever it is
+        if event["eventType"] == "connected":
+            assert not live
+            live.add(event["sessionIdentifier"])
+        else:
+            live.remove(event["sessionIdentifier"])
+    assert len(live) == 1
+
+
+async def test_a_subscription_event_says_that_the_gateway_listens_for_the_charge_point(
+    shared: LocalProcess, boto: Boto, register: Register
+) -> None:
+    """As AWS IoT's "Lifecycle events" has it, and as the broker says it of any client."""
+    charge_point_id, other = await register(), new_id("client")
+    async with mqtt(
+        shared,
+        f"$aws/events/presence/connected/{charge_point_id}",
+        f"$aws/events/subscriptions/subscribed/{charge_point_id}",
+        f"$aws/events/subscriptions/subscribed/{other}",
+    ) as broker:
+        async with dial(shared, charge_point_id) as ws:
+            connected, subscribed = await broker.events(2)
+            boto("iot-data").publish(topic=f"{charge_point_id}/out", payload=b"it does")
+            async with asyncio.timeout(SOON):
+                assert await ws.recv() == "it does"
+        async with mqtt(shared, f"{other}/out", identifier=other):
+            [theirs] = await broker.events(1)
+    assert subscribed["eventType"] == "subscribed"
+    assert subscribed["clientId"] == charge_point_id
+    assert subscribed["topics"] == [f"{charge_point_id}/out"]
+    assert subscribed["sessionIdentifier"] == connected["sessionIdentifier"]
+    assert {key: type(value) for key, value in subscribed.items()} == {
+        key: type(value) for key, value in theirs.items()
+    }
 
 
 async def test_a_refused_charge_point_has_no_presence(shared: LocalProcess, register: Register) -> None:

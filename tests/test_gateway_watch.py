@@ -360,10 +360,13 @@ def started() -> Iterator[subprocess.Popen[str]]:
         process.terminate()
 
 
-@pytest.mark.usefixtures("credentials")
-async def test_a_local_stack_of_another_program_is_measured_until_it_ends(started: subprocess.Popen[str]) -> None:
+async def test_a_local_stack_of_another_program_is_measured_until_it_ends(
+    started: subprocess.Popen[str], credentials: pytest.MonkeyPatch
+) -> None:
     assert started.stdout is not None
     addresses = json.loads(await asyncio.to_thread(started.stdout.readline))
+    credentials.setenv("AWS_ACCESS_KEY_ID", addresses["access_key_id"])
+    credentials.setenv("AWS_SECRET_ACCESS_KEY", addresses["secret_access_key"])
     [gateway] = psutil.Process(started.pid).children()
     async with Stack.aws(addresses["stack_name"], endpoint_url=addresses["endpoint_url"]) as stack:
         async with stack.watch_gateway(every=EVERY) as watch, stack.charge_point("CP1") as charge_point:

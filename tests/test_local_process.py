@@ -200,10 +200,9 @@ async def test_stop_ends_it_and_removes_its_log(
 
 
 def test_its_addresses_are_told_and_on_the_loopback_interface(shared: LocalProcess) -> None:
-    urls = [shared.websocket_url, shared.endpoint_url, shared.mqtt_url]
-    assert [url.partition(":")[0] for url in urls] == ["ws", "http", "ws"]
+    urls = [shared.websocket_url, shared.endpoint_url]
+    assert [url.partition(":")[0] for url in urls] == ["ws", "http"]
     assert all("://127.0.0.1:" in url for url in urls)
-    assert shared.mqtt_url.endswith("/mqtt")
     assert repr(shared) == f"<LocalProcess {shared.pid} running>"
 
 
@@ -298,8 +297,30 @@ def hostile(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
         "SERVICES": "s3",
     }.items():
         environment.setenv(name, value)
+    home = tmp_path / "home"
+    (home / ".aws").mkdir(parents=True)
+    (home / ".aws" / "config").write_text("this is [no configuration\n")
+    (home / ".aws" / "credentials").write_text("aws_access_key_id=A\n")
+    environment.setenv("HOME", str(home))
+    environment.setenv("USERPROFILE", str(home))
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         environment.setenv(name, nowhere)
+
+
+@pytest.mark.parametrize("name", ["calendar.py", "queue.py", "boto3/__init__.py", "websockets/__init__.py"])
+def test_files_of_the_working_directory_are_not_taken_for_modules(
+    own: Callable[..., LocalProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("raise SystemExit('taken for the module of that name')\n")
+    monkeypatch.chdir(tmp_path)
+    assert own().is_running
+
+
+def test_it_starts_without_a_home(own: Callable[..., LocalProcess], environment: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "USERPROFILE"):
+        environment.delenv(name, raising=False)
+    assert own().is_running
 
 
 @pytest.mark.usefixtures("hostile")

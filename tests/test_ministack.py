@@ -85,7 +85,7 @@ def test_a_deleted_thing_is_not_found(boto: Boto, thing: str) -> None:
 
 
 def test_list_things_gives_all_of_more_than_a_page(boto: Boto) -> None:
-    """AWS gives 25 a page where nothing is asked; ministack gives all at once, and the paginator hides it."""
+    """As on AWS, 25 a page where nothing is asked; the paginator hides it."""
     names = {new_id("PAGE") for _ in range(60)}
     for name in names:
         boto("iot").create_thing(thingName=name)
@@ -277,7 +277,7 @@ async def test_mqtt_works_with_the_name_that_describe_endpoint_gives(
     address = boto("iot").describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"]
     assert ".iot.us-east-1." in address
     headers = {"Host": address}
-    async with mqtt(shared, "x", protocol=protocol, websocket_headers=headers, websocket_path="/mqtt?X-Amz-A=1"):
+    async with mqtt(shared, "x", protocol=protocol, websocket_headers=headers):
         pass
 
 
@@ -355,15 +355,22 @@ async def test_a_rule_puts_what_it_selects_into_a_queue(shared: LocalProcess, bo
 @pytest.mark.parametrize(
     ("module", "name", "call"),
     [
-        ("services.iot", "broker_publish", (("account", "region", "topic", b"payload"), {"client_id": None})),
+        (
+            "services.iot",
+            "broker_publish",
+            (("account", "region", "topic", b"payload"), {"client_id": None, "principal": "p"}),
+        ),
         ("services.iot", "broker_subscribe", (("account", "region", "filter", lambda *_: None), {})),
         ("services.iot", "_run_rule_actions", (("account", "region", {}, b"payload", "topic", "client"), {})),
-        ("services.iot", "_dispatch_rule_action", (("account", "region", "name", {}, {}), {})),
-        ("services.iot", "_dispatch_rule_error_action", (("account", "region", {}, "topic", b"", None, []), {})),
+        ("services.iot", "put_topic_rule", (("name", {}), {"created_at": 1.0})),
+        ("services.iot", "_rule_role_principal", (("account", "role"), {})),
         ("services.iot", "_validate_rule_sql", (("SELECT 1",), {})),
         ("services.iot", "_unimplemented_sql_functions", (("SELECT 1",), {})),
         ("services.iot", "_rule_topic_filter", (("SELECT 1",), {})),
         ("services.dynamodb", "_get_item", (({},), {})),
+        ("services.dynamodb", "_put_item", (({},), {})),
+        ("services.sqs", "_get_q", (("url",), {})),
+        ("services.sqs", "_act_send_message", (({}, "url"), {})),
         ("core.responses", "request_scope", (("account", "region"), {})),
         ("app", "app", (({}, lambda: None, lambda _: None), {})),
     ],

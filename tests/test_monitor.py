@@ -596,11 +596,12 @@ async def test_a_loop_that_ends_without_closing_it_raises_nowhere(
 ) -> None:
     """What a kernel's restart, or a script's end, may do."""
     port = int(shared.endpoint_url.rsplit(":", 1)[1])
+    endpoint = MqttEndpoint("127.0.0.1", port, f"/mqtt/{shared.key.secret}")
     topic = new_id("topic")
     kept: list[MqttConnection] = []
 
     async def open_and_forget() -> None:
-        connection = MqttConnection(lambda: MqttEndpoint("127.0.0.1", port), lambda *_: None)
+        connection = MqttConnection(lambda: endpoint, lambda *_: None)
         await connection.open([topic])
         kept.append(connection)
 
@@ -609,7 +610,7 @@ async def test_a_loop_that_ends_without_closing_it_raises_nowhere(
             runner.run(open_and_forget())
 
     await asyncio.to_thread(in_a_loop_of_its_own)
-    connection = MqttConnection(lambda: MqttEndpoint("127.0.0.1", port), lambda *_: None)
+    connection = MqttConnection(lambda: endpoint, lambda *_: None)
     await connection.open([])
     assert connection._client is not None
     connection._client.publish(topic, "for a loop that is no more", qos=1).wait_for_publish(SOON)

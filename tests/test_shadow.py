@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from types import MappingProxyType
+from typing import Any
 
 import pytest
 from aws_proxy import AwsProxy
@@ -137,9 +138,29 @@ async def test_update_merges_removes_and_returns_the_whole(stack: Stack, thing: 
 
 
 async def test_what_update_did_boto3_reads(stack: Stack, boto: Boto, thing: str) -> None:
-    await stack.shadow(thing).update(desired={"text": "žluťoučký 充电桩", "numbers": [1, 2.5, None, True]})
+    await stack.shadow(thing).update(desired={"text": "žluťoučký 充电桩", "numbers": [1, 2.5, True]})
     document = json.loads(boto("iot-data").get_thing_shadow(thingName=thing)["payload"].read())
-    assert document["state"]["desired"] == {"text": "žluťoučký 充电桩", "numbers": [1, 2.5, None, True]}
+    assert document["state"]["desired"] == {"text": "žluťoučký 充电桩", "numbers": [1, 2.5, True]}
+
+
+@pytest.mark.parametrize(
+    ("desired", "code"),
+    [
+        ({"text": "x" * 8192}, "RequestEntityTooLargeException"),
+        ({"list": [1, None]}, "InvalidRequestException"),
+        ({"a": {"b": {"c": {"d": {"e": {"f": {"g": {"h": {"i": 1}}}}}}}}}, "InvalidRequestException"),
+        ({"a": float("nan")}, "InvalidRequestException"),
+    ],
+    ids=["8 KB", "None in a list", "nine levels", "NaN"],
+)
+async def test_a_state_that_aws_refuses_is_an_error_with_its_code_and_changes_nothing(
+    stack: Stack, thing: str, desired: dict[str, Any], code: str
+) -> None:
+    before = await stack.shadow(thing).update(desired={"a": 1})
+    with pytest.raises(errors.AwsError) as caught:
+        await stack.shadow(thing).update(desired=desired)
+    assert caught.value.code == code
+    assert await stack.shadow(thing) == before
 
 
 async def test_a_version_conflict_is_an_error_with_its_code_and_changes_nothing(stack: Stack, thing: str) -> None:

@@ -10,6 +10,7 @@ import signal
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from conftest import SOON
@@ -196,7 +197,6 @@ async def test_a_closed_stack_is_not_found_again_nor_kept() -> None:
     [
         {"AWS_PROFILE": "work"},
         {"AWS_DEFAULT_PROFILE": "work"},
-        {"AWS_ACCESS_KEY_ID": "another"},
         {"AWS_SESSION_TOKEN": "fresh"},
         {"AWS_CONFIG_FILE": "another"},
         {"AWS_SHARED_CREDENTIALS_FILE": "another"},
@@ -218,6 +218,13 @@ async def test_a_changed_environment_attaches_anew(
                 assert isinstance(await ids(other), set)
         assert await Stack.open() is before, "as the environment was before"
         assert isinstance(await ids(before), set)
+
+
+async def test_another_access_key_attaches_anew_and_is_refused(named: pytest.MonkeyPatch) -> None:
+    async with Stack.open():
+        named.setenv("AWS_ACCESS_KEY_ID", "another")
+        with pytest.raises(errors.NoCredentials, match=r"'another' is not the access key.*`cpsim stack`"):
+            await Stack.open()
 
 
 async def test_another_region_is_another_stack(named: pytest.MonkeyPatch) -> None:
@@ -257,7 +264,8 @@ async def test_a_stack_gives_the_same_client_each_time(stack: Stack) -> None:
 
 
 async def test_mqtt_url_is_where_mqtt_answers(stack: Stack, shared: LocalProcess) -> None:
-    assert stack.mqtt_url == shared.mqtt_url
+    port = urlsplit(shared.endpoint_url).port
+    assert stack.mqtt_url == f"ws://127.0.0.1:{port}/mqtt/{shared.key.secret}"
     async with mqtt(shared, "x"):
         pass
 
@@ -349,7 +357,8 @@ async def test_the_profile_of_the_reader_is_used(shared: LocalProcess, nobody: p
     folder = Path(os.environ["HOME"]) / ".aws"
     folder.mkdir()
     (folder / "config").write_text("[profile work]\nregion = us-east-1\n")
-    (folder / "credentials").write_text("[work]\naws_access_key_id = a\naws_secret_access_key = b\n")
+    keys = f"aws_access_key_id = {shared.key.id}\naws_secret_access_key = {shared.key.secret}\n"
+    (folder / "credentials").write_text(f"[work]\n{keys}")
     async with Stack.aws(shared.options.name, profile="work", endpoint_url=shared.endpoint_url) as stack:
         assert stack.region == "us-east-1"
 

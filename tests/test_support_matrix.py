@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from conftest import MS
 from csms_stub import Csms, answer, close, error, silent
-from stack_fixtures import new_id
+from stack_fixtures import new_id, use_key_of
 
 from cpsim_kit import ChargePoint, Stack
 from cpsim_kit.frames import CHARGE_POINT_ACTIONS
@@ -35,6 +35,7 @@ async def test_the_kits_csms_answers_every_action(stack: Stack, version: str) ->
 
 
 async def test_the_samples_csms_knows_three_actions(sample: LocalProcess, credentials: pytest.MonkeyPatch) -> None:
+    use_key_of(sample, credentials)
     async with Stack.aws(sample.options.name, endpoint_url=sample.endpoint_url) as stack:
         matrix = (await stack.support_matrix(progress=False)).set_index("action")
     answered = matrix.index[matrix.outcome == "answered"]

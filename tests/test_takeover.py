@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import psutil
 import pytest
 from conftest import SOON
-from stack_fixtures import Boto, Mqtt, close_of, dial, eventually, is_answered, mqtt, new_id, receive
+from stack_fixtures import Boto, Mqtt, close_of, dial, eventually, is_answered, mqtt, new_id, receive, use_key_of
 from websockets.asyncio.client import ClientConnection
 
 from cpsim_kit import ChargePoint, Stack, errors
@@ -27,6 +27,7 @@ def process() -> Iterator[LocalProcess]:
 
 @pytest.fixture
 async def stack(process: LocalProcess, credentials: pytest.MonkeyPatch) -> AsyncIterator[Stack]:
+    use_key_of(process, credentials)
     async with Stack.aws(process.options.name, endpoint_url=process.endpoint_url) as stack:
         yield stack
 

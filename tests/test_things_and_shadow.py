@@ -34,6 +34,7 @@ async def test_create_again_changes_attributes_and_keeps_the_others(boto: Boto, 
         (None, {"site": "A", "floor": "2"}),
         ({"site": "B", "model": "M-1.0,x@y/z:#_"}, {"site": "B", "floor": "2", "model": "M-1.0,x@y/z:#_"}),
         ({"floor": ""}, {"site": "B", "model": "M-1.0,x@y/z:#_"}),
+        ({"model": "", "tags": "zone=[a]"}, {"site": "B", "tags": "zone=[a]"}),
     ]
     for given, expected in steps:
         thing = await stack.things.create(charge_point_id, attributes=given)
@@ -65,7 +66,16 @@ async def test_a_name_that_no_thing_can_have_is_refused_before_aws_is_asked(unas
 
 @pytest.mark.parametrize(
     "attributes",
-    [{"site": "two words"}, {"site": "ü"}, {"site": "x" * 801}, {"my site": "A"}, {"": "A"}, {"x" * 129: "A"}],
+    [
+        {"site": "two words"},
+        {"site": "ü"},
+        {"site": "x" * 801},
+        {"my site": "A"},
+        {"": "A"},
+        {"x" * 129: "A"},
+        {"a=": "A"},
+        {"[a]": "A"},
+    ],
     ids=lambda attributes: str(attributes)[:20],
 )
 async def test_an_attribute_that_aws_does_not_allow_is_refused_before_aws_is_asked(
@@ -93,6 +103,13 @@ async def test_the_gateway_accepts_what_create_returns_and_refuses_what_delete_r
         await stack.things.delete(charge_point_id)
         async with dial(shared, charge_point_id) as ws:
             assert await close_of(ws) == (1008, f"Charge Point {charge_point_id} not registered as an IoT Thing")
+
+
+async def test_an_unknown_id_too_long_for_the_gateways_reason_is_told_what_it_may_be(stack: Stack) -> None:
+    for charge_point_id, what in (("x" * 79, "not registered"), ("x" * 80, "no Thing has this id")):
+        with pytest.raises(errors.ConnectionLost, match=what):
+            async with stack.charge_point(charge_point_id) as cp:
+                await cp.heartbeat()
 
 
 async def test_one_id_created_and_deleted_again_and_again_is_never_half_there(

@@ -1,8 +1,8 @@
 """The child process of the local stack: ``python -m cpsim_kit.local``, started by ``launcher``.
 
-Its first line on stdout is one JSON object with the addresses. It ends on SIGTERM, and when its standard input ends:
-that is the pipe from its parent, which the operating system closes however the parent dies. A fork of the parent would
-keep the pipe open, so it also looks whether the parent is still there.
+Its first line on stdout, a pipe to its parent, is one JSON object with the addresses and the access key. It ends on
+SIGTERM, and when its standard input ends: that is the pipe from its parent, which the operating system closes however
+the parent dies. A fork of the parent would keep the pipe open, so it also looks whether the parent is still there.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import threading
 from cpsim_kit.local.csms import CHARACTERS, Csms
 from cpsim_kit.local.emulator import Emulator
 from cpsim_kit.local.gateway import Gateway
+from cpsim_kit.local.guard.door import SERVICES
 from cpsim_kit.local.registry import Registry
 from cpsim_kit.sockets import raise_file_limit
 
@@ -30,7 +31,7 @@ _LOOK = 1.0  # seconds between two looks for the parent
 
 
 async def _run(options: argparse.Namespace, stop: asyncio.Event) -> None:
-    emulator = Emulator(options.region)
+    emulator = Emulator(options.region, services={*SERVICES, *options.service})
     await emulator.start()
     registry = Registry(emulator)
     gateway = Gateway(emulator, registry.has)
@@ -44,7 +45,8 @@ async def _run(options: argparse.Namespace, stop: asyncio.Event) -> None:
         "endpoint_url": emulator.url,
         "stack_name": options.stack_name,
         "region": options.region,
-        "mqtt_url": f"ws://127.0.0.1:{emulator.port}/mqtt",
+        "access_key_id": emulator.key.id,
+        "secret_access_key": emulator.key.secret,
     }
     gc.freeze()  # what start-up made lives as long as the process
     print(json.dumps(addresses), flush=True)  # noqa: T201 - what the launcher reads
@@ -99,6 +101,7 @@ def main() -> None:
     parser.add_argument("--region", default="us-east-1")
     parser.add_argument("--interval", type=int, default=10)
     parser.add_argument("--csms", choices=CHARACTERS, default="kit")
+    parser.add_argument("--service", action="append", default=[], help="an AWS service that answers, too")
     parser.add_argument("--log", default="")
     options = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -1,8 +1,8 @@
-"""The one door to ministack: an AWS endpoint and MQTT broker inside this process, on 127.0.0.1 and a free port.
+"""The one way to ministack: an AWS endpoint and MQTT broker inside this process, on 127.0.0.1 and a free port.
 
-No other module imports ministack; it is pinned, and what is used of its insides is named here. The MQTT broker is
-reached by function calls: a publish by the gateway costs no socket, and rules, shadows and outside MQTT clients see it
-like any other.
+No other module imports ministack; it is pinned, and what is used of its insides is named here. What comes from outside
+passes the door (:mod:`cpsim_kit.local.guard.door`). The MQTT broker is reached by function calls: a publish by the
+gateway costs no socket, and rules, shadows and outside MQTT clients see it like any other.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ import asyncio
 import json
 import os
 import socket
-import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
+from cpsim_kit.access_key import AccessKey
 from cpsim_kit.local import rule_actions
+from cpsim_kit.local.guard import mqtt, shadows, things
+from cpsim_kit.local.guard.clients import PRINCIPAL, Client
+from cpsim_kit.local.guard.door import SERVICES, Answer, Door, Request
 
 __all__ = ["ACCOUNT", "Emulator"]
 
 ACCOUNT = "000000000000"
-_PRINCIPAL = "ocpp-gateway"  # what principal() in a rule returns for what the stack itself publishes
 
 Deliver = Callable[[str, bytes], Awaitable[None]]
 
@@ -31,14 +33,19 @@ class Emulator:
 
     Args:
         region: The AWS region it answers for.
+        key: The access key that requests must be signed with; a random one unless given.
+        services: Names of the AWS services that answer, as ministack calls them.
 
     Attributes:
+        key: The access key.
         url: The endpoint for boto3, e.g. "http://127.0.0.1:41234".
         port: Its port; MQTT over WebSockets is at the path /mqtt.
     """
 
-    def __init__(self, region: str) -> None:
+    def __init__(self, region: str, key: AccessKey | None = None, *, services: Iterable[str] = SERVICES) -> None:
         self.region = region
+        self.key = key or AccessKey.random()
+        self._services = services
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.bind(("127.0.0.1", 0))  # bound before ministack is asked, so that nobody else takes the port
         self._socket.listen(1024)
@@ -46,8 +53,6 @@ class Emulator:
         self.url = f"http://127.0.0.1:{self.port}"
         self._stop = asyncio.Event()
         self._server: asyncio.Task[None] | None = None
-        self._presence_versions: dict[str, int] = {}  # the last of each client id
-        self._sessions: dict[str, int] = {}  # the version of each session that is alive
         self._iot: Any = None
 
     async def start(self) -> None:
@@ -67,11 +72,14 @@ class Emulator:
         )
         from hypercorn.asyncio import serve  # noqa: PLC0415 - after the settings above
         from hypercorn.config import Config  # noqa: PLC0415
-        from ministack.app import app  # noqa: PLC0415
+        from ministack import app  # noqa: PLC0415
         from ministack.core.responses import request_scope  # noqa: PLC0415
-        from ministack.services import dynamodb, iot, sqs  # noqa: PLC0415
+        from ministack.services import dynamodb, iot, iot_data, sqs  # noqa: PLC0415
 
         self._iot = iot
+        mqtt.install(iot, iot_data)
+        shadows.install(iot, iot_data)
+        things.install(iot)
         rule_actions.install(iot, dynamodb, sqs, request_scope)
         config = Config()
         config.bind = [f"fd://{self._socket.detach()}"]
@@ -80,21 +88,44 @@ class Emulator:
         config.graceful_timeout = 0.5
         config.websocket_ping_interval = None
         self._server = asyncio.create_task(
-            serve(self._with_plain_mqtt(app), config, shutdown_trigger=self._stop.wait), name="cpsim[local].aws"
+            serve(self._door(app), config, shutdown_trigger=self._stop.wait), name="cpsim[local].aws"
         )
         await asyncio.sleep(0)
 
-    def _with_plain_mqtt(self, app: Any) -> Any:
-        """The application, with MQTT at /mqtt whatever the Host; by itself it wants the name of an AWS IoT endpoint."""
-        host = f"local-ats.iot.{self.region}.localhost".encode()
+    def _door(self, app: Any) -> Any:
+        """Ministack behind the door: requests go straight to the router of services, WebSockets to the MQTT broker."""
+        from ministack.core import responses, router, sigv4  # noqa: PLC0415 - importable once started
 
-        async def application(scope: Any, receive: Any, send: Any) -> None:
-            if scope["type"] == "websocket" and scope["path"] == "/mqtt":
-                headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
-                scope = {**scope, "headers": [*headers, (b"host", host)]}
-            await app(scope, receive, send)
+        endpoint_name = f"{self._iot._endpoint_prefix(ACCOUNT)}-ats.iot.{self.region}.127.0.0.1"
 
-        return application
+        def service_of(request: Request) -> str:
+            query = app._routing_params(request.method, request.path, request.headers, request.body, request.query)
+            service: str = router.detect_service(request.method, request.path, request.headers, query)
+            return service
+
+        async def serve(request: Request) -> Answer:
+            region = router.extract_region(request.headers, request.query)
+            with responses.request_scope(ACCOUNT, region):
+                answer: Answer = await app._dispatch_service_request(
+                    request.method, request.path, request.headers, request.body, request.query, str(uuid.uuid4())
+                )
+            return answer
+
+        async def serve_mqtt(scope: Any, receive: Any, send: Any) -> None:
+            headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
+            headers.append((b"host", endpoint_name.encode()))  # by which ministack knows MQTT, whatever the Host was
+            await app.app({**scope, "headers": headers}, receive, send)
+
+        return Door(
+            self.key,
+            endpoint_name,
+            services=self._services,
+            verifier=sigv4,
+            service_of=service_of,
+            serve=serve,
+            mqtt=serve_mqtt,
+            lifespan=app.app,
+        )
 
     async def stop(self) -> None:
         """Stop serving."""
@@ -110,7 +141,7 @@ class Emulator:
             payload: The message.
             client_id: What clientid() in a rule returns.
         """
-        await self._iot.broker_publish(ACCOUNT, self.region, topic, payload, client_id=client_id, principal=_PRINCIPAL)
+        await self._iot.broker_publish(ACCOUNT, self.region, topic, payload, client_id=client_id, principal=PRINCIPAL)
 
     async def subscribe(self, topic_filter: str, deliver: Deliver) -> None:
         """Have ``deliver(topic, payload)`` awaited for each message; it must not publish before it returns."""
@@ -120,25 +151,9 @@ class Emulator:
 
         await self._iot.broker_subscribe(ACCOUNT, self.region, topic_filter, relay)
 
-    async def presence(self, event: str, client_id: str, session: str, **fields: Any) -> None:
-        """Publish a lifecycle event on ``$aws/events/presence/{event}/{client_id}``.
-
-        AWS IoT Core developer guide, "Lifecycle events": both events of a session have the same version.
-        """
-        version = self._sessions.pop(session, None)
-        if version is None:
-            version = self._presence_versions.get(client_id, -1) + 1
-            self._presence_versions[client_id] = self._sessions[session] = version
-        body = {
-            "clientId": client_id,
-            "timestamp": int(time.time() * 1000),
-            "eventType": event,
-            "sessionIdentifier": session,
-            "principalIdentifier": _PRINCIPAL,
-            "versionNumber": version,
-            **fields,
-        }
-        await self.publish(f"$aws/events/presence/{event}/{client_id}", json.dumps(body).encode())
+    def client(self, client_id: str, on_lost: Callable[[], None]) -> Client:
+        """An MQTT client of that id, to be connected; ``on_lost()`` is called once another one has taken it over."""
+        return Client(self._iot, ACCOUNT, self.region, client_id, on_lost)
 
     def has_item(self, table: str, key: str, value: str) -> bool:
         """Whether a DynamoDB table has an item of this string key."""
@@ -148,8 +163,3 @@ class Emulator:
         with request_scope(ACCOUNT, self.region):
             status, _headers, body = dynamodb._get_item({"TableName": table, "Key": {key: {"S": value}}})
         return status == 200 and "Item" in json.loads(body)
-
-    @staticmethod
-    def new_session() -> str:
-        """A session identifier for :meth:`presence`."""
-        return str(uuid.uuid4())

@@ -16,12 +16,23 @@ from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-__all__ = ["SUBPROTOCOLS", "Broker", "Gateway"]
+from cpsim_kit.topics import MOST_PAYLOAD
+
+__all__ = ["SUBPROTOCOLS", "Broker", "BrokerClient", "Gateway"]
 
 logger = logging.getLogger("cpsim.gateway")
 
 SUBPROTOCOLS = (Subprotocol("ocpp1.6"), Subprotocol("ocpp2.0"), Subprotocol("ocpp2.0.1"))
 _LONGEST_REASON = 123  # bytes of a close reason, RFC 6455 section 5.5
+_LONGEST_KEY = 2048  # bytes of a DynamoDB partition key, at least one
+
+
+class BrokerClient(Protocol):
+    """What the gateway needs of a charge point's MQTT client."""
+
+    async def connect(self, *topic_filters: str) -> None: ...
+
+    async def disconnect(self, reason: str | None = None) -> None: ...
 
 
 class Broker(Protocol):
@@ -33,9 +44,7 @@ class Broker(Protocol):
         self, topic_filter: str, deliver: Callable[[str, bytes], Coroutine[Any, Any, None]]
     ) -> None: ...
 
-    async def presence(self, event: str, client_id: str, session: str, **fields: Any) -> None: ...
-
-    def new_session(self) -> str: ...
+    def client(self, client_id: str, on_lost: Callable[[], None]) -> BrokerClient: ...
 
 
 class Gateway:
@@ -49,7 +58,7 @@ class Gateway:
     def __init__(self, broker: Broker, is_registered: Callable[[str], bool]) -> None:
         self._broker = broker
         self._is_registered = is_registered
-        self._connections: dict[str, tuple[ServerConnection, str]] = {}  # id -> socket, session
+        self._connections: dict[str, ServerConnection] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._server: Server | None = None
         self.port = 0
@@ -82,49 +91,57 @@ class Gateway:
             return
         assert ws.request is not None
         charge_point_id = ws.request.path.strip("/")
-        if not self._is_registered(charge_point_id):
-            reason = f"Charge Point {charge_point_id} not registered as an IoT Thing"
-            logger.warning("refused: %s", reason)
-            await ws.close(1008, reason.encode()[:_LONGEST_REASON].decode(errors="ignore"))
+        if not 1 <= len(charge_point_id.encode()) <= _LONGEST_KEY:
+            logger.warning("refused: an id that is no key of the registry, %r", charge_point_id[:80])
+            await ws.close(1011)
             return
-        session = self._broker.new_session()
-        former = self._connections.get(charge_point_id)
-        self._connections[charge_point_id] = ws, session
+        if not self._is_registered(charge_point_id):
+            await self._refuse(ws, f"Charge Point {charge_point_id} not registered as an IoT Thing")
+            return
+        self._connections[charge_point_id] = ws  # from now on a former one passes nothing on
+        client = self._broker.client(charge_point_id, lambda: self._lose(charge_point_id, ws))
+        reason = None
         try:
-            if former is not None:
-                await self._evict(charge_point_id, *former)
-            await self._broker.presence("connected", charge_point_id, session, ipAddress="127.0.0.1")
-            await self._forward(ws, charge_point_id)
+            await client.connect(f"{charge_point_id}/out")  # evicts the former client of that id
+            reason = await self._forward(ws, charge_point_id)
         finally:
-            if self._connections.get(charge_point_id) == (ws, session):
-                del self._connections[charge_point_id]
-                # However the socket ended, the sample's MQTT client says goodbye to the broker.
-                await self._broker.presence(
-                    "disconnected",
-                    charge_point_id,
-                    session,
-                    clientInitiatedDisconnect=True,
-                    disconnectReason="CLIENT_INITIATED_DISCONNECT",
-                )
+            self._forget(charge_point_id, ws)
+            # However the socket ended, the sample's MQTT client says goodbye to the broker.
+            await client.disconnect(reason)
 
-    async def _forward(self, ws: ServerConnection, charge_point_id: str) -> None:
-        """WebSocket -> ``{id}/in``, until the connection closes or another takes the id over."""
+    async def _refuse(self, ws: ServerConnection, reason: str) -> None:
+        """1008 with the reason; where a close frame cannot hold it, the sample fails, and there is no close frame."""
+        logger.warning("refused: %s", reason)
+        if len(reason.encode()) <= _LONGEST_REASON:
+            await ws.close(1008, reason)
+        else:
+            ws.transport.close()
+            await ws.wait_closed()
+
+    async def _forward(self, ws: ServerConnection, charge_point_id: str) -> str | None:
+        """WebSocket -> ``{id}/in``, until the connection closes or another takes the id over.
+
+        Returns:
+            The reason for which the broker ends the MQTT client, or None where it does not.
+        """
         topic = f"{charge_point_id}/in"
         try:
             while True:
                 frame = await ws.recv(decode=False)
-                if self._connections.get(charge_point_id, (None,))[0] is not ws:
-                    return
+                if self._connections.get(charge_point_id) is not ws:
+                    return None
+                if len(frame) > MOST_PAYLOAD:
+                    logger.warning("%s: a frame of %d bytes; AWS IoT hangs up on it", charge_point_id, len(frame))
+                    return "CLIENT_ERROR"
                 await self._broker.publish(topic, frame, client_id=charge_point_id)
         except ConnectionClosed:
-            pass
+            return None
 
     async def _on_out(self, topic: str, payload: bytes) -> None:
         """``{id}/out`` -> WebSocket."""
-        connection = self._connections.get(topic.removesuffix("/out"))
-        if connection is None:
+        ws = self._connections.get(topic.removesuffix("/out"))
+        if ws is None:
             return
-        ws = connection[0]
         try:
             text = payload.decode()
         except UnicodeDecodeError:
@@ -133,17 +150,15 @@ class Gateway:
             return
         broadcast((ws,), text)  # writes without waiting: a slow charge point holds nobody up
 
-    async def _evict(self, charge_point_id: str, ws: ServerConnection, session: str) -> None:
-        """The older of two connections with one id: closed with 1000 and an empty reason."""
-        logger.info("%s: taken over by a newer connection", charge_point_id)
+    def _lose(self, charge_point_id: str, ws: ServerConnection) -> None:
+        """Another client has the id now, on a WebSocket or not: closed with 1000 and an empty reason."""
+        logger.info("%s: taken over by a newer client", charge_point_id)
+        self._forget(charge_point_id, ws)
         self._close_later(ws, 1000)
-        await self._broker.presence(
-            "disconnected",
-            charge_point_id,
-            session,
-            clientInitiatedDisconnect=False,
-            disconnectReason="DUPLICATE_CLIENTID",
-        )
+
+    def _forget(self, charge_point_id: str, ws: ServerConnection) -> None:
+        if self._connections.get(charge_point_id) is ws:
+            del self._connections[charge_point_id]
 
     def _close_later(self, ws: ServerConnection, code: int) -> None:
         task = asyncio.create_task(ws.close(code), name="cpsim[gateway].close")

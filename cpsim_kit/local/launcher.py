@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import psutil
 
+from cpsim_kit.access_key import AccessKey
 from cpsim_kit.errors import LocalStackError
 
 __all__ = ["LocalOptions", "LocalProcess", "OtherProcess", "Usage", "this_process"]
@@ -46,12 +47,14 @@ class LocalOptions:
         region: The AWS region it claims to be in.
         interval: Seconds between heartbeats that its CSMS instructs.
         csms: "kit" or "sample".
+        services: AWS services that answer beside those the kit uses, as ministack calls them.
     """
 
     name: str = "AwsOcppGatewayStack"
     region: str = "us-east-1"
     interval: int = 10
     csms: str = "kit"
+    services: tuple[str, ...] = ()
 
 
 class Usage(NamedTuple):
@@ -80,7 +83,7 @@ class LocalProcess:
         pid: Its process id.
         websocket_url: Where charge points connect.
         endpoint_url: Where boto3 connects.
-        mqtt_url: Where MQTT over WebSockets connects.
+        key: The access key that it asks for; random for each.
     """
 
     def __init__(self, options: LocalOptions) -> None:
@@ -88,12 +91,16 @@ class LocalProcess:
         self._stopped = self._retired = False
         handle, name = tempfile.mkstemp(prefix="cpsim-local-", suffix=".log")
         self._log = Path(name)
-        command = [sys.executable, "-m", "cpsim_kit.local", "--log", name]
+        # -P: no file of the working directory, such as a calendar.py or a folder boto3, in the place of a module.
+        command = [sys.executable, "-P", "-m", "cpsim_kit.local", "--log", name]
         command += ["--stack-name", options.name, "--region", options.region]
         command += ["--interval", str(options.interval), "--csms", options.csms]
+        command += [f"--service={name}" for name in options.services]
         environment = {key: os.environ[key] for key in _INHERITED if key in os.environ}
         environment["PYTHONPATH"] = str(Path(__file__).parents[2])
         environment["PYTHONUNBUFFERED"] = "1"
+        # Its boto3 clients have a key of their own; the reader's files, which may be unreadable, are not looked at.
+        environment["AWS_CONFIG_FILE"] = environment["AWS_SHARED_CREDENTIALS_FILE"] = os.devnull
         try:
             self._process = subprocess.Popen(  # noqa: S603 - this interpreter and our own module
                 command,
@@ -113,7 +120,7 @@ class LocalProcess:
             raise
         self.websocket_url: str = addresses["websocket_url"]
         self.endpoint_url: str = addresses["endpoint_url"]
-        self.mqtt_url: str = addresses["mqtt_url"]
+        self.key = AccessKey(addresses["access_key_id"], addresses["secret_access_key"])
 
     @classmethod
     def shared(cls, options: LocalOptions) -> LocalProcess:

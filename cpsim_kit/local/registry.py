@@ -103,8 +103,8 @@ class Registry:
                 service,
                 endpoint_url=self._emulator.url,
                 region_name=self._emulator.region,
-                aws_access_key_id="local",
-                aws_secret_access_key="local",  # noqa: S106 - the emulator asks for any
+                aws_access_key_id=self._emulator.key.id,
+                aws_secret_access_key=self._emulator.key.secret,
                 config=Config(proxies={}, retries={"total_max_attempts": 1}),
             )
         return self._clients[service]
