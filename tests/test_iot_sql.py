@@ -357,6 +357,38 @@ STATEMENTS = [
     ("SELECT n FROM 'x' WHERE n", "", MANY, NO_MATCH),
     ("SELECT n FROM 'x' WHERE 'TRUE'", "", MANY, {"n": 5}),
     ("SELECT n WHERE n = 5", "", MANY, {"n": 5}),
+    # path.*: the fields of an object inside; deployed rules select current.state.reported.*
+    ("SELECT o.* FROM 'x'", "", {"o": {"a": 1, "b": {"c": 2}}, "p": 3}, {"a": 1, "b": {"c": 2}}),
+    ("SELECT o.b.* FROM 'x'", "", {"o": {"a": 1, "b": {"c": 2}}}, {"c": 2}),
+    ("SELECT a.b.c.d.e.f.* FROM 'x'", "", {"a": {"b": {"c": {"d": {"e": {"f": {"g": 1}}}}}}}, {"g": 1}),
+    ("SELECT o.*, topic() AS t FROM 'x'", "here", {"o": {"a": 1}}, {"a": 1, "t": "here"}),
+    ("SELECT topic() AS t, o.* FROM 'x'", "here", {"o": {"a": 1}}, {"a": 1, "t": "here"}),
+    ("SELECT o.*, 9 AS a FROM 'x'", "", {"o": {"a": 1}}, {"a": 9}),
+    ("SELECT 9 AS a, o.* FROM 'x'", "", {"o": {"a": 1}}, {"a": 9}),
+    ("SELECT o.*, p.* FROM 'x'", "", {"o": {"a": 1, "b": 1}, "p": {"b": 2}}, {"a": 1, "b": 2}),
+    ("SELECT *, o.* FROM 'x'", "", {"a": 0, "o": {"a": 1}}, {"a": 1, "o": {"a": 1}}),
+    ("SELECT o.*, p FROM 'x'", "", {"o": {"a": None}, "p": [1]}, {"a": None, "p": [1]}),
+    ("SELECT o.* AS q FROM 'x'", "", {"o": {"a": 1}}, {"q": {"a": 1}}),
+    ("SELECT VALUE o.* FROM 'x'", "", {"o": {"a": 1}}, {"a": 1}),
+    ("SELECT get(l, 1).* FROM 'x'", "", {"l": [{"a": 1}, {"b": 2}]}, {"b": 2}),
+    ("SELECT l[0].o.* FROM 'x'", "", {"l": [{"o": {"a": 1}}]}, {"a": 1}),
+    ("SELECT decode(e, 'base64').* FROM 'x'", "", {"e": "eyJhIjogMX0="}, {"a": 1}),
+    ("SET @v = o.b SELECT @v.* FROM 'x'", "", {"o": {"b": {"c": 2}}}, {"c": 2}),
+    (
+        "SELECT (SELECT v.o.*, n FROM l AS v) AS r FROM 'x'",
+        "",
+        {"l": [{"o": {"a": 1}, "n": 2}]},
+        {"r": [{"a": 1, "n": 2}]},
+    ),
+    ("SELECT value.*, timestamp.* FROM 'x'", "", {"value": {"a": 1}, "timestamp": {"b": 2}}, {"a": 1, "b": 2}),
+    # path.* of what is no object: nothing
+    ("SELECT o.* FROM 'x'", "", {"o": 5}, {}),
+    ("SELECT o.*, n FROM 'x'", "", {"o": [1, 2], "n": 5}, {"n": 5}),
+    ("SELECT o.*, n FROM 'x'", "", {"o": None, "n": 5}, {"n": 5}),
+    ("SELECT o.b.*, n FROM 'x'", "", {"o": "text", "n": 5}, {"n": 5}),
+    ("SELECT missing.*, n FROM 'x'", "", {"n": 5}, {"n": 5}),
+    ("SELECT o.* AS q, n FROM 'x'", "", {"o": 5, "n": 5}, {"n": 5}),
+    ("SELECT o.*, topic() AS t FROM 'x'", "here", [{"o": {"a": 1}}], {"t": "here"}),
     # topics; Basic Ingest takes the rule's prefix off
     (
         "SELECT topic() AS a, topic(1) AS b, topic(3) AS c, topic(4) AS d FROM 'x'",
@@ -768,15 +800,37 @@ def test_version_2015_keeps_a_whole_decimal_a_decimal(expression, expected):
         "[1]",
         "{'a': 1}",
         "(SELECT a FROM b)",
-        "length(s)",
-        "isUndefined(s)",
-        "encode(*, 'base64')",
+        "EXISTS (SELECT a FROM b)",
+        "1 IN [1]",
         "cast(1 AS Boolean)",
+        "cast(1 AS Decimal)",
     ],
 )
 def test_version_2015_refuses_what_came_later(expression):
     with pytest.raises(SqlError, match="needs SQL version 2016-03-23"):
         compile_sql(f"SELECT {expression} AS x FROM 'a'", version="2015-10-08")
+
+
+@pytest.mark.parametrize(
+    ("expression", "expected", "newer"),
+    [
+        ("length('four')", 4, ("length()",)),
+        ("isUndefined(missing)", True, ("isundefined()",)),
+        ("length(encode(*, 'base64') + '') > indexof('ab', 'b')", True, ("length()", "encode()", "indexof()")),
+        ("upper('a')", "A", ()),
+    ],
+)
+def test_version_2015_takes_functions_that_came_later_and_names_them(expression, expected, newer):
+    """The guide has them for 2016-03-23 and later, and does not say what the older version does with them."""
+    statement = compile_sql(f"SELECT {expression} AS x FROM 'a'", version="2015-10-08")
+    assert sorted(statement.newer_functions) == sorted(newer)
+    assert exact(statement.evaluate("a", b"{}")) == exact({"x": expected})
+    assert compile_sql(statement.sql, version="2016-03-23").newer_functions == ()
+
+
+@pytest.mark.parametrize("version", ["2015-10-08", "2016-03-23", "beta"])
+def test_sql_version_is_the_versions_own_name(version):
+    assert evaluate("SELECT sql_version() AS v FROM 'a'", {}, version=version) == {"v": version}
 
 
 # Statement, part of the message, the text at the place of the error.
@@ -844,7 +898,11 @@ WRONG = [
     ("SELECT a.'b' FROM 'a'", "a path is plain words", "a.'b'"),
     ("SELECT `a` FROM 'a'", "unexpected '`'", "`a`"),
     ("SELECT a.0.b FROM 'a'", "unexpected", "b"),
-    ("SELECT a.* FROM 'a'", "a path is plain words", "a."),
+    ("SELECT a.*.b FROM 'a'", "a path is plain words", "a."),
+    ("SELECT a.* + 1 AS x FROM 'a'", "'.*' stands alone, as an item of SELECT", "a."),
+    ("SELECT upper(a.b.*) AS x FROM 'a'", "'.*' stands alone, as an item of SELECT", "a.b"),
+    ("SELECT b FROM 'a' WHERE a.* = 1", "'.*' stands alone, as an item of SELECT", "a."),
+    ("SELECT a.* EXCEPT (b) FROM 'a'", "EXCEPT is not part of AWS IoT SQL", "b)"),
     ("SELECT a FROM (SELECT b FROM c)", "topic filter in single quotes", "(SELECT b"),
     ("SELECT *, * EXCEPT (a) FROM 'a'", "EXCEPT is not part of AWS IoT SQL", "a)"),
     ("SELECT * EXCEPT (a) FROM 'a'", "EXCEPT is not part of AWS IoT SQL", "a)"),

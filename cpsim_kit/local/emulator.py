@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 import socket
 import uuid
@@ -17,14 +16,12 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from cpsim_kit.access_key import AccessKey
+from cpsim_kit.local import rule_actions
 from cpsim_kit.local.guard import mqtt, shadows, things
-from cpsim_kit.local.guard.clients import Client
+from cpsim_kit.local.guard.clients import PRINCIPAL, Client
 from cpsim_kit.local.guard.door import SERVICES, Answer, Door, Request
-from cpsim_kit.local.rule_engine import NO_MATCH, RuleEngine
 
 __all__ = ["ACCOUNT", "Emulator"]
-
-logger = logging.getLogger("cpsim.rules")
 
 ACCOUNT = "000000000000"
 
@@ -57,7 +54,6 @@ class Emulator:
         self._stop = asyncio.Event()
         self._server: asyncio.Task[None] | None = None
         self._iot: Any = None
-        self._rules = RuleEngine()
 
     async def start(self) -> None:
         """Serve; the endpoint answers when this returns."""
@@ -77,13 +73,14 @@ class Emulator:
         from hypercorn.asyncio import serve  # noqa: PLC0415 - after the settings above
         from hypercorn.config import Config  # noqa: PLC0415
         from ministack import app  # noqa: PLC0415
-        from ministack.services import iot, iot_data  # noqa: PLC0415
+        from ministack.core.responses import request_scope  # noqa: PLC0415
+        from ministack.services import dynamodb, iot, iot_data, sqs  # noqa: PLC0415
 
         self._iot = iot
         mqtt.install(iot, iot_data)
         shadows.install(iot, iot_data)
         things.install(iot)
-        self._use_rule_engine()
+        rule_actions.install(iot, dynamodb, sqs, request_scope)
         config = Config()
         config.bind = [f"fd://{self._socket.detach()}"]
         config.keep_alive_timeout = 75
@@ -144,7 +141,7 @@ class Emulator:
             payload: The message.
             client_id: What clientid() in a rule returns.
         """
-        await self._iot.broker_publish(ACCOUNT, self.region, topic, payload, client_id=client_id)
+        await self._iot.broker_publish(ACCOUNT, self.region, topic, payload, client_id=client_id, principal=PRINCIPAL)
 
     async def subscribe(self, topic_filter: str, deliver: Deliver) -> None:
         """Have ``deliver(topic, payload)`` awaited for each message; it must not publish before it returns."""
@@ -166,43 +163,3 @@ class Emulator:
         with request_scope(ACCOUNT, self.region):
             status, _headers, body = dynamodb._get_item({"TableName": table, "Key": {key: {"S": value}}})
         return status == 200 and "Item" in json.loads(body)
-
-    def _use_rule_engine(self) -> None:
-        """Put our AWS IoT SQL in the place of ministack's, which lacks get(), paths after calls and ${…}."""
-        iot, engine = self._iot, self._rules
-
-        async def run(
-            account: str,
-            region: str,
-            rule: dict[str, Any],
-            payload: bytes,
-            topic: str = "",
-            client_id: str | None = None,
-        ) -> None:
-            if not rule or rule.get("ruleDisabled"):
-                return
-            name, sql = rule["ruleName"], rule["sql"]
-            event = engine.evaluate(name, sql, topic, payload or b"", client_id)
-            if event is NO_MATCH:
-                return
-            if isinstance(event, bytes):  # SELECT * of a payload that is not JSON
-                event = event.decode(errors="replace")
-            failures = []
-            for action in rule.get("actions") or []:
-                try:
-                    filled = engine.fill(action, sql, topic, payload or b"", client_id)
-                    if "republish" in filled:  # to a reserved topic; the action writes its $ twice
-                        target = filled["republish"]["topic"]
-                        filled["republish"]["topic"] = target[1:] if target.startswith("$$") else target
-                    await iot._dispatch_rule_action(account, region, name, filled, event)
-                except Exception as exc:  # noqa: BLE001 - a rule that fails never fails the publisher
-                    kind = next(iter(action), "?")
-                    logger.warning("rule %s: its %s action failed on %s: %s", name, kind, topic, exc)
-                    failures.append({"failedAction": kind, "failedResource": str(action), "errorMessage": str(exc)})
-            if failures:
-                await iot._dispatch_rule_error_action(account, region, rule, topic, payload, client_id, failures)
-
-        iot._run_rule_actions = run
-        iot._validate_rule_sql = engine.refusal
-        iot._unimplemented_sql_functions = lambda _sql: []
-        iot._rule_topic_filter = engine.topic_filter

@@ -86,6 +86,7 @@ class Statement:
         sql: The statement's text.
         version: The SQL version it was compiled for.
         topic_filter: The topic filter of FROM; empty without FROM, as a rule for Basic Ingest may be.
+        newer_functions: The functions in it that the guide has for later SQL versions only, such as "length()".
     """
 
     def __init__(self, sql: str, version: str) -> None:
@@ -93,6 +94,7 @@ class Statement:
         self.sql = sql
         self.version = version
         self.topic_filter, self._where, self._select = compiler.statement()
+        self.newer_functions = tuple(dict.fromkeys(compiler.newer_functions))
         self._variables = compiler.variables
         self._levels = self.topic_filter.split("/")
         self._any_depth = self._levels[-1] == "#"
@@ -177,8 +179,10 @@ def compile_sql(sql: str, *, version: str = "2016-03-23") -> Statement:
 
     Args:
         sql: ``[SET @name = …] SELECT … [FROM 'topic/filter'] [WHERE …]``.
-        version: The rule's ``awsIotSqlVersion``. 2015-10-08 has no array and object literals, no nested queries and
-            fewer functions, and keeps 10.0 a Decimal; "beta" is taken as 2016-03-23.
+        version: The rule's ``awsIotSqlVersion``. 2015-10-08 has no array and object literals and no nested queries, and
+            keeps 10.0 a Decimal; "beta" is taken as 2016-03-23. A function that the guide has for 2016-03-23 and later
+            works here in 2015-10-08 too, as the guide does not say what it does there; `Statement.newer_functions`
+            names it.
 
     Raises:
         SqlError: The statement is wrong, or uses something the local stack does not have; says where.
@@ -462,6 +466,7 @@ class _Compiler:
         self.variables = dict(variables or {})
         self._modern = version != "2015-10-08"
         self._tidy = functions.whole if self._modern else functions.finite
+        self.newer_functions: list[str] = []
         self._alias = ""  # of the nested query being compiled
         self._queries = 0  # how many nested queries are around what is being compiled
         self._depth = 0
@@ -537,23 +542,31 @@ class _Compiler:
         """Compile the items of SELECT into a closure that makes the event, or one result of a nested query."""
         items = select.expressions
         outermost = not self._queries
-        stars = [item for item in items if isinstance(item, exp.Star)]
         if not items:
             raise self.fail("SELECT needs an item", self.source.tokens[0])
-        for star in stars:
-            self._check(star)
         if len(items) == 1 and isinstance(items[0], exp.Star):
+            self._check(items[0])
             return _row_or_payload if outermost else _row
         if select.args.get("kind"):
             if len(items) > 1 or isinstance(items[0], exp.Alias):
                 raise self.fail("SELECT VALUE takes one expression, without a name", items[-1])
-            value = self.expression(items[0])
+            value = self._starred(items[0]) or self.expression(items[0])
             return _or_empty(value) if outermost else value
-        fields = [(self._name(item), self._item(item)) for item in items if not isinstance(item, exp.Star)]
+        stars: list[Expression] = []
+        fields: list[tuple[str, Expression]] = []
+        for item in items:
+            star = self._starred(item)
+            if star is None:
+                fields.append((self._name(item), self._item(item)))
+            else:
+                stars.append(star)
 
         def project(message: _Message) -> Any:
-            row = message.row
-            event = dict(row) if stars and type(row) is dict else {}
+            event: dict[str, Any] = {}
+            for star in stars:
+                value = star(message)
+                if type(value) is dict:
+                    event.update(value)
             for name, expression in fields:
                 value = expression(message)
                 if value is not UNDEFINED:
@@ -562,9 +575,22 @@ class _Compiler:
 
         return project
 
+    def _starred(self, item: exp.Expr) -> Expression | None:
+        """Compile ``*`` or ``path.*`` into the Object whose fields it stands for; None for any other item."""
+        if isinstance(item, exp.Star):
+            self._check(item)
+            return _row
+        if isinstance(item, exp.Column) and isinstance(item.this, exp.Star):
+            self._check(item.this)
+            return _object(self._path(item, item.parts[:-1]))
+        if isinstance(item, exp.Dot) and isinstance(item.expression, exp.Star):
+            self._check(item.expression)
+            return _object(self.expression(item.this))
+        return None
+
     def _item(self, item: exp.Expr) -> Expression:
         if isinstance(item, exp.Alias):
-            expression = self.expression(item.this)
+            expression = self._starred(item.this) or self.expression(item.this)
             return _row_or_base64 if expression is _row and not self._queries else expression
         return self.expression(item)
 
@@ -662,6 +688,8 @@ class _Compiler:
 
     def _path(self, node: exp.Expr, parts: list[Any]) -> Expression:
         """Compile a path of names: from a SET variable, the alias of a nested query, or a field of the row."""
+        if isinstance(parts[-1], exp.Star):
+            raise self.fail("'.*' stands alone, as an item of SELECT", node)
         if not all(isinstance(part, exp.Identifier) for part in parts):
             raise self.fail("a path is plain words; get(object, 'name') reads other names", node)
         first, *rest = [part.name for part in parts]
@@ -783,8 +811,8 @@ class _Compiler:
         function = functions.FUNCTIONS.get(name)
         if function is None:
             return self._of_message(node, name)
-        if function.since_2016:
-            self.since_2016(f"{name}()", node)
+        if function.since_2016 and not self._modern:
+            self.newer_functions.append(f"{name}()")
         self._check_literals(name, node.expressions)
         if not function.least <= len(node.expressions) <= function.most:
             return _undefined
@@ -829,6 +857,14 @@ def _undefined(_message: _Message) -> Any:
 
 def _row(message: _Message) -> Any:
     return message.row
+
+
+def _object(expression: Expression) -> Expression:
+    def value_if_object(message: _Message) -> Any:
+        value = expression(message)
+        return value if type(value) is dict else UNDEFINED
+
+    return value_if_object
 
 
 def _row_or_payload(message: _Message) -> Any:

@@ -1,6 +1,6 @@
 """Evaluates topic rules on the local stack: AWS IoT SQL for real, in the place of ministack's own evaluator.
 
-The emulator hands it each message that a rule's FROM may match, and carries out the actions it returns.
+`rule_actions` hands it each message that a rule's FROM may match, and carries out the actions it fills.
 """
 
 from __future__ import annotations
@@ -11,48 +11,94 @@ from typing import Any
 
 from cpsim_kit.local.iot_sql import NO_MATCH, SqlError, Statement, Template, compile_sql, compile_template
 
-__all__ = ["NO_MATCH", "RuleEngine"]
+__all__ = ["DEFAULT_VERSION", "NO_MATCH", "VERSIONS", "RuleEngine"]
 
 logger = logging.getLogger("cpsim.rules")
+
+DEFAULT_VERSION = "2015-10-08"
+"""The SQL version of a rule that names none. AWS IoT Core developer guide, "Creating an AWS IoT rule"."""
+
+VERSIONS = ("2016-03-23", "2015-10-08", "beta")
+"""What AWS takes as ``awsIotSqlVersion``. AWS IoT Core developer guide, "SQL versions"."""
 
 
 class RuleEngine:
     """Compiles each statement once; forgets the least used beyond a thousand."""
 
     def __init__(self) -> None:
-        self._statement = functools.lru_cache(1000)(compile_sql)
+        self._statement = functools.lru_cache(1000)(_statement)
         self._template = functools.lru_cache(1000)(_template)
 
-    def refusal(self, sql: str) -> str | None:
-        """Why AWS IoT, or the local stack, does not take a statement, with the place; None where it does."""
+    def refusal(self, sql: str, version: str, *actions: Any) -> str | None:
+        """Say why AWS IoT, or the local stack, does not take a rule's SQL.
+
+        Args:
+            sql: The statement.
+            version: The rule's SQL version.
+            actions: The documents of its actions, whose substitution templates are looked at too.
+
+        Returns:
+            The reason, with the place; None where all is well.
+        """
         try:
-            self._statement(sql)
+            statement = self._statement(sql, version)
+            for text in _texts(actions):
+                if "${" in text:
+                    self._template(text, statement)
         except SqlError as exc:
             return str(exc)
         return None
 
-    def topic_filter(self, sql: str) -> str:
-        """The topic filter of a statement's FROM."""
-        return self._statement(sql).topic_filter
+    def newer_functions(self, sql: str, version: str) -> tuple[str, ...]:
+        """The functions in a statement that AWS documents for later SQL versions only."""
+        return self._statement(sql, version).newer_functions
 
-    def evaluate(self, rule_name: str, sql: str, topic: str, payload: bytes, client_id: str | None) -> Any:
-        """The outgoing event of a message, or NO_MATCH. A statement that fails is logged, and matches nothing."""
+    def topic_filter(self, sql: str) -> str:
+        """The topic filter of a statement's FROM, which is the same for each SQL version."""
+        return self._statement(sql, VERSIONS[0]).topic_filter
+
+    def evaluate(self, rule: dict[str, Any], topic: str, payload: bytes, **message: Any) -> Any:
+        """The outgoing event of a message, or NO_MATCH. A statement that fails is logged, and matches nothing.
+
+        Args:
+            rule: The rule as the IoT API describes it.
+            topic: Where the message was published.
+            payload: The message.
+            message: What else is known of it, as `Statement.evaluate` takes it.
+        """
         try:
-            return self._statement(sql).evaluate(topic, payload, client_id=client_id)
+            return self._statement(rule["sql"], rule["awsIotSqlVersion"]).evaluate(topic, payload, **message)
         except Exception:
-            logger.exception("rule %s failed on a message of %s", rule_name, topic)
+            logger.exception("rule %s failed on a message of %s", rule["ruleName"], topic)
             return NO_MATCH
 
-    def fill(self, document: Any, sql: str, topic: str, payload: bytes, client_id: str | None) -> Any:
-        """An action's document with its substitution templates filled."""
+    def fill(self, document: Any, rule: dict[str, Any], topic: str, payload: bytes, **message: Any) -> Any:
+        """An action's document with its substitution templates filled, however deep; see :meth:`evaluate`."""
         if isinstance(document, str):
-            if "${" in document:
-                document = self._template(document, self._statement(sql)).render(topic, payload, client_id=client_id)
-            return document.removeprefix("$") if document.startswith("$$") else document  # "$$aws/…" is "$aws/…"
+            if "${" not in document:
+                return document
+            statement = self._statement(rule["sql"], rule["awsIotSqlVersion"])
+            return self._template(document, statement).render(topic, payload, **message)
         if isinstance(document, dict):
-            return {key: self.fill(value, sql, topic, payload, client_id) for key, value in document.items()}
+            return {key: self.fill(value, rule, topic, payload, **message) for key, value in document.items()}
+        if isinstance(document, list):
+            return [self.fill(value, rule, topic, payload, **message) for value in document]
         return document
+
+
+def _statement(sql: str, version: str) -> Statement:
+    return compile_sql(sql, version=version)
 
 
 def _template(text: str, statement: Statement) -> Template:
     return compile_template(text, statement=statement)
+
+
+def _texts(document: Any) -> list[str]:
+    """Every string in a document."""
+    if isinstance(document, str):
+        return [document]
+    members = (
+        document.values() if isinstance(document, dict) else document if isinstance(document, list | tuple) else ()
+    )
+    return [text for member in members for text in _texts(member)]

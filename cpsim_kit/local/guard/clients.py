@@ -11,9 +11,9 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Client"]
+__all__ = ["PRINCIPAL", "Client"]
 
-_PRINCIPAL = "ocpp-gateway"  # principalIdentifier of its events
+PRINCIPAL = "ocpp-gateway"  # principalIdentifier of its events, and principal() in a rule
 
 
 class Client:
@@ -35,7 +35,7 @@ class Client:
                 on_lost()
 
         self._iot = iot
-        self._session = iot._WSSession(send, account, region, _PRINCIPAL)
+        self._session = iot._WSSession(send, account, region, PRINCIPAL)
         self._session._client_id = client_id
 
     async def connect(self, *topic_filters: str) -> None:

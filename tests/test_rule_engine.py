@@ -1,0 +1,31 @@
+"""The rule engine's documents: templates at every depth."""
+
+from typing import Any
+
+import pytest
+
+from cpsim_kit.local.rule_engine import RuleEngine
+
+RULE = {"ruleName": "r", "sql": "SET @s = a.b SELECT * FROM 'x'", "awsIotSqlVersion": "2016-03-23"}
+
+
+@pytest.mark.parametrize(
+    ("document", "filled"),
+    [
+        ("${topic(2)}", "CP1"),
+        (["${topic(2)}", "plain", 5], ["CP1", "plain", 5]),
+        ({"headers": [{"key": "k", "value": "${a.b}"}]}, {"headers": [{"key": "k", "value": "7"}]}),
+        ([["${@s}"], {"x": ["${accountid()}"]}], [["7"], {"x": ["123"]}]),
+        ({"topic": "$$aws/things/${topic(2)}/shadow/update"}, {"topic": "$$aws/things/CP1/shadow/update"}),
+        ({"${topic()}": 1, "none": None, "yes": True}, {"${topic()}": 1, "none": None, "yes": True}),
+    ],
+)
+def test_templates_are_filled_at_every_depth(document: Any, filled: Any) -> None:
+    assert RuleEngine().fill(document, RULE, "t/CP1", b'{"a": {"b": 7}}', account_id="123") == filled
+
+
+@pytest.mark.parametrize("document", ["${", {"a": ["${upper(}"]}, [{"b": "${nosuch()}"}]])
+def test_a_wrong_template_is_found_at_every_depth(document: Any) -> None:
+    engine = RuleEngine()
+    assert engine.refusal(RULE["sql"], "2016-03-23", {"a": "${topic()}"}) is None
+    assert engine.refusal(RULE["sql"], "2016-03-23", document)
