@@ -219,8 +219,8 @@ class Stack:
 
         Args:
             interval: Seconds between heartbeats that its CSMS instructs.
-            csms: "kit", which answers every action of a charge point; "strict", which also refuses every payload that
-                breaks its schema; or "sample", with the AWS sample's quirks.
+            csms: "kit", which answers every action of a charge point, and the three that the sample knows whatever
+                their fields hold in OCPP 2.0.1; "strict", which refuses every payload that breaks its schema; or "sample", with the AWS sample's quirks.
             name: The CloudFormation stack's name: a letter, then letters, digits and hyphens, at most 128.
             region: The AWS region it claims to be in.
 

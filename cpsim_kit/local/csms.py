@@ -2,9 +2,9 @@
 
 Three characters. "kit" answers BootNotification, Heartbeat and StatusNotification as the AWS sample's message processor
 does, whatever their fields hold, with a warning in the log where they break the schema; and every other action of a
-charge point with an answer that is valid by the schema, or with a CALLERROR where the payload is not. "strict" refuses
-those three too where they break the schema.
-"sample" is that message processor, quirks included, so that they can be studied: ``{"error": …}`` for what it does not
+charge point with an answer that is valid by the schema, or with a CALLERROR where the payload is not. The sample's
+processor is one of OCPP 2.0.1: a payload that is plainly of 1.6 is refused in 1.6's words where it breaks 1.6's schema.
+"strict" refuses all three, too, where they break the schema. "sample" is that message processor, quirks included, so that they can be studied: ``{"error": …}`` for what it does not
 know, no validation, and retries of a whole batch when one record fails, so that answers arrive twice.
 """
 
@@ -153,7 +153,8 @@ class Csms:
         version, violation = _judge(action, payload, self._versions.get(charge_point_id))
         if version is not None and action == "BootNotification":
             self._versions[charge_point_id] = version
-        if violation is not None and (known is None or self._character == "strict"):
+        is_strict = self._character == "strict" or (isinstance(payload, dict) and version is Version.get("1.6"))
+        if violation is not None and (known is None or is_strict):
             logger.warning("%s: refused %s: %s", charge_point_id, action, violation)
             return [CALLERROR, message_id, violation.code, str(violation)[:255], {}]
         if violation is not None:
