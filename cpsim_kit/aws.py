@@ -152,6 +152,15 @@ class Aws:
                 )
             return self._clients[service]
 
+    @property
+    def partition(self) -> str:
+        """The partition of the region, as ARNs have it: "aws", "aws-cn" or "aws-us-gov"."""
+        try:
+            partition: str = self._session.get_partition_for_region(self.region)
+        except boto_errors.BotoCoreError:  # a region newer than botocore
+            return "aws"
+        return partition
+
     async def call(self, verb: str, /, **parameters: Any) -> dict[str, Any]:
         """Call an operation in a thread.
 

@@ -64,7 +64,6 @@ COLUMNS = (
 logger = logging.getLogger("cpsim.watch")
 
 _MINUTE = 60  # seconds: the period of the metrics that ECS publishes without extra cost
-_MOST_RESOURCES = 100  # so many does cloudformation.describe_stack_resources name at most
 _METRICS = {"cpu": "CPUUtilization", "memory": "MemoryUtilization"}
 _UNKNOWN = (math.nan, math.nan, math.nan)
 
@@ -124,9 +123,9 @@ class EcsService:
             NotFound: The stack has no such service.
             AwsError: It has several, or AWS refused.
         """
-        verb = "cloudformation.describe_stack_resources"
-        answer = await self._aws.call("cloudformation.describe_stack_resources", StackName=self._stack_name)
-        resources = [each for each in answer["StackResources"] if each.get("PhysicalResourceId")]
+        verb = "cloudformation.list_stack_resources"
+        listed = await self._aws.pages(verb, "StackResourceSummaries", StackName=self._stack_name)
+        resources = [each for each in listed if each.get("PhysicalResourceId")]
         services = [each for each in resources if each["ResourceType"] == "AWS::ECS::Service"]
         known = ", ".join(each["LogicalResourceId"] for each in services) or "none"
         if self._wanted is not None:
@@ -148,8 +147,6 @@ class EcsService:
 
     def _looked_for(self, resources: list[dict[str, Any]]) -> str:
         said = f"no AWS::ECS::Service among its {len(resources)} resources; nested stacks are not looked through"
-        if len(resources) >= _MOST_RESOURCES:
-            said += f", and CloudFormation names only {_MOST_RESOURCES}"
         if self._aws.endpoint_url is not None:
             said += (
                 ". A local stack says in an output which process it is, and this stack has no such output: was it "

@@ -31,6 +31,7 @@ _SQL_VERSION = "2016-03-23"
 _KEY = "chargePointId"
 _POLL = 0.05  # seconds, at first
 _LONGEST_ROLE = 64  # CreateRole RoleName
+_PAYLOAD = ("sql", "description", "actions", "ruleDisabled", "awsIotSqlVersion", "errorAction")  # of a rule
 _ACTIVE_TIMEOUT = 60  # seconds; a fresh IAM role takes some until AWS IoT can assume it
 
 # CreateTopicRule ruleName; CreateTable TableName; CreateQueue QueueName; topic names are at most 256 bytes.
@@ -228,7 +229,7 @@ class Rule:
         assert self._republish is not None
         account = (await self._aws.call("sts.get_caller_identity"))["Account"]
         topic = re.sub(r"\$\{[^}]*\}", "*", self._republish.replace("$$", "$", 1))
-        arn = f"arn:aws:iot:{self._aws.region}:{account}:topic/{topic}"
+        arn = f"arn:{self._aws.partition}:iot:{self._aws.region}:{account}:topic/{topic}"
         return _Action("republish", {"topic": self._republish, "qos": 1}, "iot:Publish", arn)
 
     async def _create_table(self, name: str) -> str:
@@ -299,8 +300,17 @@ class Rule:
             if exc.code != "EntityAlreadyExists":
                 raise
             answer = await self._aws.call("iam.get_role", RoleName=role)
+            await self._keep_policy(role)
         await self._aws.call("iam.put_role_policy", RoleName=role, PolicyName="action", PolicyDocument=_policy(allow))
         return str(answer["Role"]["Arn"])
+
+    async def _keep_policy(self, role: str) -> None:
+        """Know how to put the policy of a role back that another rule object made."""
+        with contextlib.suppress(NotFound):
+            found = await self._aws.call("iam.get_role_policy", RoleName=role, PolicyName="action")
+            document = json.dumps(found["PolicyDocument"])
+            former = {"RoleName": role, "PolicyName": "action", "PolicyDocument": document}
+            self._undo.append(lambda: self._aws.call("iam.put_role_policy", **former))
 
     async def _delete_role(self, role: str) -> None:
         with contextlib.suppress(NotFound):
@@ -322,7 +332,7 @@ class Rule:
                 except AwsError as exc:
                     if exc.code != "ResourceAlreadyExistsException":
                         raise
-                    await self._aws.call("iot.replace_topic_rule", ruleName=self.name, topicRulePayload=payload)
+                    await self._replace_rule(payload)
             except AwsError as exc:
                 if exc.code == "InvalidRequestException" and "role" in str(exc).lower():
                     return False  # a fresh role is not known everywhere yet
@@ -357,6 +367,20 @@ class Rule:
                 self._undo.append(lambda: undo(made))
         return making.result()
 
+    async def _replace_rule(self, payload: dict[str, Any]) -> None:
+        """Replace a rule that somebody else made, and know how to put it back: without its action it is of no use."""
+        found = (await self._aws.call("iot.get_topic_rule", ruleName=self.name))["rule"]
+        former = {name: found[name] for name in _PAYLOAD if name in found}
+        await self._aws.call("iot.replace_topic_rule", ruleName=self.name, topicRulePayload=payload)
+        self._undo.append(lambda: self._put_back("iot.replace_topic_rule", topicRulePayload=former))
+
+    async def _put_back(self, verb: str, **parameters: Any) -> None:
+        try:
+            await self._aws.call(verb, ruleName=self.name, **parameters)
+        except AwsError as exc:
+            if exc.code != "UnauthorizedException":  # AWS's answer for a rule that is not there any more
+                raise
+
     async def _delete_rule(self) -> None:
         try:
             await self._aws.call("iot.delete_topic_rule", ruleName=self.name)
@@ -379,9 +403,13 @@ class Rule:
             raise failed
 
     async def _receive(self) -> list[dict[str, Any]]:
-        """Up to ten messages of the queue, taken out of it."""
+        """Up to ten messages of the queue, taken out of it.
+
+        Long polling, which asks all of the queue's servers and not some (Amazon SQS developer guide, "Amazon SQS short
+        and long polling"): an empty answer means that the queue is empty.
+        """
         answer = await self._aws.call(
-            "sqs.receive_message", QueueUrl=self._queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=0
+            "sqs.receive_message", QueueUrl=self._queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=1
         )
         messages: list[dict[str, Any]] = answer.get("Messages", [])
         for message in messages:

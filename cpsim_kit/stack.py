@@ -69,6 +69,12 @@ def _found(key: tuple[str | None, ...]) -> Stack | None:
     return found if found is not None and found._loop is asyncio.get_running_loop() else None
 
 
+def _local(process: LocalProcess) -> Stack | None:
+    """The stack of this process that is open in this event loop; one that another loop left open is of no use here."""
+    found = _stacks.get(process)
+    return found if found is not None and found._loop is asyncio.get_running_loop() else None
+
+
 class _Opening:
     """What ``Stack.open``, ``.local`` and ``.aws`` return: a stack once awaited or entered."""
 
@@ -134,6 +140,7 @@ class Stack:
         self._process = process
         self._other = other  # the process of a local stack that somebody else started
         self._closed = False
+        self._closing: asyncio.Task[None] | None = None
         self._charge_points: WeakSet[ChargePoint] = WeakSet()
         self._created: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         self._monitors: WeakSet[Monitor] = WeakSet()
@@ -220,7 +227,8 @@ class Stack:
         Args:
             interval: Seconds between heartbeats that its CSMS instructs.
             csms: "kit", which answers every action of a charge point, and the three that the sample knows whatever
-                their fields hold in OCPP 2.0.1; "strict", which refuses every payload that breaks its schema; or "sample", with the AWS sample's quirks.
+                their fields hold in OCPP 2.0.1; "strict", which refuses every payload that breaks its schema; or
+                "sample", with the AWS sample's quirks.
             name: The CloudFormation stack's name: a letter, then letters, digits and hyphens, at most 128.
             region: The AWS region it claims to be in.
 
@@ -243,7 +251,7 @@ class Stack:
     ) -> _Opening:
         """Attach to a deployed AWS OCPP Gateway; creates nothing.
 
-        Needs cloudformation:DescribeStacks and cloudformation:DescribeStackResources.
+        Needs cloudformation:DescribeStacks and cloudformation:ListStackResources.
 
         Args:
             name: The CloudFormation stack's name, e.g. "AwsOcppGatewayStack".
@@ -268,8 +276,8 @@ class Stack:
     async def _open_local(cls, options: LocalOptions) -> Stack:
         async with waiting("the local stack starts"):
             process = await asyncio.to_thread(LocalProcess.shared, options)
-        if process in _stacks:
-            return _stacks[process]
+        if (found := _local(process)) is not None:
+            return found
         try:
             aws = await asyncio.to_thread(
                 Aws,
@@ -283,9 +291,11 @@ class Stack:
             if process not in _stacks:
                 await asyncio.to_thread(process.stop)
             raise
-        if process in _stacks:  # two cells that open at once get one stack
+        if (found := _local(process)) is not None:  # two cells that open at once get one stack
             aws.close()
-        return _stacks.setdefault(process, stack)
+            return found
+        _stacks[process] = stack
+        return stack
 
     @classmethod
     async def _attach(cls, name: str, aws: Aws, process: LocalProcess | None) -> Stack:
@@ -537,7 +547,7 @@ class Stack:
     ) -> None:
         try:
             await self.close()
-        except AwsError as left_behind:
+        except Exception as left_behind:
             if exc is None:
                 raise
             exc.add_note(str(left_behind))  # the body's own error goes first
@@ -549,23 +559,36 @@ class Stack:
 
         Raises:
             AwsError: Something could not be deleted; the message names it, so that it can be by hand.
+            Exception: What one of its charge points or monitors raised when it was closed; the log has all of them.
         """
-        if self._closed:
-            return
         self._closed = True
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name=f"cpsim[{self.name}].close")
+        elif self._closing.done():
+            return
+        await asyncio.shield(self._closing)  # whoever closes it meanwhile returns once it is closed
+
+    async def _close(self) -> None:
         for key in [key for key, stack in _attached.items() if stack is self]:
             del _attached[key]
         if self._process is not None:
-            _stacks.pop(self._process, None)
+            if _stacks.get(self._process) is self:
+                del _stacks[self._process]
             self._process.retire()
         try:
             open_ones: list[Any] = [*self._charge_points, *self._monitors, *self._watches, self._caller]
-            await asyncio.gather(*(one.close() for one in open_ones), return_exceptions=True)
+            ends = await asyncio.gather(*(one.close() for one in open_ones), return_exceptions=True)
             left_behind = await self._delete_created()
         finally:
             self._aws.close()
             if self._process is not None:
                 await asyncio.to_thread(self._process.stop)
+        faults = [end for end in ends if isinstance(end, Exception)]
+        for one, end in zip(open_ones, ends, strict=True):
+            if isinstance(end, Exception):
+                logger.warning("%r did not close in good order: %r", one, end)
+        if faults and not left_behind:
+            raise faults[0]
         if left_behind:
             raise AwsError(f"{self.name}: could not delete {'; '.join(left_behind)}", verb="close")
 
@@ -615,11 +638,11 @@ async def _addresses(name: str, aws: Aws) -> tuple[str, str | None, OtherProcess
             f"the CloudFormation stack {name} has no output {OUTPUT_KEY} (outputs: {others}); is it the gateway's?"
         )
         raise AwsError(message, verb="cloudformation.describe_stacks")
-    resources = await aws.call("cloudformation.describe_stack_resources", StackName=name)
+    resources = await aws.pages("cloudformation.list_stack_resources", "StackResourceSummaries", StackName=name)
     table = next(
         (
             resource["PhysicalResourceId"]
-            for resource in resources["StackResources"]
+            for resource in resources
             if resource["ResourceType"] == "AWS::DynamoDB::Table"
             and resource["LogicalResourceId"].startswith("ChargePointTable")
         ),

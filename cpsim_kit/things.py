@@ -324,8 +324,14 @@ class Things:
         """Which of these the registry has."""
         keys = [{_KEY: {"S": charge_point_id}} for charge_point_id in ids]
         request = {self._table: {"Keys": keys, "ConsistentRead": True}}
-        answer = await self._aws.call("dynamodb.batch_get_item", RequestItems=request)
-        return {item[_KEY]["S"] for item in answer["Responses"].get(self._table, [])}
+        found: set[str] = set()
+        while request:
+            answer = await self._aws.call("dynamodb.batch_get_item", RequestItems=request)
+            found |= {item[_KEY]["S"] for item in answer["Responses"].get(self._table, [])}
+            request = answer.get("UnprocessedKeys") or {}
+            if request:  # throttled: they are asked for again, and are not gone
+                await asyncio.sleep(_POLL)
+        return found
 
     async def _delete_if_there(self, charge_point_id: str) -> None:
         with contextlib.suppress(NotFound):

@@ -96,7 +96,13 @@ class Trace:
     async def _settle(self) -> None:
         try:
             async with asyncio.timeout(_SETTLE):
-                while not all(map(_is_whole, self._exchanges().values())):
+                seen = None
+                while True:
+                    logs = (self._charge_point.messages, self._monitor.messages)
+                    if (now := [len(log) + log.dropped for log in logs]) != seen:  # parsed only where there is news
+                        if all(map(_is_whole, self._exchanges().values())):
+                            return
+                        seen = now
                     await asyncio.sleep(_LOOK)
         except TimeoutError:
             pass  # what did not come is missing in the table

@@ -147,7 +147,7 @@ async def test_closing_reason_is_escaped(csms: Csms) -> None:
 
 
 def test_charge_point_hides_the_password_of_its_address() -> None:
-    cp = ChargePoint("CP1", "wss://CP1:secret@example.com", password="secret")
+    cp = ChargePoint("CP1", "wss://CP1:secret@example.com")
     assert "wss://…@example.com/CP1" in shown(cp).text
     assert "secret" not in cp._repr_html_()
 

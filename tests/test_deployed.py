@@ -61,7 +61,7 @@ async def test_the_stack_is_found_by_its_name(stack: Stack, deployed: DeployedSt
     assert stack.endpoint_url == proxy.url
     assert repr(stack) == f"<Stack {STACK} AWS {REGION} {deployed.websocket_url}>"
     assert "CloudWatch" in stack.log()
-    assert proxy.seen.keys() == {"DescribeStacks", "DescribeStackResources"}
+    assert proxy.seen.keys() == {"DescribeStacks", "ListStackResources"}
 
 
 async def test_the_registry_table_is_found_among_the_resources(stack: Stack, proxy: AwsProxy) -> None:

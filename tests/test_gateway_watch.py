@@ -238,7 +238,7 @@ async def test_a_service_that_was_deleted_is_not_found(deploy: Callable[..., Dep
 @pytest.mark.parametrize(
     ("operation", "permission"),
     [
-        ("DescribeStackResources", "cloudformation.describe_stack_resources"),
+        ("ListStackResources", "cloudformation.list_stack_resources"),
         ("DescribeServices", "ecs.describe_services"),
         ("GetMetricData", "cloudwatch.get_metric_data"),
     ],

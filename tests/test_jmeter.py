@@ -208,7 +208,7 @@ async def test_what_the_csms_does_wrong_is_in_the_sample_that_met_it(jmeter: Pat
 
     assert of[1].success.all()
     assert counts(of[1]) == {"BootNotification": 1, "Heartbeat": 2}
-    assert [frame[:3] for frame in csms.answers] == [[4, "ask", "NotImplemented"]] * 2
+    assert [frame[:3] for frame in csms.answers] == [[4, "ask", "NotSupported"]] * 2
 
     assert list(of[2].success) == [False]
     assert of[2].responseMessage.item() == "Rejected"

@@ -97,7 +97,7 @@ async def test_a_name_that_aws_does_not_allow_stops_it_before_anything_is_done(
         await proxied.things.create_many(ids[:2], concurrency=0)
     with pytest.raises(ValueError, match="concurrency is at least 1"):
         await proxied.things.delete_many(ids[:2], concurrency=0)
-    assert proxy.seen.keys() <= {"DescribeStacks", "DescribeStackResources"}
+    assert proxy.seen.keys() <= {"DescribeStacks", "ListStackResources"}
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])

@@ -4,8 +4,9 @@ Three characters. "kit" answers BootNotification, Heartbeat and StatusNotificati
 does, whatever their fields hold, with a warning in the log where they break the schema; and every other action of a
 charge point with an answer that is valid by the schema, or with a CALLERROR where the payload is not. The sample's
 processor is one of OCPP 2.0.1: a payload that is plainly of 1.6 is refused in 1.6's words where it breaks 1.6's schema.
-"strict" refuses all three, too, where they break the schema. "sample" is that message processor, quirks included, so that they can be studied: ``{"error": …}`` for what it does not
-know, no validation, and retries of a whole batch when one record fails, so that answers arrive twice.
+"strict" refuses all three, too, where they break the schema. "sample" is that message processor, quirks included, so
+that they can be studied: ``{"error": …}`` for what it does not know, no validation, and retries of a whole batch when
+one record fails, so that answers arrive twice.
 """
 
 from __future__ import annotations

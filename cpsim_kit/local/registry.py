@@ -92,7 +92,9 @@ class Registry:
         ).get("Messages"):
             ids = {json.loads(message["Body"])["chargePointId"] for message in messages}
             deletions = [{"DeleteRequest": {"Key": {"chargePointId": {"S": each}}}} for each in ids]
-            dynamodb.batch_write_item(RequestItems={self._table: deletions})
+            while deletions:  # DynamoDB leaves out what it throttles
+                answer = dynamodb.batch_write_item(RequestItems={self._table: deletions})
+                deletions = answer.get("UnprocessedItems", {}).get(self._table, [])
             entries = [{"Id": each["MessageId"], "ReceiptHandle": each["ReceiptHandle"]} for each in messages]
             sqs.delete_message_batch(QueueUrl=self._queue_url, Entries=entries)
             wait = 0

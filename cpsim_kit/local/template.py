@@ -57,6 +57,7 @@ TEMPLATE = json.dumps(
             ),
         },
         "Outputs": {
+            "loadBalancerDnsName": {"Description": "Host of the gateway", "Value": "127.0.0.1"},
             OUTPUT_KEY: {"Description": "Address for charge points", "Value": {"Ref": "WebsocketUrl"}},
             PROCESS_KEY: {"Description": "Id and start of the process of all this", "Value": {"Ref": "Process"}},
         },
