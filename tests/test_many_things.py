@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from aws_proxy import AwsProxy
@@ -10,7 +11,7 @@ from stack_fixtures import GLANCE, Boto, dial, eventually, is_answered, new_id
 
 from cpsim_kit import Stack, errors
 from cpsim_kit.local.launcher import LocalProcess
-from cpsim_kit.things import ManyThings
+from cpsim_kit.things import ManyThings, Things
 
 
 @pytest.fixture
@@ -220,3 +221,26 @@ async def test_progress_is_shown_where_it_takes_long_and_asked_for(
     shown = capsys.readouterr().err
     assert "creating Things" in shown
     assert "8/8" in shown
+
+
+class Throttling:
+    """A DynamoDB that answers for one key at a time, and leaves the others unprocessed."""
+
+    def __init__(self, there: set[str]) -> None:
+        self._there = there
+        self.asked = 0
+
+    async def call(self, _verb: str, /, **parameters: Any) -> dict[str, Any]:
+        self.asked += 1
+        [(table, request)] = parameters["RequestItems"].items()
+        key, *left = request["Keys"]
+        items = [key] if key["chargePointId"]["S"] in self._there else []
+        unprocessed = {table: {**request, "Keys": left}} if left else {}
+        return {"Responses": {table: items}, "UnprocessedKeys": unprocessed}
+
+
+async def test_keys_that_dynamodb_throttles_are_asked_for_again_and_not_taken_for_gone() -> None:
+    dynamodb = Throttling({"A", "C"})
+    things = Things(dynamodb, "table", lambda *_: None)  # type: ignore[arg-type]
+    assert await things._registered(["A", "B", "C"]) == {"A", "C"}
+    assert dynamodb.asked == 3

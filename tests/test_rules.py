@@ -12,6 +12,7 @@ from conftest import SOON
 from stack_fixtures import GLANCE, Boto, ask, dial, eventually, mqtt, new_id
 
 from cpsim_kit import ChargePoint, Stack, errors
+from cpsim_kit.access_key import AccessKey
 from cpsim_kit.aws import Aws
 from cpsim_kit.local.launcher import LocalProcess
 from cpsim_kit.rules import Rule
@@ -527,3 +528,41 @@ def test_the_kit_itself_reads_no_sql() -> None:
     """Whatever the local stack can evaluate: AWS may know more."""
     sql = "SELECT something_new(a) FROM 'x' -- of next year"
     assert Rule(cast(Aws, None), lambda *_: None, "rule", sql=sql, table="table").sql is sql
+
+
+# -- A rule of somebody else ------------------------------------------------------------------------------------------
+
+
+async def test_a_replaced_rule_is_put_back(stack: Stack, boto: Boto) -> None:
+    """With its own action and role: what the kit made for the time between is deleted."""
+    name, queue = new_id("rule").replace("-", "_"), new_id("queue")
+    url = boto("sqs").create_queue(QueueName=queue)["QueueUrl"]
+    action = {"sqs": {"queueUrl": url, "roleArn": "arn:aws:iam::000000000000:role/theirs", "useBase64": False}}
+    payload = {"sql": "SELECT * FROM 'theirs'", "actions": [action], "awsIotSqlVersion": "2016-03-23"}
+    boto("iot").create_topic_rule(ruleName=name, topicRulePayload=payload)
+    async with stack.rule(name, sql="SELECT * FROM 'ours'", queue=new_id("ours")):
+        assert boto("iot").get_topic_rule(ruleName=name)["rule"]["sql"] == "SELECT * FROM 'ours'"
+    found = boto("iot").get_topic_rule(ruleName=name)["rule"]
+    assert (found["sql"], found["actions"]) == ("SELECT * FROM 'theirs'", [action])
+    roles = [role["RoleName"] for role in boto("iam").list_roles()["Roles"]]
+    assert not [role for role in roles if name in role]
+
+
+async def test_a_rule_replaced_by_another_object_works_again_when_that_one_is_deleted(stack: Stack) -> None:
+    name, topics = new_id("rule").replace("-", "_"), (new_id("one"), new_id("two"))
+    async with stack.rule(name, sql=f"SELECT * FROM '{topics[0]}'", queue=new_id("one")) as first:
+        async with stack.rule(name, sql=f"SELECT * FROM '{topics[1]}'", queue=new_id("two")) as second:
+            await stack.publish(topics[1], {"n": 2})
+            assert await second.wait_for_items(1, timeout=SOON, progress=False) == [{"n": 2}]
+        await stack.publish(topics[0], {"n": 1})
+        assert await first.wait_for_items(1, timeout=SOON, progress=False) == [{"n": 1}]
+
+
+@pytest.mark.parametrize(
+    ("region", "partition"),
+    [("eu-west-1", "aws"), ("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("xx-new-1", "aws")],
+)
+def test_arns_have_the_partition_of_the_region(region: str, partition: str) -> None:
+    aws = Aws(region=region, access_key=AccessKey("a", "b"))
+    assert aws.partition == partition
+    aws.close()

@@ -7,6 +7,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -552,3 +554,76 @@ async def test_a_stack_opened_in_one_loop_is_used_in_another(
         assert await is_answered(ws)
     await asyncio.wait_for(stack.close(), SOON)
     await eventually(lambda: not stack._aws._clients)
+
+
+# -- Several who close, several loops ---------------------------------------------------------------------------------
+
+
+async def test_a_second_close_returns_once_the_first_is_done(stack: Stack) -> None:
+    order: list[str] = []
+    may_end = asyncio.Event()
+
+    async def delete() -> None:
+        await may_end.wait()
+        order.append("deleted")
+
+    stack._remember("something", delete)
+    first = asyncio.create_task(stack.close())
+    await asyncio.sleep(0)
+    second = asyncio.create_task(stack.close())
+    second.add_done_callback(lambda _: order.append("second"))
+    for _ in range(10):
+        await asyncio.sleep(0)
+    may_end.set()
+    await asyncio.gather(first, second)
+    assert order == ["deleted", "second"]
+    await stack.close()
+
+
+async def test_what_fails_while_closing_is_raised_once_all_is_closed(
+    stack: Stack, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing:
+        async def close(self) -> None:
+            raise errors.ProtocolViolation("nobody read this", action="Reset", path="", text="", code="FormatViolation")
+
+    deleted: list[str] = []
+
+    async def delete() -> None:
+        deleted.append("deleted")
+
+    failing = Failing()
+    stack._monitors.add(failing)  # type: ignore[arg-type]
+    stack._remember("something", delete)
+    with pytest.raises(errors.ProtocolViolation, match="nobody read this"):
+        await stack.close()
+    assert deleted == ["deleted"]
+    assert "did not close in good order" in caplog.text
+    await stack.close()
+
+
+SCRIPT = """
+import asyncio, sys
+from ocpp.v201 import call
+from cpsim_kit import Stack
+async def once():
+    stack = await Stack.local(name="Twice")
+    await stack.things.create("CP1")
+    async with stack.charge_point("CP1") as cp:
+        cp.on("ClearCache", lambda: {"status": "Accepted"})
+        return stack, (await stack.send("CP1", call.ClearCache(), timeout=20)).status
+(first, one), (second, two) = asyncio.run(once()), asyncio.run(once())
+print(one, two, first is second, first.endpoint_url == second.endpoint_url)
+"""
+
+
+def test_a_stack_that_another_event_loop_left_open_is_of_use_in_the_next_one(environment: pytest.MonkeyPatch) -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.split() == ["Accepted", "Accepted", "False", "True"], done.stderr
+
+
+def test_a_local_stack_has_the_samples_outputs(boto: Boto, shared: LocalProcess) -> None:
+    [found] = boto("cloudformation").describe_stacks(StackName=shared.options.name)["Stacks"]
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in found["Outputs"]}
+    assert outputs["loadBalancerDnsName"] == "127.0.0.1"
+    assert outputs["websocketURL"].startswith(f"ws://{outputs['loadBalancerDnsName']}:")
