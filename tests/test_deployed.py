@@ -357,7 +357,7 @@ def _nothing_stays(deployed: DeployedStack) -> None:
     import boto3
 
     options = {"endpoint_url": deployed.endpoint_url, "region_name": REGION}
-    keys = {"aws_access_key_id": "x", "aws_secret_access_key": "x"}
+    keys = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": SECRET}
     clients = {name: boto3.client(name, **options, **keys) for name in ("iot", "dynamodb", "iam")}
     with contextlib.ExitStack() as everything:
         for client in clients.values():
