@@ -119,7 +119,7 @@ def test_the_stack_has_the_outputs_and_resources_that_the_kit_looks_for(shared: 
     [stack] = boto("cloudformation").describe_stacks(StackName=shared.options.name)["Stacks"]
     assert stack["StackStatus"] == "CREATE_COMPLETE"
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
-    assert outputs.keys() == {"websocketURL", "localProcess"}
+    assert outputs.keys() == {"loadBalancerDnsName", "websocketURL", "localProcess"}
     assert outputs["websocketURL"] == shared.websocket_url
     assert outputs["localProcess"].split()[0] == str(shared.pid)
     answer = boto("cloudformation").describe_stack_resources(StackName=shared.options.name)
