@@ -16,6 +16,7 @@ import random
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -130,13 +131,13 @@ async def look(meter: Meter) -> None:
         await asyncio.sleep(1)
 
 
-async def settled(monitor: object, expected: int) -> int:
+async def settled(monitor: Any, expected: int) -> int:
     """How many heartbeats and answers the monitor has seen, once all have, or no more come."""
     found, before = 0, -1
     while found < expected and found > before:
         before = found
         await asyncio.sleep(1)
-        found = sum(message.action == "Heartbeat" for message in monitor._kept)  # type: ignore[attr-defined]
+        found = sum(message.action == "Heartbeat" for message in monitor.messages)
     return found
 
 
