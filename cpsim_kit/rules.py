@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import re
+import time
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import dataclass
 from types import TracebackType
@@ -30,6 +31,8 @@ __all__ = ["Rule"]
 _SQL_VERSION = "2016-03-23"
 _KEY = "chargePointId"
 _POLL = 0.05  # seconds, at first
+_BATCH = 10  # messages that one ReceiveMessage returns at most
+_DRAIN = 2.0  # seconds after which a queue that is never empty has been read so far
 _LONGEST_ROLE = 64  # CreateRole RoleName
 _PAYLOAD = ("sql", "description", "actions", "ruleDisabled", "awsIotSqlVersion", "errorAction")  # of a rule
 _ACTIVE_TIMEOUT = 60  # seconds; a fresh IAM role takes some until AWS IoT can assume it
@@ -169,14 +172,21 @@ class Rule:
             TypeError: The rule republishes; watch the topic with ``stack.monitor``.
             AwsError: AWS refused.
         """
+        return await self._items(None)
+
+    async def _items(self, enough: int | None) -> list[dict[str, Any]]:
+        """The items; of a queue no more than ``enough`` need to be read, as more may come all the time."""
         if self._table is not None:
             rows = await self._aws.pages("dynamodb.scan", "Items", TableName=self._table, ConsistentRead=True)
             return [plain_item(row) for row in rows]
         if self._queue is None:
             raise TypeError(f'rule {self.name} republishes; watch it: stack.monitor("{self._republish}")')
-        while messages := await self._receive():
-            for message in messages:
-                self._received.append(json.loads(message["Body"]))
+        end = time.perf_counter() + _DRAIN
+        while enough is None or len(self._received) < enough:
+            messages = await self._receive()
+            self._received += [json.loads(message["Body"]) for message in messages]
+            if not messages or (len(messages) < _BATCH and time.perf_counter() > end):
+                break
         return list(self._received)
 
     async def wait_for_items(
@@ -201,7 +211,7 @@ class Rule:
             with bar:
                 async with asyncio.timeout(timeout):
                     while True:
-                        found = await self.items()
+                        found = await self._items(count)
                         bar.update(min(len(found), count) - bar.n)
                         if len(found) >= count:
                             return found
@@ -409,7 +419,7 @@ class Rule:
         and long polling"): an empty answer means that the queue is empty.
         """
         answer = await self._aws.call(
-            "sqs.receive_message", QueueUrl=self._queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=1
+            "sqs.receive_message", QueueUrl=self._queue_url, MaxNumberOfMessages=_BATCH, WaitTimeSeconds=1
         )
         messages: list[dict[str, Any]] = answer.get("Messages", [])
         for message in messages:

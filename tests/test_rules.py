@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 from aws_proxy import AwsProxy
 from botocore.exceptions import ClientError
-from conftest import SOON
+from conftest import MS, SOON
 from stack_fixtures import GLANCE, Boto, ask, dial, eventually, mqtt, new_id
 
 from cpsim_kit import ChargePoint, Stack, errors
@@ -566,3 +566,22 @@ def test_arns_have_the_partition_of_the_region(region: str, partition: str) -> N
     aws = Aws(region=region, access_key=AccessKey("a", "b"))
     assert aws.partition == partition
     aws.close()
+
+
+async def test_a_queue_that_messages_come_to_all_the_time_is_read_all_the_same(stack: Stack) -> None:
+    topic = new_id("busy")
+
+    async def publish() -> None:
+        while True:
+            await stack.publish(topic, {"n": 1})
+            await asyncio.sleep(100 * MS)
+
+    async with stack.rule(topic.replace("-", "_"), sql=f"SELECT * FROM '{topic}'", queue=topic) as rule:
+        publishing = asyncio.create_task(publish())
+        try:
+            assert len(await rule.wait_for_items(3, timeout=SOON, progress=False)) >= 3
+            async with asyncio.timeout(SOON):
+                assert len(await rule.items()) > 3
+        finally:
+            publishing.cancel()
+            await asyncio.wait([publishing])
