@@ -775,7 +775,7 @@ class ChargePoint:
             pending.future.set_result(self._answer_of(pending, frame))
         except (ProtocolViolation, CallFailed, UnsupportedByCsms) as exc:
             pending.future.set_exception(exc)
-            if self.version == "2.1" and not isinstance(exc, CallFailed):  # OCPP 2.1 part 4, 4.2.4; part 2, FR.06
+            if self.version == "2.1" and not isinstance(exc, CallFailed):  # OCPP 2.1 part 4; part 2, FR.06
                 code = self._version.code(getattr(exc, "code", "FormatViolation"))
                 complaint = error_frame(message_id, code, str(exc), kind=CALLRESULTERROR)
                 self._spawn(self._reply(self._require_connected(), complaint), "answer")

@@ -63,7 +63,7 @@ class CsmsCaller:
             try:
                 return _result(charge_point_id, action, version, frame)
             except ProtocolViolation as exc:
-                if version.name == "2.1":  # OCPP 2.1 part 4, 4.2.4
+                if version.name == "2.1":  # OCPP 2.1 part 4
                     complaint = error_frame(message_id, version.code(exc.code), str(exc), kind=CALLRESULTERROR)
                     await self._aws.call("iot-data.publish", topic=f"{charge_point_id}/out", qos=1, payload=complaint)
                 raise
