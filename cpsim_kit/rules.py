@@ -72,6 +72,7 @@ class Rule:
         table: A DynamoDB table (key ``chargePointId``, on demand); each attribute of the result becomes a column.
         queue: An SQS queue for the result as JSON.
         republish: A topic for the result; ``${…}`` is substituted.
+        holders: The rule objects of a stack that are created, by name, in this order; shared by all of them.
 
     Attributes:
         name: The rule's name.
@@ -88,6 +89,7 @@ class Rule:
         table: str | None = None,
         queue: str | None = None,
         republish: str | None = None,
+        holders: dict[str, list[Rule]] | None = None,
     ) -> None:
         targets = {"table": table, "queue": queue, "republish": republish}
         given = [kind for kind, target in targets.items() if target is not None]
@@ -104,6 +106,7 @@ class Rule:
         self.sql = sql
         self._aws = aws
         self._remember = remember
+        self._holders = {} if holders is None else holders
         self._table = table
         self._queue = queue
         self._republish = republish
@@ -155,12 +158,25 @@ class Rule:
             raise
         if not self._created:
             self._created = True
+            self._holders.setdefault(self.name, []).append(self)
             self._remember(f"rule {self.name}", self.delete)
         return self
 
     async def delete(self) -> None:
-        """Delete the rule, its role, and the table or queue where this object created it. Harmless twice."""
+        """Delete the rule, its role, and the table or queue where this object created it. Harmless twice.
+
+        A rule that this one replaced is put back. Where another object has replaced this one since, that one has the
+        rule, and deletes all of it.
+        """
         self._created = False
+        holders = self._holders.get(self.name, [])
+        if self in holders:
+            later = holders[holders.index(self) + 1 :]
+            holders.remove(self)
+            if later:
+                later[0]._undo[:0] = self._undo
+                self._undo.clear()
+                return
         await self._undo_all()
 
     # -- Results ------------------------------------------------------------------------------------------------------

@@ -48,7 +48,7 @@ _NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")  # CreateStack, StackName
 _WATCH = 0.2  # seconds between two looks at the process
 
 # What this Python process has open, so that a setup cell run twice finds its own stack, with what that created.
-_stacks: dict[LocalProcess, Stack] = {}  # local ones
+_stacks: dict[LocalProcess, list[Stack]] = {}  # local ones, one for each event loop
 _attached: dict[tuple[str | None, ...], Stack] = {}  # deployed ones, by what decides where Stack.open() leads
 _DECIDING = (
     "AWS_ENDPOINT_URL",
@@ -71,8 +71,8 @@ def _found(key: tuple[str | None, ...]) -> Stack | None:
 
 def _local(process: LocalProcess) -> Stack | None:
     """The stack of this process that is open in this event loop; one that another loop left open is of no use here."""
-    found = _stacks.get(process)
-    return found if found is not None and found._loop is asyncio.get_running_loop() else None
+    loop = asyncio.get_running_loop()
+    return next((stack for stack in _stacks.get(process, []) if stack._loop is loop), None)
 
 
 class _Opening:
@@ -141,6 +141,7 @@ class Stack:
         self._other = other  # the process of a local stack that somebody else started
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
+        self._rules: dict[str, list[Rule]] = {}
         self._charge_points: WeakSet[ChargePoint] = WeakSet()
         self._created: list[tuple[str, Callable[[], Awaitable[None]]]] = []
         self._monitors: WeakSet[Monitor] = WeakSet()
@@ -294,7 +295,7 @@ class Stack:
         if (found := _local(process)) is not None:  # two cells that open at once get one stack
             aws.close()
             return found
-        _stacks[process] = stack
+        _stacks.setdefault(process, []).append(stack)
         return stack
 
     @classmethod
@@ -415,7 +416,8 @@ class Stack:
             republish: A topic for them.
         """
         self._require_open()
-        return Rule(self._aws, self._remember, name, sql=sql, table=table, queue=queue, republish=republish)
+        targets = {"table": table, "queue": queue, "republish": republish}
+        return Rule(self._aws, self._remember, name, sql=sql, **targets, holders=self._rules)
 
     async def publish(self, topic: str, payload: str | bytes | dict[str, Any] | list[Any], *, qos: int = 1) -> None:
         """Publish an MQTT message by AWS IoT's HTTPS API.
@@ -561,28 +563,36 @@ class Stack:
             AwsError: Something could not be deleted; the message names it, so that it can be by hand.
             Exception: What one of its charge points or monitors raised when it was closed; the log has all of them.
         """
-        self._closed = True
         if self._closing is None:
-            self._closing = asyncio.create_task(self._close(), name=f"cpsim[{self.name}].close")
+            self._closed = True
+            process = self._leave()  # at once: a cell that opens one meanwhile gets another
+            self._closing = asyncio.create_task(self._close(process), name=f"cpsim[{self.name}].close")
         elif self._closing.done():
             return
         await asyncio.shield(self._closing)  # whoever closes it meanwhile returns once it is closed
 
-    async def _close(self) -> None:
+    def _leave(self) -> LocalProcess | None:
+        """Be found by nobody any more; the process that is to be stopped, where no other event loop uses it."""
         for key in [key for key, stack in _attached.items() if stack is self]:
             del _attached[key]
-        if self._process is not None:
-            if _stacks.get(self._process) is self:
-                del _stacks[self._process]
-            self._process.retire()
+        if self._process is None:
+            return None
+        users = [stack for stack in _stacks.pop(self._process, []) if stack is not self and not stack._loop.is_closed()]
+        if users:
+            _stacks[self._process] = users
+            return None
+        self._process.retire()
+        return self._process
+
+    async def _close(self, process: LocalProcess | None) -> None:
         try:
             open_ones: list[Any] = [*self._charge_points, *self._monitors, *self._watches, self._caller]
             ends = await asyncio.gather(*(one.close() for one in open_ones), return_exceptions=True)
             left_behind = await self._delete_created()
         finally:
             self._aws.close()
-            if self._process is not None:
-                await asyncio.to_thread(self._process.stop)
+            if process is not None:
+                await asyncio.to_thread(process.stop)
         faults = [end for end in ends if isinstance(end, Exception)]
         for one, end in zip(open_ones, ends, strict=True):
             if isinstance(end, Exception):

@@ -247,6 +247,11 @@ async def test_what_is_as_far_from_both_versions_is_judged_by_that_of_the_boot(s
     assert (await ask(strict_ws, "Heartbeat", {"who": 1}))[2] == "FormationViolation"
 
 
+async def test_a_boot_that_was_refused_says_nothing_of_the_version(strict_ws: ClientConnection) -> None:
+    assert (await ask(strict_ws, "BootNotification", {"chargePointModel": "M"}))[0] == 4
+    assert (await ask(strict_ws, "Heartbeat", {"who": 1}))[2] == "FormatViolation"
+
+
 @pytest.mark.parametrize(
     ("action", "payload", "code"),
     [

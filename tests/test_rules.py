@@ -585,3 +585,18 @@ async def test_a_queue_that_messages_come_to_all_the_time_is_read_all_the_same(s
         finally:
             publishing.cancel()
             await asyncio.wait([publishing])
+
+
+async def test_a_rule_that_another_object_replaced_may_be_deleted_first(stack: Stack, boto: Boto) -> None:
+    name, topic, queues = new_id("rule").replace("-", "_"), new_id("two"), (new_id("one"), new_id("two"))
+    first = await stack.rule(name, sql="SELECT * FROM 'one'", queue=queues[0])
+    second = await stack.rule(name, sql=f"SELECT * FROM '{topic}'", queue=queues[1])
+    await first.delete()
+    await stack.publish(topic, {"n": 2})
+    assert await second.wait_for_items(1, timeout=SOON, progress=False) == [{"n": 2}]
+    await second.delete()
+    with pytest.raises(ClientError):
+        boto("iot").get_topic_rule(ruleName=name)
+    assert not [role for role in boto("iam").list_roles()["Roles"] if name in role["RoleName"]]
+    left = [url for url in boto("sqs").list_queues().get("QueueUrls", []) if url.endswith(queues)]
+    assert left == []

@@ -627,3 +627,22 @@ def test_a_local_stack_has_the_samples_outputs(boto: Boto, shared: LocalProcess)
     outputs = {each["OutputKey"]: each["OutputValue"] for each in found["Outputs"]}
     assert outputs["loadBalancerDnsName"] == "127.0.0.1"
     assert outputs["websocketURL"].startswith(f"ws://{outputs['loadBalancerDnsName']}:")
+
+
+async def test_closing_a_stack_does_not_stop_the_process_under_another_event_loops(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    name = new_id("Loops")
+    stack = await Stack.local(name=name)
+
+    async def in_another_loop() -> bool:
+        async with Stack.local(name=name) as other:
+            return other is not stack and other.endpoint_url == stack.endpoint_url
+
+    assert await asyncio.to_thread(lambda: asyncio.run(in_another_loop()))
+    await stack.things.create("CP1")
+    assert await Stack.local(name=name) is stack
+    process = stack._process
+    await stack.close()
+    assert process is not None
+    assert not process.is_running

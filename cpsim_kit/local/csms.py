@@ -152,12 +152,12 @@ class Csms:
             payload = {}
         known = self._known_answer(action)
         version, violation = _judge(action, payload, self._versions.get(charge_point_id))
-        if version is not None and action == "BootNotification":
-            self._versions[charge_point_id] = version
         is_strict = self._character == "strict" or (isinstance(payload, dict) and version is Version.get("1.6"))
         if violation is not None and (known is None or is_strict):
             logger.warning("%s: refused %s: %s", charge_point_id, action, violation)
             return [CALLERROR, message_id, violation.code, str(violation)[:255], {}]
+        if version is not None and action == "BootNotification":
+            self._versions[charge_point_id] = version
         if violation is not None:
             logger.warning("%s: answered %s, although it is not valid: %s", charge_point_id, action, violation)
         if action == "BootNotification" and isinstance(payload, dict):  # a shadow holds nothing but objects
