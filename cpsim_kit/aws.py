@@ -25,7 +25,7 @@ from botocore.credentials import Credentials
 from botocore.session import Session
 
 from cpsim_kit.access_key import AccessKey
-from cpsim_kit.addresses import MqttEndpoint, is_loopback
+from cpsim_kit.basics.addresses import MqttEndpoint, is_loopback
 from cpsim_kit.errors import AwsError, CpsimError, LocalStackError, NoCredentials, NotFound
 
 __all__ = ["Aws", "nobody_answers", "plain_item"]

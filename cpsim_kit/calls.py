@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cpsim_kit import plots
-from cpsim_kit.cards import card
+from cpsim_kit.basics.cards import card
 from cpsim_kit.messages import table
 
 if TYPE_CHECKING:

@@ -22,8 +22,8 @@ from typing import Any, Literal, Self
 from cpsim_kit import frames
 from cpsim_kit.answering import Answering, Handler, error_frame
 from cpsim_kit.arguments import check_options, check_seconds, connection_url, handshake_headers
-from cpsim_kit.cards import card
-from cpsim_kit.clock import notice_step, wall_clock
+from cpsim_kit.basics.cards import card
+from cpsim_kit.basics.clock import notice_step, wall_clock
 from cpsim_kit.errors import (
     CallFailed,
     CallTimeout,

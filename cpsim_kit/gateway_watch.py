@@ -37,8 +37,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from cpsim_kit.aws import Aws
-from cpsim_kit.cards import card
-from cpsim_kit.clock import epoch, notice_step
+from cpsim_kit.basics.cards import card
+from cpsim_kit.basics.clock import epoch, notice_step
 from cpsim_kit.errors import AwsError, CpsimError, LocalStackError, NotFound
 from cpsim_kit.local.launcher import LocalProcess, OtherProcess
 from cpsim_kit.messages import table

@@ -34,8 +34,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from cpsim_kit.cards import card
-from cpsim_kit.clock import wall_clock
+from cpsim_kit.basics.cards import card
+from cpsim_kit.basics.clock import wall_clock
 from cpsim_kit.errors import ProtocolViolation
 from cpsim_kit.frames import CALLRESULT, KINDS, error_of, load_frame
 

@@ -10,9 +10,9 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from cpsim_kit.addresses import MqttEndpoint
-from cpsim_kit.cards import card
-from cpsim_kit.clock import wall_clock
+from cpsim_kit.basics.addresses import MqttEndpoint
+from cpsim_kit.basics.cards import card
+from cpsim_kit.basics.clock import wall_clock
 from cpsim_kit.errors import WaitTimeout
 from cpsim_kit.messages import MessageLog, Pairing, Record
 from cpsim_kit.mqtt import MqttConnection, check_filter

@@ -30,7 +30,7 @@ from websockets.typing import Subprotocol
 from websockets.uri import WebSocketURI, parse_uri
 from websockets.utils import accept_key
 
-from cpsim_kit.addresses import is_loopback
+from cpsim_kit.basics.addresses import is_loopback
 from cpsim_kit.errors import ConnectError
 from cpsim_kit.transport import Transport
 

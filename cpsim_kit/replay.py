@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
+from cpsim_kit.basics.clock import wall_clock
 from cpsim_kit.charge_point import ChargePoint
-from cpsim_kit.clock import wall_clock
 from cpsim_kit.errors import ConnectError, CpsimError
 from cpsim_kit.frames import Version
 from cpsim_kit.messages import MessageLog, Record, table

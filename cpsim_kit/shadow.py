@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cpsim_kit.aws import Aws
-from cpsim_kit.cards import card
+from cpsim_kit.basics.cards import card
 from cpsim_kit.errors import AwsError, NotFound, WaitTimeout
 from cpsim_kit.monitor import Monitor
 

@@ -21,7 +21,8 @@ from weakref import WeakSet
 
 from cpsim_kit.access_key import AccessKey
 from cpsim_kit.aws import Aws
-from cpsim_kit.cards import card
+from cpsim_kit.basics.cards import card
+from cpsim_kit.basics.waiting import waiting
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.csms_call import CsmsCaller
 from cpsim_kit.errors import AwsError, LocalStackError, NotFound
@@ -35,7 +36,6 @@ from cpsim_kit.shadow import ShadowRequest
 from cpsim_kit.support import support_matrix
 from cpsim_kit.things import Things
 from cpsim_kit.trace import Trace
-from cpsim_kit.waiting import waiting
 
 if TYPE_CHECKING:
     import pandas as pd

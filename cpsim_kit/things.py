@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from cpsim_kit.aws import Aws, nobody_answers
-from cpsim_kit.cards import card
+from cpsim_kit.basics.cards import card
+from cpsim_kit.basics.waiting import together
 from cpsim_kit.errors import AwsError, CpsimError, NotFound, WaitTimeout
 from cpsim_kit.messages import table
-from cpsim_kit.waiting import together
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from cpsim_kit.cards import card
+from cpsim_kit.basics.cards import card
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.messages import MessageLog, Pairing, Record, table
 from cpsim_kit.monitor import Monitor

@@ -103,7 +103,7 @@ async def csms() -> AsyncIterator[Csms]:
 def step(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     """Sets the wall clock forward by so many seconds."""
     origin = time.time() - time.perf_counter()
-    monkeypatch.setattr("cpsim_kit.clock._origins", [(-float("inf"), origin)])
+    monkeypatch.setattr("cpsim_kit.basics.clock._origins", [(-float("inf"), origin)])
     ahead = 0.0
 
     def by(seconds: float) -> None:

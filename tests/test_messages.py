@@ -18,7 +18,7 @@ from conftest import SOON
 from stack_fixtures import new_id
 
 from cpsim_kit import Stack, messages
-from cpsim_kit.clock import wall_clock
+from cpsim_kit.basics.clock import wall_clock
 from cpsim_kit.messages import COLUMNS, MessageLog, Record
 
 

@@ -26,9 +26,9 @@ from stack_fixtures import GLANCE, Boto, ask, dial, eventually, new_id
 from websockets.asyncio.server import ServerConnection, serve
 
 from cpsim_kit import Stack, errors
-from cpsim_kit.addresses import MqttEndpoint
 from cpsim_kit.aws import Aws
-from cpsim_kit.clock import wall_clock
+from cpsim_kit.basics.addresses import MqttEndpoint
+from cpsim_kit.basics.clock import wall_clock
 from cpsim_kit.local.launcher import LocalProcess
 from cpsim_kit.messages import COLUMNS, Record
 from cpsim_kit.monitor import Monitor

@@ -19,12 +19,12 @@ import signal
 import sys
 import threading
 
+from cpsim_kit.basics.process import raise_file_limit
 from cpsim_kit.local.csms import CHARACTERS, Csms
 from cpsim_kit.local.emulator import Emulator
 from cpsim_kit.local.gateway import Gateway
 from cpsim_kit.local.guard.door import SERVICES
 from cpsim_kit.local.registry import Registry
-from cpsim_kit.sockets import raise_file_limit
 
 _GRACE = 2.0  # seconds to close in good order; then the process ends all the same
 _LOOK = 1.0  # seconds between two looks for the parent

@@ -10,7 +10,7 @@ from csms_stub import Csms, close
 from stack_fixtures import new_id
 
 from cpsim_kit import ChargePoint, Stack
-from cpsim_kit.cards import card
+from cpsim_kit.basics.cards import card
 from cpsim_kit.errors import AwsError, ConnectionLost
 from cpsim_kit.shadow import Shadow
 from cpsim_kit.things import ManyThings

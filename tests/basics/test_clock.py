@@ -9,7 +9,7 @@ import pytest
 from csms_stub import Csms
 
 from cpsim_kit import ChargePoint, clock
-from cpsim_kit.clock import epoch, notice_step, wall_clock
+from cpsim_kit.basics.clock import epoch, notice_step, wall_clock
 
 HOUR = 3600.0
 

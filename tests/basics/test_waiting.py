@@ -13,11 +13,11 @@ import termios
 import pytest
 from conftest import cpsim_tasks
 
-from cpsim_kit.waiting import waiting
+from cpsim_kit.basics.waiting import waiting
 
 SCRIPT = """
 import asyncio
-from cpsim_kit.waiting import waiting
+from cpsim_kit.basics.waiting import waiting
 
 async def main():
     async with waiting("the kettle boils"):
