@@ -32,8 +32,8 @@ from ocpp.v201 import call, datatypes, enums
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from cpsim_kit import frames
 from cpsim_kit.charge_point import ChargePoint
+from cpsim_kit.ocpp_j import frames
 
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 SIDES = ("kit", "ocpp", "echo")

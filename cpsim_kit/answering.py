@@ -12,9 +12,9 @@ from typing import Any
 from ocpp.exceptions import NotImplementedError, NotSupportedError, OCPPError  # noqa: A004
 from ocpp.routing import create_route_map
 
-from cpsim_kit import frames
 from cpsim_kit.errors import ProtocolViolation
-from cpsim_kit.frames import CALLERROR, CALLRESULT, Version
+from cpsim_kit.ocpp_j import frames
+from cpsim_kit.ocpp_j.frames import CALLERROR, CALLRESULT, Version
 
 __all__ = ["Answering", "Handler", "error_frame"]
 

@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from cpsim_kit import frames
 from cpsim_kit.answering import Answering, Handler, error_frame
 from cpsim_kit.arguments import check_options, check_seconds, connection_url, handshake_headers
 from cpsim_kit.basics.cards import card
@@ -36,9 +35,10 @@ from cpsim_kit.errors import (
     UnsupportedByCsms,
     WaitTimeout,
 )
-from cpsim_kit.frames import CALL, CALLERROR, CALLRESULT, CALLRESULTERROR, SEND, Message, Version
-from cpsim_kit.message_ids import MessageIds
 from cpsim_kit.messages import MessageLog
+from cpsim_kit.ocpp_j import frames
+from cpsim_kit.ocpp_j.frames import CALL, CALLERROR, CALLRESULT, CALLRESULTERROR, SEND, Message, Version
+from cpsim_kit.ocpp_j.message_ids import MessageIds
 from cpsim_kit.opening import OtherSubprotocol, open_transport
 from cpsim_kit.transport import Transport, check_close
 

@@ -11,7 +11,8 @@ from cpsim_kit.answering import error_frame
 from cpsim_kit.aws import Aws
 from cpsim_kit.basics.addresses import MqttEndpoint
 from cpsim_kit.errors import AwsError, CallFailed, CallTimeout, CpsimError, ProtocolViolation
-from cpsim_kit.frames import (
+from cpsim_kit.mqtt import MqttConnection
+from cpsim_kit.ocpp_j.frames import (
     CALL,
     CALLERROR,
     CALLRESULT,
@@ -24,7 +25,6 @@ from cpsim_kit.frames import (
     result_of,
     version_of,
 )
-from cpsim_kit.mqtt import MqttConnection
 
 __all__ = ["CsmsCaller"]
 

@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING, Any, Self
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import wall_clock
 from cpsim_kit.errors import ProtocolViolation
-from cpsim_kit.frames import CALLRESULT, KINDS, error_of, load_frame
+from cpsim_kit.ocpp_j.frames import CALLRESULT, KINDS, error_of, load_frame
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -26,11 +26,11 @@ from cpsim_kit.basics.waiting import waiting
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.csms_call import CsmsCaller
 from cpsim_kit.errors import AwsError, LocalStackError, NotFound
-from cpsim_kit.frames import CHARGE_POINT_ACTIONS
 from cpsim_kit.gateway_watch import EcsService, GatewayWatch, LocalGateway
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess, OtherProcess
 from cpsim_kit.local.template import OUTPUT_KEY, PROCESS_KEY
 from cpsim_kit.monitor import Monitor
+from cpsim_kit.ocpp_j.frames import CHARGE_POINT_ACTIONS
 from cpsim_kit.rules import Rule
 from cpsim_kit.shadow import ShadowRequest
 from cpsim_kit.support import support_matrix

@@ -47,7 +47,6 @@ from ocpp.v16 import call_result as call_result16
 from ocpp.v21 import call_result as call_result21
 from ocpp.v201 import call, call_result
 
-from cpsim_kit import frames
 from cpsim_kit.basics.clock import wall_clock
 from cpsim_kit.charge_point import Beat, ChargePoint
 from cpsim_kit.errors import (
@@ -63,6 +62,7 @@ from cpsim_kit.errors import (
     WaitTimeout,
 )
 from cpsim_kit.messages import MessageLog
+from cpsim_kit.ocpp_j import frames
 
 NOT_REGISTERED = "Charge Point CP1 not registered as an IoT Thing"
 CLEAR_CACHE = call.ClearedChargingLimit(charging_limit_source="CSO")  # some CALL that is no heartbeat

@@ -8,8 +8,8 @@ from csms_stub import Csms, answer, both, close, error, silent
 from stack_fixtures import new_id, use_key_of
 
 from cpsim_kit import ChargePoint, Stack
-from cpsim_kit.frames import CHARGE_POINT_ACTIONS
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
+from cpsim_kit.ocpp_j.frames import CHARGE_POINT_ACTIONS
 from cpsim_kit.support import COLUMNS, support_matrix
 
 

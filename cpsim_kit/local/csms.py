@@ -20,7 +20,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cpsim_kit.errors import ProtocolViolation
-from cpsim_kit.frames import (
+from cpsim_kit.local.gateway import Broker
+from cpsim_kit.ocpp_j.frames import (
     CALL,
     CALLERROR,
     CALLRESULT,
@@ -31,7 +32,6 @@ from cpsim_kit.frames import (
     error_of,
     load_frame,
 )
-from cpsim_kit.local.gateway import Broker
 
 __all__ = ["CHARACTERS", "Csms"]
 

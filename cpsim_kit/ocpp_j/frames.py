@@ -28,7 +28,7 @@ import msgspec
 import orjson
 
 from cpsim_kit.errors import ProtocolViolation
-from cpsim_kit.structs import struct_of, to_json
+from cpsim_kit.ocpp_j.structs import struct_of, to_json
 
 __all__ = [
     "CALL",

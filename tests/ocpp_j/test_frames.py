@@ -31,9 +31,9 @@ from ocpp.v201 import datatypes as types201
 from ocpp.v201 import enums as enums201
 from schema_payloads import fullest, resolve, smallest
 
-from cpsim_kit import frames
 from cpsim_kit.errors import ProtocolViolation
-from cpsim_kit.frames import Message, Version, dump_frame, load_frame, version_of
+from cpsim_kit.ocpp_j import frames
+from cpsim_kit.ocpp_j.frames import Message, Version, dump_frame, load_frame, version_of
 
 PACKAGES = {"1.6": "v16", "2.0.1": "v201", "2.1": "v21"}
 # OCPP 1.6 has schemas without type names, so that a type is found by the name of a property that holds it.
@@ -1011,7 +1011,7 @@ def test_an_integer_beyond_64_bits_is_read_exactly() -> None:
 
 SCRIPT = """
 import sys, threading
-from cpsim_kit.frames import Version
+from cpsim_kit.ocpp_j.frames import Version
 sys.setswitchinterval(1e-6)
 together, found = threading.Barrier(4), []
 def get():

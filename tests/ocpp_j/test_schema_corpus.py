@@ -21,8 +21,8 @@ from ocpp.v201 import call, datatypes, enums
 from schema_payloads import RARE, corpus, fullest
 
 from cpsim_kit.errors import ProtocolViolation
-from cpsim_kit.frames import Message, Version, dump_frame, load_frame
-from cpsim_kit.structs import to_json
+from cpsim_kit.ocpp_j.frames import Message, Version, dump_frame, load_frame
+from cpsim_kit.ocpp_j.structs import to_json
 
 VERSIONS = ("1.6", "2.0.1", "2.1")
 SIZE = {"1.6": 30, "2.0.1": 20, "2.1": 16}  # payloads for each message
