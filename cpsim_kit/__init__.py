@@ -14,13 +14,13 @@ from cpsim_kit.calls import FleetResult
 from cpsim_kit.charge_point import Beat, ChargePoint
 from cpsim_kit.errors import Closed
 from cpsim_kit.fleet import Fleet
-from cpsim_kit.messages import MessageLog, Record
 from cpsim_kit.notebook import checkpoint, expect_error, run
+from cpsim_kit.records.messages import MessageLog, Record
+from cpsim_kit.records.timing import heartbeat_timing, outages, percentiles
 from cpsim_kit.replay import replay
 from cpsim_kit.shadow import Shadow
 from cpsim_kit.stack import Stack
 from cpsim_kit.things import Thing
-from cpsim_kit.timing import heartbeat_timing, outages, percentiles
 
 __version__ = "0.1.0"
 

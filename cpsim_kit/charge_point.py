@@ -35,11 +35,11 @@ from cpsim_kit.errors import (
     UnsupportedByCsms,
     WaitTimeout,
 )
-from cpsim_kit.messages import MessageLog
 from cpsim_kit.ocpp_j import frames
 from cpsim_kit.ocpp_j.frames import CALL, CALLERROR, CALLRESULT, CALLRESULTERROR, SEND, Message, Version
 from cpsim_kit.ocpp_j.message_ids import MessageIds
 from cpsim_kit.opening import OtherSubprotocol, open_transport
+from cpsim_kit.records.messages import MessageLog
 from cpsim_kit.transport import Transport, check_close
 
 __all__ = ["OWN_INTERVAL", "Beat", "ChargePoint"]
@@ -129,7 +129,7 @@ class ChargePoint:
         id: The identity.
         url: The full address.
         version: The OCPP version's name.
-        messages: Every frame sent and received, a :class:`~cpsim_kit.messages.MessageLog`.
+        messages: Every frame sent and received, a :class:`~cpsim_kit.records.messages.MessageLog`.
         boot_status: The status of the last BootNotification's answer, or "".
         ignored: Counts frames that matched nothing: "late", "duplicate", "unknown", "malformed".
     """

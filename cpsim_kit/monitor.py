@@ -14,8 +14,8 @@ from cpsim_kit.basics.addresses import MqttEndpoint
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import wall_clock
 from cpsim_kit.errors import WaitTimeout
-from cpsim_kit.messages import MessageLog, Pairing, Record
 from cpsim_kit.mqtt import MqttConnection, check_filter
+from cpsim_kit.records.messages import MessageLog, Pairing, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,7 @@ class Monitor:
         async with stack.monitor("+/in", "+/out") as monitor:
             messages = await monitor.take(2, timeout=5)
 
-    ``take`` and ``async for`` hand each message out once, as a :class:`~cpsim_kit.messages.Record`; :attr:`messages`
+    ``take`` and ``async for`` hand each message out once, as a :class:`~cpsim_kit.records.messages.Record`; :attr:`messages`
     and :meth:`to_frame` have all that were kept.
 
     Args:
@@ -44,7 +44,7 @@ class Monitor:
         ValueError: There is no filter, or one is none.
 
     Attributes:
-        messages: All that were kept, a :class:`~cpsim_kit.messages.MessageLog`.
+        messages: All that were kept, a :class:`~cpsim_kit.records.messages.MessageLog`.
         dropped: Messages dropped before anybody took them.
         gaps: Pairs of times between which the connection was down, and messages may be missing; reconnection is its
             own affair, and logged.
@@ -159,7 +159,7 @@ class Monitor:
             raise RuntimeError(message)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per message kept, oldest first, in the columns that :mod:`cpsim_kit.messages` explains."""
+        """One row per message kept, oldest first, in the columns that :mod:`cpsim_kit.records.messages` explains."""
         return self.messages.to_frame()
 
     def _on_message(self, topic: str, payload: bytes, moment: float) -> None:

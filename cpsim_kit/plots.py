@@ -1,7 +1,7 @@
 """Pictures of what the tables hold, by matplotlib. Each returns the Axes, takes ``ax=``, and shows nothing itself.
 
 A notebook shows a figure at the end of the cell that made it. Only :func:`live` displays: it replaces its picture while
-the cell runs. This module draws what it is given; :mod:`cpsim_kit.timing` and ``stack.trace`` compute it.
+the cell runs. This module draws what it is given; :mod:`cpsim_kit.records.timing` and ``stack.trace`` compute it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.timing import outages
+from cpsim_kit.records.timing import outages
 
 if TYPE_CHECKING:
     import pandas as pd

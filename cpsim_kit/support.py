@@ -10,8 +10,8 @@ from tqdm.auto import tqdm
 
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import CallFailed, CallTimeout, ConnectionLost, ProtocolViolation, UnsupportedByCsms
-from cpsim_kit.messages import table
 from cpsim_kit.ocpp_j.frames import CHARGE_POINT_ACTIONS, Version
+from cpsim_kit.records.messages import table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ from cpsim_kit.aws import Aws, nobody_answers
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.waiting import together
 from cpsim_kit.errors import AwsError, CpsimError, NotFound, WaitTimeout
-from cpsim_kit.messages import table
+from cpsim_kit.records.messages import table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cpsim_kit.basics.cards import card
 from cpsim_kit.charge_point import ChargePoint
-from cpsim_kit.messages import MessageLog, Pairing, Record, table
 from cpsim_kit.monitor import Monitor
+from cpsim_kit.records.messages import MessageLog, Pairing, Record, table
 
 if TYPE_CHECKING:
     import pandas as pd

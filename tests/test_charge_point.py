@@ -61,8 +61,8 @@ from cpsim_kit.errors import (
     UnsupportedByCsms,
     WaitTimeout,
 )
-from cpsim_kit.messages import MessageLog
 from cpsim_kit.ocpp_j import frames
+from cpsim_kit.records.messages import MessageLog
 
 NOT_REGISTERED = "Charge Point CP1 not registered as an IoT Thing"
 CLEAR_CACHE = call.ClearedChargingLimit(charging_limit_source="CSO")  # some CALL that is no heartbeat

@@ -30,9 +30,9 @@ from cpsim_kit.aws import Aws
 from cpsim_kit.basics.addresses import MqttEndpoint
 from cpsim_kit.basics.clock import wall_clock
 from cpsim_kit.local.launcher import LocalProcess
-from cpsim_kit.messages import COLUMNS, Record
 from cpsim_kit.monitor import Monitor
 from cpsim_kit.mqtt import MqttConnection
+from cpsim_kit.records.messages import COLUMNS, Record
 
 Register = Callable[[], Awaitable[str]]
 

@@ -23,7 +23,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from cpsim_kit import plots, timing, trace
 from cpsim_kit.charge_point import Beat
-from cpsim_kit.messages import MessageLog, table
+from cpsim_kit.records.messages import MessageLog, table
 
 # -- A backend that counts --------------------------------------------------------------------------------------------
 

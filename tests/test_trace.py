@@ -19,7 +19,7 @@ from ocpp.v201 import call
 from stack_fixtures import eventually
 
 from cpsim_kit import ChargePoint, Stack, errors, plots
-from cpsim_kit.messages import MessageLog, table
+from cpsim_kit.records.messages import MessageLog, table
 from cpsim_kit.trace import COLUMNS, HOP_COLUMNS, Trace
 
 Register = Callable[[], Awaitable[str]]

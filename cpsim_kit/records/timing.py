@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.messages import table
+from cpsim_kit.records.messages import table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,7 @@ def heartbeat_timing(
     ``latency_ms`` is missing without an answer, ``interval_s`` and ``jitter_ms`` at the beginning of a run.
 
     Args:
-        *records: What has ``to_frame()`` with the columns of :mod:`cpsim_kit.messages`, or such DataFrames:
+        *records: What has ``to_frame()`` with the columns of :mod:`cpsim_kit.records.messages`, or such DataFrames:
             ``cp.messages``, a monitor, a loaded record.
         interval: Seconds meant between two heartbeats, or a dict of them by charge point; the median when None.
         action: Another action to look at, e.g. "TransactionEvent".

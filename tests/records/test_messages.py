@@ -19,7 +19,7 @@ from stack_fixtures import new_id
 
 from cpsim_kit import Stack, messages
 from cpsim_kit.basics.clock import wall_clock
-from cpsim_kit.messages import COLUMNS, MessageLog, Record
+from cpsim_kit.records.messages import COLUMNS, MessageLog, Record
 
 
 def log_of(*frames: tuple[float, bool, str | bytes], limit: int = 100) -> MessageLog:

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cpsim_kit.messages import MessageLog
-from cpsim_kit.timing import COLUMNS, OUTAGE_COLUMNS, heartbeat_timing, outages, percentiles
+from cpsim_kit.records.messages import MessageLog
+from cpsim_kit.records.timing import COLUMNS, OUTAGE_COLUMNS, heartbeat_timing, outages, percentiles
 
 NAN = math.nan
 S = {"abs": 5e-6}  # a record keeps microseconds
