@@ -9,9 +9,9 @@ async with stack.charge_point("CP1") as cp:
 """
 
 from cpsim_kit import errors, plots
-from cpsim_kit.backoff import Backoff
 from cpsim_kit.calls import FleetResult
 from cpsim_kit.charge_point import Beat, ChargePoint
+from cpsim_kit.charge_point.backoff import Backoff
 from cpsim_kit.errors import Closed
 from cpsim_kit.fleet import Fleet
 from cpsim_kit.notebook import checkpoint, expect_error, run

@@ -21,11 +21,11 @@ from typing import Any, Literal, Protocol
 
 from tqdm.auto import tqdm
 
-from cpsim_kit.backoff import Backoff
 from cpsim_kit.basics.clock import epoch, notice_step
 from cpsim_kit.basics.waiting import together
 from cpsim_kit.calls import FleetResult, Incoming
 from cpsim_kit.charge_point import ChargePoint
+from cpsim_kit.charge_point.backoff import Backoff
 from cpsim_kit.cluster import ClusterShare, worker_addresses
 from cpsim_kit.errors import CpsimError, FleetError
 from cpsim_kit.part import Delta, Part, Plan, Scenario

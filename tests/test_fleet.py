@@ -35,8 +35,8 @@ from ocpp.v201 import call
 from stack_fixtures import Boto, bind, new_id
 
 from cpsim_kit import Backoff, ChargePoint, Fleet, Stack, errors, plots
-from cpsim_kit.backoff import next_boots
 from cpsim_kit.calls import COLUMNS, CallTable, FleetResult, Incoming
+from cpsim_kit.charge_point.backoff import next_boots
 from cpsim_kit.part import Plan, first_heartbeat
 from cpsim_kit.worker import Worker, WorkerLost, packed
 
@@ -515,7 +515,7 @@ async def test_charge_points_do_not_flood_a_csms_that_leaves_the_next_boot_to_th
 async def test_charge_points_boot_again_also_where_the_csms_leaves_it_to_them(
     csms: Csms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cpsim_kit.backoff._FIRST_BOOT", MS)
+    monkeypatch.setattr("cpsim_kit.charge_point.backoff._FIRST_BOOT", MS)
     csms.once += [answer(REJECTED)] * 4
     result = await run_until(fleet_of(csms, 2), lambda: csms.actions.count("Heartbeat") >= 2, "heartbeats")
     assert result.booted == 2

@@ -48,7 +48,7 @@ from ocpp.v21 import call_result as call_result21
 from ocpp.v201 import call, call_result
 
 from cpsim_kit.basics.clock import wall_clock
-from cpsim_kit.charge_point import Beat, ChargePoint
+from cpsim_kit.charge_point.charge_point import Beat, ChargePoint
 from cpsim_kit.errors import (
     CallFailed,
     CallTimeout,

@@ -22,9 +22,9 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
+from cpsim_kit.charge_point.opening import open_transport
+from cpsim_kit.charge_point.transport import Transport
 from cpsim_kit.errors import Closed
-from cpsim_kit.opening import open_transport
-from cpsim_kit.transport import Transport
 
 Write = Callable[[bytes], Awaitable[None]]
 

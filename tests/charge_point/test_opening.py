@@ -16,9 +16,9 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 from websockets.utils import accept_key
 
+from cpsim_kit.charge_point.opening import _plain_site, _site, open_transport
+from cpsim_kit.charge_point.transport import Transport
 from cpsim_kit.errors import ConnectError
-from cpsim_kit.opening import _plain_site, _site, open_transport
-from cpsim_kit.transport import Transport
 
 OCPP = Subprotocol("ocpp2.0.1")
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="

@@ -19,10 +19,12 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from cpsim_kit.answering import Answering, Handler, error_frame
-from cpsim_kit.arguments import check_options, check_seconds, connection_url, handshake_headers
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import notice_step, wall_clock
+from cpsim_kit.charge_point.arguments import check_options, check_seconds, connection_url, handshake_headers
+from cpsim_kit.charge_point.handlers import Answering, Handler, error_frame
+from cpsim_kit.charge_point.opening import OtherSubprotocol, open_transport
+from cpsim_kit.charge_point.transport import Transport, check_close
 from cpsim_kit.errors import (
     CallFailed,
     CallTimeout,
@@ -38,9 +40,7 @@ from cpsim_kit.errors import (
 from cpsim_kit.ocpp_j import frames
 from cpsim_kit.ocpp_j.frames import CALL, CALLERROR, CALLRESULT, CALLRESULTERROR, SEND, Message, Version
 from cpsim_kit.ocpp_j.message_ids import MessageIds
-from cpsim_kit.opening import OtherSubprotocol, open_transport
 from cpsim_kit.records.messages import MessageLog
-from cpsim_kit.transport import Transport, check_close
 
 __all__ = ["OWN_INTERVAL", "Beat", "ChargePoint"]
 

@@ -31,8 +31,8 @@ from websockets.uri import WebSocketURI, parse_uri
 from websockets.utils import accept_key
 
 from cpsim_kit.basics.addresses import is_loopback
+from cpsim_kit.charge_point.transport import Transport
 from cpsim_kit.errors import ConnectError
-from cpsim_kit.transport import Transport
 
 __all__ = ["OtherSubprotocol", "open_transport"]
 

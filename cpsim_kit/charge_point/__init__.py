@@ -1,0 +1,6 @@
+"""An awaitable charge point: OCPP-J over one WebSocket. It knows nothing of AWS."""
+
+from cpsim_kit.charge_point.backoff import Backoff
+from cpsim_kit.charge_point.charge_point import OWN_INTERVAL, Beat, ChargePoint
+
+__all__ = ["OWN_INTERVAL", "Backoff", "Beat", "ChargePoint"]
