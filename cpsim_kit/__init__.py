@@ -9,6 +9,8 @@ async with stack.charge_point("CP1") as cp:
 """
 
 from cpsim_kit import errors, plots
+from cpsim_kit.aws.shadow import Shadow
+from cpsim_kit.aws.things import Thing
 from cpsim_kit.calls import FleetResult
 from cpsim_kit.charge_point import Beat, ChargePoint
 from cpsim_kit.charge_point.backoff import Backoff
@@ -18,9 +20,7 @@ from cpsim_kit.notebook import checkpoint, expect_error, run
 from cpsim_kit.records.messages import MessageLog, Record
 from cpsim_kit.records.timing import heartbeat_timing, outages, percentiles
 from cpsim_kit.replay import replay
-from cpsim_kit.shadow import Shadow
 from cpsim_kit.stack import Stack
-from cpsim_kit.things import Thing
 
 __version__ = "0.1.0"
 

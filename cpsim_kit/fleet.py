@@ -21,6 +21,7 @@ from typing import Any, Literal, Protocol
 
 from tqdm.auto import tqdm
 
+from cpsim_kit.aws.things import ManyThings, Things
 from cpsim_kit.basics.clock import epoch, notice_step
 from cpsim_kit.basics.waiting import together
 from cpsim_kit.calls import FleetResult, Incoming
@@ -29,7 +30,6 @@ from cpsim_kit.charge_point.backoff import Backoff
 from cpsim_kit.cluster import ClusterShare, worker_addresses
 from cpsim_kit.errors import CpsimError, FleetError
 from cpsim_kit.part import Delta, Part, Plan, Scenario
-from cpsim_kit.things import ManyThings, Things
 from cpsim_kit.worker import SAMPLE, Worker, WorkerLost
 
 __all__ = ["Fleet"]

@@ -19,22 +19,22 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 from weakref import WeakSet
 
-from cpsim_kit.access_key import AccessKey
 from cpsim_kit.aws import Aws
+from cpsim_kit.aws.access_key import AccessKey
+from cpsim_kit.aws.csms_calls import CsmsCaller
+from cpsim_kit.aws.monitor import Monitor
+from cpsim_kit.aws.rules import Rule
+from cpsim_kit.aws.shadow import ShadowRequest
+from cpsim_kit.aws.things import Things
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.waiting import waiting
 from cpsim_kit.charge_point import ChargePoint
-from cpsim_kit.csms_call import CsmsCaller
 from cpsim_kit.errors import AwsError, LocalStackError, NotFound
 from cpsim_kit.gateway_watch import EcsService, GatewayWatch, LocalGateway
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess, OtherProcess
 from cpsim_kit.local.template import OUTPUT_KEY, PROCESS_KEY
-from cpsim_kit.monitor import Monitor
 from cpsim_kit.ocpp_j.frames import CHARGE_POINT_ACTIONS
-from cpsim_kit.rules import Rule
-from cpsim_kit.shadow import ShadowRequest
 from cpsim_kit.support import support_matrix
-from cpsim_kit.things import Things
 from cpsim_kit.trace import Trace
 
 if TYPE_CHECKING:
@@ -406,7 +406,7 @@ class Stack:
         queue: str | None = None,
         republish: str | None = None,
     ) -> Rule:
-        """A topic rule with one action; awaited or entered, see :class:`~cpsim_kit.rules.Rule`.
+        """A topic rule with one action; awaited or entered, see :class:`~cpsim_kit.aws.rules.Rule`.
 
         Args:
             name: Letters, digits and underscores.

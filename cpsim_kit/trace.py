@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from cpsim_kit.aws.monitor import Monitor
 from cpsim_kit.basics.cards import card
 from cpsim_kit.charge_point import ChargePoint
-from cpsim_kit.monitor import Monitor
 from cpsim_kit.records.messages import MessageLog, Pairing, Record, table
 
 if TYPE_CHECKING:

@@ -230,7 +230,7 @@ async def _run(interval: int) -> None:
     import boto3
     from botocore.config import Config
 
-    from cpsim_kit.access_key import AccessKey
+    from cpsim_kit.aws.access_key import AccessKey
     from cpsim_kit.local.csms import Csms
     from cpsim_kit.local.emulator import Emulator
     from cpsim_kit.local.gateway import Gateway

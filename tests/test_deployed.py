@@ -186,7 +186,7 @@ async def test_credentials_that_expire_are_fetched_again_for_each_connection(
     files: Callable[[str, str], None], tmp_path: Path, proxy: AwsProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As of an SSO or role session: a reconnection hours later is signed with what is valid then."""
-    monkeypatch.setattr("cpsim_kit.mqtt._RECONNECT", (0.05, 0.1))
+    monkeypatch.setattr("cpsim_kit.aws.mqtt._RECONNECT", (0.05, 0.1))
     source = tmp_path / "keys.json"
 
     def issue(token: str, expires: datetime) -> None:
@@ -327,7 +327,7 @@ async def test_a_cut_connection_is_survived(stack: Stack, proxy: AwsProxy) -> No
 async def test_a_cut_mqtt_connection_comes_back(
     stack: Stack, proxy: AwsProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("cpsim_kit.mqtt._RECONNECT", (0.05, 0.1))
+    monkeypatch.setattr("cpsim_kit.aws.mqtt._RECONNECT", (0.05, 0.1))
     topic = new_id("topic")
     async with stack.monitor(topic) as monitor:
         proxy.fail(UPGRADE, "Forbidden", status=403)  # the first try, as with an expired signature

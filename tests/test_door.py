@@ -28,7 +28,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
 from cpsim_kit import Stack
-from cpsim_kit.access_key import AccessKey
+from cpsim_kit.aws.access_key import AccessKey
 from cpsim_kit.local.guard.door import SERVICES
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
 

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from cpsim_kit.access_key import AccessKey
+from cpsim_kit.aws.access_key import AccessKey
 from cpsim_kit.local import rule_actions
 from cpsim_kit.local.guard import mqtt, shadows, things
 from cpsim_kit.local.guard.clients import PRINCIPAL, Client

@@ -16,7 +16,7 @@ from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
-from cpsim_kit.topics import MOST_PAYLOAD
+from cpsim_kit.aws.topics import MOST_PAYLOAD
 
 __all__ = ["SUBPROTOCOLS", "Broker", "BrokerClient", "Gateway"]
 

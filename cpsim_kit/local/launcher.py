@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import psutil
 
-from cpsim_kit.access_key import AccessKey
+from cpsim_kit.aws.access_key import AccessKey
 from cpsim_kit.errors import LocalStackError
 
 __all__ = ["LocalOptions", "LocalProcess", "OtherProcess", "Usage", "this_process"]

@@ -10,10 +10,10 @@ from csms_stub import Csms, close
 from stack_fixtures import new_id
 
 from cpsim_kit import ChargePoint, Stack
+from cpsim_kit.aws.shadow import Shadow
+from cpsim_kit.aws.things import ManyThings
 from cpsim_kit.basics.cards import card
 from cpsim_kit.errors import AwsError, ConnectionLost
-from cpsim_kit.shadow import Shadow
-from cpsim_kit.things import ManyThings
 
 NASTY = "<script>alert('1')</script> & \"2\""
 

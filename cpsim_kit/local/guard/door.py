@@ -28,7 +28,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 from xml.sax.saxutils import escape
 
-from cpsim_kit.access_key import AccessKey
+from cpsim_kit.aws.access_key import AccessKey
 from cpsim_kit.basics.addresses import is_loopback
 
 __all__ = ["SERVICES", "Door", "Request"]

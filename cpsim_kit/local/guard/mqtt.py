@@ -12,7 +12,15 @@ import sys
 from typing import Any
 from weakref import WeakValueDictionary
 
-from cpsim_kit.topics import LONGEST_TOPIC, MOST_FILTERS, MOST_PAYLOAD, MOST_SLASHES, counted, is_filter, is_too_long
+from cpsim_kit.aws.topics import (
+    LONGEST_TOPIC,
+    MOST_FILTERS,
+    MOST_PAYLOAD,
+    MOST_SLASHES,
+    counted,
+    is_filter,
+    is_too_long,
+)
 
 __all__ = ["install"]
 

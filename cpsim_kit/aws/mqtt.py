@@ -19,10 +19,10 @@ from typing import Any
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from cpsim_kit.aws.topics import LONGEST_TOPIC, MOST_SLASHES, is_filter
 from cpsim_kit.basics.addresses import MqttEndpoint
 from cpsim_kit.basics.clock import notice_step
 from cpsim_kit.errors import AwsError, ConnectError, CpsimError, WaitTimeout
-from cpsim_kit.topics import LONGEST_TOPIC, MOST_SLASHES, is_filter
 
 __all__ = ["MqttConnection", "check_filter"]
 

@@ -26,12 +26,12 @@ from stack_fixtures import GLANCE, Boto, ask, dial, eventually, new_id
 from websockets.asyncio.server import ServerConnection, serve
 
 from cpsim_kit import Stack, errors
-from cpsim_kit.aws import Aws
+from cpsim_kit.aws.monitor import Monitor
+from cpsim_kit.aws.mqtt import MqttConnection
+from cpsim_kit.aws.session import Aws
 from cpsim_kit.basics.addresses import MqttEndpoint
 from cpsim_kit.basics.clock import wall_clock
 from cpsim_kit.local.launcher import LocalProcess
-from cpsim_kit.monitor import Monitor
-from cpsim_kit.mqtt import MqttConnection
 from cpsim_kit.records.messages import COLUMNS, Record
 
 Register = Callable[[], Awaitable[str]]
@@ -40,7 +40,7 @@ Register = Callable[[], Awaitable[str]]
 @pytest.fixture(autouse=True)
 def no_thread_left_behind(monkeypatch: pytest.MonkeyPatch) -> Any:
     """paho's threads end with their monitors. It does not wait for seconds before it connects again."""
-    monkeypatch.setattr("cpsim_kit.mqtt._RECONNECT", (50 * MS, 100 * MS))
+    monkeypatch.setattr("cpsim_kit.aws.mqtt._RECONNECT", (50 * MS, 100 * MS))
     yield
     assert [thread.name for thread in threading.enumerate() if "paho" in thread.name] == []
 

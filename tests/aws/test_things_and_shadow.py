@@ -10,9 +10,9 @@ from conftest import MS
 from stack_fixtures import Boto, close_of, dial, is_answered, new_id
 
 from cpsim_kit import Stack, Thing, errors
-from cpsim_kit.aws import Aws
+from cpsim_kit.aws.session import Aws
+from cpsim_kit.aws.things import Things
 from cpsim_kit.local.launcher import LocalProcess
-from cpsim_kit.things import Things
 
 # -- Things -----------------------------------------------------------------------------------------------------------
 

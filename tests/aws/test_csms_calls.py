@@ -216,8 +216,8 @@ async def test_two_calls_to_one_charge_point_at_once_are_both_answered(stack: St
 async def test_one_connection_serves_all_calls_and_survives_a_cut(
     shared: LocalProcess, credentials: pytest.MonkeyPatch, register: Register, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cpsim_kit.mqtt._RECONNECT", (0.05, 0.1))
-    monkeypatch.setattr("cpsim_kit.csms_call._SUBSCRIPTIONS", 2)  # beyond, one to all: AWS allows 50 a connection
+    monkeypatch.setattr("cpsim_kit.aws.mqtt._RECONNECT", (0.05, 0.1))
+    monkeypatch.setattr("cpsim_kit.aws.csms_calls._SUBSCRIPTIONS", 2)  # beyond, one to all: AWS allows 50 a connection
     async with (
         AwsProxy(shared.endpoint_url) as proxy,
         Stack.aws(shared.options.name, endpoint_url=proxy.url) as stack,

@@ -10,8 +10,8 @@ from conftest import MS, SOON
 from stack_fixtures import GLANCE, Boto, dial, eventually, is_answered, new_id
 
 from cpsim_kit import Stack, errors
+from cpsim_kit.aws.things import ManyThings, Things
 from cpsim_kit.local.launcher import LocalProcess
-from cpsim_kit.things import ManyThings, Things
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ from datetime import datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from cpsim_kit.aws.mqtt import MqttConnection, check_filter
 from cpsim_kit.basics.addresses import MqttEndpoint
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import wall_clock
 from cpsim_kit.errors import WaitTimeout
-from cpsim_kit.mqtt import MqttConnection, check_filter
 from cpsim_kit.records.messages import MessageLog, Pairing, Record
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ import uuid
 from collections.abc import Callable
 from typing import Any
 
-from cpsim_kit.aws import Aws
+from cpsim_kit.aws.mqtt import MqttConnection
+from cpsim_kit.aws.session import Aws
 from cpsim_kit.basics.addresses import MqttEndpoint
 from cpsim_kit.charge_point.handlers import error_frame
 from cpsim_kit.errors import AwsError, CallFailed, CallTimeout, CpsimError, ProtocolViolation
-from cpsim_kit.mqtt import MqttConnection
 from cpsim_kit.ocpp_j.frames import (
     CALL,
     CALLERROR,

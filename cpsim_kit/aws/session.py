@@ -24,7 +24,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.session import Session
 
-from cpsim_kit.access_key import AccessKey
+from cpsim_kit.aws.access_key import AccessKey
 from cpsim_kit.basics.addresses import MqttEndpoint, is_loopback
 from cpsim_kit.errors import AwsError, CpsimError, LocalStackError, NoCredentials, NotFound
 

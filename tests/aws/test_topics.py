@@ -2,8 +2,8 @@
 
 import pytest
 
-from cpsim_kit.mqtt import check_filter
-from cpsim_kit.topics import counted, is_filter, is_too_long
+from cpsim_kit.aws.mqtt import check_filter
+from cpsim_kit.aws.topics import counted, is_filter, is_too_long
 
 SEVEN = "1/2/3/4/5/6/7/8"
 EIGHT = f"{SEVEN}/9"

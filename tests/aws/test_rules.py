@@ -12,10 +12,10 @@ from conftest import MS, SOON
 from stack_fixtures import GLANCE, Boto, ask, dial, eventually, mqtt, new_id
 
 from cpsim_kit import ChargePoint, Stack, errors
-from cpsim_kit.access_key import AccessKey
-from cpsim_kit.aws import Aws
+from cpsim_kit.aws.access_key import AccessKey
+from cpsim_kit.aws.rules import Rule
+from cpsim_kit.aws.session import Aws
 from cpsim_kit.local.launcher import LocalProcess
-from cpsim_kit.rules import Rule
 
 Register = Callable[[], Awaitable[str]]
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from tqdm.auto import tqdm
 
-from cpsim_kit.aws import Aws, plain_item
+from cpsim_kit.aws.session import Aws, plain_item
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.waiting import waiting
 from cpsim_kit.errors import AwsError, NotFound, WaitTimeout

@@ -16,10 +16,10 @@ from conftest import MS, SOON
 from stack_fixtures import Boto, eventually, new_id
 
 from cpsim_kit import errors
-from cpsim_kit.access_key import AccessKey
-from cpsim_kit.aws import Aws
+from cpsim_kit.aws.access_key import AccessKey
+from cpsim_kit.aws.session import Aws
+from cpsim_kit.aws.shadow import ShadowRequest
 from cpsim_kit.local.launcher import LocalProcess
-from cpsim_kit.shadow import ShadowRequest
 
 Answer = tuple[int, dict[str, str], bytes]
 

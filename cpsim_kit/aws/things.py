@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
-from cpsim_kit.aws import Aws, nobody_answers
+from cpsim_kit.aws.session import Aws, nobody_answers
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.waiting import together
 from cpsim_kit.errors import AwsError, CpsimError, NotFound, WaitTimeout

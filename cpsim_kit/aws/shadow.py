@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
 
-from cpsim_kit.aws import Aws
+from cpsim_kit.aws.monitor import Monitor
+from cpsim_kit.aws.session import Aws
 from cpsim_kit.basics.cards import card
 from cpsim_kit.errors import AwsError, NotFound, WaitTimeout
-from cpsim_kit.monitor import Monitor
 
 __all__ = ["Shadow", "ShadowRequest", "ShadowWatch"]
 
