@@ -9,7 +9,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # the package of this checkout, installed or not
 
-from cpsim_kit.local.iot_sql import compile_sql, compile_template
+from cpsim_kit.local.iot_sql.iot_sql import compile_sql, compile_template
 
 ROUNDS, CALLS = 15, 4000
 HEARTBEAT_RULE = (

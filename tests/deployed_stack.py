@@ -231,10 +231,10 @@ async def _run(interval: int) -> None:
     from botocore.config import Config
 
     from cpsim_kit.aws.access_key import AccessKey
-    from cpsim_kit.local.csms import Csms
-    from cpsim_kit.local.emulator import Emulator
-    from cpsim_kit.local.gateway import Gateway
-    from cpsim_kit.local.guard.door import SERVICES
+    from cpsim_kit.local.server.emulator import Emulator
+    from cpsim_kit.local.server.gateway import Gateway
+    from cpsim_kit.local.server.guard.door import SERVICES
+    from cpsim_kit.local.server.processor import Csms
 
     emulator = Emulator(REGION, AccessKey(KEY_ID, SECRET), services={*SERVICES, "ecs", "monitoring"})
     await emulator.start()

@@ -20,11 +20,11 @@ import sys
 import threading
 
 from cpsim_kit.basics.process import raise_file_limit
-from cpsim_kit.local.csms import CHARACTERS, Csms
-from cpsim_kit.local.emulator import Emulator
-from cpsim_kit.local.gateway import Gateway
-from cpsim_kit.local.guard.door import SERVICES
-from cpsim_kit.local.registry import Registry
+from cpsim_kit.local.server.emulator import Emulator
+from cpsim_kit.local.server.gateway import Gateway
+from cpsim_kit.local.server.guard.door import SERVICES
+from cpsim_kit.local.server.processor import CHARACTERS, Csms
+from cpsim_kit.local.server.registry import Registry
 
 _GRACE = 2.0  # seconds to close in good order; then the process ends all the same
 _LOOK = 1.0  # seconds between two looks for the parent

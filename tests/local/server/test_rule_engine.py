@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cpsim_kit.local.rule_engine import RuleEngine
+from cpsim_kit.local.server.rule_engine import RuleEngine
 
 RULE = {"ruleName": "r", "sql": "SET @s = a.b SELECT * FROM 'x'", "awsIotSqlVersion": "2016-03-23"}
 

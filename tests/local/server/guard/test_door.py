@@ -29,8 +29,8 @@ from websockets.typing import Subprotocol
 
 from cpsim_kit import Stack
 from cpsim_kit.aws.access_key import AccessKey
-from cpsim_kit.local.guard.door import SERVICES
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
+from cpsim_kit.local.server.guard.door import SERVICES
 
 REGION = "us-east-1"
 

@@ -22,8 +22,8 @@ from botocore.exceptions import ClientError
 from conftest import ENDED
 from stack_fixtures import Boto, dial, eventually, is_answered, mqtt, new_id
 
-from cpsim_kit.local.emulator import ACCOUNT
 from cpsim_kit.local.launcher import LocalProcess
+from cpsim_kit.local.server.emulator import ACCOUNT
 
 V5 = aiomqtt.ProtocolVersion.V5
 VERSIONS = pytest.mark.parametrize("protocol", [aiomqtt.ProtocolVersion.V311, V5], ids=["3.1.1", "5"])
@@ -35,7 +35,7 @@ def refused(code: str) -> pytest.RaisesExc[ClientError]:
 
 
 def test_the_pinned_version_is_the_one_installed() -> None:
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
     assert f"ministack=={version('ministack')}" in project["dependencies"]
 
 

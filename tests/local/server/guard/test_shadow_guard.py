@@ -12,8 +12,8 @@ from ministack.core.responses import request_scope
 from ministack.services import iot
 from stack_fixtures import Boto, mqtt, new_id
 
-from cpsim_kit.local.guard.shadows import delta, merge, refusal
 from cpsim_kit.local.launcher import LocalProcess
+from cpsim_kit.local.server.guard.shadows import delta, merge, refusal
 
 NAMES = pytest.mark.parametrize("name", ["", "config"], ids=["classic", "named"])
 

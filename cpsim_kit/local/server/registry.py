@@ -14,8 +14,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from cpsim_kit.local.emulator import Emulator
 from cpsim_kit.local.launcher import this_process
+from cpsim_kit.local.server.emulator import Emulator
 from cpsim_kit.local.template import TEMPLATE
 
 __all__ = ["Registry"]

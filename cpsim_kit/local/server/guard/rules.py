@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from cpsim_kit.local.rule_engine import DEFAULT_VERSION, VERSIONS, RuleEngine
+from cpsim_kit.local.server.rule_engine import DEFAULT_VERSION, VERSIONS, RuleEngine
 
 __all__ = ["ACTIONS", "install"]
 

@@ -9,8 +9,8 @@ import orjson
 import pytest
 from sqlglot import exp, parser, tokens
 
-from cpsim_kit.local import iot_sql
-from cpsim_kit.local.iot_sql import NO_MATCH, UNDEFINED, SqlError, compile_sql, compile_template, substitute
+from cpsim_kit.local.iot_sql import iot_sql
+from cpsim_kit.local.iot_sql.iot_sql import NO_MATCH, UNDEFINED, SqlError, compile_sql, compile_template, substitute
 
 NOW = 1_700_000_000.123
 HEARTBEAT = [2, "19223201", "Heartbeat", {}]

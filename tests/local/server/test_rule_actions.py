@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from stack_fixtures import Boto, ask, dial, eventually, mqtt, new_id
 
-from cpsim_kit.local.emulator import ACCOUNT
 from cpsim_kit.local.launcher import LocalProcess
+from cpsim_kit.local.server.emulator import ACCOUNT
 
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/any"
 RAW = b"\xff\x00\x01"

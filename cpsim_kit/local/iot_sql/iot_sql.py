@@ -33,8 +33,8 @@ from sqlglot.errors import ErrorLevel, ParseError, TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 from sqlglot.tokens import Tokenizer
 
-from cpsim_kit.local import iot_sql_functions as functions
-from cpsim_kit.local.iot_sql_functions import UNDEFINED, Sentinel
+from cpsim_kit.local.iot_sql import functions as functions
+from cpsim_kit.local.iot_sql.functions import UNDEFINED, Sentinel
 
 __all__ = [
     "NO_MATCH",

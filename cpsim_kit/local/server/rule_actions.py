@@ -18,8 +18,8 @@ from typing import Any
 
 import orjson
 
-from cpsim_kit.local.guard import rules
-from cpsim_kit.local.rule_engine import NO_MATCH, RuleEngine
+from cpsim_kit.local.server.guard import rules
+from cpsim_kit.local.server.rule_engine import NO_MATCH, RuleEngine
 
 __all__ = ["install"]
 

@@ -1,7 +1,7 @@
 """The one way to ministack: an AWS endpoint and MQTT broker inside this process, on 127.0.0.1 and a free port.
 
 No other module imports ministack; it is pinned, and what is used of its insides is named here. What comes from outside
-passes the door (:mod:`cpsim_kit.local.guard.door`). The MQTT broker is reached by function calls: a publish by the
+passes the door (:mod:`cpsim_kit.local.server.guard.door`). The MQTT broker is reached by function calls: a publish by the
 gateway costs no socket, and rules, shadows and outside MQTT clients see it like any other.
 """
 
@@ -16,10 +16,10 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from cpsim_kit.aws.access_key import AccessKey
-from cpsim_kit.local import rule_actions
-from cpsim_kit.local.guard import mqtt, shadows, things
-from cpsim_kit.local.guard.clients import PRINCIPAL, Client
-from cpsim_kit.local.guard.door import SERVICES, Answer, Door, Request
+from cpsim_kit.local.server import rule_actions
+from cpsim_kit.local.server.guard import mqtt, shadows, things
+from cpsim_kit.local.server.guard.clients import PRINCIPAL, Client
+from cpsim_kit.local.server.guard.door import SERVICES, Answer, Door, Request
 
 __all__ = ["ACCOUNT", "Emulator"]
 
