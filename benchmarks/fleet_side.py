@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from cpsim_kit import ChargePoint, Fleet
 from cpsim_kit.basics.clock import epoch
 from cpsim_kit.basics.process import raise_file_limit
-from cpsim_kit.part import GC_THRESHOLD, first_heartbeat
+from cpsim_kit.fleet.share import GC_THRESHOLD, first_heartbeat
 
 NEVER = 1e6  # seconds
 PATIENCE = 300.0  # seconds to wait for a connection or an answer: all come at once here, and a slow side takes long

@@ -11,11 +11,11 @@ async with stack.charge_point("CP1") as cp:
 from cpsim_kit import errors, plots
 from cpsim_kit.aws.shadow import Shadow
 from cpsim_kit.aws.things import Thing
-from cpsim_kit.calls import FleetResult
 from cpsim_kit.charge_point import Beat, ChargePoint
 from cpsim_kit.charge_point.backoff import Backoff
 from cpsim_kit.errors import Closed
 from cpsim_kit.fleet import Fleet
+from cpsim_kit.fleet.call_table import FleetResult
 from cpsim_kit.notebook import checkpoint, expect_error, run
 from cpsim_kit.records.messages import MessageLog, Record
 from cpsim_kit.records.timing import heartbeat_timing, outages, percentiles

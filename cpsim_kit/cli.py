@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
 
 from cpsim_kit import __version__
-from cpsim_kit.calls import FleetResult
 from cpsim_kit.charge_point import OWN_INTERVAL, ChargePoint
 from cpsim_kit.charge_point.backoff import Backoff, next_boots
 from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError, FleetError, NotRegistered, WaitTimeout
 from cpsim_kit.fleet import Fleet
+from cpsim_kit.fleet.call_table import FleetResult
+from cpsim_kit.fleet.processes import SAMPLE, fast_loop
 from cpsim_kit.stack import Stack
-from cpsim_kit.worker import SAMPLE, fast_loop
 
 __all__ = ["main"]
 

@@ -658,7 +658,11 @@ def test_load_tells_what_was_measured_until_its_stack_died(options: str, tmp_pat
     load = f"load --size 3 --interval 0.2 --duration 6 --csv {file} {options}"
     process = start(*load.split())
     read_until("3 booted", process)
-    [stack] = [each for each in psutil.Process(process.pid).children() if "cpsim_kit.worker" not in str(each.cmdline())]
+    [stack] = [
+        each
+        for each in psutil.Process(process.pid).children()
+        if "cpsim_kit.fleet.processes" not in str(each.cmdline())
+    ]
     stack.kill()
     output, error = process.communicate(timeout=6 * SOON)
     assert process.returncode == 1, error

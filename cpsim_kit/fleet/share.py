@@ -22,10 +22,10 @@ from weakref import WeakSet
 
 from cpsim_kit.basics.clock import epoch
 from cpsim_kit.basics.process import raise_file_limit
-from cpsim_kit.calls import FAULT, UNFINISHED, CallTable, Rows
 from cpsim_kit.charge_point import OWN_INTERVAL, ChargePoint
 from cpsim_kit.charge_point.backoff import Backoff, next_boots
 from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError
+from cpsim_kit.fleet.call_table import FAULT, UNFINISHED, CallTable, Rows
 
 __all__ = ["GC_THRESHOLD", "Delta", "Part", "Plan", "Scenario", "first_heartbeat"]
 

@@ -22,7 +22,7 @@ from collections.abc import Callable, Coroutine
 from typing import IO, Any
 
 from cpsim_kit.errors import CpsimError
-from cpsim_kit.part import Delta, Part, Plan
+from cpsim_kit.fleet.share import Delta, Part, Plan
 
 __all__ = ["SAMPLE", "Worker", "WorkerLost", "fast_loop", "faults", "packed"]
 
@@ -59,7 +59,7 @@ class Worker:
         plan = packed(self.plan)
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-c", "from cpsim_kit.worker import main; main()"),
+                *(sys.executable, "-P", "-c", "from cpsim_kit.fleet.processes import main; main()"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=2**24,

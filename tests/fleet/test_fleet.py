@@ -35,10 +35,10 @@ from ocpp.v201 import call
 from stack_fixtures import Boto, bind, new_id
 
 from cpsim_kit import Backoff, ChargePoint, Fleet, Stack, errors, plots
-from cpsim_kit.calls import COLUMNS, CallTable, FleetResult, Incoming
 from cpsim_kit.charge_point.backoff import next_boots
-from cpsim_kit.part import Plan, first_heartbeat
-from cpsim_kit.worker import Worker, WorkerLost, packed
+from cpsim_kit.fleet.call_table import COLUMNS, CallTable, FleetResult, Incoming
+from cpsim_kit.fleet.processes import Worker, WorkerLost, packed
+from cpsim_kit.fleet.share import Plan, first_heartbeat
 
 UNIT = 50 * MS
 
@@ -446,7 +446,7 @@ async def test_the_error_that_ends_a_run_is_one_failure_of_its_result(
 async def test_a_scenario_that_cannot_be_cancelled_is_left_behind(
     csms: Csms, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, processes: int | None
 ) -> None:
-    monkeypatch.setattr("cpsim_kit.part._LAST_WORDS", 4 * UNIT)
+    monkeypatch.setattr("cpsim_kit.fleet.share._LAST_WORDS", 4 * UNIT)
     let_go = asyncio.Event()
 
     async def scenario(cp: ChargePoint) -> None:
@@ -827,7 +827,7 @@ def children() -> list[psutil.Process]:
 
 def is_worker(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):  # it has ended meanwhile
-        return "cpsim_kit.worker" in " ".join(process.cmdline())
+        return "cpsim_kit.fleet.processes" in " ".join(process.cmdline())
     return False
 
 
@@ -939,8 +939,8 @@ async def test_a_fleet_whose_processes_all_die_at_once_is_an_error(csms: Csms) -
 
 
 async def test_a_process_that_hangs_is_given_up(csms: Csms, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cpsim_kit.worker._SILENCE", 2 * FACTOR)
-    monkeypatch.setattr("cpsim_kit.worker._CLOSING", MS)
+    monkeypatch.setattr("cpsim_kit.fleet.processes._SILENCE", 2 * FACTOR)
+    monkeypatch.setattr("cpsim_kit.fleet.processes._CLOSING", MS)
     fleet = fleet_of(csms, 4, processes=2)
     running = asyncio.create_task(fleet.run(3.4, **run_quietly))
     await until(lambda: fleet.result is not None and fleet.result.connected == 4, "both to have told")

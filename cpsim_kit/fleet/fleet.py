@@ -24,13 +24,13 @@ from tqdm.auto import tqdm
 from cpsim_kit.aws.things import ManyThings, Things
 from cpsim_kit.basics.clock import epoch, notice_step
 from cpsim_kit.basics.waiting import together
-from cpsim_kit.calls import FleetResult, Incoming
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.charge_point.backoff import Backoff
-from cpsim_kit.cluster import ClusterShare, worker_addresses
 from cpsim_kit.errors import CpsimError, FleetError
-from cpsim_kit.part import Delta, Part, Plan, Scenario
-from cpsim_kit.worker import SAMPLE, Worker, WorkerLost
+from cpsim_kit.fleet.call_table import FleetResult, Incoming
+from cpsim_kit.fleet.dask import ClusterShare, worker_addresses
+from cpsim_kit.fleet.processes import SAMPLE, Worker, WorkerLost
+from cpsim_kit.fleet.share import Delta, Part, Plan, Scenario
 
 __all__ = ["Fleet"]
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any
 
 from cpsim_kit.errors import CpsimError
-from cpsim_kit.part import Delta, Part, Plan
-from cpsim_kit.worker import SAMPLE, WorkerLost, fast_loop, faults, packed
+from cpsim_kit.fleet.processes import SAMPLE, WorkerLost, fast_loop, faults, packed
+from cpsim_kit.fleet.share import Delta, Part, Plan
 
 __all__ = ["ClusterShare", "worker_addresses"]
 
