@@ -17,9 +17,9 @@ from cpsim_kit.errors import Closed
 from cpsim_kit.fleet import Fleet
 from cpsim_kit.fleet.call_table import FleetResult
 from cpsim_kit.notebook import checkpoint, expect_error, run
+from cpsim_kit.observe.replay import replay
 from cpsim_kit.records.messages import MessageLog, Record
 from cpsim_kit.records.timing import heartbeat_timing, outages, percentiles
-from cpsim_kit.replay import replay
 from cpsim_kit.stack import Stack
 
 __version__ = "0.1.0"

@@ -30,12 +30,12 @@ from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.waiting import waiting
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import AwsError, LocalStackError, NotFound
-from cpsim_kit.gateway_watch import EcsService, GatewayWatch, LocalGateway
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess, OtherProcess
 from cpsim_kit.local.template import OUTPUT_KEY, PROCESS_KEY
+from cpsim_kit.observe.gateway_watch import EcsService, GatewayWatch, LocalGateway
+from cpsim_kit.observe.support_matrix import support_matrix
+from cpsim_kit.observe.trace import Trace
 from cpsim_kit.ocpp_j.frames import CHARGE_POINT_ACTIONS
-from cpsim_kit.support import support_matrix
-from cpsim_kit.trace import Trace
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -352,7 +352,7 @@ class Stack:
             watch.plot(result)
 
         On AWS tasks are known at once, CPU and memory as averages of a minute, one to three minutes late: see
-        :mod:`cpsim_kit.gateway_watch`, and ``await watch.refresh()`` for the last ones. Needs ecs:DescribeServices and
+        :mod:`cpsim_kit.observe.gateway_watch`, and ``await watch.refresh()`` for the last ones. Needs ecs:DescribeServices and
         cloudwatch:GetMetricData; a look is one request to each, an hour of looks every 10 s below a cent. A local
         stack's process is measured, also that of a ``cpsim stack`` in another terminal of this computer.
 

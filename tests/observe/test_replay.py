@@ -14,8 +14,8 @@ from csms_stub import Csms, close, delay, error, silent
 from stack_fixtures import new_id
 
 from cpsim_kit import ChargePoint, Stack, errors, replay
+from cpsim_kit.observe.replay import COLUMNS
 from cpsim_kit.records.messages import MessageLog
-from cpsim_kit.replay import COLUMNS
 
 Register = Callable[[], Awaitable[str]]
 

@@ -19,8 +19,8 @@ from ocpp.v201 import call
 from stack_fixtures import eventually
 
 from cpsim_kit import ChargePoint, Stack, errors, plots
+from cpsim_kit.observe.trace import COLUMNS, HOP_COLUMNS, Trace
 from cpsim_kit.records.messages import MessageLog, table
-from cpsim_kit.trace import COLUMNS, HOP_COLUMNS, Trace
 
 Register = Callable[[], Awaitable[str]]
 
@@ -264,7 +264,7 @@ async def test_a_boot_that_never_arrived_has_no_version(csms: Csms) -> None:
 async def test_a_lost_answer_leaves_its_hops_out_and_is_not_waited_for(
     csms: Csms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cpsim_kit.trace._SETTLE", 100 * SOON)
+    monkeypatch.setattr("cpsim_kit.observe.trace._SETTLE", 100 * SOON)
     csms.on["Heartbeat"] = silent
     async with by_hand(csms) as (cp, monitor, trace):
         async with asyncio.timeout(SOON):
@@ -283,7 +283,7 @@ async def test_a_lost_answer_leaves_its_hops_out_and_is_not_waited_for(
 async def test_a_boot_answered_by_callerror_is_not_waited_for_in_the_shadow(
     csms: Csms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cpsim_kit.trace._SETTLE", 100 * SOON)
+    monkeypatch.setattr("cpsim_kit.observe.trace._SETTLE", 100 * SOON)
     csms.on["*"] = failing("InternalError", "no", {})
     async with by_hand(csms) as (cp, monitor, trace):
         async with asyncio.timeout(SOON):
@@ -299,7 +299,7 @@ async def test_a_boot_answered_by_callerror_is_not_waited_for_in_the_shadow(
 async def test_copies_that_do_not_come_are_waited_for_and_then_missing(
     csms: Csms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cpsim_kit.trace._SETTLE", ENDED)
+    monkeypatch.setattr("cpsim_kit.observe.trace._SETTLE", ENDED)
     async with by_hand(csms) as (cp, monitor, trace):
         async with trace:
             await cp.heartbeat()
@@ -330,7 +330,7 @@ async def test_what_is_no_answer_is_not_taken_for_one(csms: Csms) -> None:
 async def test_what_is_no_shadow_document_is_no_version(
     csms: Csms, document: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cpsim_kit.trace._SETTLE", ENDED)
+    monkeypatch.setattr("cpsim_kit.observe.trace._SETTLE", ENDED)
     async with by_hand(csms) as (cp, monitor, trace):
         async with trace:
             await cp.boot()
