@@ -837,7 +837,7 @@ def test_lab_takes_the_checkouts_notebooks(
     monkeypatch.setattr(cli, "_become", lambda command: started.append(command) or 0)
     monkeypatch.chdir(tmp_path)
     assert cli.main(["lab", "--no-browser", "--port", "8899"]) == 0
-    notebooks = Path(cli.__file__).parents[1] / "notebooks"
+    notebooks = Path(cli.__file__).parents[2] / "notebooks"
     assert f"--ServerApp.root_dir={notebooks}" in started[0]
     assert started[0][-1] == str(notebooks / "00_start_here.ipynb")
     assert {"--no-browser", "--port=8899"} <= set(started[0])
