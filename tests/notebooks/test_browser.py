@@ -19,7 +19,7 @@ from kernel import NOTEBOOKS, ends, is_gone, is_local_stack
 from PIL import Image
 from screenshots import DARK, LIGHT, PICTURES, Lab, Report
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 UNCLOSED = "99_unclosed.ipynb"  # the first notebook without its teardown
 COLOURS = 30  # a picture with fewer is blank, or broken
 CONTRAST = 4.5  # WCAG 2.2, 1.4.3: the least contrast of text

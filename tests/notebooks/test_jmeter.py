@@ -26,7 +26,7 @@ from stack_fixtures import new_id
 from cpsim_kit import Stack
 from cpsim_kit.local.launcher import LocalProcess
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PLAN = ROOT / "notebooks" / "jmeter" / "charge_points.jmx"
 
 # The source distribution has the jars of Apache JMeter 5.5; pip takes none that has changed.
