@@ -352,7 +352,7 @@ class Stack:
             watch.plot(result)
 
         On AWS tasks are known at once, CPU and memory as averages of a minute, one to three minutes late: see
-        :mod:`cpsim_kit.observe.gateway_watch`, and ``await watch.refresh()`` for the last ones. Needs ecs:DescribeServices and
+        ``observe.gateway_watch``, and ``await watch.refresh()`` for the last ones. Needs ecs:DescribeServices and
         cloudwatch:GetMetricData; a look is one request to each, an hour of looks every 10 s below a cent. A local
         stack's process is measured, also that of a ``cpsim stack`` in another terminal of this computer.
 

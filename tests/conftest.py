@@ -32,7 +32,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background jo
 # The longest, 09, stays with its file: short tests wait behind it then, and no other long one.
 APART = re.compile(r"test_notebooks_run\.py::.*\[0[0-8]_")
 # Two files in one process: a thousand charge points on each of two gateways at once are too many for two cores.
-TOGETHER = {"tests/test_fleet_outage.py": "tests/test_notebooks_run.py"}
+TOGETHER = {"tests/fleet/test_fleet_outage.py": "tests/notebooks/test_notebooks_run.py"}
 
 
 class LoadFileOrTest(LoadFileScheduling):

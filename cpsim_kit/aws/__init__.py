@@ -1,4 +1,4 @@
-"""What a stack gives of AWS: Things, Device Shadows, topic rules, MQTT, and CALLs of the CSMS; boto3 and paho behind it."""
+"""What a stack gives of AWS: Things, Device Shadows, topic rules, MQTT, CALLs of the CSMS. boto3 and paho are here."""
 
 from cpsim_kit.aws.monitor import Monitor
 from cpsim_kit.aws.rules import Rule

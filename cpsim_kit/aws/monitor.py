@@ -31,7 +31,7 @@ class Monitor:
         async with stack.monitor("+/in", "+/out") as monitor:
             messages = await monitor.take(2, timeout=5)
 
-    ``take`` and ``async for`` hand each message out once, as a :class:`~cpsim_kit.records.messages.Record`; :attr:`messages`
+    ``take`` and ``async for`` hand each message out once, as a :class:`~cpsim_kit.records.Record`; :attr:`messages`
     and :meth:`to_frame` have all that were kept.
 
     Args:

@@ -539,7 +539,7 @@ def _become(command: list[str]) -> int:
     return subprocess.run(command, check=False).returncode  # noqa: S603 - this interpreter
 
 
-def notebooks_folder(folder: Path, *, package: Path = Path(__file__).parent) -> Path:
+def notebooks_folder(folder: Path, *, package: Path = Path(__file__).parents[1]) -> Path:
     """The notebooks of a checkout, or those of an installed package copied to the reader's folder, with what they need.
 
     What is in that folder already is kept, and named where it is not as it came: it may have been changed.
@@ -753,7 +753,3 @@ def _charge_point_id(text: str) -> str:
             f"{allowed}, not {len(text)}: {text!r}" if len(text) > 128 else f"{allowed}, not {text!r}"
         )
     return text
-
-
-if __name__ == "__main__":
-    sys.exit(main())

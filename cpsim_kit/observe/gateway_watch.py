@@ -362,7 +362,7 @@ class GatewayWatch:
             await self._source.measure(self._looks[0][0], self._looks[-1][0])
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per look, in the columns that :mod:`cpsim_kit.observe.gateway_watch` explains; also while it goes on."""
+        """One row per look, in the columns that ``observe.gateway_watch`` explains; also while it goes on."""
         kind = self._source.kind
         rows = [
             (datetime.fromtimestamp(at, UTC), running, desired, *self._source.usage(at), kind)

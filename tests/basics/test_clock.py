@@ -8,7 +8,8 @@ from collections.abc import Callable
 import pytest
 from csms_stub import Csms
 
-from cpsim_kit import ChargePoint, clock
+from cpsim_kit import ChargePoint
+from cpsim_kit.basics import clock
 from cpsim_kit.basics.clock import epoch, notice_step, wall_clock
 
 HOUR = 3600.0

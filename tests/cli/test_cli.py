@@ -251,7 +251,10 @@ def test_simulate_says_when_the_connection_is_lost() -> None:
 
 async def simulate(csms: Csms, *options: str, first_boot: float = 5) -> tuple[int | None, str]:
     """Exit status and stderr of ``cpsim simulate`` that sends one heartbeat, and waits so long before its next boot."""
-    code = f"import sys; from cpsim_kit import backoff, cli; backoff._FIRST_BOOT = {first_boot}; sys.exit(cli.main())"
+    code = (
+        f"import sys; from cpsim_kit.charge_point import backoff; backoff._FIRST_BOOT = {first_boot}; "
+        "from cpsim_kit import cli; sys.exit(cli.main())"
+    )
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", code, "simulate", "--url", csms.url, "--count", "1", *options),
         env=ENVIRONMENT,
@@ -834,7 +837,7 @@ def test_lab_takes_the_checkouts_notebooks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     started: list[list[str]] = []
-    monkeypatch.setattr(cli, "_become", lambda command: started.append(command) or 0)
+    monkeypatch.setattr(sys.modules["cpsim_kit.cli.main"], "_become", lambda command: started.append(command) or 0)
     monkeypatch.chdir(tmp_path)
     assert cli.main(["lab", "--no-browser", "--port", "8899"]) == 0
     notebooks = Path(cli.__file__).parents[2] / "notebooks"
@@ -849,7 +852,10 @@ def test_lab_takes_no_file_of_the_working_directory_for_a_module(tmp_path: Path)
     (tmp_path / "calendar.py").write_text("raise SystemExit('taken for the module of that name')\n")
     with socket.create_server(("127.0.0.1", 0)) as listener:  # so that it ends when it has been started
         port = listener.getsockname()[1]
-        lab = "import sys; from cpsim_kit import cli; cli._check_free = lambda port: None; sys.exit(cli.main())"
+        lab = (
+            "import sys; from cpsim_kit import cli; module = sys.modules['cpsim_kit.cli.main']; "
+            "module._check_free = lambda port: None; sys.exit(cli.main())"
+        )
         done = subprocess.run(
             [sys.executable, "-P", "-c", lab, "lab", "--no-browser", "--port", str(port)],
             check=False, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=6 * ENDED,
@@ -909,7 +915,7 @@ def test_lab_says_when_the_folder_cannot_be(
     installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = functools.partial(cli.notebooks_folder, package=installed)
-    monkeypatch.setattr(cli, "notebooks_folder", copy)
+    monkeypatch.setattr(sys.modules["cpsim_kit.cli.main"], "notebooks_folder", copy)
     (tmp_path / "file").write_text("")
     assert cli.main(["lab", "--folder", str(tmp_path / "file")]) == 2
     assert "--folder" in capsys.readouterr().err

@@ -17,8 +17,9 @@ import pytest
 from conftest import SOON
 from stack_fixtures import new_id
 
-from cpsim_kit import Stack, messages
+from cpsim_kit import Stack
 from cpsim_kit.basics.clock import wall_clock
+from cpsim_kit.records import messages
 from cpsim_kit.records.messages import COLUMNS, MessageLog, Record
 
 

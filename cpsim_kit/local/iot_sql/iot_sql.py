@@ -33,7 +33,7 @@ from sqlglot.errors import ErrorLevel, ParseError, TokenError
 from sqlglot.tokenizer_core import Token, TokenType
 from sqlglot.tokens import Tokenizer
 
-from cpsim_kit.local.iot_sql import functions as functions
+from cpsim_kit.local.iot_sql import functions
 from cpsim_kit.local.iot_sql.functions import UNDEFINED, Sentinel
 
 __all__ = [

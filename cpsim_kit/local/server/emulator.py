@@ -1,7 +1,7 @@
 """The one way to ministack: an AWS endpoint and MQTT broker inside this process, on 127.0.0.1 and a free port.
 
 No other module imports ministack; it is pinned, and what is used of its insides is named here. What comes from outside
-passes the door (:mod:`cpsim_kit.local.server.guard.door`). The MQTT broker is reached by function calls: a publish by the
+passes the door (``guard.door``). The MQTT broker is reached by function calls: a publish by the
 gateway costs no socket, and rules, shadows and outside MQTT clients see it like any other.
 """
 

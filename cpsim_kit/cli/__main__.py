@@ -1,0 +1,7 @@
+"""``python -m cpsim_kit.cli``."""
+
+import sys
+
+from cpsim_kit.cli.main import main
+
+sys.exit(main())
