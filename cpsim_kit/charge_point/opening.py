@@ -255,8 +255,10 @@ async def _open_plain(
     site: _Site, url: str, headers: Mapping[str, str], ssl: ssl_module.SSLContext | None, limits: Mapping[str, Any]
 ) -> WebSocket:
     options: dict[str, Any] = {} if ssl is None else {"ssl": ssl, "server_hostname": site.uri.host}
+    key = base64.b64encode(os.urandom(16)).decode()
+    request = site.request(url, key, headers)
     _, opening = await asyncio.get_running_loop().create_connection(
-        lambda: _Opening(site, url, headers, limits), site.uri.host, site.uri.port, **options
+        lambda: _Opening(site, key, request, limits), site.uri.host, site.uri.port, **options
     )
     try:
         transport = await opening.connection
@@ -276,20 +278,19 @@ class _Opening(asyncio.Protocol):
         connection: Will be what has taken over.
     """
 
-    __slots__ = ("_headers", "_key", "_limits", "_site", "_url", "connection", "socket")
+    __slots__ = ("_key", "_limits", "_request", "_site", "connection", "socket")
 
-    def __init__(self, site: _Site, url: str, headers: Mapping[str, str], limits: Mapping[str, Any]) -> None:
+    def __init__(self, site: _Site, key: str, request: bytes, limits: Mapping[str, Any]) -> None:
         self._site = site
-        self._url = url
-        self._headers = headers
+        self._key = key
+        self._request = request
         self._limits = limits
-        self._key = base64.b64encode(os.urandom(16)).decode()
         self.socket: asyncio.Transport
         self.connection: asyncio.Future[WebSocket] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.socket = transport  # type: ignore[assignment]
-        self.socket.write(self._site.request(self._url, self._key, self._headers))
+        self.socket.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         self._hand_over(data)
