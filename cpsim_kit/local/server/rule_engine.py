@@ -9,7 +9,7 @@ import functools
 import logging
 from typing import Any
 
-from cpsim_kit.local.iot_sql.iot_sql import NO_MATCH, SqlError, Statement, Template, compile_sql, compile_template
+from cpsim_kit.local.iot_sql import NO_MATCH, SqlError, Statement, Template, compile_sql, compile_template
 
 __all__ = ["DEFAULT_VERSION", "NO_MATCH", "VERSIONS", "RuleEngine"]
 

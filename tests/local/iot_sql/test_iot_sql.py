@@ -9,8 +9,9 @@ import orjson
 import pytest
 from sqlglot import exp, parser, tokens
 
-from cpsim_kit.local.iot_sql import iot_sql
-from cpsim_kit.local.iot_sql.iot_sql import NO_MATCH, UNDEFINED, SqlError, compile_sql, compile_template, substitute
+from cpsim_kit.local.iot_sql import functions as F, parser as P
+from cpsim_kit.local.iot_sql import NO_MATCH, SqlError, compile_sql, compile_template
+from cpsim_kit.local.iot_sql.values import UNDEFINED
 
 NOW = 1_700_000_000.123
 HEARTBEAT = [2, "19223201", "Heartbeat", {}]
@@ -1016,7 +1017,7 @@ TEMPLATES = [
 
 @pytest.mark.parametrize(("template", "text"), TEMPLATES)
 def test_template_is_filled_from_the_message(template, text):
-    assert substitute(template, "my/iot/topic", orjson.dumps(DEVICE), now=lambda: NOW) == text
+    assert compile_template(template).render("my/iot/topic", orjson.dumps(DEVICE), now=lambda: NOW) == text
 
 
 def test_template_uses_the_variables_of_its_statement():
@@ -1056,7 +1057,7 @@ WORDS = sorted(
     {
         word.lower()
         for word in (*tokens.Tokenizer.KEYWORDS, *parser.Parser.FUNCTIONS, *exp.DataType.Type.__members__)
-        if word.isidentifier() and word not in iot_sql._KEYWORDS
+        if word.isidentifier() and word not in P.WORDS
     }
 )
 
@@ -1108,7 +1109,7 @@ OPERANDS = ("a", "b", "s", "*", "missing", "null", "1.5", "'x'", "[a, b]", "{'k'
 def any_expression(choose):
     """Write some expression; ``choose`` picks an element of a sequence."""
     one, two, three = (choose(OPERANDS) for _ in range(3))
-    functions = [name for name in iot_sql.functions.FUNCTIONS if name not in ("encode", "decode")]
+    functions = [name for name in F.FUNCTIONS if name not in ("encode", "decode")]
     return choose(
         (
             f"{choose(functions)}({one}, {two}, {three})",
