@@ -217,9 +217,7 @@ class Compiler:
         return evaluate.negated(self.expression(node.this))
 
     def _neg(self, node: exp.Expr) -> Expression:
-        return evaluate.binary(
-            evaluate.constant(0), self.expression(node.this), operators.subtract, lambda value: value
-        )
+        return evaluate.binary(evaluate.constant(0), self.expression(node.this), operators.subtract, self._convert)
 
     def _paren(self, node: exp.Expr) -> Expression:
         return self.expression(node.this)
