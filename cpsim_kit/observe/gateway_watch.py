@@ -40,7 +40,8 @@ from cpsim_kit.aws import Aws
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import epoch, notice_step
 from cpsim_kit.errors import AwsError, CpsimError, LocalStackError, NotFound
-from cpsim_kit.local.launcher import LocalProcess, OtherProcess
+from cpsim_kit.local.launcher import LocalProcess
+from cpsim_kit.local.usage import OtherProcess
 from cpsim_kit.records.messages import table
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from cpsim_kit.local.launcher import this_process
 from cpsim_kit.local.server.emulator import Emulator
 from cpsim_kit.local.template import TEMPLATE
+from cpsim_kit.local.usage import this_process
 
 __all__ = ["Registry"]
 
