@@ -18,8 +18,8 @@ from typing import Any
 from cpsim_kit.aws.access_key import AccessKey
 from cpsim_kit.local.server import rule_actions
 from cpsim_kit.local.server.guard import mqtt, shadows, things
-from cpsim_kit.local.server.guard.clients import PRINCIPAL, Client
 from cpsim_kit.local.server.guard.door import SERVICES, Answer, Door, Request
+from cpsim_kit.local.server.mqtt_client import PRINCIPAL, MqttClient
 
 __all__ = ["ACCOUNT", "Emulator"]
 
@@ -151,9 +151,9 @@ class Emulator:
 
         await self._iot.broker_subscribe(ACCOUNT, self.region, topic_filter, relay)
 
-    def client(self, client_id: str, on_lost: Callable[[], None]) -> Client:
+    def client(self, client_id: str, on_lost: Callable[[], None]) -> MqttClient:
         """An MQTT client of that id, to be connected; ``on_lost()`` is called once another one has taken it over."""
-        return Client(self._iot, ACCOUNT, self.region, client_id, on_lost)
+        return MqttClient(self._iot, ACCOUNT, self.region, client_id, on_lost)
 
     def has_item(self, table: str, key: str, value: str) -> bool:
         """Whether a DynamoDB table has an item of this string key."""

@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cpsim_kit.errors import ProtocolViolation
-from cpsim_kit.local.server.gateway import Broker
+from cpsim_kit.local.server.broker import Broker
 from cpsim_kit.ocpp_j.frames import (
     CALL,
     CALLERROR,
