@@ -42,11 +42,10 @@ CHARACTERS = ("kit", "strict", "sample")
 for _name in CHARGE_POINT_ACTIONS:
     Version.get(_name)  # imported now, so that the first boot does not wait for it
 
-# The sample's queue: batches of 10 to the Lambda function, 3 tries, then the dead letter queue. Its visibility timeout
-# is 30 s; nobody studies a quirk that takes so long, so here it is one.
+# The sample's queue: batches of 10 for the Lambda function, 3 tries, then the dead letter queue.
 _BATCH = 10
 _TRIES = 3
-_RETRY_AFTER = 1.0
+_RETRY_AFTER = 1.0  # seconds; the sample's visibility timeout is 30 s, which is too long to watch
 
 
 @dataclass(slots=True)
@@ -60,17 +59,21 @@ class Csms:
     """A CSMS on a broker.
 
     Args:
-        broker: Where messages come from and go to.
-        interval: Seconds between heartbeats, told at boot.
+        broker: The broker that messages come from and go to.
+        interval: The heartbeat interval of a boot's answer, in seconds.
         character: "kit", "strict" or "sample".
+        retry_after: Seconds until the queue of "sample" delivers a failed batch again.
     """
 
-    def __init__(self, broker: Broker, *, interval: int = 10, character: str = "kit") -> None:
+    def __init__(
+        self, broker: Broker, *, interval: int = 10, character: str = "kit", retry_after: float = _RETRY_AFTER
+    ) -> None:
         if character not in CHARACTERS:
             raise ValueError(f"csms is one of {', '.join(CHARACTERS)}, not {character!r}")
         self._broker = broker
         self._interval = interval
         self._character = character
+        self._retry_after = retry_after
         self._queue: asyncio.Queue[_Received] = asyncio.Queue()
         self._worker: asyncio.Task[None] | None = None
         self._transaction_ids = itertools.count(1)
@@ -115,7 +118,7 @@ class Csms:
             loop = asyncio.get_running_loop()
             for again in batch:
                 if again.tries < _TRIES:
-                    loop.call_later(_RETRY_AFTER, self._queue.put_nowait, again)
+                    loop.call_later(self._retry_after, self._queue.put_nowait, again)
                 else:
                     logger.warning("%s: to the dead letter queue: %r", again.charge_point_id, again.text)
 

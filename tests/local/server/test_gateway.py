@@ -14,6 +14,7 @@ from conftest import SOON
 from stack_fixtures import GLANCE, Boto, ask, close_of, dial, eventually, is_answered, mqtt, new_id, receive
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 from websockets.typing import Subprotocol
 
 from cpsim_kit.local.launcher import LocalProcess
@@ -27,6 +28,20 @@ async def silence(ws: ClientConnection) -> None:
     """Nothing comes."""
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(ws.recv(), GLANCE)
+
+
+async def open_raw(process: LocalProcess, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A WebSocket connection past its handshake, as bare streams: it answers no close frame."""
+    port = int(process.websocket_url.rsplit(":", 1)[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        f"GET /{path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        "Sec-WebSocket-Protocol: ocpp2.0.1\r\n\r\n".encode()
+    )
+    async with asyncio.timeout(SOON):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+    return reader, writer
 
 
 # -- Opening handshake ------------------------------------------------------------------------------------------------
@@ -324,13 +339,17 @@ async def test_a_payload_that_is_no_text_ends_the_connection_with_1011(
         assert await is_answered(ws)
 
 
-async def test_publishing_for_somebody_who_is_not_there_harms_nobody(
-    shared: LocalProcess, boto: Boto, register: Register
+@pytest.mark.parametrize("payload", [b"anybody?", b"\xff\xfe"], ids=["text", "not UTF-8"])
+async def test_publishing_for_a_charge_point_that_is_not_connected_is_no_error(
+    shared: LocalProcess, boto: Boto, register: Register, payload: bytes
 ) -> None:
-    boto("iot-data").publish(topic=f"{new_id('absent')}/out", payload=b"anybody?")
-    boto("iot-data").publish(topic="/out", payload=b"anybody?")
+    before, absent = shared.log(1000).splitlines(), new_id("absent")
+    boto("iot-data").publish(topic=f"{absent}/out", payload=payload)
+    boto("iot-data").publish(topic="/out", payload=payload)
     async with dial(shared, await register()) as ws:
         assert await is_answered(ws)
+    logged = set(shared.log(1000).splitlines()) - set(before)
+    assert not [line for line in logged if "iot_broker" in line or absent in line]  # where a failed delivery is logged
 
 
 async def test_a_slow_reader_holds_nobody_up(shared: LocalProcess, boto: Boto, register: Register) -> None:
@@ -408,6 +427,26 @@ async def test_after_a_takeover_messages_go_to_the_newer_only(
             async with asyncio.timeout(SOON):
                 assert await newer.recv() == "for you"
             assert [frame async for frame in older] == []
+
+
+async def test_a_frame_of_an_evicted_connection_is_not_published(shared: LocalProcess, register: Register) -> None:
+    """The older client leaves the close frame unanswered, and goes on sending."""
+    charge_point_id = await register()
+    reader, writer = await open_raw(shared, charge_point_id)
+    try:
+        async with mqtt(shared, f"{charge_point_id}/in") as inside:
+            writer.write(Frame(Opcode.TEXT, b'"before"').serialize(mask=True))
+            assert await inside.take() == [(f"{charge_point_id}/in", b'"before"')]
+            async with dial(shared, charge_point_id) as newer:
+                async with asyncio.timeout(SOON):
+                    assert (await reader.readexactly(2))[0] == 0x80 | Opcode.CLOSE
+                writer.write(Frame(Opcode.TEXT, b'"after"').serialize(mask=True))
+                await writer.drain()
+                for _ in range(5):
+                    assert await is_answered(newer)
+                assert [json.loads(payload)[2] for _, payload in await inside.take(5)] == ["Heartbeat"] * 5
+    finally:
+        writer.transport.abort()
 
 
 async def test_a_takeover_shows_in_the_presence_events(shared: LocalProcess, register: Register) -> None:

@@ -4,12 +4,12 @@ import asyncio
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conftest import SOON
+from conftest import MS, SOON, until
 from ocpp.messages import MessageType, get_validator
 from schema_payloads import fullest, smallest
 from stack_fixtures import (
@@ -28,6 +28,7 @@ from websockets.asyncio.client import ClientConnection
 
 from cpsim_kit import ChargePoint, errors
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
+from cpsim_kit.local.server.processor import Csms
 from cpsim_kit.ocpp_j.frames import CHARGE_POINT_ACTIONS, Version
 
 Register = Callable[[], Awaitable[str]]
@@ -441,6 +442,41 @@ async def test_sample_retries_the_batch_in_which_one_record_fails(
     with pytest.raises(TimeoutError):
         await receive(sample_ws, GLANCE)
     assert await is_answered(sample_ws)
+
+
+class Recorder:
+    """A broker with one subscriber, which keeps what is published."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, bytes]] = []
+        self.deliver: Callable[[str, bytes], Awaitable[None]]
+
+    async def publish(self, topic: str, payload: bytes, *, client_id: str | None = None) -> None:
+        self.published.append((topic, payload))
+
+    async def subscribe(self, topic_filter: str, deliver: Callable[[str, bytes], Coroutine[Any, Any, None]]) -> None:
+        assert topic_filter == "+/in"
+        self.deliver = deliver
+
+    def client(self, client_id: str, on_lost: Callable[[], None]) -> Any:
+        raise NotImplementedError
+
+
+async def test_sample_retries_no_more_than_the_ten_records_of_a_batch() -> None:
+    broker = Recorder()
+    csms = Csms(broker, character="sample", retry_after=10 * MS)
+    await csms.start()
+    try:
+        for number in range(9):
+            await broker.deliver("CP1/in", f'[2,"{number}","Heartbeat",{{}}]'.encode())
+        await broker.deliver("CP1/in", b'[3,"culprit",{}]')  # the tenth
+        await broker.deliver("CP1/in", b'[2,"next","Heartbeat",{}]')
+        await until(lambda: len(broker.published) >= 9 * 3 + 1, "three tries")
+        await asyncio.sleep(GLANCE)
+    finally:
+        await csms.stop()
+    batch = [str(number) for number in range(9)]
+    assert [json.loads(payload)[1] for _, payload in broker.published] == [*batch, "next", *batch, *batch]
 
 
 async def test_sample_answers_others_while_a_batch_waits_for_its_retry(sample_ws: ClientConnection) -> None:

@@ -156,6 +156,29 @@ async def test_a_template_knows_them_too(rules: Rules, shared: LocalProcess) -> 
     assert topic == f"{rules.topic}/{ACCOUNT}/{ACCOUNT}"
 
 
+@pytest.mark.parametrize("over_mqtt", [True, False], ids=["MQTT", "HTTP"])
+async def test_clientid_in_a_template_is_the_client_that_published(
+    rules: Rules, shared: LocalProcess, over_mqtt: bool
+) -> None:
+    name = new_id("client")
+    rules.create("SELECT *", republish(f"{rules.topic}/by/${{clientid()}}"))
+    async with mqtt(shared, f"{rules.topic}/by/#", identifier=name) as client:
+        if over_mqtt:
+            await client.publish(rules.topic, b"{}")
+        else:
+            rules.publish({})
+        [(topic, _)] = await client.take()
+    assert topic == f"{rules.topic}/by/{name if over_mqtt else 'n/a'}"
+
+
+@pytest.mark.parametrize("encoded", [True, False])
+async def test_parameters_of_an_action_that_are_no_strings_keep_their_values(rules: Rules, encoded: bool) -> None:
+    queue = rules.queue()
+    rules.create("SELECT *", sqs(queue, useBase64=encoded))
+    rules.publish({"a": 1})
+    assert await rules.take(queue) == (base64.b64encode(b'{"a":1}').decode() if encoded else '{"a":1}')
+
+
 # -- Payloads that are not JSON ---------------------------------------------------------------------------------------
 
 
