@@ -8,9 +8,7 @@ from typing import Any
 __all__ = ["OUTPUT_KEY", "PROCESS_KEY", "TEMPLATE"]
 
 OUTPUT_KEY = "websocketURL"  # the name in the sample's CloudFormation stack
-PROCESS_KEY = (
-    "localProcess"  # the process of a local stack; on AWS there is no such output, as the gateway is an ECS service
-)
+PROCESS_KEY = "localProcess"  # id and start of the process; not on AWS, where the gateway is an ECS service
 
 
 def _rule(sql: str, *actions: dict[str, Any]) -> dict[str, Any]:

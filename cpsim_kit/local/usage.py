@@ -1,4 +1,4 @@
-"""CPU and memory of a local stack's process, its own child or one that somebody else started.
+"""CPU and memory of a local stack's process, a child of this process or of another one.
 
 The only module that imports psutil. Blocking, but each call takes microseconds.
 """
