@@ -5,7 +5,7 @@ what is in `server`, which uses `iot_sql`.
 """
 
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
-from cpsim_kit.local.template import OUTPUT_KEY, PROCESS_KEY
+from cpsim_kit.local.template import PROCESS_KEY
 from cpsim_kit.local.usage import OtherProcess, Usage
 
-__all__ = ["OUTPUT_KEY", "PROCESS_KEY", "LocalOptions", "LocalProcess", "OtherProcess", "Usage"]
+__all__ = ["PROCESS_KEY", "LocalOptions", "LocalProcess", "OtherProcess", "Usage"]
