@@ -1,6 +1,6 @@
 """Starts the local stack's child process, reads its addresses, shows its log, and ends it.
 
-Runs in the reader's process and imports nothing of the child's. Blocking; callers use a thread.
+Runs in the user's process and imports nothing of the child's. Blocking; callers use a thread.
 """
 
 from __future__ import annotations

@@ -313,7 +313,6 @@ class Compiler:
         condition, project = self.condition(select), self.projection(select)
         self._alias = outer
         self._queries -= 1
-
         return evaluate.nested_query(rows, condition, project)
 
     # Functions
