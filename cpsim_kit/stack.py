@@ -30,8 +30,9 @@ from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.waiting import waiting
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import AwsError, LocalStackError, NotFound
-from cpsim_kit.local.launcher import LocalOptions, LocalProcess, OtherProcess
+from cpsim_kit.local.launcher import LocalOptions, LocalProcess
 from cpsim_kit.local.template import OUTPUT_KEY, PROCESS_KEY
+from cpsim_kit.local.usage import OtherProcess
 from cpsim_kit.observe.gateway_watch import EcsService, GatewayWatch, LocalGateway
 from cpsim_kit.observe.support_matrix import support_matrix
 from cpsim_kit.observe.trace import Trace
@@ -658,4 +659,4 @@ async def _addresses(name: str, aws: Aws) -> tuple[str, str | None, OtherProcess
         ),
         None,
     )
-    return outputs[OUTPUT_KEY], table, OtherProcess.said(outputs.get(PROCESS_KEY, ""))
+    return outputs[OUTPUT_KEY], table, OtherProcess.parse(outputs.get(PROCESS_KEY, ""))

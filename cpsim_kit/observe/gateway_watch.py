@@ -41,7 +41,13 @@ from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import epoch, notice_step
 from cpsim_kit.basics.tables import table
 from cpsim_kit.errors import AwsError, CpsimError, LocalStackError, NotFound
+<<<<<<< HEAD
 from cpsim_kit.local.launcher import LocalProcess, OtherProcess
+=======
+from cpsim_kit.local.launcher import LocalProcess
+from cpsim_kit.local.usage import OtherProcess
+from cpsim_kit.records.messages import table
+>>>>>>> h-local
 
 if TYPE_CHECKING:
     import pandas as pd
