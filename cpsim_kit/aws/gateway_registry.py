@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 from cpsim_kit.aws.session import Aws
 from cpsim_kit.basics.waiting import poll_until, together
@@ -24,10 +25,10 @@ class GatewayRegistry:
 
     Args:
         aws: The door to boto3.
-        table: The table's name.
+        table: The table's name; None where the stack has none, and there is nothing to wait for.
     """
 
-    def __init__(self, aws: Aws, table: str) -> None:
+    def __init__(self, aws: Aws, table: str | None) -> None:
         self._aws = aws
         self._table = table
 
@@ -38,6 +39,8 @@ class GatewayRegistry:
             WaitTimeout: That did not happen within ``timeout`` seconds.
             AwsError: AWS refused.
         """
+        if self._table is None:
+            return
 
         async def as_expected() -> bool:
             answer = await self._aws.call(
@@ -64,6 +67,8 @@ class GatewayRegistry:
             WaitTimeout: Nothing changed for so long; ``last_seen`` has the first ids that are waited for.
             AwsError: AWS refused.
         """
+        if self._table is None:
+            return
         batches = [list(ids[begin : begin + _BATCH]) for begin in range(0, len(ids), _BATCH)]
         todo = iter(batches)
 
@@ -87,7 +92,7 @@ class GatewayRegistry:
 
     async def registered(self, ids: Sequence[str]) -> set[str]:
         """Which of at most 100 ids the table has."""
-        request = {self._table: {"Keys": [{_KEY: {"S": each}} for each in ids], "ConsistentRead": True}}
+        request: Any = {self._table: {"Keys": [{_KEY: {"S": each}} for each in ids], "ConsistentRead": True}}
         found: set[str] = set()
         while request:
             answer = await self._aws.call("dynamodb.batch_get_item", RequestItems=request)

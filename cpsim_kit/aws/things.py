@@ -92,7 +92,7 @@ class Things:
         self, aws: Aws, registry_table: str | None, remember: Callable[[str, Callable[[], Awaitable[None]]], None]
     ) -> None:
         self._aws = aws
-        self._registry = None if registry_table is None else GatewayRegistry(aws, registry_table)
+        self._registry = GatewayRegistry(aws, registry_table)
         self._remember = remember
         self._deleting = asyncio.Lock()  # what is being deleted is not deleted twice
 
@@ -126,8 +126,7 @@ class Things:
         created, attributes = await self._create(charge_point_id, attributes)
         if created:
             self._remember(f"Thing {charge_point_id}", lambda: self._delete_if_there(charge_point_id))
-        if self._registry is not None:
-            await self._registry.wait(charge_point_id, timeout, expected=True)
+        await self._registry.wait(charge_point_id, timeout, expected=True)
         return Thing(charge_point_id, attributes, created)
 
     async def create_many(
@@ -174,9 +173,8 @@ class Things:
         if missing and not keep:
             self._remember(f"{len(missing)} Things", lambda: self._delete_created(result))
         await self._for_each(missing, self._create_one, result, concurrency, "creating Things" if progress else None)
-        if self._registry is not None:
-            ids = [*result.kept, *result.done]
-            await self._registry.wait_all(ids, timeout, concurrency=concurrency, expected=True)
+        there_now = [*result.kept, *result.done]
+        await self._registry.wait_all(there_now, timeout, concurrency=concurrency, expected=True)
         return result
 
     async def delete_many(
@@ -192,8 +190,7 @@ class Things:
             _check_name(charge_point_id)
         result = ManyThings()
         await self._for_each(ids, self._delete_one, result, concurrency, "deleting Things" if progress else None)
-        if self._registry is not None:
-            await self._registry.wait_all(result.done, timeout, concurrency=concurrency, expected=False)
+        await self._registry.wait_all(result.done, timeout, concurrency=concurrency, expected=False)
         return result
 
     @contextlib.asynccontextmanager
@@ -255,11 +252,8 @@ class Things:
                 message = f"there is no Thing {charge_point_id!r}"
                 raise NotFound(message, verb=exc.verb, code=exc.code, kind="Thing", name=charge_point_id) from exc
             raise
-        with contextlib.suppress(NotFound):
-            await self._aws.call("iot-data.delete_thing_shadow", thingName=charge_point_id)
-        await self._aws.call("iot.delete_thing", thingName=charge_point_id)
-        if self._registry is not None:
-            await self._registry.wait(charge_point_id, timeout, expected=False)
+        await self._delete_one(charge_point_id)
+        await self._registry.wait(charge_point_id, timeout, expected=False)
 
     async def _listed(self) -> Sequence[dict[str, Any]]:
         return await self._aws.pages("iot.list_things", "things", PaginationConfig=_PAGES)
