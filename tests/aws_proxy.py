@@ -224,6 +224,7 @@ class AwsProxy:
             head, _, body = answer.partition(b"\r\n\r\n")
             body = body.replace(*fault.edit)
             head = re.sub(rb"(?i)(content-length: *)[0-9]+", rb"\g<1>%d" % len(body), head)
+            head = re.sub(rb"(?i)\r\nx-amz-crc32:[^\r]*", b"", head)
             answer = head + b"\r\n\r\n" + body
         return None if fault is not None and fault.cut else answer
 
