@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Self
 
 from cpsim_kit.aws.monitor import Monitor
@@ -193,9 +192,7 @@ class ShadowWatch:
         self._entered = True
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._monitor.close()
 
     def __aiter__(self) -> Self:
