@@ -236,7 +236,6 @@ class MqttConnection:
     ) -> None:
         if self._closing:
             return
-        self._unconfirmed = set()
         if self._down_since is None:
             noticed_late = 2 * _KEEPALIVE if reason.value == _KEEPALIVE_TIMEOUT else 0
             self._down_since = time.perf_counter() - noticed_late
