@@ -566,7 +566,7 @@ async def test_giving_up_while_it_connects_leaves_nothing(proxied: Stack, proxy:
     proxy.delay(UPGRADE, 20 * MS)
     for patience in range(0, 100, 10):
         try:
-            async with asyncio.timeout(patience * MS), proxied.monitor("a"):
+            async with asyncio.timeout(patience * MS), proxied.monitor("a", reconnect=AT_ONCE):
                 pass
         except TimeoutError:
             pass
