@@ -114,7 +114,7 @@ async def test_wait_for_judges_every_version_once(stack: Stack, boto: Boto, thin
     def predicate(shadow: Shadow) -> bool:
         judged.append(shadow.version)
         if len(judged) == 3:  # looked at again before it changes
-            asyncio.get_running_loop().call_later(GLANCE, change, boto, thing, {"reported": {"n": shadow.version}})
+            asyncio.get_running_loop().call_later(5 * GLANCE, change, boto, thing, {"reported": {"n": shadow.version}})
         elif len(judged) < 5:
             change(boto, thing, {"reported": {"n": shadow.version}})
         return len(judged) == 5
