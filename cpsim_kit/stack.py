@@ -246,10 +246,10 @@ class Stack(AttachedStack):
         Args:
             every: Seconds between two looks.
             service: The ECS service, by name or logical id, where the CloudFormation stack has several. A local stack
-                has none: the same cell runs there, and a warning in the log says that this is ignored.
+                has none: there it is ignored, with a warning in the log.
 
         Raises:
-            ValueError: ``every`` is no time above 0.
+            ValueError: ``every`` is not a number above 0.
         """
         self._require_open()
         process = self._process or self._other
@@ -273,7 +273,7 @@ class Stack(AttachedStack):
             charge_point: One that talks to this stack's gateway; what it sends inside the block is followed.
 
         Raises:
-            TypeError: That is no charge point; an id alone does not say when its messages were sent.
+            TypeError: That is not a charge point, but e.g. its id, which does not say when messages were sent.
         """
         self._require_open()
         if not isinstance(charge_point, ChargePoint):
@@ -292,13 +292,14 @@ class Stack(AttachedStack):
         timeout: float = 5,
         progress: bool = True,
     ) -> pd.DataFrame:
-        """What the CSMS behind this gateway answers: each action of a charge point, sent once.
+        """Send each action of a charge point once, and return what the CSMS behind this gateway answers.
 
-        Creates the Thing where it is not there, and deletes it then. On AWS some seconds, a few hundred messages.
+        Creates the Thing where it is not there, and deletes it afterwards. Takes some seconds on AWS, and a few hundred
+        messages.
 
         Args:
             version: "1.6" or "2.0.1".
-            charge_point_id: Who asks; its Device Shadow will show the boot.
+            charge_point_id: The charge point that asks; its Device Shadow will show the boot.
             timeout: Seconds to wait for each answer.
             progress: Show a progress bar where it takes more than a second.
 

@@ -1,4 +1,4 @@
-"""Speaks to charge points as the CSMS does: a CALL on ``{id}/out``, its answer from ``{id}/in``. ``stack.send``."""
+"""Sends CALLs to charge points as the CSMS does: on ``{id}/out``, the answer from ``{id}/in``. ``stack.send``."""
 
 from __future__ import annotations
 

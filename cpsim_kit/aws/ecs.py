@@ -73,16 +73,16 @@ class EcsService:
         self._cluster = path[0] if len(path) > 1 else next(iter(clusters), None)
 
     def _looked_for(self, resources: list[dict[str, Any]]) -> str:
-        said = f"no AWS::ECS::Service among its {len(resources)} resources; nested stacks are not looked through"
+        text = f"no AWS::ECS::Service among its {len(resources)} resources; nested stacks are not looked through"
         if self._aws.endpoint_url is not None:
-            said += (
+            text += (
                 ". A local stack says in an output which process it is, and this stack has no such output: was it "
                 "started by an older cpsim_kit? Start it again: cpsim stack, or Stack.local()"
             )
-        return said
+        return text
 
     async def tasks(self) -> tuple[int, int]:
-        """As ECS counts them.
+        """How many tasks run, and how many should run, as ECS counts them.
 
         Raises:
             NotFound: The service is gone.
@@ -104,7 +104,7 @@ class EcsService:
         return found["runningCount"], found["desiredCount"]
 
     async def measure(self, since: float, at: float) -> None:
-        """Ask CloudWatch for all minutes of the watch: late values come, and that of the running minute changes.
+        """Ask CloudWatch for all minutes of the watch: values come late, and that of the current minute changes.
 
         Raises:
             AwsError: AWS refused.
@@ -141,6 +141,6 @@ def _minute(at: float) -> int:
 
 
 def _names(resource: dict[str, Any]) -> set[str]:
-    """What a reader may call a resource."""
+    """The names by which a reader may know a resource."""
     physical = resource["PhysicalResourceId"]
     return {resource["LogicalResourceId"], physical, physical.rsplit("/", 1)[-1]}

@@ -30,11 +30,11 @@ class Monitor:
         async with stack.monitor("+/in", "+/out") as monitor:
             messages = await monitor.take(2, timeout=5)
 
-    ``take`` and ``async for`` hand each message out once, as a :class:`~cpsim_kit.records.Record`; :attr:`messages`
+    ``take`` and ``async for`` return each message once, as a :class:`~cpsim_kit.records.Record`; :attr:`messages`
     and :meth:`to_frame` have all that were kept.
 
     Args:
-        endpoint: Where to connect; asked before each connection.
+        endpoint: Returns where to connect; called before each connection.
         filters: Topic filters.
         limit: How many messages are kept; older ones are dropped and counted, and the log says so once.
         reconnect: Seconds before a lost connection is opened again: of the first and of the longest pause.
@@ -45,7 +45,7 @@ class Monitor:
 
     Attributes:
         messages: All that were kept, a :class:`~cpsim_kit.records.messages.MessageLog`.
-        dropped: Messages dropped before anybody took them.
+        dropped: How many messages were dropped before they were taken.
         gaps: Pairs of times between which the connection was down, and messages may be missing. The monitor
             reconnects by itself, and logs it.
     """
@@ -109,7 +109,7 @@ class Monitor:
         await self.close()
 
     async def close(self) -> None:
-        """Unsubscribe; what was received stays. Closing twice is harmless."""
+        """Unsubscribe; received messages stay. Closing twice is harmless."""
         self._open = False
         self._arrived.set()
         await self._connection.close()
@@ -127,16 +127,16 @@ class Monitor:
         return self._queue.popleft()
 
     async def take(self, count: int, *, timeout: float | None = None) -> list[Record]:
-        """The next messages, once there are so many; none is taken before.
+        """Wait until there are so many messages, and return them; until then none is taken.
 
         Args:
             count: How many.
-            timeout: Seconds to wait; None for ever.
+            timeout: Seconds to wait; None waits without an end.
 
         Raises:
-            ValueError: So many are never kept; see ``limit``.
+            ValueError: The monitor keeps fewer messages; see ``limit``.
             RuntimeError: The monitor was never entered, so that nothing can come.
-            WaitTimeout: Fewer came; ``last_seen`` has those, and the next ``take`` or ``async for`` too.
+            WaitTimeout: Fewer came; ``last_seen`` has them, and the next ``take`` or ``async for`` returns them.
         """
         if count > self._limit:
             raise ValueError(

@@ -1,16 +1,16 @@
 """Watches the gateway while charge points use it: how many tasks, how busy. ``stack.watch_gateway``.
 
-On AWS the gateway is an ECS service: its tasks are counted by ECS at each look, its CPU and memory come from
-CloudWatch. On the local stack it is one process, together with the CSMS and the AWS services, and that is measured,
-also where somebody else started it on this computer: which process it is, the CloudFormation stack says.
-The table has the same columns, in this order, wherever it comes from, and without a look too:
+On AWS the gateway is an ECS service (``aws.ecs``): ECS counts its tasks at each look, and CloudWatch has its CPU and
+memory. On the local stack, gateway, CSMS and AWS services are one process, which is measured, also where another
+program on this computer started it: the CloudFormation stack says which process it is.
+The table always has the same columns, in this order, also when it is empty:
 
 =================  ====================  ============================================================================
 Column             dtype                 Meaning
 =================  ====================  ============================================================================
 seen_at            datetime64[ns, UTC]   when it was looked at
 running_tasks      Int64                 tasks that run; locally 1, and 0 once the process is dead
-desired_tasks      Int64                 tasks that there ought to be, as auto scaling has decided by then; locally 1
+desired_tasks      Int64                 tasks that auto scaling wanted by then; locally 1
 cpu_percent        float64               ECS: of the CPU that the tasks have reserved, average of the look's minute;
                                          locally: of one core, average since the look before
 memory_percent     float64               ECS: of the memory that the tasks have reserved, average of the look's minute;
@@ -19,10 +19,9 @@ memory_mib         float64               locally: resident memory in MiB; NaN of
 source             category              "ecs" or "process": which of the two meanings holds
 =================  ====================  ============================================================================
 
-CloudWatch has one value a minute, and has it one to three minutes late: until then the last rows have NaN, and the
-values are filled in at the rows of *their* minute, not at those of the minute in which they became known. So
-``cpu_percent`` stands beside the tasks and the load that it is of. What was missing at the end of the block is fetched
-by :meth:`GatewayWatch.refresh`.
+CloudWatch has one value a minute, one to three minutes late. Until then the last rows have NaN; a value is then filled
+in at the rows of *its* minute, so that ``cpu_percent`` stands beside the tasks and the load of the same time.
+:meth:`GatewayWatch.refresh` fetches the values that were missing at the end of the block.
 """
 
 from __future__ import annotations
@@ -75,16 +74,16 @@ class _Source(Protocol):
     def name(self) -> str: ...
 
     async def find(self) -> None:
-        """Find out what there is to look at."""
+        """Find what to look at."""
 
     async def tasks(self) -> Tasks:
-        """How many run, and how many ought to."""
+        """How many tasks run, and how many should run."""
 
     async def measure(self, since: float, at: float) -> None:
-        """Take note of CPU and memory from ``since`` to ``at``."""
+        """Measure CPU and memory from ``since`` to ``at``, and keep the values."""
 
     def usage(self, at: float) -> tuple[float, float, float]:
-        """``cpu_percent``, ``memory_percent`` and ``memory_mib`` of a look, as far as known by now."""
+        """``cpu_percent``, ``memory_percent`` and ``memory_mib`` of a look; NaN for what is not known yet."""
 
 
 class LocalGateway:
@@ -107,7 +106,7 @@ class LocalGateway:
         return f"process {self._process.pid}"
 
     async def find(self) -> None:
-        """Nothing to find: the process is known. CPU of the time before is not counted."""
+        """The process is known already. Its CPU seconds until now do not count."""
         self._last = None
 
     async def tasks(self) -> Tasks:
@@ -135,30 +134,30 @@ class LocalGateway:
 
 
 class GatewayWatch:
-    """Looks at the gateway now and then, from the moment it is entered; made by ``stack.watch_gateway``.
+    """Looks at the gateway at intervals, from the moment it is entered; made by ``stack.watch_gateway``.
 
         async with stack.watch_gateway(every=10) as watch:
             result = await fleet.run(duration=600)
         watch.plot(result)
 
-    A look that fails ends nothing: its row lacks what could not be seen, the error is in :attr:`error`, and the log
-    says it once, until a look succeeds again.
+    After a look that fails, watching goes on: its row lacks what could not be read, the error is in :attr:`error`, and
+    the log has the first of several such errors in a row.
 
     Args:
         source: What to look at.
-        every: Seconds between two looks. A look that takes longer is followed by the next one that is due.
+        every: Seconds between two looks. Looks that are due while another one still runs are left out.
 
     Attributes:
         error: The error of the last look that failed; None when none did.
         failed: How many looks failed.
 
     Raises:
-        ValueError: ``every`` is no time above 0.
+        ValueError: ``every`` is not a number above 0.
     """
 
     def __init__(self, source: _Source, *, every: float = 10) -> None:
         if not 0 < every < math.inf:
-            raise ValueError(f"every is more than 0 seconds, and not for ever; not {every!r}")
+            raise ValueError(f"every is more than 0 seconds, and not infinite; not {every!r}")
         self.every = every
         self.error: CpsimError | None = None
         self.failed = 0
@@ -197,11 +196,11 @@ class GatewayWatch:
         return said
 
     async def __aenter__(self) -> Self:
-        """Look for the first time, and begin to look now and then.
+        """Look for the first time, and start to look at intervals.
 
         Raises:
             NotFound: The CloudFormation stack has no ECS service.
-            AwsError: AWS refused to say; which permission is missing stands in the message.
+            AwsError: AWS refused; the message says which permission is missing.
             LocalStackError: The local stack is dead, or runs on another computer.
         """
         if self._task is not None:
@@ -217,7 +216,7 @@ class GatewayWatch:
         await self.close()
 
     async def close(self) -> None:
-        """Look no more; what was seen stays. Closing twice is harmless."""
+        """Stop looking; the table stays. Closing twice is harmless."""
         task, self._task = self._task, None
         if task is None:
             return
@@ -227,9 +226,9 @@ class GatewayWatch:
             task.result()
 
     async def refresh(self) -> None:
-        """Fetch what CloudWatch has meanwhile of the CPU and memory of all rows; locally there is nothing to fetch.
+        """Fetch CPU and memory of all rows from CloudWatch once more; for a local stack this does nothing.
 
-        To be called some three minutes after the end of a watch, as the last minutes come late.
+        Call it some three minutes after the end of a watch: CloudWatch has the last values that late.
 
         Raises:
             AwsError: AWS refused.
@@ -238,7 +237,7 @@ class GatewayWatch:
             await self._source.measure(self._looks[0][0], self._looks[-1][0])
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per look, in the columns that ``observe.gateway_watch`` explains; also while it goes on."""
+        """One row per look, in the columns that ``observe.gateway_watch`` explains; also while it is open."""
         kind = self._source.kind
         rows = [
             (datetime.fromtimestamp(at, UTC), running, desired, *self._source.usage(at), kind)
@@ -263,7 +262,7 @@ class GatewayWatch:
             await asyncio.sleep(turn * self.every - passed)
             error = await self._look()
             if error is not None:
-                self.error = error.with_traceback(None)  # whose frames would stay alive as long as the error
+                self.error = error.with_traceback(None)  # its frames would live as long as the error
                 self.failed += 1
                 if not failing:
                     logger.warning("a look at the gateway (%s) failed, watching goes on: %s", self._source.name, error)
@@ -272,7 +271,7 @@ class GatewayWatch:
             failing = error is not None
 
     async def _look(self) -> CpsimError | None:
-        """Add a row; returns what went wrong. Tasks are kept also where CPU and memory cannot be had."""
+        """Add a row, and return the error if there was one. Tasks are kept also where CPU and memory fail."""
         error: CpsimError | None = None
         notice_step()
         at = epoch(time.perf_counter())
