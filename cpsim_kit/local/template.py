@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["OUTPUT_KEY", "PROCESS_KEY", "TEMPLATE"]
+from cpsim_kit.aws.deployment import OUTPUT_KEY
 
-OUTPUT_KEY = "websocketURL"  # the name in the sample's CloudFormation stack
+__all__ = ["PROCESS_KEY", "TEMPLATE"]
+
 PROCESS_KEY = "localProcess"  # id and start of the process; not on AWS, where the gateway is an ECS service
 
 
