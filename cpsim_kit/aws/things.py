@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["ManyThings", "Thing", "Things"]
+
+logger = logging.getLogger("cpsim.things")
 
 _NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")  # CreateThing, thingName
 _ATTRIBUTE = re.compile(r"[a-zA-Z0-9_.,@/:#-]{1,128}")  # CreateThing, attributePayload: a name
@@ -94,6 +97,7 @@ class Things:
         self._aws = aws
         self._table = registry_table
         self._remember = remember
+        self._deleting = asyncio.Lock()  # what is being deleted is not deleted twice
 
     def __repr__(self) -> str:
         return f"<Things of {self._aws!r}>"
@@ -191,6 +195,36 @@ class Things:
         await self._wait_all_registered(result.done, timeout, concurrency, expected=False)
         return result
 
+    @contextlib.asynccontextmanager
+    async def provisioned(
+        self, ids: Iterable[str], *, keep: bool = False, progress: bool = True
+    ) -> AsyncIterator[Mapping[str, CpsimError]]:
+        """Create many Things for a block, and delete those that were created after it, also when it is cancelled.
+
+        A second cancel, during the deletion, is raised at once; the deletion goes on, and ``stack.close()`` waits for
+        it. What cannot be deleted is logged, and ``stack.close()`` tries it again.
+
+        Args:
+            ids: The names, as :meth:`create_many` takes them.
+            keep: Leave them, also when the stack is closed.
+            progress: Show progress bars where it takes more than a second.
+
+        Yields:
+            The error of each that could not be created.
+
+        Raises:
+            ValueError, AwsError, WaitTimeout: As :meth:`create_many`.
+        """
+        result = ManyThings()
+        try:
+            await self.create_many(ids, progress=progress, keep=keep, result=result)
+            yield result.failed
+        finally:
+            if result.done and not keep:
+                await asyncio.shield(
+                    asyncio.create_task(self._delete_after_block(result, progress), name="cpsim[things].delete")
+                )
+
     async def list(self) -> pd.DataFrame:
         """All Things of the account and region, one row each: charge_point_id, attributes, version.
 
@@ -257,10 +291,19 @@ class Things:
         with contextlib.suppress(NotFound):
             await self._aws.call("iot.delete_thing", thingName=charge_point_id)
 
-    async def _delete_created(self, result: ManyThings) -> None:
-        failed = (await self.delete_many(result.done, progress=False)).failed
+    async def _delete_created(self, result: ManyThings, progress: bool = False) -> None:
+        """Delete what ``create_many`` created; ``result.done`` keeps what could not be deleted, for the next try."""
+        async with self._deleting:
+            failed = (await self.delete_many(result.done, progress=progress)).failed
+            result.done[:] = failed
         if failed:
             raise next(iter(failed.values()))
+
+    async def _delete_after_block(self, result: ManyThings, progress: bool) -> None:
+        try:
+            await self._delete_created(result, progress)
+        except CpsimError as exc:  # the result of the block is worth more
+            logger.warning("%d Things could not be deleted; the first error: %s", len(result.done), exc)
 
     async def _for_each(
         self,

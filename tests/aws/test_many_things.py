@@ -183,6 +183,68 @@ async def test_what_could_not_be_deleted_at_the_end_is_said(
     boto("iot").delete_thing(thingName=ids[0])
 
 
+async def test_provisioned_things_are_there_for_a_block_only(proxied: Stack, proxy: AwsProxy, boto: Boto) -> None:
+    kept, *ids = new_ids(4)
+    await proxied.things.create(kept)
+    proxy.fail("CreateThing", "AccessDeniedException", status=403, subject=ids[2], times=None)
+    async with proxied.things.provisioned([kept, *ids], progress=False) as failed:
+        assert list(failed) == [ids[2]]
+        assert isinstance(failed[ids[2]], errors.AwsError)
+        assert registered(boto, [kept, *ids]) == [kept, *ids[:2]]
+    assert registered(boto, [kept, *ids]) == [kept]
+    async with proxied.things.provisioned(ids[:2], keep=True, progress=False):
+        pass
+    assert registered(boto, ids) == ids[:2]
+    await proxied.close()
+    assert registered(boto, ids) == ids[:2]
+    for charge_point_id in ids[:2]:
+        boto("iot").delete_thing(thingName=charge_point_id)
+
+
+async def test_provisioned_things_that_could_not_be_deleted_are_left_to_the_stack(
+    proxied: Stack, proxy: AwsProxy, boto: Boto, caplog: pytest.LogCaptureFixture
+) -> None:
+    ids = new_ids(3)
+    async with proxied.things.provisioned(ids, progress=False):
+        proxy.fail("DeleteThing", "AccessDeniedException", status=403, subject=ids[1], times=None)
+    assert "1 Things could not be deleted" in caplog.text
+    assert "lack this permission" in caplog.text
+    assert registered(boto, ids) == [ids[1]]
+    proxy.heal()
+    proxy.seen.clear()
+    await proxied.close()
+    assert registered(boto, ids) == []
+    assert proxy.seen["DeleteThing"] == 1
+
+
+async def test_a_second_cancel_does_not_stop_the_deletion_and_the_stack_waits_for_it(
+    proxied: Stack, proxy: AwsProxy, boto: Boto
+) -> None:
+    ids = new_ids(3)
+    entered = asyncio.Event()
+
+    async def block() -> None:
+        async with proxied.things.provisioned(ids, progress=False):
+            entered.set()
+            await asyncio.Event().wait()
+
+    running = asyncio.create_task(block())
+    await entered.wait()
+    released = proxy.hold("DeleteThing")
+    running.cancel()
+    await eventually(lambda: proxy.seen["DeleteThing"] == 3)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    closing = asyncio.create_task(proxied.close())
+    await asyncio.sleep(GLANCE)
+    assert not closing.done()
+    released.set()
+    await closing
+    assert registered(boto, ids) == []
+    assert proxy.seen["DeleteThing"] == 3  # once each
+
+
 async def test_a_registry_that_does_not_learn_of_them_is_said(proxied: Stack, proxy: AwsProxy) -> None:
     ids = new_ids(2)
     proxied.things._table = "SomeOtherTable"
