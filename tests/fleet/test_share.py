@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import time
+from collections.abc import Iterator
+from random import Random
 from typing import Any
 
 import pandas as pd
@@ -378,3 +381,26 @@ async def test_what_is_on_its_way_at_the_end_is_unfinished_and_no_failure(csms: 
     assert set(frame[frame.action == "Heartbeat"].outcome) == {"unfinished"}
     assert result.calls.failures == 0
     assert result.summary().unfinished["Heartbeat"] == (frame.action == "Heartbeat").sum() >= 2
+
+
+async def test_no_heartbeat_that_is_due_after_the_end_is_a_row(csms: Csms) -> None:
+    csms.once.append(answer())  # the boot
+    csms.on["Heartbeat"] = silent
+    asyncio.get_running_loop().call_later(19 * UNIT, time.sleep, 11 * UNIT)  # so the end is noticed too late
+    result = await fleet_of(csms, 1).run(20 * UNIT, **run_quietly)
+    assert (result.to_frame().action == "Heartbeat").sum() <= 20
+
+
+async def test_the_waits_of_a_reconnection_begin_anew_after_a_success(csms: Csms) -> None:
+    waits: list[float] = []
+
+    class Recorded(Backoff):
+        def waits(self, random: Random) -> Iterator[float]:
+            for wait in super().waits(random):
+                waits.append(wait)
+                yield wait
+
+    csms.on["Heartbeat"] = abort
+    fleet = fleet_of(csms, 1, reconnect=Recorded(UNIT, 0, 5))
+    await run_until(fleet, lambda: len(waits) >= 3, "three lost connections")
+    assert waits[:3] == [UNIT] * 3
