@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import itertools
 import math
 import time
 
@@ -20,8 +19,8 @@ class SharedTimer:
     """Wakes many tasks at their moments, by one timer of the event loop. A timer for each task costs more CPU."""
 
     def __init__(self) -> None:
-        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []  # a heap; the number keeps futures uncompared
-        self._numbers = itertools.count()
+        self._waiting: dict[float, list[asyncio.Future[None]]] = {}  # by moment
+        self._moments: list[float] = []  # a heap
         self._timer: asyncio.TimerHandle | None = None
         self._slack = 0.0  # seconds by which the loop wakes too early, once it has: uvloop counts in milliseconds
 
@@ -30,9 +29,13 @@ class SharedTimer:
         if moment <= time.perf_counter():
             return None
         future = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (moment, next(self._numbers), future))
-        if self._waiting[0][2] is future:
-            self._arm_timer()
+        if (waiting := self._waiting.get(moment)) is not None:
+            waiting.append(future)
+        else:
+            self._waiting[moment] = [future]
+            heapq.heappush(self._moments, moment)
+            if self._moments[0] == moment:
+                self._arm_timer()
         return future
 
     def stop(self) -> None:
@@ -42,21 +45,19 @@ class SharedTimer:
 
     def _arm_timer(self) -> None:
         self.stop()
-        wait = self._waiting[0][0] - time.perf_counter()
+        wait = self._moments[0] - time.perf_counter()
         self._timer = asyncio.get_running_loop().call_later(max(0.0, wait) + self._slack, self._wake)
 
     def _wake(self) -> None:
         now = time.perf_counter() + 1e-6
-        if self._waiting[0][0] > now:
+        if self._moments[0] > now:
             self._slack = 0.001
-            self._arm_timer()
-            return
-        while self._waiting and self._waiting[0][0] <= now:
-            future = heapq.heappop(self._waiting)[2]
-            if not future.done():  # it may have been cancelled
-                future.set_result(None)
+        while self._moments and self._moments[0] <= now:
+            for future in self._waiting.pop(heapq.heappop(self._moments)):
+                if not future.done():  # it may have been cancelled
+                    future.set_result(None)
         self._timer = None
-        if self._waiting:
+        if self._moments:
             self._arm_timer()
 
 

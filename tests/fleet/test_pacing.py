@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable
 
 import pytest
+from conftest import SOON
 from csms_stub import Csms
 from small_fleets import UNIT, fewest, fleet_of, run_until
 
-from cpsim_kit.fleet.pacing import first_heartbeat
+from cpsim_kit.fleet.pacing import SharedTimer, first_heartbeat
 from cpsim_kit.fleet.result import FleetResult
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
@@ -54,3 +56,40 @@ async def test_a_burst_sends_all_heartbeats_at_the_same_moments(csms: Csms) -> N
     due_ms = (beats.sent_at - beats.sent_at.min()).dt.total_seconds() * 1000 + beats.latency_ms - beats.response_ms
     off_grid_ms = (due_ms - due_ms.min()) % interval_ms
     assert (off_grid_ms.clip(upper=interval_ms - off_grid_ms) < 1).all(), "due on one grid, whenever they were sent"
+
+
+@pytest.mark.parametrize("loop_factory", LOOPS.values(), ids=LOOPS.keys())
+def test_tasks_wake_in_the_order_of_their_moments_and_never_before(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+) -> None:
+    woken: list[float] = []
+
+    async def run() -> None:
+        timer = SharedTimer()
+        began = time.perf_counter()
+
+        async def wait(after: float) -> None:
+            future = timer.at(began + after)
+            assert future is not None
+            await future
+            assert time.perf_counter() >= began + after - 2e-6
+            woken.append(after)
+
+        tasks = [asyncio.create_task(wait(after)) for after in (2 * UNIT, 3 * UNIT, UNIT, 2 * UNIT)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        await asyncio.wait(tasks, timeout=SOON)
+        assert timer.at(began) is None, "this moment is past"
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(run())
+    assert woken == [UNIT, 2 * UNIT, 2 * UNIT]
+
+
+async def test_a_stopped_timer_wakes_no_task() -> None:
+    timer = SharedTimer()
+    future = timer.at(time.perf_counter() + UNIT)
+    timer.stop()
+    await asyncio.sleep(3 * UNIT)
+    assert future is not None
+    assert not future.done()
