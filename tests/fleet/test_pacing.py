@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from conftest import SOON
+from conftest import SOON, until
 from csms_stub import Csms
 from small_fleets import UNIT, fewest, fleet_of, run_until
 
@@ -75,15 +75,16 @@ def test_tasks_wake_in_the_order_of_their_moments_and_never_before(
             assert time.perf_counter() >= began + after - 2e-6
             woken.append(after)
 
-        tasks = [asyncio.create_task(wait(after)) for after in (2 * UNIT, 3 * UNIT, UNIT, 2 * UNIT)]
+        tasks = [asyncio.create_task(wait(after)) for after in (100 * SOON, 3 * UNIT, 2 * UNIT, UNIT, 3 * UNIT)]
         await asyncio.sleep(0)
-        tasks[1].cancel()
-        await asyncio.wait(tasks, timeout=SOON)
+        tasks[3].cancel()
+        await until(lambda: len(woken) == 3, "the others to wake")
+        tasks[0].cancel()
         assert timer.at(began) is None, "this moment is past"
 
     with asyncio.Runner(loop_factory=loop_factory) as runner:
         runner.run(run())
-    assert woken == [UNIT, 2 * UNIT, 2 * UNIT]
+    assert woken == [2 * UNIT, 3 * UNIT, 3 * UNIT]
 
 
 async def test_a_stopped_timer_wakes_no_task() -> None:
