@@ -22,7 +22,6 @@ from cpsim_kit.aws.monitor import Monitor
 from cpsim_kit.basics.cards import card
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.records.messages import MessageLog, Pairing, Record, table
-from cpsim_kit.records.outcomes import NO_ANSWER, OF_KIND
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +44,7 @@ HOP_COLUMNS = ("hop", "kind", "place", "after_ms", "took_ms")
 
 _SETTLE = 5.0  # seconds to wait for copies on their way, at the end of the block
 _LOOK = 0.02  # seconds between two looks
+_OUTCOMES = {"CALLRESULT": "answered", "CALLERROR": "CALLERROR"}  # of the other kinds, none is an answer to a CALL
 
 
 class Trace:
@@ -120,7 +120,7 @@ class Trace:
             sent: Record = exchange["sent"]
             after = [_ms(sent, exchange.get(place)) for place in ("in", "out", "received", "shadow")]
             *hops, shadow_ms = after
-            outcome = OF_KIND[exchange["received"].kind] if "received" in exchange else NO_ANSWER
+            outcome = _OUTCOMES[exchange["received"].kind] if "received" in exchange else "no answer"
             head = (sent.sent_at, sent.charge_point_id, sent.action, sent.message_id)
             rows.append((*head, *hops, outcome, shadow_ms, _version(exchange)))
         return table(rows, COLUMNS)
@@ -166,14 +166,14 @@ class Trace:
         for moment, record in self._records(self._charge_point.messages):
             if record.direction == "sent" and record.kind == "CALL" and moment <= self._until:
                 exchanges[record.message_id] = {"sent": record}
-            elif record.direction == "received" and record.kind in OF_KIND and record.message_id in exchanges:
+            elif record.direction == "received" and record.kind in _OUTCOMES and record.message_id in exchanges:
                 exchanges[record.message_id].setdefault("received", record)
         versions = set()
         for _moment, seen in self._records(self._monitor.messages):
             exchange = exchanges.get(seen.message_id, {})
             if exchange and seen.topic == f"{name}/in" and seen.kind == "CALL":
                 exchange.setdefault("in", seen)
-            elif exchange and seen.topic == f"{name}/out" and seen.kind in OF_KIND:
+            elif exchange and seen.topic == f"{name}/out" and seen.kind in _OUTCOMES:
                 exchange.setdefault("out", seen)
             elif seen.topic.endswith("/documents") and (version := _version({"shadow": seen})) not in versions:
                 versions.add(version)

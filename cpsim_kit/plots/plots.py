@@ -15,7 +15,6 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.records.outcomes import NOT_FAILED
 from cpsim_kit.records.timing import outages
 
 if TYPE_CHECKING:
@@ -311,7 +310,7 @@ def fleet(
     ):
         line = by_second[column].quantile(level)
         ax[0].plot(line.index + 0.5, line, color=colour, label=label)
-    failed = ~calls.outcome.isin(NOT_FAILED)
+    failed = ~calls.outcome.isin(["answered", "unfinished"])
     for rows, label, colour in ((calls, "calls", _COLOURS[0]), (calls[failed], "failures", _COLOURS[3])):
         count = second[rows.index].value_counts().reindex(range(whole), fill_value=0)
         ax[1].plot(count.index + 0.5, count, color=colour, label=label)

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.records.messages import table
-from cpsim_kit.records.outcomes import ANSWERED, NO_ANSWER, OF_KIND
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,7 +80,7 @@ def _beats(frame: pd.DataFrame, action: str) -> pd.DataFrame:
     calls = frame.loc[(frame.kind == "CALL") & (frame.direction == "sent"), ["sent_at", *key]]
     answers = frame.loc[(frame.kind != "CALL") & (frame.direction == "received"), [*key, "latency_ms", "kind"]]
     beats = calls.drop_duplicates(key).merge(answers.drop_duplicates(key), how="left", on=key)
-    beats["outcome"] = beats.kind.astype("object").replace(OF_KIND).fillna(NO_ANSWER)
+    beats["outcome"] = beats.kind.astype("object").replace("CALLRESULT", "answered").fillna("no answer")
     return beats[list(_OF_RECORDS)]
 
 
@@ -135,7 +134,7 @@ def percentiles(
     rows = {
         name: {"count": len(group)}
         | {f"p{level:g}": group.latency_ms.quantile(level / 100) for level in levels}
-        | {"max": group.latency_ms.max(), "not answered": int((group.outcome != ANSWERED).sum())}
+        | {"max": group.latency_ms.max(), "not answered": int((group.outcome != "answered").sum())}
         for name, group in groups
     }
     columns = ["count", *(f"p{level:g}" for level in levels), "max", "not answered"]
