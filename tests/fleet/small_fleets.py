@@ -16,6 +16,7 @@ from cpsim_kit.fleet.plan import Plan
 from cpsim_kit.fleet.result import FleetResult
 
 UNIT = 50 * MS
+STARTED = 3 * SOON  # seconds in which the processes of a fleet have started; each imports a lot
 
 run_quietly: dict[str, Any] = {"progress": False}
 

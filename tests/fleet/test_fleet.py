@@ -12,7 +12,7 @@ import pytest
 from conftest import MS, SOON, cpsim_tasks, until
 from csms_stub import Csms
 from ocpp.v201 import call
-from small_fleets import UNIT, children, fleet_of, only_boot, run_quietly
+from small_fleets import STARTED, UNIT, children, fleet_of, only_boot, run_quietly
 from stack_fixtures import Boto, bind, new_id
 
 from cpsim_kit import ChargePoint, Fleet, Stack, errors
@@ -155,8 +155,8 @@ async def test_a_fleet_whose_processes_all_die_at_once_is_an_error(csms: Csms) -
 
 async def test_a_process_lost_near_the_end_is_said_and_the_others_go_on(csms: Csms) -> None:
     fleet = fleet_of(csms, 4, processes=2)
-    running = asyncio.create_task(fleet.run(3.4, **run_quietly))  # once both have told, too little is left
-    await until(lambda: fleet.result is not None and fleet.result.connected == 4, "both to have told")
+    running = asyncio.create_task(fleet.run(3.4, **run_quietly))  # once both have reported, too little is left
+    await until(lambda: fleet.result is not None and fleet.result.connected == 4, "both to have reported", STARTED)
     children()[0].kill()
     result = await running
     assert len(result.lost) == 1
@@ -171,7 +171,7 @@ async def test_a_process_lost_near_the_end_is_said_and_the_others_go_on(csms: Cs
 async def test_the_charge_points_of_a_lost_process_start_again_in_another(csms: Csms) -> None:
     fleet = fleet_of(csms, 4, processes=2)
     running = asyncio.create_task(fleet.run(SOON, **run_quietly))
-    await until(lambda: fleet.result is not None and fleet.result.connected == 4, "both to have told")
+    await until(lambda: fleet.result is not None and fleet.result.connected == 4, "both to have reported", STARTED)
     assert fleet.result is not None
     before = fleet.result.to_frame()
     os.kill(children()[0].pid, signal.SIGKILL)
@@ -208,7 +208,7 @@ async def test_a_process_that_dies_again_and_again_is_given_up(csms: Csms, caplo
 async def test_an_interrupted_run_ends_its_processes(csms: Csms) -> None:
     fleet = fleet_of(csms, 2, processes=2)
     running = asyncio.create_task(fleet.run(SOON, **run_quietly))
-    await until(lambda: csms.actions.count("Heartbeat") >= 4, "heartbeats")
+    await until(lambda: csms.actions.count("Heartbeat") >= 4, "heartbeats", STARTED)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running

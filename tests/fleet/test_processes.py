@@ -19,7 +19,7 @@ import pytest
 import trustme
 from conftest import FACTOR, MS, SOON, until
 from csms_stub import Csms
-from small_fleets import UNIT, children, fleet_of, only_boot, run_quietly
+from small_fleets import STARTED, UNIT, children, fleet_of, only_boot, run_quietly
 
 from cpsim_kit import ChargePoint
 from cpsim_kit.fleet.packing import pack_plan
@@ -120,7 +120,7 @@ async def test_a_process_that_hangs_is_lost(csms: Csms) -> None:
     reports: list[Report] = []
     await share.start()
     running = asyncio.create_task(share.run(reports.append))
-    await until(lambda: reports and reports[-1].connected, "a report")
+    await until(lambda: reports and reports[-1].connected, "a report", STARTED)
     children()[0].suspend()
     with pytest.raises(ShareLost, match=f"has said nothing for {2 * FACTOR:g} s"):
         await running
@@ -141,10 +141,10 @@ async def test_a_stopped_parent_stalls_no_call_and_gets_every_row_once_it_goes_o
         stdout=asyncio.subprocess.PIPE,
     )
     try:
-        await until(lambda: len(csms.calls) >= 20, "calls")
+        await until(lambda: len(csms.calls) >= 20, "calls", STARTED)
         parent.send_signal(signal.SIGSTOP)
         stopped = time.monotonic()
-        await until(lambda: len(csms.calls) == MANY_CALLS, "all calls, though the parent is stopped")
+        await until(lambda: len(csms.calls) == MANY_CALLS, "all calls, though the parent is stopped", STARTED)
         await until(lambda: time.monotonic() > stopped + 1.25 * silence, "the parent to be stopped for long")
         parent.send_signal(signal.SIGCONT)
         output, _ = await parent.communicate()
@@ -170,7 +170,7 @@ def start_child(plan: Plan) -> subprocess.Popen[bytes]:
 
 async def test_a_child_whose_parent_reads_nothing_ends_its_share_and_keeps_every_row(csms: Csms) -> None:
     with start_child(Plan(csms.url, {"CP1": (0, 0)}, 6 * SOON, scenario=many_calls, cancel_timeout=UNIT)) as child:
-        await until(lambda: len(csms.calls) == MANY_CALLS, "all calls")
+        await until(lambda: len(csms.calls) == MANY_CALLS, "all calls", STARTED)
         await until(lambda: csms.link.ws.close_code == 1000, "the connection to be closed")
         assert child.poll() is None
         assert child.stdout is not None
@@ -186,7 +186,7 @@ async def test_a_child_whose_parent_reads_nothing_ends_its_share_and_keeps_every
 
 async def test_a_child_whose_parent_goes_without_reading_ends(csms: Csms) -> None:
     with start_child(Plan(csms.url, {"CP1": (0, 0)}, 6 * SOON, scenario=many_calls, cancel_timeout=UNIT)) as child:
-        await until(lambda: len(csms.calls) == MANY_CALLS, "all calls")
+        await until(lambda: len(csms.calls) == MANY_CALLS, "all calls", STARTED)
         assert child.stdin is not None
         child.stdin.close()
         assert await asyncio.to_thread(child.wait, SOON) == 1
