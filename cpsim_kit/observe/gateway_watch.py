@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from cpsim_kit.fleet.call_table import FleetResult
+    from cpsim_kit.fleet import FleetResult
 
 __all__ = ["COLUMNS", "GatewayWatch", "LocalGateway"]
 

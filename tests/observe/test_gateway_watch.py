@@ -30,7 +30,7 @@ from stack_fixtures import READERS_VARIABLES, Boto, new_id
 
 from cpsim_kit import Fleet, Stack, errors
 from cpsim_kit.aws.deployment import OUTPUT_KEY
-from cpsim_kit.fleet.call_table import FleetResult
+from cpsim_kit.fleet import FleetResult
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
 from cpsim_kit.local.template import PROCESS_KEY
 from cpsim_kit.local.usage import OtherProcess, this_process
