@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from cpsim_kit import plots
 from cpsim_kit.basics.cards import card
-from cpsim_kit.records.messages import table
+from cpsim_kit.basics.tables import table
 
 if TYPE_CHECKING:
     import numpy as np

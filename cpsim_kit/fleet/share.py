@@ -23,7 +23,7 @@ from weakref import WeakSet
 from cpsim_kit.basics.clock import epoch
 from cpsim_kit.basics.process import raise_file_limit
 from cpsim_kit.charge_point import OWN_INTERVAL, ChargePoint
-from cpsim_kit.charge_point.backoff import Backoff, next_boots
+from cpsim_kit.charge_point.backoff import Backoff, own_boot_waits
 from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError
 from cpsim_kit.fleet.call_table import FAULT, UNFINISHED, CallTable, Rows
 
@@ -224,6 +224,7 @@ class Part:
 
     async def _connect(self, member: _Member) -> None:
         began, due = time.perf_counter(), member.connect_due
+        member.lost = None
         try:
             await member.charge_point.connect()
         except BaseException as exc:
@@ -232,8 +233,7 @@ class Part:
             raise
         else:
             self._note(member.charge_point, "connect", due, began, time.perf_counter(), None)
-            member.has_connected, member.lost = True, None
-            member.charge_point.when_closed(member.lose)
+            member.has_connected = True
         finally:
             if not member.has_tried:
                 member.has_tried = True
@@ -251,7 +251,7 @@ class Part:
     async def _boot_and_beat(self, member: _Member) -> None:
         """Boot until accepted, once; then heartbeats, each when it is due, or as soon after as it can be sent."""
         charge_point = member.charge_point
-        own_waits = next_boots()
+        own_waits = own_boot_waits()
         while charge_point.boot_status != "Accepted":
             if (answer := await charge_point.boot()).status != "Accepted":
                 wait = answer.interval if answer.interval > 0 else next(own_waits)

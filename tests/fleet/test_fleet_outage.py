@@ -17,7 +17,7 @@ from stack_fixtures import use_key_of
 
 from cpsim_kit import Backoff, Fleet, Stack
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
-from cpsim_kit.records.messages import wall_clock
+from cpsim_kit.records import wall_clock
 
 SIZE = 1000
 IDS = [f"OUT-{number:04}" for number in range(SIZE)]
