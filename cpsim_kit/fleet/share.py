@@ -415,6 +415,7 @@ class _Member:
         self.lost: ConnectionLost | None = None  # since the connection ended
         self.has_tried = self.has_connected = False
         self.error: CpsimError | None = None
+        charge_point.on_close(self.lose)
 
     def lose(self, error: ConnectionLost) -> None:
         """The connection is no more: not to be noticed only when the next heartbeat is due."""

@@ -14,7 +14,6 @@ import orjson
 from cpsim_kit.errors import ProtocolViolation
 
 __all__ = [
-    "_KINDS",
     "Call",
     "Error",
     "Frame",
