@@ -35,7 +35,7 @@ from cpsim_kit.local.template import OUTPUT_KEY, PROCESS_KEY
 from cpsim_kit.observe.gateway_watch import EcsService, GatewayWatch, LocalGateway
 from cpsim_kit.observe.support_matrix import support_matrix
 from cpsim_kit.observe.trace import Trace
-from cpsim_kit.ocpp_j.frames import CHARGE_POINT_ACTIONS
+from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -24,7 +24,7 @@ from typing import Any, NoReturn, Self, TypeVar
 from cpsim_kit import __version__
 from cpsim_kit.basics.process import run_fast
 from cpsim_kit.charge_point import OWN_INTERVAL, ChargePoint
-from cpsim_kit.charge_point.backoff import Backoff, next_boots
+from cpsim_kit.charge_point.backoff import Backoff, own_boot_waits
 from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError, FleetError, NotRegistered, WaitTimeout
 from cpsim_kit.fleet import Fleet, FleetResult
 from cpsim_kit.fleet.share import SAMPLE
@@ -278,7 +278,7 @@ async def _boot_and_beat(charge_point: ChargePoint, count: int | None, own_inter
     """
     if own_interval is not None:
         charge_point.heartbeat_interval = own_interval
-    own_waits = next_boots()
+    own_waits = own_boot_waits()
     while (answer := await charge_point.boot()).status != "Accepted":
         wait = answer.interval if answer.interval > 0 else next(own_waits)
         whose = "" if answer.interval > 0 else f", its own choice, as the CSMS's interval is {answer.interval}"

@@ -11,7 +11,7 @@ import itertools
 import struct
 from typing import TYPE_CHECKING
 
-from cpsim_kit.records.messages import table
+from cpsim_kit.basics.tables import table
 from cpsim_kit.records.outcomes import ANSWERED, NOT_FAILED
 
 if TYPE_CHECKING:

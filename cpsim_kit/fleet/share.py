@@ -18,7 +18,7 @@ from weakref import WeakSet
 from cpsim_kit.basics.clock import epoch
 from cpsim_kit.basics.process import raise_file_limit
 from cpsim_kit.charge_point import OWN_INTERVAL, ChargePoint
-from cpsim_kit.charge_point.backoff import next_boots
+from cpsim_kit.charge_point.backoff import own_boot_waits
 from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError
 from cpsim_kit.fleet.call_table import CallTable, Rows
 from cpsim_kit.fleet.collector import COLLECTOR
@@ -189,6 +189,7 @@ class Share:
 
     async def _connect(self, member: _Member) -> None:
         began, due = time.perf_counter(), member.connect_due
+        member.lost = None
         try:
             await member.charge_point.connect()
         except BaseException as exc:
@@ -197,8 +198,7 @@ class Share:
             raise
         else:
             self._note(member.charge_point, "connect", due, began, time.perf_counter(), None)
-            member.has_connected, member.lost = True, None
-            member.charge_point.when_closed(member.mark_lost)
+            member.has_connected = True
         finally:
             if not member.has_tried:
                 member.has_tried = True
@@ -212,7 +212,7 @@ class Share:
         After a reconnection, a charge point that was accepted does not boot again, and its heartbeats keep their grid.
         """
         charge_point = member.charge_point
-        own_waits = next_boots()
+        own_waits = own_boot_waits()
         while charge_point.boot_status != "Accepted":
             if (answer := await charge_point.boot()).status != "Accepted":
                 wait = answer.interval if answer.interval > 0 else next(own_waits)
@@ -320,6 +320,7 @@ class _Member:
         self.lost: ConnectionLost | None = None  # why it is not connected any more
         self.has_tried = self.has_connected = False
         self.error: CpsimError | None = None
+        charge_point.on_close(self.mark_lost)
 
     def mark_lost(self, error: ConnectionLost) -> None:
         """Wake the charge point's task, so that it notices the loss before its next heartbeat is due."""

@@ -39,9 +39,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from cpsim_kit.aws import Aws
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import epoch, notice_step
+from cpsim_kit.basics.tables import table
 from cpsim_kit.errors import AwsError, CpsimError, LocalStackError, NotFound
 from cpsim_kit.local.launcher import LocalProcess, OtherProcess
-from cpsim_kit.records.messages import table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ import random
 import pytest
 
 from cpsim_kit import Backoff
-from cpsim_kit.charge_point.backoff import next_boots
+from cpsim_kit.charge_point.backoff import own_boot_waits
 
 
 @pytest.mark.parametrize("values", [{"wait_minimum": -1}, {"repeat_times": -1}, {"wait_minimum": 0, "random_range": 0}])
@@ -29,4 +29,4 @@ def test_waits_are_longer_by_a_random_time() -> None:
 
 
 def test_boots_that_nobody_times_come_ever_more_seldom() -> None:
-    assert list(itertools.islice(next_boots(), 8)) == [5, 10, 20, 40, 80, 160, 320, 320]
+    assert list(itertools.islice(own_boot_waits(), 8)) == [5, 10, 20, 40, 80, 160, 320, 320]

@@ -62,7 +62,7 @@ from cpsim_kit.errors import (
     WaitTimeout,
 )
 from cpsim_kit.ocpp_j import frames
-from cpsim_kit.records.messages import MessageLog
+from cpsim_kit.records import MessageLog
 
 NOT_REGISTERED = "Charge Point CP1 not registered as an IoT Thing"
 CLEAR_CACHE = call.ClearedChargingLimit(charging_limit_source="CSO")  # some CALL that is no heartbeat

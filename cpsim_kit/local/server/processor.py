@@ -21,26 +21,15 @@ from typing import Any
 
 from cpsim_kit.errors import ProtocolViolation
 from cpsim_kit.local.server.gateway import Broker
-from cpsim_kit.ocpp_j.frames import (
-    CALL,
-    CALLERROR,
-    CALLRESULT,
-    CHARGE_POINT_ACTIONS,
-    Message,
-    Version,
-    dump_frame,
-    error_of,
-    load_frame,
-)
+from cpsim_kit.ocpp_j.frames import Call, Error, Malformed, Result, build, parse
+from cpsim_kit.ocpp_j.payloads import Message
+from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS, Version
 
 __all__ = ["CHARACTERS", "Csms"]
 
 logger = logging.getLogger("cpsim.csms")
 
 CHARACTERS = ("kit", "strict", "sample")
-
-for _name in CHARGE_POINT_ACTIONS:
-    Version.get(_name)  # imported now, so that the first boot does not wait for it
 
 # The sample's queue: batches of 10 to the Lambda function, 3 tries, then the dead letter queue. Its visibility timeout
 # is 30 s; nobody studies a quirk that takes so long, so here it is one.
@@ -122,40 +111,32 @@ class Csms:
     # -- Answers ------------------------------------------------------------------------------------------------------
 
     async def _process(self, received: _Received) -> None:
-        try:
-            frame = load_frame(received.text)
-        except ProtocolViolation as exc:
-            logger.warning("%s: ignored, %s: %r", received.charge_point_id, exc, received.text)
-            return
+        charge_point_id, frame = received.charge_point_id, parse(received.text)
         match frame:
-            case [2, str(message_id), str(action), payload]:
-                answer = await self._answer(received.charge_point_id, message_id, action, payload)
-                await self._send(received.charge_point_id, answer)
-            case [2, str(message_id), *_]:
-                text = "a CALL is [2, message id, action, payload]"
-                code = self._versions.get(received.charge_point_id, Version.get("2.0.1")).code("RpcFrameworkError")
-                await self._send(received.charge_point_id, [CALLERROR, message_id, code, text, {}])
-            case [3 | 4, *_]:
+            case Call(kind="CALL"):
+                await self._send(charge_point_id, await self._answer(charge_point_id, frame))
+            case Malformed(kind="CALL", message_id=str(message_id)) if message_id:
+                code = self._versions.get(charge_point_id, Version.get("2.0.1")).code(frame.code)
+                await self._send(charge_point_id, Error(message_id, code, frame.reason))
+            case Result() | Error(kind="CALLERROR"):
                 pass  # an answer to somebody's CALL on {id}/out, who reads it from {id}/in
-            case [5, str(message_id), *_]:
-                code, description, _ = error_of(frame)
+            case Error():
                 logger.warning(
-                    "%s: refused the answer %s: %s %s", received.charge_point_id, message_id, code, description
+                    "%s: refused the answer %s: %s %s", charge_point_id, frame.message_id, frame.code, frame.description
                 )
-            case [6, str(), str(action), *_]:
-                logger.info("%s: SEND %s, which asks for no answer", received.charge_point_id, action)
+            case Call():
+                logger.info("%s: SEND %s, which asks for no answer", charge_point_id, frame.action)
             case _:
-                logger.warning("%s: ignored, not OCPP-J: %r", received.charge_point_id, received.text)
+                logger.warning("%s: ignored, %s: %r", charge_point_id, frame.reason, received.text)
 
-    async def _answer(self, charge_point_id: str, message_id: str, action: str, payload: Any) -> list[Any]:
-        if payload is None:  # another notation for an empty payload: OCPP-J 1.6, 4.2.1
-            payload = {}
+    async def _answer(self, charge_point_id: str, call: Call) -> Result | Error:
+        message_id, action, payload = call.message_id, call.action, call.fields
         known = self._known_answer(action)
         version, violation = _judge(action, payload, self._versions.get(charge_point_id))
         is_strict = self._character == "strict" or (isinstance(payload, dict) and version is Version.get("1.6"))
         if violation is not None and (known is None or is_strict):
             logger.warning("%s: refused %s: %s", charge_point_id, action, violation)
-            return [CALLERROR, message_id, violation.code, str(violation)[:255], {}]
+            return Error(message_id, violation.code, str(violation))
         if version is not None and action == "BootNotification":
             self._versions[charge_point_id] = version
         if violation is not None:
@@ -163,20 +144,21 @@ class Csms:
         if action == "BootNotification" and isinstance(payload, dict):  # a shadow holds nothing but objects
             await self._report(charge_point_id, payload)
         if known is not None:
-            return [CALLRESULT, message_id, known]
+            return Result(message_id, known)
         assert version is not None  # no violation
-        return [CALLRESULT, message_id, self._valid_answer(version.response(action))]
+        return Result(message_id, self._valid_answer(version.response(action)))
 
     async def _process_as_sample(self, received: _Received) -> None:
-        message_type, message_id, action, payload = load_frame(received.text)  # a CALLRESULT has 3: the sample fails
-        if message_type != CALL:
-            raise ValueError(f"message type {message_type}")
+        call = parse(received.text)
+        if not isinstance(call, Call) or call.kind != "CALL":  # the sample fails on everything else
+            raise ValueError(call.kind or call)
+        action, payload = call.action, call.payload
         if action == "BootNotification":
             await self._report(received.charge_point_id, payload)
         answer = self._known_answer(action)
         if answer is None:
             answer = {"error": f"Command [{action}] not implemented."}
-        await self._send(received.charge_point_id, [CALLRESULT, message_id, answer])
+        await self._send(received.charge_point_id, Result(call.message_id, answer))
 
     def _known_answer(self, action: str) -> dict[str, Any] | None:
         """The sample's answer, None where it has none. The sample's clock is UTC, and does not say so."""
@@ -202,8 +184,8 @@ class Csms:
         document = json.dumps({"state": {"reported": payload}}, ensure_ascii=False).encode()  # integers of any size
         await self._broker.publish(f"$aws/things/{charge_point_id}/shadow/update", document)
 
-    async def _send(self, charge_point_id: str, frame: list[Any]) -> None:
-        await self._broker.publish(f"{charge_point_id}/out", dump_frame(frame))
+    async def _send(self, charge_point_id: str, frame: Result | Error) -> None:
+        await self._broker.publish(f"{charge_point_id}/out", build(frame))
 
 
 def _judge(action: str, payload: Any, usual: Version | None) -> tuple[Version | None, ProtocolViolation | None]:
@@ -226,7 +208,7 @@ def _judge(action: str, payload: Any, usual: Version | None) -> tuple[Version | 
     breaches = []
     for version in versions:
         try:
-            version.request(action).decode(payload)
+            version.request(action).check(payload)
         except ProtocolViolation as exc:
             breaches.append((version, exc))
         else:

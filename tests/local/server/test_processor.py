@@ -28,7 +28,7 @@ from websockets.asyncio.client import ClientConnection
 
 from cpsim_kit import ChargePoint, errors
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
-from cpsim_kit.ocpp_j.frames import CHARGE_POINT_ACTIONS, Version
+from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS, Version
 
 Register = Callable[[], Awaitable[str]]
 
