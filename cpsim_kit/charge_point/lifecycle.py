@@ -65,6 +65,7 @@ async def keep_connected(
     *,
     reconnect: Backoff | None = DEFAULT_BACKOFF,
     random: random_module.Random | None = None,
+    connect: Callable[[], Awaitable[object]] | None = None,
     pause: Callable[[float, ConnectError | ConnectionLost], Awaitable[object]] | None = None,
 ) -> T:
     """Connect, do the work, and do both again each time the connection is lost or cannot be opened.
@@ -76,6 +77,7 @@ async def keep_connected(
         work: Called with the charge point once it is connected; when it returns, so does this.
         reconnect: How long to wait before each new attempt; None for no new attempt.
         random: Of the waits' random part; a new one when None.
+        connect: Connects the charge point; ``charge_point.connect`` when None.
         pause: Waits so many seconds, before the next attempt; it is told the error, too.
 
     Returns:
@@ -89,7 +91,7 @@ async def keep_connected(
     waits: Iterator[float] | None = None
     while True:
         try:
-            await charge_point.connect()
+            await (charge_point.connect() if connect is None else connect())
             waits = None
             return await work(charge_point)
         except (ConnectError, ConnectionLost) as exc:

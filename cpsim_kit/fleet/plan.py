@@ -31,6 +31,7 @@ class Plan:
         seed: The seed of these waits.
         options: Arguments of all charge points.
         cancel_timeout: Seconds to wait, at the end, for scenarios that were cancelled.
+        first_boot_wait: Seconds until the second boot, where the CSMS leaves that to the charge point.
     """
 
     url: str
@@ -44,6 +45,7 @@ class Plan:
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)
     cancel_timeout: float = 5.0
+    first_boot_wait: float = 5.0
 
     def divide(self, shares: int) -> list[Plan]:
         """Divide the charge points over processes.

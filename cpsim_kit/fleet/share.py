@@ -11,7 +11,7 @@ import logging
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from weakref import WeakSet
 
@@ -19,6 +19,7 @@ from cpsim_kit.basics.clock import epoch
 from cpsim_kit.basics.process import raise_file_limit
 from cpsim_kit.charge_point import OWN_INTERVAL, ChargePoint
 from cpsim_kit.charge_point.backoff import own_boot_waits
+from cpsim_kit.charge_point.lifecycle import boot_until_accepted, keep_connected
 from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError
 from cpsim_kit.fleet.call_table import CallTable, Rows
 from cpsim_kit.fleet.collector import COLLECTOR
@@ -152,22 +153,19 @@ class Share:
 
     async def _live(self, member: _Member) -> None:
         """Connect, run the scenario, and after a lost connection wait and connect again, where the plan says so."""
-        waits: Iterator[float] | None = None
         charge_point_id = member.charge_point.id
         self._working.add(charge_point_id)
         try:
-            while True:
-                try:
-                    await self._connect(member)
-                    waits = None
-                    await (self._boot_and_beat(member) if self.plan.scenario is None else self._do_scenario(member))
-                    return
-                except (ConnectError, ConnectionLost) as exc:
-                    self._note_once(member, "connection", exc)
-                    if self.plan.reconnect is None:
-                        return
-                    waits = waits or self.plan.reconnect.waits(self._random)
-                    await self._be_away(member, next(waits), exc)
+            await keep_connected(
+                member.charge_point,
+                lambda _: self._boot_and_beat(member) if self.plan.scenario is None else self._do_scenario(member),
+                reconnect=self.plan.reconnect,
+                random=self._random,
+                connect=lambda: self._connect(member),
+                pause=lambda seconds, why: self._be_away(member, seconds, why),
+            )
+        except (ConnectError, ConnectionLost) as exc:
+            self._note_once(member, "connection", exc)
         except CpsimError as exc:
             self._note_once(member, "scenario", exc)
         except asyncio.CancelledError:
@@ -212,11 +210,12 @@ class Share:
         After a reconnection, a charge point that was accepted does not boot again, and its heartbeats keep their grid.
         """
         charge_point = member.charge_point
-        own_waits = own_boot_waits()
-        while charge_point.boot_status != "Accepted":
-            if (answer := await charge_point.boot()).status != "Accepted":
-                wait = answer.interval if answer.interval > 0 else next(own_waits)
-                await self._until(time.perf_counter() + wait, member)
+        if charge_point.boot_status != "Accepted":
+            await boot_until_accepted(
+                charge_point,
+                own_waits=own_boot_waits(self.plan.first_boot_wait),
+                pause=lambda seconds: self._until(time.perf_counter() + seconds, member),
+            )
         interval = self._interval(charge_point)
         if member.due is None:
             now = time.perf_counter()
@@ -245,6 +244,7 @@ class Share:
 
     async def _be_away(self, member: _Member, seconds: float, why: CpsimError) -> None:
         """Wait before the next try to connect; each heartbeat that is due meanwhile is a failed call."""
+        self._note_once(member, "connection", why)
         until = time.perf_counter() + seconds
         interval = self._interval(member.charge_point)
         while member.due is not None and member.due < until:

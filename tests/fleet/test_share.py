@@ -221,13 +221,14 @@ async def test_charge_points_do_not_flood_a_csms_that_leaves_the_next_boot_to_th
     assert csms.actions == ["BootNotification"] * 2, "the next would come after 5 s"
 
 
-async def test_charge_points_boot_again_also_where_the_csms_leaves_it_to_them(
-    csms: Csms, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cpsim_kit.charge_point.backoff._FIRST_BOOT", MS)
+async def test_charge_points_boot_again_also_where_the_csms_leaves_it_to_them(csms: Csms) -> None:
     csms.once += [answer(REJECTED)] * 4
-    result = await run_until(fleet_of(csms, 2), lambda: csms.actions.count("Heartbeat") >= 2, "heartbeats")
-    assert result.booted == 2
+    share = Share(plan_of(csms, 2, first_boot_wait=MS))
+    running = asyncio.create_task(share.run())
+    await until(lambda: csms.actions.count("Heartbeat") >= 2, "heartbeats")
+    running.cancel()
+    await asyncio.wait([running])
+    assert share.report().booted == 2
 
 
 @pytest.mark.parametrize(
