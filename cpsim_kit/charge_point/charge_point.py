@@ -99,7 +99,6 @@ class ChargePoint:
         id: The identity.
         url: The full address.
         version: The OCPP version's name.
-        messages: Every frame sent and received, a :class:`~cpsim_kit.records.messages.MessageLog`.
         boot_status: The status of the last BootNotification's answer, or "".
         ignored: Counts frames that matched nothing: "late", "duplicate", "unknown", "malformed".
     """
@@ -116,6 +115,7 @@ class ChargePoint:
         "_handlers",
         "_heartbeat_interval",
         "_message_ids",
+        "_messages",
         "_observe",
         "_open_listeners",
         "_opening",
@@ -125,7 +125,6 @@ class ChargePoint:
         "firmware_version",
         "id",
         "ignored",
-        "messages",
         "model",
         "modem",
         "serial_number",
@@ -198,7 +197,7 @@ class ChargePoint:
         )
         self._call_timeout = call_timeout
         self._observe = observe
-        self.messages = MessageLog(max_messages, charge_point_id=charge_point_id)
+        self._messages = MessageLog(max_messages, charge_point_id=charge_point_id)
         self.boot_status = ""
         self.ignored: Counter[str] = Counter()
         self._heartbeat_interval: float | None = None
@@ -248,6 +247,17 @@ class ChargePoint:
         await self.close()
 
     @property
+    def messages(self) -> MessageLog:
+        """Every frame sent and received; another log may be set."""
+        return self._messages
+
+    @messages.setter
+    def messages(self, log: MessageLog) -> None:
+        self._messages = log
+        if self._connection is not None:
+            self._exchange.log = log
+
+    @property
     def is_open(self) -> bool:
         """Whether the connection is open."""
         return self._connection is not None and self._connection.closed is None
@@ -279,7 +289,7 @@ class ChargePoint:
                 self._version,
                 connection,
                 self._handlers,
-                self.messages,
+                self._messages,
                 self._message_ids,
                 self.ignored,
                 is_quiet=self._observe is not None,

@@ -60,6 +60,9 @@ class Exchange:
         message_ids: The charge point's; they go on over its connections.
         ignored: Counts frames that matched nothing: "late", "duplicate", "unknown", "malformed".
         is_quiet: Log ignored frames as INFO, not as a WARNING: for one charge point of many.
+
+    Attributes:
+        log: Keeps every frame; another one may be set.
     """
 
     __slots__ = (
@@ -69,13 +72,13 @@ class Exchange:
         "_id",
         "_ignored",
         "_is_quiet",
-        "_log",
         "_message_ids",
         "_pending",
         "_tasks",
         "_timer",
         "_turn",
         "_version",
+        "log",
     )
 
     def __init__(
@@ -94,7 +97,7 @@ class Exchange:
         self._version = version
         self._connection = connection
         self._handlers = handlers
-        self._log = log
+        self.log = log
         self._message_ids = message_ids
         self._ignored = ignored
         self._is_quiet = is_quiet
@@ -147,7 +150,7 @@ class Exchange:
 
     def receive(self, text: bytes) -> None:
         """Handle a frame that came; never raises."""
-        self._log.add(time.perf_counter(), text, sent=False)
+        self.log.add(time.perf_counter(), text, sent=False)
         try:
             self._handle(text)
         except Exception:
@@ -285,7 +288,7 @@ class Exchange:
     def _note_sent(self, frame: bytes) -> None:
         if logger.isEnabledFor(logging.INFO):
             logger.info("%s: send %s", self._id, frame.decode())
-        self._log.add(time.perf_counter(), frame, sent=True)
+        self.log.add(time.perf_counter(), frame, sent=True)
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None], role: str) -> None:
         task = asyncio.create_task(coroutine, name=f"cpsim[{self._id}].{role}")
