@@ -45,6 +45,7 @@ class FleetActor:
         import cloudpickle  # noqa: PLC0415 - only a fleet of several processes sends functions of a notebook
 
         self._share = Share(cloudpickle.loads(plan))
+        self._share.load()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: asyncio.Task[None] | None = None
         self._fault: BaseException | None = None

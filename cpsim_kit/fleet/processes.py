@@ -48,7 +48,8 @@ class LocalShare:
         return self._share.errors
 
     async def start(self) -> None:
-        """Nothing is to be started."""
+        """Prepare the share; in a thread, so that the event loop is not blocked."""
+        await asyncio.to_thread(self._share.load)
 
     async def run(self, reported: Callable[[Report], None]) -> None:
         """Run the share, and call ``reported`` twice a second.
@@ -202,6 +203,7 @@ def main() -> None:
     os.dup2(2, 1)  # what a scenario prints must not end up between the pickles
     try:
         share = Share(pickle.loads(_read_one()))  # noqa: S301 - of our own parent
+        share.load()
     except Exception as exc:  # noqa: BLE001 - a module or a TLS file that this process does not find, for example
         outbox.put(str(exc))
         outbox.wait_sent()

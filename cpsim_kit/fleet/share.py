@@ -25,6 +25,7 @@ from cpsim_kit.fleet.call_table import CallTable, Rows
 from cpsim_kit.fleet.collector import COLLECTOR
 from cpsim_kit.fleet.pacing import SharedTimer, first_heartbeat
 from cpsim_kit.fleet.plan import Plan
+from cpsim_kit.ocpp_j.versions import Version
 from cpsim_kit.records.outcomes import FAULT, UNFINISHED
 
 __all__ = ["SAMPLE", "Report", "Share", "ShareLost"]
@@ -83,6 +84,10 @@ class Share:
         self._noted: WeakSet[CpsimError] = WeakSet()  # errors that have a row
         self._faults: dict[str, Exception] = {}  # the last error of each charge point that is not the kit's: has a row
         self._working: set[str] = set()  # charge points whose scenario has not ended
+
+    def load(self) -> None:
+        """Import the OCPP version, which takes up to a second; otherwise the first charge point would wait for it."""
+        Version.get(self.plan.options.get("version", "2.0.1")).load()
 
     def report(self) -> Report:
         """The state, and the calls since the last report."""
