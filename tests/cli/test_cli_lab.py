@@ -41,7 +41,7 @@ def test_lab_takes_no_file_of_the_working_directory_for_a_module(tmp_path: Path)
     (tmp_path / "calendar.py").write_text("raise SystemExit('taken for the module of that name')\n")
     with socket.create_server(("127.0.0.1", 0)) as listener:  # so that it ends when it has been started
         port = listener.getsockname()[1]
-        command = lab.jupyter_command(tmp_path, port=port, browser=False)
+        command = lab.jupyter_command(lab.notebooks_folder(tmp_path), port=port, browser=False)
         done = subprocess.run(
             command, check=False, cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, timeout=6 * ENDED
         )
@@ -104,5 +104,5 @@ def test_the_largest_port_is_taken_and_the_next_is_refused() -> None:
 
 def test_lab_says_when_the_folder_cannot_be(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="cannot copy the notebooks to --folder .*file: "):
+    with pytest.raises(ValueError, match="cannot copy the notebooks to --folder"):
         run("--folder", str(tmp_path / "file"), package=installed)
