@@ -1,4 +1,4 @@
-"""Which actions of a charge point a deployed CSMS answers, and how. ``stack.support_matrix`` uses it."""
+"""Tries which actions of a charge point a CSMS answers, and how: ``stack.support_matrix()``."""
 
 from __future__ import annotations
 
@@ -22,24 +22,22 @@ COLUMNS = ("action", "outcome", "code", "latency_ms", "detail")
 
 
 async def support_matrix(charge_point: ChargePoint, *, timeout: float, progress: bool) -> pd.DataFrame:
-    """Send each charge point action once, with the smallest valid payload; see ``Stack.support_matrix``."""
+    """Send each action once, with the smallest valid payload; ``Stack.support_matrix`` documents the columns."""
     version = Version.get(charge_point.version)
     actions = CHARGE_POINT_ACTIONS[version.name]
-    ordered = sorted(
-        actions, key=lambda action: (action != "BootNotification", action)
-    )  # a CSMS may want the boot first
+    boot_first = sorted(actions, key=lambda action: (action != "BootNotification", action))  # a CSMS may require it
     rows = []
-    for action in tqdm(ordered, desc="support matrix", unit="", delay=1, disable=not progress):
+    for action in tqdm(boot_first, desc="support matrix", unit="", delay=1, disable=not progress):
         request = version.request(action)
         payload = request.cls(**request.read(request.example())) if request.cls else None
         outcome, code, detail = "answered", "", ""
         sent = time.perf_counter()
         try:
             await charge_point.connect()
-            sent = time.perf_counter()  # the opening handshake is no part of the answer's time
+            sent = time.perf_counter()  # the latency does not include the opening handshake
             await charge_point.call(payload, timeout=timeout)
         except (CallFailed, UnsupportedByCsms, CallTimeout, ProtocolViolation, ConnectionLost) as exc:
             outcome, detail = exc.outcome, getattr(exc, "description", "") or str(exc)
             code = str(exc.closed.code) if isinstance(exc, ConnectionLost) else getattr(exc, "code", "")
         rows.append((action, outcome, code, (time.perf_counter() - sent) * 1000, detail))
-    return await asyncio.to_thread(table, rows, COLUMNS)  # a thread, so that charge points go on
+    return await asyncio.to_thread(table, rows, COLUMNS)  # in a thread, so that the event loop is not blocked

@@ -69,11 +69,11 @@ class Seen:
 
 
 @asynccontextmanager
-async def by_hand(csms: Csms) -> AsyncIterator[tuple[ChargePoint, Seen, Trace]]:
+async def by_hand(csms: Csms, *, settle: float = 5.0) -> AsyncIterator[tuple[ChargePoint, Seen, Trace]]:
     """A charge point at the stub, the monitor of its trace, and the trace."""
     monitor = Seen()
     async with ChargePoint("CP1", csms.url) as charge_point:
-        yield charge_point, monitor, Trace(monitor, charge_point)  # type: ignore[arg-type]
+        yield charge_point, monitor, Trace(monitor, charge_point, settle=settle)  # type: ignore[arg-type]
 
 
 def column(trace: Trace, name: str) -> list[Any]:
@@ -261,12 +261,9 @@ async def test_a_boot_that_never_arrived_has_no_version(csms: Csms) -> None:
         assert versions.isna().tolist() == [True, False]
 
 
-async def test_a_lost_answer_leaves_its_hops_out_and_is_not_waited_for(
-    csms: Csms, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cpsim_kit.observe.trace._SETTLE", 100 * SOON)
+async def test_a_lost_answer_leaves_its_hops_out_and_is_not_waited_for(csms: Csms) -> None:
     csms.on["Heartbeat"] = silent
-    async with by_hand(csms) as (cp, monitor, trace):
+    async with by_hand(csms, settle=100 * SOON) as (cp, monitor, trace):
         async with asyncio.timeout(SOON):
             async with trace:
                 with pytest.raises(errors.CallTimeout) as lost:
@@ -280,12 +277,9 @@ async def test_a_lost_answer_leaves_its_hops_out_and_is_not_waited_for(
         assert list(trace.hops(lost.value.message_id).hop) == ["sent", "in"]
 
 
-async def test_a_boot_answered_by_callerror_is_not_waited_for_in_the_shadow(
-    csms: Csms, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cpsim_kit.observe.trace._SETTLE", 100 * SOON)
+async def test_a_boot_answered_by_callerror_is_not_waited_for_in_the_shadow(csms: Csms) -> None:
     csms.on["*"] = failing("InternalError", "no", {})
-    async with by_hand(csms) as (cp, monitor, trace):
+    async with by_hand(csms, settle=100 * SOON) as (cp, monitor, trace):
         async with asyncio.timeout(SOON):
             async with trace:
                 with pytest.raises(errors.CallFailed):
@@ -296,11 +290,8 @@ async def test_a_boot_answered_by_callerror_is_not_waited_for_in_the_shadow(
         assert list(trace.hops().kind) == ["CALL", "CALL", "CALLERROR", "CALLERROR"]
 
 
-async def test_copies_that_do_not_come_are_waited_for_and_then_missing(
-    csms: Csms, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cpsim_kit.observe.trace._SETTLE", ENDED)
-    async with by_hand(csms) as (cp, monitor, trace):
+async def test_copies_that_do_not_come_are_waited_for_and_then_missing(csms: Csms) -> None:
+    async with by_hand(csms, settle=ENDED) as (cp, monitor, trace):
         async with trace:
             await cp.heartbeat()
         assert not monitor.is_open
@@ -327,11 +318,8 @@ async def test_what_is_no_answer_is_not_taken_for_one(csms: Csms) -> None:
 
 
 @pytest.mark.parametrize("document", ["text", 1, {}, {"current": 1}, {"current": {"state": {"reported": 1}}}])
-async def test_what_is_no_shadow_document_is_no_version(
-    csms: Csms, document: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cpsim_kit.observe.trace._SETTLE", ENDED)
-    async with by_hand(csms) as (cp, monitor, trace):
+async def test_what_is_no_shadow_document_is_no_version(csms: Csms, document: Any) -> None:
+    async with by_hand(csms, settle=ENDED) as (cp, monitor, trace):
         async with trace:
             await cp.boot()
             monitor.see("$aws/things/CP1/shadow/update/documents", document)
