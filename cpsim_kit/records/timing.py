@@ -126,7 +126,7 @@ def outages(timing: pd.DataFrame) -> pd.DataFrame:
 def percentiles(
     timing: pd.DataFrame, *, by: str | None = "charge_point_id", levels: Sequence[float] = (50, 95, 99)
 ) -> pd.DataFrame:
-    """Latency percentiles in milliseconds, one row for each group: count, p50, p95, p99, max, "not answered".
+    """Latency percentiles in milliseconds, one row for each group: count, p50, p95, p99, max, not answered.
 
     Args:
         timing: A table with ``latency_ms`` and ``outcome``, e.g. of :func:`heartbeat_timing`.
