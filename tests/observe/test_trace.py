@@ -20,7 +20,7 @@ from stack_fixtures import eventually
 
 from cpsim_kit import ChargePoint, Stack, errors, plots
 from cpsim_kit.observe.trace import COLUMNS, HOP_COLUMNS, Trace
-from cpsim_kit.records.messages import MessageLog, table
+from cpsim_kit.records.messages import MessageLog
 
 Register = Callable[[], Awaitable[str]]
 
@@ -367,39 +367,6 @@ async def test_hops_of_an_unknown_exchange_say_what_to_do(csms: Csms) -> None:
         with pytest.raises(ValueError, match="no exchange with the message id ''"):
             trace.hops("")
         assert "1 exchanges" in trace._repr_html_()
-
-
-def traced(*latencies: float, out: float = 2.0, charge_point_id: str = "CP1") -> pd.DataFrame:
-    moment = pd.Timestamp("2026-11-23", tz="UTC")
-    head, tail = (moment, charge_point_id, "Heartbeat"), ("answered", None, None)
-    return table([(*head, str(number), 1.0, out, ms, *tail) for number, ms in enumerate(latencies)], COLUMNS)
-
-
-def labels(ax: Any) -> list[str]:
-    return [text.get_text() for text in ax.get_legend().get_texts()]
-
-
-@pytest.mark.parametrize(
-    ("latency_ms", "tops"), [(3.0, [1.0, 2.0, 3.0]), (1.5, [1.0, 1.5, 1.5]), (0.5, [0.5, 0.5, 0.5])]
-)
-def test_a_bar_is_as_high_as_the_latency_also_where_a_copy_came_later(latency_ms: float, tops: list[float]) -> None:
-    ax = plots.hops(traced(latency_ms), ax=Figure().subplots())
-    assert [max(y for _x, y in leg.get_paths()[0].vertices) for leg in ax.collections] == pytest.approx(tops)
-    assert labels(ax) == ["until seen on CP1/in", "until seen on CP1/out", "until received"]
-    assert ax.get_ylabel() == "since sent (ms)"
-
-
-def test_one_slow_exchange_does_not_flatten_the_others() -> None:
-    ax = plots.hops(traced(*[3.0] * 99, 1000.0), ax=Figure().subplots())
-    assert ax.get_ylim()[1] < 10
-    assert labels(ax)[-1] == "higher, up to 1000 ms"
-    (marks,) = ax.lines
-    assert list(marks.get_xdata()) == [100]
-
-
-def test_several_charge_points_share_a_legend_that_names_none() -> None:
-    both_of = pd.concat([traced(3.0), traced(3.0, charge_point_id="CP2")])
-    assert labels(plots.hops(both_of, ax=Figure().subplots()))[0] == "until seen on {id}/in"
 
 
 async def test_the_diagram_names_each_message_as_it_was(csms: Csms) -> None:
