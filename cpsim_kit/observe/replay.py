@@ -13,7 +13,7 @@ from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import ConnectError, CpsimError
 from cpsim_kit.ocpp_j.frames import Version
 from cpsim_kit.records.messages import MessageLog, Record, table
-from cpsim_kit.records.timing import OUTCOMES
+from cpsim_kit.records.outcomes import ANSWERED, NO_ANSWER, NOT_SENT, OF_KIND
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,8 +81,8 @@ async def replay(
             outcome, detail = not_connected.outcome, str(not_connected)
         else:
             outcome, detail = await _send(charge_point, version, record, timeout)
-        latency_ms = (time.perf_counter() - started) * 1000 if outcome == "answered" else float("nan")
-        before = (float("nan"), "no answer") if recorded is None else (recorded.latency_ms, OUTCOMES[recorded.kind])
+        latency_ms = (time.perf_counter() - started) * 1000 if outcome == ANSWERED else float("nan")
+        before = (float("nan"), NO_ANSWER) if recorded is None else (recorded.latency_ms, OF_KIND[recorded.kind])
         late_ms = (started - due) * 1000 if speed != float("inf") else 0.0
         row = (wall_clock(started), charge_point.id, record.action, latency_ms, outcome, *before, late_ms, detail)
         rows.append(row)
@@ -102,7 +102,7 @@ def _calls(records: list[Record], charge_point_id: str) -> list[tuple[Record, Re
     answers = {
         (record.charge_point_id, record.message_id): record
         for record in reversed(records)
-        if record.direction == "received" and record.kind in OUTCOMES
+        if record.direction == "received" and record.kind in OF_KIND
     }
     return [(record, answers.get((record.charge_point_id, record.message_id))) for record in sent]
 
@@ -126,9 +126,9 @@ async def _send(charge_point: ChargePoint, version: Version, record: Record, tim
         payload: Any = request.cls(**request.read(record.payload)) if request.cls else None
         request.encode(payload)
     except (CpsimError, TypeError, AttributeError, ValueError) as exc:
-        return "not sent", f"no valid CALL of OCPP {version.name}: {exc}"
+        return NOT_SENT, f"no valid CALL of OCPP {version.name}: {exc}"
     try:
         await charge_point.call(payload, timeout=timeout)
     except CpsimError as exc:
         return exc.outcome, str(exc)
-    return "answered", ""
+    return ANSWERED, ""

@@ -12,6 +12,7 @@ from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import CallFailed, CallTimeout, ConnectionLost, ProtocolViolation, UnsupportedByCsms
 from cpsim_kit.ocpp_j.frames import CHARGE_POINT_ACTIONS, Version
 from cpsim_kit.records.messages import table
+from cpsim_kit.records.outcomes import ANSWERED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +31,7 @@ async def support_matrix(charge_point: ChargePoint, *, timeout: float, progress:
     for action in tqdm(boot_first, desc="support matrix", unit="", delay=1, disable=not progress):
         request = version.request(action)
         payload = request.cls(**request.read(request.example())) if request.cls else None
-        outcome, code, detail = "answered", "", ""
+        outcome, code, detail = ANSWERED, "", ""
         sent = time.perf_counter()
         try:
             await charge_point.connect()

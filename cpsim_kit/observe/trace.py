@@ -24,7 +24,7 @@ from cpsim_kit.aws.monitor import Monitor
 from cpsim_kit.basics.cards import card
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.records.messages import MessageLog, Pairing, Record, table
-from cpsim_kit.records.timing import OUTCOMES
+from cpsim_kit.records.outcomes import NO_ANSWER, OF_KIND
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,7 +129,7 @@ class Trace:
         for exchange in self._exchanges().values():
             sent = exchange["sent"]
             *hops, shadow_ms = [_ms(sent, exchange.get(hop)) for hop in ("in", "out", "received", "shadow")]
-            outcome = OUTCOMES[exchange["received"].kind] if "received" in exchange else "no answer"
+            outcome = OF_KIND[exchange["received"].kind] if "received" in exchange else NO_ANSWER
             head = (sent.sent_at, sent.charge_point_id, sent.action, sent.message_id)
             rows.append((*head, *hops, outcome, shadow_ms, _version(exchange)))
         return table(rows, COLUMNS)
@@ -175,14 +175,14 @@ class Trace:
         for moment, record in self._records(self._charge_point.messages):
             if record.direction == "sent" and record.kind == "CALL" and moment <= self._until:
                 exchanges[record.message_id] = {"sent": record}
-            elif record.direction == "received" and record.kind in OUTCOMES and record.message_id in exchanges:
+            elif record.direction == "received" and record.kind in OF_KIND and record.message_id in exchanges:
                 exchanges[record.message_id].setdefault("received", record)
         versions = set()
         for _moment, seen in self._records(self._monitor.messages):
             exchange = exchanges.get(seen.message_id, {})
             if exchange and seen.topic == f"{name}/in" and seen.kind == "CALL":
                 exchange.setdefault("in", seen)
-            elif exchange and seen.topic == f"{name}/out" and seen.kind in OUTCOMES:
+            elif exchange and seen.topic == f"{name}/out" and seen.kind in OF_KIND:
                 exchange.setdefault("out", seen)
             elif seen.topic.endswith("/documents") and (version := _version({"shadow": seen})) not in versions:
                 versions.add(version)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cpsim_kit.plots.axes import COLOURS, require_axes, require_rows
+from cpsim_kit.records.outcomes import NOT_FAILED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +53,7 @@ def fleet(
     ):
         line = by_second[column].quantile(level)
         ax[0].plot(line.index + 0.5, line, color=colour, label=label)
-    failed = ~calls.outcome.isin(["answered", "unfinished"])
+    failed = ~calls.outcome.isin(NOT_FAILED)
     for rows, label, colour in ((calls, "calls", COLOURS[0]), (calls[failed], "failures", COLOURS[3])):
         count = second[rows.index].value_counts().reindex(range(whole), fill_value=0)
         ax[1].plot(count.index + 0.5, count, color=colour, label=label)

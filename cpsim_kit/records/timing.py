@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.records.messages import table
+from cpsim_kit.records.outcomes import ANSWERED, NO_ANSWER, OF_KIND
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "OUTAGE_COLUMNS", "OUTCOMES", "heartbeat_timing", "outages", "percentiles"]
+__all__ = ["COLUMNS", "OUTAGE_COLUMNS", "heartbeat_timing", "outages", "percentiles"]
 
 COLUMNS = (
     "sent_at",
@@ -35,8 +36,6 @@ COLUMNS = (
     "drift_ms",
 )
 OUTAGE_COLUMNS = ("charge_point_id", "from_s", "to_s", "missed")
-
-OUTCOMES = {"CALLRESULT": "answered", "CALLERROR": "CALLERROR"}  # of a CALL, by the kind of its answer
 
 _OUTAGE = 1.5  # intervals; a longer gap is an outage
 
@@ -85,7 +84,7 @@ def _beats(frame: pd.DataFrame, action: str) -> pd.DataFrame:
     calls = frame.loc[(frame.kind == "CALL") & (frame.direction == "sent"), ["sent_at", *key]]
     answers = frame.loc[(frame.kind != "CALL") & (frame.direction == "received"), [*key, "latency_ms", "kind"]]
     beats = calls.drop_duplicates(key).merge(answers.drop_duplicates(key), how="left", on=key)
-    beats["outcome"] = beats.kind.astype("object").replace(OUTCOMES).fillna("no answer")
+    beats["outcome"] = beats.kind.astype("object").replace(OF_KIND).fillna(NO_ANSWER)
     return beats[list(_OF_RECORDS)]
 
 
@@ -139,7 +138,7 @@ def percentiles(
     rows = {
         name: {"count": len(group)}
         | {f"p{level:g}": group.latency_ms.quantile(level / 100) for level in levels}
-        | {"max": group.latency_ms.max(), "not answered": int((group.outcome != "answered").sum())}
+        | {"max": group.latency_ms.max(), "not answered": int((group.outcome != ANSWERED).sum())}
         for name, group in groups
     }
     columns = ["count", *(f"p{level:g}" for level in levels), "max", "not answered"]
