@@ -123,6 +123,12 @@ def test_readme_names_every_notebook() -> None:
         assert f"notebooks/{notebook.name}" in readme
 
 
+def test_readme_lists_the_packages_in_the_order_of_their_rows() -> None:
+    layout = re.search(r"^## Layout.*?^```text\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert layout is not None
+    assert re.findall(r"^(\w+)(?:/|\.py) ", layout[1], re.MULTILINE) == ROWS
+
+
 def modules() -> list[Path]:
     return sorted((ROOT / "cpsim_kit").rglob("*.py"))
 
