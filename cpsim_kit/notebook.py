@@ -1,4 +1,4 @@
-"""What a notebook's cells say: checkpoints, expected errors, and ``run`` for synchronous code.
+"""What a notebook's cells use: checkpoints, expected errors, ``run`` for synchronous code, and the stop button.
 
 The only module besides the command line that prints.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import inspect
 import re
+import signal
 from collections.abc import Awaitable
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -17,7 +19,7 @@ import nest_asyncio2
 
 from cpsim_kit.errors import CheckpointFailed
 
-__all__ = ["ExpectedError", "checkpoint", "expect_error", "run"]
+__all__ = ["ExpectedError", "checkpoint", "expect_error", "let_signals_wake_the_loop", "run"]
 
 T = TypeVar("T")
 
@@ -126,3 +128,14 @@ def run(awaitable: Awaitable[T]) -> T:
 
 async def _result(awaitable: Awaitable[T]) -> T:
     return await awaitable
+
+
+def let_signals_wake_the_loop() -> None:
+    """Let a kernel's stop button act at once on a cell that waits; called in the event loop.
+
+    ipykernel handles SIGINT itself, and then the event loop sleeps on until something else happens (ipykernel #881).
+    Every signal wakes a loop that handles any signal, so the loop gets a handler of a signal that means nothing here.
+    """
+    with contextlib.suppress(AttributeError, ValueError, RuntimeError, NotImplementedError):  # Windows, or a thread
+        if signal.getsignal(signal.SIGWINCH) is signal.SIG_DFL:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, lambda: None)

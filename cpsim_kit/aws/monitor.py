@@ -7,7 +7,6 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from cpsim_kit.aws.mqtt import MqttConnection, check_filter
@@ -37,20 +36,28 @@ class Monitor:
     Args:
         endpoint: Where to connect; asked before each connection.
         filters: Topic filters.
-        limit: How many messages are kept; older ones are dropped, counted, and said once.
+        limit: How many messages are kept; older ones are dropped and counted, and the log says so once.
+        reconnect: Seconds before a lost connection is opened again: of the first and of the longest pause.
 
     Raises:
         TypeError: A filter is no string.
-        ValueError: There is no filter, or one is none.
+        ValueError: There is no filter, or a string is not a valid topic filter.
 
     Attributes:
         messages: All that were kept, a :class:`~cpsim_kit.records.messages.MessageLog`.
         dropped: Messages dropped before anybody took them.
-        gaps: Pairs of times between which the connection was down, and messages may be missing; reconnection is its
-            own affair, and logged.
+        gaps: Pairs of times between which the connection was down, and messages may be missing. The monitor
+            reconnects by itself, and logs it.
     """
 
-    def __init__(self, endpoint: Callable[[], MqttEndpoint], filters: tuple[str, ...], *, limit: int = 10_000) -> None:
+    def __init__(
+        self,
+        endpoint: Callable[[], MqttEndpoint],
+        filters: tuple[str, ...],
+        *,
+        limit: int = 10_000,
+        reconnect: tuple[float, float] = (1, 10),
+    ) -> None:
         if not filters:
             raise ValueError('a monitor needs a topic filter, e.g. stack.monitor("+/in", "+/out")')
         for topic_filter in filters:
@@ -65,7 +72,7 @@ class Monitor:
         self._queue: deque[Record] = deque()
         self._limit = limit
         self._arrived = asyncio.Event()
-        self._connection = MqttConnection(endpoint, self._on_message, self._on_gap)
+        self._connection = MqttConnection(endpoint, self._on_message, self._on_gap, reconnect=reconnect)
         self._open = False
         self._entered = False
 
@@ -98,9 +105,7 @@ class Monitor:
         self._open = self._entered = True
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:

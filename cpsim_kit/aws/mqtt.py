@@ -30,7 +30,6 @@ logger = logging.getLogger("cpsim.mqtt")
 
 _KEEPALIVE = 30  # seconds; AWS IoT Core allows 30 to 1200
 _KEEPALIVE_TIMEOUT = 141  # paho's reason when the broker has not answered pings
-_RECONNECT = (1, 10)  # seconds, the first and the longest wait
 
 
 def check_filter(topic_filter: str) -> None:
@@ -83,6 +82,7 @@ class MqttConnection:
         on_message: Called in the event loop with topic, payload and the moment of ``time.perf_counter()``.
         on_gap: Called in the event loop once subscribed again after the connection was lost, with the two moments
             between which messages may have been missed.
+        reconnect: Seconds before a lost connection is opened again: of the first and of the longest pause.
 
     Attributes:
         client_id: The MQTT client id; random, so that no charge point's connection is taken over.
@@ -93,10 +93,13 @@ class MqttConnection:
         endpoint: Callable[[], MqttEndpoint],
         on_message: Callable[[str, bytes, float], None],
         on_gap: Callable[[float, float], None] | None = None,
+        *,
+        reconnect: tuple[float, float] = (1, 10),
     ) -> None:
         self._endpoint = endpoint
         self._on_message = on_message
         self._on_gap = on_gap
+        self._reconnect = reconnect
         self.client_id = f"cpsim-{uuid.uuid4().hex[:12]}"
         self._filters: list[str] = []  # confirmed by the broker; subscribed to again with each new connection
         self._waiting: dict[int, tuple[str, asyncio.Future[list[Any]]]] = {}  # packet id -> filter, what is granted
@@ -189,7 +192,7 @@ class MqttConnection:
         )
         if endpoint.tls:
             client.tls_set_context(ssl.create_default_context())
-        client.reconnect_delay_set(*_RECONNECT)
+        client.reconnect_delay_set(*self._reconnect)  # type: ignore[arg-type]  # fractions of a second are fine
         client.on_pre_connect = self._before_connecting
         client.on_connect = self._connected_in_thread
         client.on_disconnect = self._disconnected_in_thread
@@ -233,7 +236,6 @@ class MqttConnection:
     ) -> None:
         if self._closing:
             return
-        self._unconfirmed = set()
         if self._down_since is None:
             noticed_late = 2 * _KEEPALIVE if reason.value == _KEEPALIVE_TIMEOUT else 0
             self._down_since = time.perf_counter() - noticed_late

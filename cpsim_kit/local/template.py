@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["OUTPUT_KEY", "PROCESS_KEY", "TEMPLATE"]
+from cpsim_kit.aws.deployment import OUTPUT_KEY
 
-OUTPUT_KEY = "websocketURL"  # as the sample's CloudFormation stack calls it
+__all__ = ["PROCESS_KEY", "TEMPLATE"]
+
 PROCESS_KEY = "localProcess"  # which process it is; of the kit alone: on AWS the gateway is an ECS service
 
 

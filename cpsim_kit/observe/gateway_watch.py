@@ -32,15 +32,13 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Protocol, Self
 
-from cpsim_kit.aws import Aws
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import epoch, notice_step
 from cpsim_kit.basics.tables import table
-from cpsim_kit.errors import AwsError, CpsimError, LocalStackError, NotFound
+from cpsim_kit.errors import CpsimError, LocalStackError
 from cpsim_kit.local.launcher import LocalProcess, OtherProcess
 
 if TYPE_CHECKING:
@@ -49,7 +47,7 @@ if TYPE_CHECKING:
 
     from cpsim_kit.fleet import FleetResult
 
-__all__ = ["COLUMNS", "EcsService", "GatewayWatch", "LocalGateway"]
+__all__ = ["COLUMNS", "GatewayWatch", "LocalGateway"]
 
 COLUMNS = (
     "seen_at",
@@ -63,8 +61,6 @@ COLUMNS = (
 
 logger = logging.getLogger("cpsim.watch")
 
-_MINUTE = 60  # seconds: the period of the metrics that ECS publishes without extra cost
-_METRICS = {"cpu": "CPUUtilization", "memory": "MemoryUtilization"}
 _UNKNOWN = (math.nan, math.nan, math.nan)
 
 Tasks = tuple[int | None, int | None]  # running, desired
@@ -89,124 +85,6 @@ class _Source(Protocol):
 
     def usage(self, at: float) -> tuple[float, float, float]:
         """``cpu_percent``, ``memory_percent`` and ``memory_mib`` of a look, as far as known by now."""
-
-
-class EcsService:
-    """The ECS service of a CloudFormation stack.
-
-    Args:
-        aws: Where the stack is.
-        stack_name: The CloudFormation stack.
-        service: The service's name or logical id, where the stack has several.
-    """
-
-    kind = "ecs"
-
-    def __init__(self, aws: Aws, stack_name: str, service: str | None = None) -> None:
-        self._aws = aws
-        self._stack_name = stack_name
-        self._wanted = service
-        self._cluster: str | None = None  # name or ARN; None is ECS's default one
-        self._service = ""  # name or ARN
-        self._dimensions: list[dict[str, str]] = []
-        self._values: dict[str, dict[int, float]] = {key: {} for key in _METRICS}  # by the minute's begin
-
-    @property
-    def name(self) -> str:
-        """Cluster and service."""
-        return "/".join(each["Value"] for each in self._dimensions) or f"of {self._stack_name}"
-
-    async def find(self) -> None:
-        """Find service and cluster among the stack's resources.
-
-        Raises:
-            NotFound: The stack has no such service.
-            AwsError: It has several, or AWS refused.
-        """
-        verb = "cloudformation.list_stack_resources"
-        listed = await self._aws.pages(verb, "StackResourceSummaries", StackName=self._stack_name)
-        resources = [each for each in listed if each.get("PhysicalResourceId")]
-        services = [each for each in resources if each["ResourceType"] == "AWS::ECS::Service"]
-        known = ", ".join(each["LogicalResourceId"] for each in services) or "none"
-        if self._wanted is not None:
-            services = [each for each in services if self._wanted in _names(each)]
-        if not services:
-            which = "ECS service" if self._wanted is None else f"ECS service {self._wanted} (services: {known})"
-            message = f"the CloudFormation stack {self._stack_name} has no {which}: " + self._looked_for(resources)
-            raise NotFound(message, verb=verb, kind="ECS service", name=self._wanted or "")
-        if len(services) > 1:
-            message = (
-                f"the CloudFormation stack {self._stack_name} has several ECS services: {known}. "
-                "Say which is the gateway: stack.watch_gateway(service=…)"
-            )
-            raise AwsError(message, verb=verb)
-        self._service = services[0]["PhysicalResourceId"]
-        path = self._service.partition(":service/")[2].split("/")  # of an ARN: cluster and name, or the name alone
-        clusters = [each["PhysicalResourceId"] for each in resources if each["ResourceType"] == "AWS::ECS::Cluster"]
-        self._cluster = path[0] if len(path) > 1 else next(iter(clusters), None)
-
-    def _looked_for(self, resources: list[dict[str, Any]]) -> str:
-        said = f"no AWS::ECS::Service among its {len(resources)} resources; nested stacks are not looked through"
-        if self._aws.endpoint_url is not None:
-            said += (
-                ". A local stack says in an output which process it is, and this stack has no such output: was it "
-                "started by an older cpsim_kit? Start it again: cpsim stack, or Stack.local()"
-            )
-        return said
-
-    async def tasks(self) -> Tasks:
-        """As ECS counts them.
-
-        Raises:
-            NotFound: The service is gone.
-            AwsError: AWS refused.
-        """
-        verb = "ecs.describe_services"
-        where = {} if self._cluster is None else {"cluster": self._cluster}
-        answer = await self._aws.call("ecs.describe_services", services=[self._service], **where)
-        active = [each for each in answer.get("services", []) if each["status"] != "INACTIVE"]
-        if not active:
-            why = ", ".join(failure.get("reason", "") for failure in answer.get("failures", [])) or "INACTIVE"
-            message = f"{verb}: there is no ECS service {self._service}: {why}"
-            raise NotFound(message, verb=verb, code=why, kind="ECS service", name=self._service)
-        [found, *_] = active
-        self._dimensions = [
-            {"Name": "ClusterName", "Value": found["clusterArn"].rsplit("/", 1)[-1]},
-            {"Name": "ServiceName", "Value": found["serviceName"]},
-        ]
-        return found["runningCount"], found["desiredCount"]
-
-    async def measure(self, since: float, at: float) -> None:
-        """Ask CloudWatch for all minutes of the watch: late values come, and that of the running minute changes.
-
-        Raises:
-            AwsError: AWS refused.
-        """
-        results = await self._aws.pages(
-            "cloudwatch.get_metric_data",
-            "MetricDataResults",
-            MetricDataQueries=[
-                {
-                    "Id": key,
-                    "MetricStat": {
-                        "Metric": {"Namespace": "AWS/ECS", "MetricName": metric, "Dimensions": self._dimensions},
-                        "Period": _MINUTE,
-                        "Stat": "Average",
-                    },
-                }
-                for key, metric in _METRICS.items()
-            ],
-            StartTime=datetime.fromtimestamp(_minute(since), UTC),
-            EndTime=datetime.fromtimestamp(_minute(at), UTC) + timedelta(seconds=_MINUTE),
-        )
-        for result in results:
-            minutes = (_minute(moment.timestamp()) for moment in result["Timestamps"])
-            self._values[result["Id"]].update(zip(minutes, result["Values"], strict=True))
-
-    def usage(self, at: float) -> tuple[float, float, float]:
-        """The averages of the minute of a look; NaN until CloudWatch has them."""
-        cpu, memory = (self._values[key].get(_minute(at), math.nan) for key in _METRICS)
-        return cpu, memory, math.nan
 
 
 class LocalGateway:
@@ -335,9 +213,7 @@ class GatewayWatch:
         self._task = asyncio.create_task(self._watch(began), name="cpsim[gateway].watch")
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
@@ -409,13 +285,3 @@ class GatewayWatch:
             error = exc
         self._looks.append((at, *tasks))
         return error
-
-
-def _minute(at: float) -> int:
-    return int(at // _MINUTE) * _MINUTE
-
-
-def _names(resource: dict[str, Any]) -> set[str]:
-    """What a reader may call a resource."""
-    physical = resource["PhysicalResourceId"]
-    return {resource["LogicalResourceId"], physical, physical.rsplit("/", 1)[-1]}

@@ -170,44 +170,6 @@ async def test_an_empty_list_has_the_same_columns(shared: LocalProcess, credenti
     assert len(frame) == 0
 
 
-async def test_a_registry_that_does_not_learn_of_the_thing_is_a_timeout(
-    shared: LocalProcess, boto: Boto, credentials: pytest.MonkeyPatch
-) -> None:
-    """As where thing events are off, or the stack's rule is gone."""
-    table = new_id("DeafTable")
-    boto("dynamodb").create_table(
-        TableName=table,
-        AttributeDefinitions=[{"AttributeName": "chargePointId", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "chargePointId", "KeyType": "HASH"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
-    aws, charge_point_id = Aws(region="us-east-1", endpoint_url=shared.endpoint_url), new_id("DEAF")
-    remembered: list[str] = []
-    try:
-        things = Things(aws, table, lambda what, _: remembered.append(what))
-        with pytest.raises(errors.WaitTimeout, match=f"{table}.*accept {charge_point_id}"):
-            await things.create(charge_point_id, timeout=200 * MS)
-        assert remembered == [f"Thing {charge_point_id}"]  # it was made, so close() is to delete it
-        boto("dynamodb").put_item(TableName=table, Item={"chargePointId": {"S": charge_point_id}})
-        with pytest.raises(errors.WaitTimeout, match=f"{table}.*forget {charge_point_id}"):
-            await things.delete(charge_point_id, timeout=200 * MS)
-    finally:
-        aws.close()
-        boto("dynamodb").delete_table(TableName=table)
-
-
-async def test_without_a_registry_table_nothing_is_waited_for(
-    shared: LocalProcess, credentials: pytest.MonkeyPatch
-) -> None:
-    aws = Aws(region="us-east-1", endpoint_url=shared.endpoint_url)
-    try:
-        things = Things(aws, None, lambda *_: None)
-        thing = await things.create(new_id(), timeout=0)
-        await things.delete(thing.charge_point_id, timeout=0)
-    finally:
-        aws.close()
-
-
 # -- Shadows ----------------------------------------------------------------------------------------------------------
 
 

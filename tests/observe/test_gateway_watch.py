@@ -29,9 +29,10 @@ from conftest import MS, SOON, cpsim_tasks, until
 from stack_fixtures import READERS_VARIABLES, Boto, new_id
 
 from cpsim_kit import Fleet, Stack, errors
+from cpsim_kit.aws.deployment import OUTPUT_KEY
 from cpsim_kit.fleet import FleetResult
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess, OtherProcess, this_process
-from cpsim_kit.local.template import OUTPUT_KEY, PROCESS_KEY
+from cpsim_kit.local.template import PROCESS_KEY
 from cpsim_kit.observe.gateway_watch import COLUMNS, GatewayWatch, LocalGateway
 
 DTYPES = {
