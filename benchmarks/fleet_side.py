@@ -38,7 +38,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from cpsim_kit import ChargePoint, Fleet
 from cpsim_kit.basics.clock import epoch
 from cpsim_kit.basics.process import raise_file_limit
-from cpsim_kit.fleet.share import GC_THRESHOLD, first_heartbeat
+from cpsim_kit.fleet.collector import THRESHOLD
+from cpsim_kit.fleet.pacing import first_heartbeat
 
 NEVER = 1e6  # seconds
 PATIENCE = 300.0  # seconds to wait for a connection or an answer: all come at once here, and a slow side takes long
@@ -129,8 +130,7 @@ class OcppPackage:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        (plan,) = fleet_of(job)._plans(NEVER, 1)
-        self._starts = plan.starts
+        self._starts = fleet_of(job)._plan.starts
         self._moments = {"BootNotification": array("d"), "Heartbeat": array("d")}  # sent, answered, sent, answered, …
         self._lost = 0
         self._open = 0
@@ -148,7 +148,7 @@ class OcppPackage:
         if count == self._job.size and not gc.isenabled():
             gc.collect()
             gc.freeze()
-            gc.set_threshold(GC_THRESHOLD)
+            gc.set_threshold(THRESHOLD)
             gc.enable()
         return count
 

@@ -14,11 +14,10 @@ from cpsim_kit.aws.things import Thing
 from cpsim_kit.charge_point import Beat, ChargePoint
 from cpsim_kit.charge_point.backoff import Backoff
 from cpsim_kit.errors import Closed
-from cpsim_kit.fleet import Fleet
-from cpsim_kit.fleet.call_table import FleetResult
+from cpsim_kit.fleet import Fleet, FleetResult
 from cpsim_kit.notebook import checkpoint, expect_error, run
 from cpsim_kit.observe.replay import replay
-from cpsim_kit.records.messages import MessageLog, Record
+from cpsim_kit.records import MessageLog, Record
 from cpsim_kit.records.timing import heartbeat_timing, outages, percentiles
 from cpsim_kit.stack import Stack
 

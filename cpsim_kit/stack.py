@@ -23,13 +23,14 @@ from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.waiting import waiting
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import LocalStackError
-from cpsim_kit.local.launcher import LocalOptions, LocalProcess, OtherProcess
+from cpsim_kit.local.launcher import LocalOptions, LocalProcess
 from cpsim_kit.local.template import PROCESS_KEY
+from cpsim_kit.local.usage import OtherProcess
 from cpsim_kit.notebook import let_signals_wake_the_loop
 from cpsim_kit.observe.gateway_watch import GatewayWatch, LocalGateway
 from cpsim_kit.observe.support_matrix import support_matrix
 from cpsim_kit.observe.trace import Trace
-from cpsim_kit.ocpp_j.frames import CHARGE_POINT_ACTIONS
+from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +74,7 @@ class Stack(AttachedStack):
         super().__init__(aws, deployment, None if process is None else process.why_dead)
         self._process = process
         # The process of a local stack that another program started:
-        self._other = None if process is not None else OtherProcess.said(deployment.outputs.get(PROCESS_KEY, ""))
+        self._other = None if process is not None else OtherProcess.parse(deployment.outputs.get(PROCESS_KEY, ""))
         self._stops: LocalProcess | None = None  # what ends with this stack
 
     def __repr__(self) -> str:

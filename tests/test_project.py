@@ -146,13 +146,13 @@ def test_a_package_imports_only_from_rows_above(name: str) -> None:
 @pytest.mark.parametrize(
     ("library", "doors"),
     [
-        ("websockets", {"local/server/gateway.py", "charge_point/opening.py", "charge_point/transport.py"}),
+        ("websockets", {"local/server/gateway.py", "charge_point/opening.py", "charge_point/websocket.py"}),
         ("paho", {"aws/mqtt.py"}),
         ("boto3", {"aws/session.py", "local/server/registry.py"}),
         ("botocore", {"aws/session.py", "local/server/registry.py"}),
         ("ministack", {"local/server/emulator.py"}),
         ("nest_asyncio2", {"notebook.py"}),
-        ("psutil", {"local/launcher.py"}),
+        ("psutil", {"local/usage.py"}),
     ],
 )
 def test_a_third_party_has_its_doors(library: str, doors: set[str]) -> None:

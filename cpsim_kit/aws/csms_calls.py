@@ -10,21 +10,9 @@ from typing import Any
 from cpsim_kit.aws.mqtt import MqttConnection
 from cpsim_kit.aws.session import Aws
 from cpsim_kit.basics.addresses import MqttEndpoint
-from cpsim_kit.charge_point.handlers import error_frame
 from cpsim_kit.errors import AwsError, CallFailed, CallTimeout, CpsimError, ProtocolViolation
-from cpsim_kit.ocpp_j.frames import (
-    CALL,
-    CALLERROR,
-    CALLRESULT,
-    CALLRESULTERROR,
-    Version,
-    broken_answer_id,
-    dump_frame,
-    error_of,
-    load_frame,
-    result_of,
-    version_of,
-)
+from cpsim_kit.ocpp_j.frames import Call, Error, Malformed, Result, build, parse
+from cpsim_kit.ocpp_j.versions import Version, messages_of
 
 __all__ = ["CsmsCaller"]
 
@@ -55,18 +43,20 @@ class CsmsCaller:
         self._connection: MqttConnection | None = None
         self._subscribed: set[str] = set()  # charge points, or "+" for all
         self._opening = asyncio.Lock()
-        self._waiting: dict[tuple[str, str], asyncio.Future[list[Any]]] = {}  # charge point, message id -> answer
+        self._waiting: dict[
+            tuple[str, str], asyncio.Future[Result | Error | Malformed]
+        ] = {}  # charge point, message id -> answer
 
     async def send(self, charge_point_id: str, payload: Any, timeout: float) -> Any:
         """Send a CALL and return the ``call_result`` dataclass; see ``Stack.send``."""
-        version = version_of(type(payload))
-        action = type(payload).__name__
-        data = version.request(action).encode(payload)
+        version, request, _ = messages_of(type(payload))
+        action = request.action
+        data = request.encode(payload)
         message_id = str(uuid.uuid4())
         await self._listen_to(charge_point_id)
         answer = self._waiting[charge_point_id, message_id] = asyncio.get_running_loop().create_future()
         try:
-            text = dump_frame([CALL, message_id, action, data])
+            text = build(Call(message_id, action, data))
             await self._aws.call("iot-data.publish", topic=f"{charge_point_id}/out", qos=1, payload=text)
             async with asyncio.timeout(timeout):
                 frame = await answer
@@ -74,7 +64,7 @@ class CsmsCaller:
                 return _result(charge_point_id, action, version, frame)
             except ProtocolViolation as exc:
                 if version.name == "2.1":  # OCPP 2.1 part 4
-                    complaint = error_frame(message_id, version.code(exc.code), str(exc), kind=CALLRESULTERROR)
+                    complaint = build(Error(message_id, version.code(exc.code), str(exc), kind="CALLRESULTERROR"))
                     await self._aws.call("iot-data.publish", topic=f"{charge_point_id}/out", qos=1, payload=complaint)
                 raise
         except CpsimError:
@@ -108,22 +98,20 @@ class CsmsCaller:
                 self._subscribed.add(level)
 
     def _on_message(self, topic: str, payload: bytes, _moment: float) -> None:
-        try:
-            frame = load_frame(payload)
-        except ProtocolViolation as exc:
-            frame = [CALLRESULT, broken_answer_id(payload), exc]
-        match frame:
-            case [3 | 4, str(message_id), *_]:
-                future = self._waiting.get((topic.removesuffix("/in"), message_id))
-                if future is not None and not future.done():
-                    future.set_result(frame)
+        frame = parse(payload)
+        if isinstance(frame, Call) or frame.kind not in {"CALLRESULT", "CALLERROR"}:
+            return
+        future = self._waiting.get((topic.removesuffix("/in"), frame.message_id))
+        if future is not None and not future.done():
+            future.set_result(frame)
 
 
-def _result(charge_point_id: str, action: str, version: Version, frame: list[Any]) -> Any:
-    if frame[0] == CALLERROR:
-        raise CallFailed(charge_point_id, action, *error_of(frame))
-    assert frame[0] == CALLRESULT
+def _result(charge_point_id: str, action: str, version: Version, frame: Result | Error | Malformed) -> Any:
+    if isinstance(frame, Error):
+        raise CallFailed(charge_point_id, action, frame.code, frame.description, frame.details)
     try:
-        return version.response(action).decode_object(result_of(frame, action, version))
+        if isinstance(frame, Malformed):
+            raise frame.violation(action, version.code(frame.code))
+        return version.response(action).decode_object(frame.fields)
     except ProtocolViolation as exc:
         raise exc.of(charge_point_id, "answer to ") from exc

@@ -14,7 +14,7 @@ from cpsim_kit.basics.addresses import MqttEndpoint
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import wall_clock
 from cpsim_kit.errors import WaitTimeout
-from cpsim_kit.records.messages import MessageLog, Pairing, Record
+from cpsim_kit.records import MessageLog, Pairing, Record
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,9 +15,9 @@ from tqdm.auto import tqdm
 from cpsim_kit.aws.gateway_registry import GatewayRegistry
 from cpsim_kit.aws.session import Aws, nobody_answers
 from cpsim_kit.basics.cards import card
+from cpsim_kit.basics.tables import table
 from cpsim_kit.basics.waiting import together
 from cpsim_kit.errors import THING_NAME, AwsError, CpsimError, NotFound
-from cpsim_kit.records.messages import table
 
 if TYPE_CHECKING:
     import pandas as pd

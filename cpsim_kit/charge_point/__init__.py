@@ -2,5 +2,16 @@
 
 from cpsim_kit.charge_point.backoff import Backoff
 from cpsim_kit.charge_point.charge_point import OWN_INTERVAL, Beat, ChargePoint
+from cpsim_kit.charge_point.lifecycle import boot_until_accepted, keep_connected
+from cpsim_kit.charge_point.transport import OpenTransport, Transport
 
-__all__ = ["OWN_INTERVAL", "Backoff", "Beat", "ChargePoint"]
+__all__ = [
+    "OWN_INTERVAL",
+    "Backoff",
+    "Beat",
+    "ChargePoint",
+    "OpenTransport",
+    "Transport",
+    "boot_until_accepted",
+    "keep_connected",
+]

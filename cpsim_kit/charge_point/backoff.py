@@ -6,9 +6,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Backoff", "next_boots"]
+__all__ = ["Backoff", "own_boot_waits"]
 
-_FIRST_BOOT, _LONGEST_BOOT = 5, 320  # seconds
+_FIRST_BOOT, _LONGEST_BOOT = 5.0, 320.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Backoff:
 
     def __post_init__(self) -> None:
         if min(self.wait_minimum, self.random_range, self.repeat_times) < 0:
-            raise ValueError(f"nothing of a backoff is below 0: {self!r}")
+            raise ValueError(f"a backoff has no value below 0: {self!r}")
         if self.wait_minimum + self.random_range <= 0:
             raise ValueError("a backoff waits: wait_minimum or random_range is above 0")
 
@@ -45,13 +45,13 @@ class Backoff:
             doublings = min(doublings + 1, self.repeat_times)
 
 
-def next_boots() -> Iterator[float]:
+def own_boot_waits(first: float = _FIRST_BOOT) -> Iterator[float]:
     """Seconds until the next BootNotification, and the one after it, where the CSMS leaves the choice: 5, 10, … 320.
 
     For a boot that is answered Pending or Rejected with an interval of 0: the charge point then chooses a time itself,
     "in a way that avoids flooding" (OCPP 1.6, 4.2; OCPP 2.0.1 part 2, B01).
     """
-    wait: float = _FIRST_BOOT
+    wait = first
     while True:
         yield wait
         wait = min(2 * wait, _LONGEST_BOOT)

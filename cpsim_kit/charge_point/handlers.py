@@ -1,4 +1,4 @@
-"""How a charge point answers the CSMS's CALLs: the handlers, and what goes back for each."""
+"""How a charge point answers the CSMS's CALLs: the handlers, and the answer to each CALL. Does no I/O of its own."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from ocpp.exceptions import NotImplementedError, NotSupportedError, OCPPError  #
 from ocpp.routing import create_route_map
 
 from cpsim_kit.errors import ProtocolViolation
-from cpsim_kit.ocpp_j import frames
-from cpsim_kit.ocpp_j.frames import CALLERROR, CALLRESULT, Version
+from cpsim_kit.ocpp_j.frames import Call, Error, Result, build
+from cpsim_kit.ocpp_j.versions import Version
 
-__all__ = ["Answering", "Handler", "error_frame"]
+__all__ = ["Handler", "Handlers"]
 
 logger = logging.getLogger("ocpp")
 
 Handler = Callable[..., Any]
 
 
-class Answering:
+class Handlers:
     """The handlers of one charge point.
 
     Args:
@@ -41,7 +41,7 @@ class Answering:
         self._after: dict[str, Handler] = {}
         self._unchecked: frozenset[str] = frozenset()  # actions whose @on asked to skip schema validation
         if _has_routes(type(owner)):
-            self._take_routes(owner)
+            self._add_routes(owner)
 
     def on(self, action: str, handler: Handler) -> None:
         """Answer an action with this handler from now on; see ``ChargePoint.on``."""
@@ -54,57 +54,55 @@ class Answering:
             raise TypeError(f"{self._id}: what answers {action} is a function, not {handler!r}")
         self._handlers[action] = handler
 
-    async def answer(self, frame: list[Any], message_id: str, reply: Callable[[bytes], Awaitable[None]]) -> None:
-        """Have a CALL's handler make the answer, send it by ``reply``, then run what is to run after it."""
+    async def answer(self, call: Call, reply: Callable[[bytes], Awaitable[None]]) -> None:
+        """Let the handler of a CALL make the answer, send it by ``reply``, then run what ``@after`` asks for."""
+        message_id = call.message_id
         try:
-            action, handler, values = self._read(frame)
+            handler, values = self._prepare(call)
         except ProtocolViolation as exc:
-            await reply(error_frame(message_id, self._version.code(exc.code), str(exc)))
+            await reply(build(Error(message_id, self._version.code(exc.code), str(exc))))
             return
         try:
             result = await _invoke(handler, values, message_id)
-            response = self._version.response(action)
-            data = response.write(result) if action in self._unchecked else response.encode(result)
+            response = self._version.response(call.action)
+            data = response.write(result) if call.action in self._unchecked else response.encode(result)
             if not isinstance(data, dict):
                 raise TypeError(f"an answer is an object, not {result!r}")
-            answer = frames.dump_frame([CALLRESULT, message_id, data])
+            answer = build(Result(message_id, data))
         except OCPPError as exc:
             code = self._version.code(getattr(exc, "code", "GenericError"))
-            await reply(error_frame(message_id, code, _description(exc), exc.details))
+            await reply(build(Error(message_id, code, _description(exc), exc.details)))
         except Exception as exc:
-            logger.exception("%s: the handler of %s failed, or its answer is not valid", self._id, action)
-            await reply(error_frame(message_id, "InternalError", f"{type(exc).__name__}: {exc}"))
+            logger.exception("%s: the handler of %s failed, or its answer is not valid", self._id, call.action)
+            await reply(build(Error(message_id, "InternalError", f"{type(exc).__name__}: {exc}")))
         else:
             await reply(answer)
-            if action in self._after:
+            if call.action in self._after:
                 try:
-                    await _invoke(self._after[action], values, message_id)
+                    await _invoke(self._after[call.action], values, message_id)
                 except Exception:
-                    logger.exception("%s: what runs after %s failed", self._id, action)
+                    logger.exception("%s: the @after handler of %s failed", self._id, call.action)
 
-    def _read(self, frame: list[Any]) -> tuple[str, Handler, dict[str, Any]]:
-        """The action of a CALL, its handler, and the handler's arguments.
+    def _prepare(self, call: Call) -> tuple[Handler, dict[str, Any]]:
+        """The handler of a CALL, and its arguments.
 
         Raises:
             ProtocolViolation: There are none. Its code is NotImplemented for an action that is not known, NotSupported
                 for one that is known and has no handler (OCPP-J 1.6, table 7; OCPP 2.0.1 part 4, table 7).
         """
-        if len(frame) != 4 or not isinstance(frame[2], str):
-            raise _refusal("RpcFrameworkError", "a CALL is [2, message id, action, payload]")
-        action, payload = frame[2], frame[3]
+        action = call.action
         if action not in self._version.actions:
             raise _refusal("NotImplemented", f"{action} is no action of OCPP {self._version.name}")
         handler = self._handlers.get(action)
         if handler is None:
             raise _refusal("NotSupported", f"{self._id} has no handler for {action}")
-        if payload is None:  # another notation for an empty payload: OCPP-J 1.6, 4.2.1
-            payload = {}
+        payload = call.fields
         if not isinstance(payload, dict):
             raise _refusal("FormatViolation", "the payload is not a JSON object")
         request = self._version.request(action)
-        return action, handler, request.read(payload) if action in self._unchecked else request.decode(payload)
+        return handler, request.read(payload) if action in self._unchecked else request.decode(payload)
 
-    def _take_routes(self, owner: object) -> None:
+    def _add_routes(self, owner: object) -> None:
         unchecked = set()
         for action, route in create_route_map(owner).items():
             if "_on_action" in route:
@@ -116,17 +114,8 @@ class Answering:
         self._unchecked = frozenset(unchecked)
 
 
-def error_frame(message_id: str, code: str, description: str, details: Any = None, *, kind: int = CALLERROR) -> bytes:
-    """A CALLERROR (or CALLRESULTERROR), whatever the text and the details are: OCPP-J allows 255 characters of text."""
-    head = [kind, message_id, code, description.encode(errors="backslashreplace").decode()[:255]]
-    try:
-        return frames.dump_frame([*head, {} if details is None else details])
-    except ProtocolViolation:
-        return frames.dump_frame([*head, {}])  # JSON cannot hold the details
-
-
 def _look_for_routes(kind: type) -> bool:
-    """Whether a class has ``@on`` or ``@after``; to look for them in each charge point takes a third of its making."""
+    """Whether a class has ``@on`` or ``@after``. Looking for them takes a third of the time to make a charge point."""
     return bool(create_route_map(kind))
 
 

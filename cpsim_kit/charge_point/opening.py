@@ -31,13 +31,14 @@ from websockets.uri import WebSocketURI, parse_uri
 from websockets.utils import accept_key
 
 from cpsim_kit.basics.addresses import is_loopback
-from cpsim_kit.charge_point.transport import Transport
+from cpsim_kit.charge_point.transport import OtherSubprotocol
+from cpsim_kit.charge_point.websocket import WebSocket
 from cpsim_kit.errors import ConnectError
 
-__all__ = ["OtherSubprotocol", "open_transport"]
+__all__ = ["open_websocket"]
 
 
-async def open_transport(
+async def open_websocket(
     charge_point_id: str,
     url: str,
     *,
@@ -46,8 +47,8 @@ async def open_transport(
     ssl: ssl_module.SSLContext | None,
     compression: str | None,
     open_timeout: float,
-    **limits: float | None,  # the Transport's
-) -> Transport:
+    **limits: float | None,  # the WebSocket's
+) -> WebSocket:
     """Connect and shake hands.
 
     Raises:
@@ -58,10 +59,10 @@ async def open_transport(
         ssl = _trusting_the_system()
     try:
         async with asyncio.timeout(open_timeout):
-            site = _plain_site(url, subprotocol, headers) if compression is None else None
+            site = _plain_site(url, subprotocol) if compression is None else None
             if site is not None and site.is_plain_with(ssl):
                 try:
-                    return await _open_plain(site, url, ssl, limits)
+                    return await _open_plain(site, url, headers, ssl, limits)
                 except InvalidStatus as exc:
                     if not 300 <= exc.response.status_code < 400:  # else it is redirected
                         raise
@@ -84,18 +85,6 @@ async def open_transport(
         reason = str(exc) or "the other side hung up"
         hint = _hint_of_error(exc, has_tls=ssl is not None)
         raise ConnectError(f"{charge_point_id}: cannot connect to {url}: {reason}.{hint}", url=url) from exc
-
-
-class OtherSubprotocol(Exception):
-    """The other side answers a subprotocol that was not offered, which RFC 6455, 4.1 does not allow.
-
-    Attributes:
-        subprotocol: The one it answers.
-    """
-
-    def __init__(self, subprotocol: str) -> None:
-        super().__init__(f"unsupported subprotocol: {subprotocol}")
-        self.subprotocol = subprotocol
 
 
 _NOT_READY = {408: "it was too slow", 425: "it is not ready", 429: "too many connect to it", 500: "it failed inside"}
@@ -164,13 +153,13 @@ async def _open_by_websockets(
     ssl: ssl_module.SSLContext | None,
     compression: str | None,
     limits: Mapping[str, Any],
-) -> Transport:
+) -> WebSocket:
     options: dict[str, Any] = {} if ssl is None else {"ssl": ssl}
     if is_loopback(url):
         options["proxy"] = None  # what stays on this machine never goes through a proxy
 
-    def transport(protocol: ClientProtocol, **_options: Any) -> Transport:
-        return Transport(protocol, **limits)
+    def transport(protocol: ClientProtocol, **_options: Any) -> WebSocket:
+        return WebSocket(protocol, **limits)
 
     connection: Any = await connect(
         url,
@@ -181,7 +170,7 @@ async def _open_by_websockets(
         create_connection=transport,  # type: ignore[arg-type]  # it has all that connect() asks of a connection
         **options,
     )
-    assert isinstance(connection, Transport)
+    assert isinstance(connection, WebSocket)
     return connection
 
 
@@ -189,7 +178,7 @@ async def _open_by_websockets(
 
 
 class _Site(NamedTuple):
-    """A CSMS, and what asks it for a connection: all but path and key is the same for all charge points."""
+    """A CSMS, and the request that asks it for a connection: all but path, key and headers is the same for everyone."""
 
     uri: WebSocketURI
     subprotocol: str
@@ -203,11 +192,14 @@ class _Site(NamedTuple):
             return False
         return self.is_loopback or get_proxy(self.uri) is None
 
-    def request(self, url: str, key: str) -> bytes:
+    def request(self, url: str, key: str, headers: Mapping[str, str]) -> bytes:
         path = "/" + url.partition("://")[2].partition("/")[2]
-        return f"GET {path} HTTP/1.1\r\n{self.before_key}{key}{self.after_key}".encode("latin-1")
+        fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        if not any(name.lower() == "user-agent" for name in headers):
+            fields += f"User-Agent: {USER_AGENT}\r\n"
+        return f"GET {path} HTTP/1.1\r\n{self.before_key}{key}{self.after_key}{fields}\r\n".encode("latin-1")
 
-    def connection(self, answer: bytes, key: str, limits: Mapping[str, Any]) -> tuple[Transport, bytes]:
+    def connection(self, answer: bytes, key: str, limits: Mapping[str, Any]) -> tuple[WebSocket, bytes]:
         """The connection that such an answer makes, and the bytes that are left for it.
 
         Open where the answer is plain, so that no doubt is left; else it has the protocol that is to judge it.
@@ -222,10 +214,10 @@ class _Site(NamedTuple):
             and "sec-websocket-extensions" not in fields
             and (subprotocol is None or subprotocol == self.subprotocol)
         ):
-            return Transport(None, subprotocol=subprotocol, **limits), rest
+            return WebSocket(None, subprotocol=subprotocol, **limits), rest
         protocol = ClientProtocol(self.uri, subprotocols=[Subprotocol(self.subprotocol)])
         protocol.key = key
-        return Transport(protocol, **limits), answer
+        return WebSocket(protocol, **limits), answer
 
 
 _logger = logging.getLogger("websockets.client")
@@ -241,31 +233,32 @@ def _plain_fields(head: bytes) -> dict[str, str]:
     return fields if len(fields) == len(lines) else {}
 
 
-def _plain_site(url: str, subprotocol: str, headers: Mapping[str, str]) -> _Site | None:
-    """The site of an address; None of one that has to be looked at more closely."""
+def _plain_site(url: str, subprotocol: str) -> _Site | None:
+    """The site of an address; None of one that has to be looked at more closely, or has a password in it."""
     scheme, _, rest = url.partition("://")
     authority = rest.partition("/")[0]
-    if not (url.isascii() and url.isprintable()) or " " in url or "#" in url or "?" in authority:
+    if not (url.isascii() and url.isprintable()) or " " in url or "#" in url or "?" in authority or "@" in authority:
         return None
-    return _site(f"{scheme}://{authority}", subprotocol, tuple(headers.items()))
+    return _site(f"{scheme}://{authority}", subprotocol)
 
 
 @functools.lru_cache(maxsize=64)
-def _site(origin: str, subprotocol: str, headers: tuple[tuple[str, str], ...]) -> _Site:
+def _site(origin: str, subprotocol: str) -> _Site:
     uri = parse_uri(origin)
     protocol = ClientProtocol(uri, subprotocols=[Subprotocol(subprotocol)])
-    request = protocol.connect()
-    request.headers.update(headers)
-    request.headers.setdefault("User-Agent", USER_AGENT)
-    _, _, fields = request.serialize().decode("latin-1").partition("\r\n")
-    before_key, after_key = fields.split(protocol.key)
+    _, _, fields = protocol.connect().serialize().decode("latin-1").partition("\r\n")
+    before_key, after_key = fields.removesuffix("\r\n").split(protocol.key)
     return _Site(uri, subprotocol, is_loopback(origin), before_key, after_key)
 
 
-async def _open_plain(site: _Site, url: str, ssl: ssl_module.SSLContext | None, limits: Mapping[str, Any]) -> Transport:
+async def _open_plain(
+    site: _Site, url: str, headers: Mapping[str, str], ssl: ssl_module.SSLContext | None, limits: Mapping[str, Any]
+) -> WebSocket:
     options: dict[str, Any] = {} if ssl is None else {"ssl": ssl, "server_hostname": site.uri.host}
+    key = base64.b64encode(os.urandom(16)).decode()
+    request = site.request(url, key, headers)
     _, opening = await asyncio.get_running_loop().create_connection(
-        lambda: _Opening(site, url, limits), site.uri.host, site.uri.port, **options
+        lambda: _Opening(site, key, request, limits), site.uri.host, site.uri.port, **options
     )
     try:
         transport = await opening.connection
@@ -278,26 +271,26 @@ async def _open_plain(site: _Site, url: str, ssl: ssl_module.SSLContext | None, 
 
 
 class _Opening(asyncio.Protocol):
-    """Asks for a connection; what comes first makes a :class:`Transport`, which takes the socket over.
+    """Asks for a connection; what comes first makes a :class:`WebSocket`, which takes the socket over.
 
     Attributes:
         socket: asyncio's transport.
         connection: Will be what has taken over.
     """
 
-    __slots__ = ("_key", "_limits", "_site", "_url", "connection", "socket")
+    __slots__ = ("_key", "_limits", "_request", "_site", "connection", "socket")
 
-    def __init__(self, site: _Site, url: str, limits: Mapping[str, Any]) -> None:
+    def __init__(self, site: _Site, key: str, request: bytes, limits: Mapping[str, Any]) -> None:
         self._site = site
-        self._url = url
+        self._key = key
+        self._request = request
         self._limits = limits
-        self._key = base64.b64encode(os.urandom(16)).decode()
         self.socket: asyncio.Transport
-        self.connection: asyncio.Future[Transport] = asyncio.get_running_loop().create_future()
+        self.connection: asyncio.Future[WebSocket] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.socket = transport  # type: ignore[assignment]
-        self.socket.write(self._site.request(self._url, self._key))
+        self.socket.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         self._hand_over(data)
@@ -308,7 +301,7 @@ class _Opening(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._hand_over().connection_lost(exc)
 
-    def _hand_over(self, data: bytes = b"") -> Transport:
+    def _hand_over(self, data: bytes = b"") -> WebSocket:
         connection, rest = self._site.connection(data, self._key, self._limits)
         self.socket.set_protocol(connection)
         connection.connection_made(self.socket)

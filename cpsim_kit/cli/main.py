@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any, NoReturn, Self, TypeVar
 
 from cpsim_kit import __version__
+from cpsim_kit.basics.process import run_fast
 from cpsim_kit.charge_point import OWN_INTERVAL, ChargePoint
-from cpsim_kit.charge_point.backoff import Backoff, next_boots
+from cpsim_kit.charge_point.backoff import Backoff, own_boot_waits
 from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError, FleetError, NotRegistered, WaitTimeout
-from cpsim_kit.fleet import Fleet
-from cpsim_kit.fleet.call_table import FleetResult
-from cpsim_kit.fleet.processes import SAMPLE, fast_loop
+from cpsim_kit.fleet import Fleet, FleetResult
+from cpsim_kit.fleet.share import SAMPLE
 from cpsim_kit.stack import Stack
 
 __all__ = ["main"]
@@ -278,7 +278,7 @@ async def _boot_and_beat(charge_point: ChargePoint, count: int | None, own_inter
     """
     if own_interval is not None:
         charge_point.heartbeat_interval = own_interval
-    own_waits = next_boots()
+    own_waits = own_boot_waits()
     while (answer := await charge_point.boot()).status != "Accepted":
         wait = answer.interval if answer.interval > 0 else next(own_waits)
         whose = "" if answer.interval > 0 else f", its own choice, as the CSMS's interval is {answer.interval}"
@@ -377,7 +377,7 @@ def _load(options: argparse.Namespace) -> int:
     fleets: list[Fleet] = []
     failed: CpsimError | None = None
     try:  # what was measured is told all the same
-        fast_loop(options.signals.ended(_run_fleet(options, fleets)))
+        run_fast(options.signals.ended(_run_fleet(options, fleets)))
     except KeyboardInterrupt:
         pass
     except CpsimError as exc:

@@ -1,7 +1,7 @@
-"""A share of a fleet on a worker of a Dask cluster, by an actor that lives there for the whole run.
+"""A share of a fleet on a worker of a Dask cluster: an actor that lives there for the whole run.
 
-The only module that speaks to Dask. The share runs in a thread of the worker, in an event loop of its own (uvloop),
-so that the worker's own loop goes on. A worker needs cpsim_kit installed, in the same version.
+Only this module knows Dask. The share runs in a thread of the worker, in its own event loop, so that the worker's loop
+goes on. A worker needs cpsim_kit installed, in the same version.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from cpsim_kit.basics.process import run_fast
 from cpsim_kit.errors import CpsimError
-from cpsim_kit.fleet.processes import SAMPLE, WorkerLost, fast_loop, faults, packed
-from cpsim_kit.fleet.share import Delta, Part, Plan
+from cpsim_kit.fleet.packing import pack_errors, pack_plan
+from cpsim_kit.fleet.plan import Plan
+from cpsim_kit.fleet.share import SAMPLE, Report, Share, ShareLost
 
 __all__ = ["ClusterShare", "worker_addresses"]
 
-_ANSWER = 20.0  # seconds for a worker to answer; a share is asked twice a second
+_ANSWER = 20.0  # seconds for a worker to answer
 
 
 async def worker_addresses(cluster: Any) -> list[str]:
@@ -37,12 +39,13 @@ async def worker_addresses(cluster: Any) -> list[str]:
 
 
 class FleetActor:
-    """The share, on the worker; its methods are called by :class:`ClusterShare` from afar."""
+    """The share, on the worker; :class:`ClusterShare` calls its methods from another process."""
 
     def __init__(self, plan: bytes) -> None:
         import cloudpickle  # noqa: PLC0415 - only a fleet of several processes sends functions of a notebook
 
-        self._part = Part(cloudpickle.loads(plan))
+        self._share = Share(cloudpickle.loads(plan))
+        self._share.load()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: asyncio.Task[None] | None = None
         self._fault: BaseException | None = None
@@ -54,16 +57,16 @@ class FleetActor:
         self._thread.start()
         self._started.wait()
 
-    def take(self) -> tuple[Delta, bytes]:
-        """What was measured since this was asked before; and once it has ended, what went wrong, packed."""
+    def drain(self) -> tuple[Report, bytes]:
+        """A report; and once the share has ended, what went wrong, packed."""
         if not self._ended.is_set() and self._loop is not None:
-            looking = self._delta()
+            reporting = self._report()
             try:
-                return asyncio.run_coroutine_threadsafe(looking, self._loop).result(_ANSWER), b""
+                return asyncio.run_coroutine_threadsafe(reporting, self._loop).result(_ANSWER), b""
             except RuntimeError:  # the loop has just been closed
-                looking.close()
+                reporting.close()
                 self._ended.wait()
-        return self._part.delta(), faults(self._part.errors, self._fault)
+        return self._share.report(), pack_errors(self._share.errors, self._fault)
 
     def stop(self) -> None:
         """Close the charge points."""
@@ -71,8 +74,8 @@ class FleetActor:
             self._loop.call_soon_threadsafe(self._running.cancel)
             self._ended.wait(_ANSWER)
 
-    async def _delta(self) -> Delta:
-        return self._part.delta()
+    async def _report(self) -> Report:
+        return self._share.report()
 
     def _run(self) -> None:
         async def main() -> None:
@@ -80,24 +83,24 @@ class FleetActor:
             self._running = asyncio.current_task()
             self._started.set()
             try:
-                await self._part.run()
+                await self._share.run()
             except asyncio.CancelledError:
                 pass
-            except BaseException as exc:  # noqa: BLE001 - whatever it is, take() tells it
+            except BaseException as exc:  # noqa: BLE001 - drain() returns it
                 self._fault = exc
             finally:
                 self._ended.set()  # the loop itself does not end where a scenario does not
 
-        fast_loop(main())
+        run_fast(main())
 
 
 class ClusterShare:
-    """A share on one worker, seen from here; with the same end as a ``Worker``.
+    """A share on one worker, seen from this process, with the methods of a ``ProcessShare``.
 
     Args:
-        plan: What it is to do.
+        plan: The share's plan.
         cluster: The ``dask.distributed.Client``, synchronous or not.
-        address: The worker's.
+        address: The worker's address.
     """
 
     def __init__(self, plan: Plan, cluster: Any, address: str) -> None:
@@ -110,32 +113,32 @@ class ClusterShare:
 
     @property
     def where(self) -> str:
-        """Where it runs, in words."""
+        """The place where it runs, in words."""
         return f"on {self.address}"
 
     async def start(self) -> None:
         """Make the actor on its worker.
 
         Raises:
-            WorkerLost: The worker is not there.
+            ShareLost: The worker is not there.
             ValueError: The plan cannot be sent.
             Exception: What kept the actor from starting, e.g. no cpsim_kit on the worker.
         """
-        future = self._cluster.submit(FleetActor, packed(self.plan), actor=True, pure=False, workers=[self.address])
+        future = self._cluster.submit(FleetActor, pack_plan(self.plan), actor=True, pure=False, workers=[self.address])
         self._actor = await self._answer(future)
 
-    async def run(self, told: Callable[[Delta], None]) -> None:
-        """Let it begin, and hand on what it measures, until it has ended.
+    async def run(self, reported: Callable[[Report], None]) -> None:
+        """Let it begin, and call ``reported`` twice a second until it has ended.
 
         Raises:
-            WorkerLost: The worker is gone.
+            ShareLost: The worker is gone.
             Exception: A scenario's own fault.
         """
         await self._answer(self._call("begin"))
         while True:
             await asyncio.sleep(SAMPLE)
-            delta, packed = await self._answer(self._call("take"))
-            told(delta)
+            report, packed = await self._answer(self._call("drain"))
+            reported(report)
             if packed:
                 self._over = True
                 self.errors, fault = pickle.loads(packed)  # noqa: S301 - of our own actor
@@ -146,15 +149,15 @@ class ClusterShare:
     async def close(self) -> None:
         """End it, if its worker is still there."""
         if self._actor is not None and not self._over:
-            with contextlib.suppress(WorkerLost):
+            with contextlib.suppress(ShareLost):
                 await self._answer(self._call("stop"))
         self._actor = None
 
     def _call(self, method: str) -> Any:
         try:
             return getattr(self._actor, method)()
-        except RuntimeError as exc:  # Dask's word for it
-            raise WorkerLost(f"the worker {self.address} is gone") from exc
+        except RuntimeError as exc:  # of Dask
+            raise ShareLost(f"the worker {self.address} is gone") from exc
 
     async def _answer(self, future: Any) -> Any:
         """The result of a Dask future, also of a synchronous client's."""
@@ -164,10 +167,10 @@ class ClusterShare:
                     return await future
                 return await asyncio.to_thread(future.result, _ANSWER)
         except (OSError, TimeoutError) as exc:
-            raise WorkerLost(f"the worker {self.address} is gone: {exc or type(exc).__name__}") from exc
+            raise ShareLost(f"the worker {self.address} is gone: {exc or type(exc).__name__}") from exc
         except Exception as exc:
             if self._cluster.status != "running":
-                raise WorkerLost(f"the Dask client is {self._cluster.status}") from exc
+                raise ShareLost(f"the Dask client is {self._cluster.status}") from exc
             if type(exc).__module__.split(".")[0] == "distributed":
-                raise WorkerLost(f"the worker {self.address} is gone: {exc}") from exc
+                raise ShareLost(f"the worker {self.address} is gone: {exc}") from exc
             raise

@@ -1,9 +1,9 @@
-"""A share of a fleet in another process of this machine: the child, and its parent's end.
+"""Where a share runs on this machine: in this process, or in a child process; and the child's side of that.
 
-They exchange pickles over the child's stdin and stdout, each after its length. The child ends when its stdin does, so
-it never outlives its parent. What it measured comes twice a second: a lost child takes no more with it than that.
-A thread writes it: where the parent does not read, stopped or busy, the child goes on measuring, keeps the calls in its
-compact table, and sends all of them once the parent reads again.
+Parent and child exchange pickles over the child's stdin and stdout, each after its length. The child ends when its
+stdin does, so it never outlives its parent. It reports twice a second, so a child that dies loses no more calls than of
+half a second. A thread of the child writes the reports: where the parent does not read, because it is stopped or busy,
+the child goes on measuring, keeps the calls in its compact table, and sends all of them once the parent reads again.
 """
 
 from __future__ import annotations
@@ -17,49 +17,95 @@ import struct
 import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import IO, Any
 
+from cpsim_kit.basics.process import run_fast
 from cpsim_kit.errors import CpsimError
-from cpsim_kit.fleet.share import Delta, Part, Plan
+from cpsim_kit.fleet.packing import pack_errors, pack_plan
+from cpsim_kit.fleet.plan import Plan
+from cpsim_kit.fleet.share import SAMPLE, Report, Share, ShareLost
 
-__all__ = ["SAMPLE", "Worker", "WorkerLost", "fast_loop", "faults", "packed"]
+__all__ = ["LocalShare", "ProcessShare"]
 
-SAMPLE = 0.5  # seconds between two deltas
 _LENGTH = struct.Struct("!I")
 _READY = 60.0  # seconds for a child to start
-_SILENCE = 30.0  # seconds without a delta after which a child is given up: it hangs, or was stopped
-_LOOKS = 20  # in how many parts a parent waits: while it is stopped itself, one of them goes by at most
-_CLOSING = 10.0  # seconds for a child to end, once its stdin has
-_LAST_WORDS = 5.0  # seconds in which it closes its connections
+_CHECKS = 20  # a time-out of the parent is this many shorter ones: while it is stopped itself, at most one of them ends
 
 
-class WorkerLost(Exception):
-    """A child ended before its share did."""
+class LocalShare:
+    """A share in this process, with the methods of a :class:`ProcessShare`."""
 
-
-class Worker:
-    """A child process, seen from its parent."""
-
-    where = "in another process"
+    where = "in this process"
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self._share = Share(plan)
+
+    @property
+    def errors(self) -> list[CpsimError]:
+        """The last error of each charge point that never connected."""
+        return self._share.errors
+
+    async def start(self) -> None:
+        """Prepare the share; in a thread, so that the event loop is not blocked."""
+        await asyncio.to_thread(self._share.load)
+
+    async def run(self, reported: Callable[[Report], None]) -> None:
+        """Run the share, and call ``reported`` twice a second.
+
+        Raises:
+            Exception: A scenario's own fault.
+        """
+        running = asyncio.create_task(self._share.run(), name="cpsim[fleet].share")
+        try:
+            while not running.done():
+                await asyncio.wait([running], timeout=SAMPLE)
+                reported(self._share.report())
+            running.result()
+        finally:
+            if not running.done():
+                running.cancel()
+                await asyncio.wait([running])
+            reported(self._share.report())
+
+    async def close(self) -> None:
+        """Nothing is left to be closed."""
+
+
+class ProcessShare:
+    """A share in a child process, as its parent sees it.
+
+    Args:
+        plan: The share's plan.
+        python: The interpreter.
+        silence: Seconds without a report after which the child counts as lost: it hangs, or was stopped.
+        closing: Seconds for the child to end by itself before it is killed.
+    """
+
+    where = "in another process"
+
+    def __init__(
+        self, plan: Plan, *, python: str = sys.executable, silence: float = 30.0, closing: float = 10.0
+    ) -> None:
+        self.plan = plan
         self.errors: list[CpsimError] = []
+        self._python = python
+        self._silence = silence
+        self._closing = closing
         self._process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Start the child and hand it its plan; returns once it is ready to begin.
+        """Start the child and send it its plan; returns once the child is ready to begin.
 
         Raises:
-            WorkerLost: It did not start.
-            ValueError: The plan cannot be sent, or not be read there.
+            ShareLost: The child did not start.
+            ValueError: The plan cannot be sent, or the child cannot read it.
         """
-        plan = packed(self.plan)
+        plan = pack_plan(self.plan)
         try:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-c", "from cpsim_kit.fleet.processes import main; main()"),
+                *(self._python, "-P", "-c", "from cpsim_kit.fleet.processes import main; main()"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 limit=2**24,
@@ -67,39 +113,39 @@ class Worker:
                 start_new_session=True,  # Ctrl-C is its parent's to handle
             )
         except OSError as exc:  # no memory, or no more processes allowed
-            raise WorkerLost(f"a worker process could not be started: {exc.strerror}") from exc
+            raise ShareLost(f"a worker process could not be started: {exc.strerror}") from exc
         await self._write(plan)
-        said = await self._read(_READY, "was not ready within")
-        if said != "ready":
-            raise ValueError(f"a worker process cannot read this fleet: {said}")
+        answer = await self._read(_READY, "was not ready within")
+        if answer != "ready":
+            raise ValueError(f"a worker process cannot read this fleet: {answer}")
 
-    async def run(self, told: Callable[[Delta], None]) -> None:
-        """Let it begin, and hand on what it measures, until it has ended.
+    async def run(self, reported: Callable[[Report], None]) -> None:
+        """Let the child begin, and call ``reported`` with each of its reports until it has ended.
 
         Raises:
-            WorkerLost: It ended before its share did.
+            ShareLost: The child ended before its share did.
             Exception: A scenario's own fault.
         """
         await self._write(pickle.dumps("go"))
         while True:
-            match await self._read(_SILENCE, "has said nothing for"):
-                case Delta() as delta:
-                    told(delta)
+            match await self._read(self._silence, "has said nothing for"):
+                case Report() as report:
+                    reported(report)
                 case "done", bytes(packed):
                     self.errors, fault = pickle.loads(packed)  # noqa: S301 - of our own child
                     if fault is not None:
                         raise fault
                     return
                 case unknown:
-                    raise WorkerLost(f"a worker said {unknown!r}")
+                    raise ShareLost(f"a worker process sent {unknown!r}")
 
     async def close(self) -> None:
-        """End the child, whatever it does."""
+        """End the child: its stdin is closed, and if that does not end it, it is killed."""
         if self._process is not None:
             if self._process.stdin is not None:
                 self._process.stdin.close()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_CLOSING):
+                async with asyncio.timeout(self._closing):
                     await self._process.wait()
             if self._process.returncode is None:
                 self._process.kill()
@@ -112,20 +158,20 @@ class Worker:
             self._process.stdin.write(_LENGTH.pack(len(data)) + data)
             await self._process.stdin.drain()
         except (BrokenPipeError, ConnectionResetError) as exc:
-            raise WorkerLost("a worker process ended at once; what it says stands above") from exc
+            raise ShareLost("a worker process ended at once; its output is above") from exc
 
     async def _read(self, seconds: float, too_late: str) -> Any:
-        """What the child says next; WorkerLost where it says nothing while this process looks, for so many seconds."""
+        """The child's next message; ShareLost if none comes in this time, in which this process runs itself."""
         reading = asyncio.create_task(self._read_one(), name="cpsim[worker].read")
         try:
-            for _ in range(_LOOKS):
-                if (await asyncio.wait([reading], timeout=seconds / _LOOKS))[0]:
+            for _ in range(_CHECKS):
+                if (await asyncio.wait([reading], timeout=seconds / _CHECKS))[0]:
                     return reading.result()
         finally:
             if not reading.done():
                 reading.cancel()
                 await asyncio.wait([reading])
-        raise WorkerLost(f"a worker process {too_late} {seconds:g} s")
+        raise ShareLost(f"a worker process {too_late} {seconds:g} s")
 
     async def _read_one(self) -> Any:
         assert self._process is not None
@@ -135,90 +181,43 @@ class Worker:
             return pickle.loads(await self._process.stdout.readexactly(length))  # noqa: S301 - of our own child
         except asyncio.IncompleteReadError as exc:
             code = await self._process.wait()
-            raise WorkerLost(f"a worker process ended with status {code}") from exc
+            raise ShareLost(f"a worker process ended with status {code}") from exc
 
 
 def _module_path() -> list[str]:
-    """Where a worker finds the modules that this process finds, a scenario's included.
+    """The folders in which this process finds modules, for a child to find the same, such as a scenario's.
 
-    The working directory comes last, whatever its place here: a file of the reader that is called like a module of
-    Python was harmless in a kernel, which had imported that module before.
+    The working directory comes last, wherever it is in this process: a user's file with the name of a Python module,
+    queue.py for example, does no harm in a kernel, which has imported Python's module already, but would in a child.
     """
     found = [each for each in sys.path if each]
     return found if len(found) == len(sys.path) else [*found, os.getcwd()]
-
-
-def packed(plan: Plan) -> bytes:
-    """A plan as a pickle, with functions of a notebook.
-
-    Raises:
-        ValueError: Something in it cannot be sent to another process.
-    """
-    import cloudpickle  # noqa: PLC0415 - only a fleet of several processes sends functions of a notebook
-
-    try:
-        plan_: bytes = cloudpickle.dumps(plan)
-    except Exception as exc:
-        raise ValueError(
-            f"this fleet cannot be sent to another process: {exc}. What the scenario, the attributes' function and the "
-            "options refer to is sent along: make connections, locks and the like inside of these functions"
-        ) from exc
-    return plan_
-
-
-def faults(errors: list[CpsimError], fault: BaseException | None) -> bytes:
-    """What went wrong, as a pickle with the fault's traceback as a note; what cannot be pickled in words."""
-    import cloudpickle  # noqa: PLC0415 - an exception's class may be of a notebook
-
-    if fault is not None:
-        fault.add_note("In the process of the fleet:\n" + "".join(traceback.format_exception(fault)))
-    for error in (*errors, fault):
-        if error is not None:  # Dask teaches pickle to take tracebacks along, and with them whatever they hold
-            error.__traceback__ = error.__cause__ = error.__context__ = None
-    try:
-        packed: bytes = cloudpickle.dumps((errors, fault))
-        pickle.loads(packed)  # noqa: S301 - our own; an exception whose class takes other arguments cannot be read
-    except Exception:  # noqa: BLE001 - whatever an exception of somebody else carries
-        in_words = RuntimeError(f"{type(fault).__name__}: {fault}")
-        for note in getattr(fault, "__notes__", []):
-            in_words.add_note(note)
-        packed = cloudpickle.dumps((errors, in_words))
-    return packed
-
-
-def fast_loop(main: Coroutine[Any, Any, None]) -> None:
-    """``asyncio.run`` in uvloop, where there is one."""
-    try:
-        import uvloop  # noqa: PLC0415 - not on Windows
-    except ImportError:
-        asyncio.run(main)
-    else:
-        uvloop.run(main)
 
 
 # -- In the child -----------------------------------------------------------------------------------------------------
 
 
 def main() -> None:
-    """Receive a plan, carry it out, and tell what was measured."""
+    """Receive a plan, carry it out, and report."""
     outbox = _Outbox(os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)  # what a scenario prints must not end up between the pickles
     try:
-        part = Part(pickle.loads(_read_one()))  # noqa: S301 - of our own parent
-    except Exception as exc:  # noqa: BLE001 - a module that is not here, a TLS file that is not, and what not
+        share = Share(pickle.loads(_read_one()))  # noqa: S301 - of our own parent
+        share.load()
+    except Exception as exc:  # noqa: BLE001 - a module or a TLS file that this process does not find, for example
         outbox.put(str(exc))
         outbox.wait_sent()
     else:
         outbox.put("ready")
-        fast_loop(_carry_out(part, outbox))
+        run_fast(_carry_out(share, outbox))
     _exit()
 
 
 class _Outbox:
-    """Writes messages to the parent in a thread, as it may not read; ends this process where the parent is gone.
+    """Writes messages to the parent in a thread, as the parent may not read; exits the process if the parent is gone.
 
     Args:
-        file: Where to.
+        file: The file to write to.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -251,25 +250,26 @@ class _Outbox:
 
 
 def _exit() -> None:
-    """Not past the thread that reads stdin, nor past a scenario that does not end."""
+    """Exit at once: neither the thread that reads stdin nor a scenario that does not end is waited for."""
     sys.stderr.flush()
     os._exit(0)
 
 
-async def _carry_out(part: Part, outbox: _Outbox) -> None:
+async def _carry_out(share: Share, outbox: _Outbox) -> None:
     await asyncio.to_thread(_read_one)
-    running = asyncio.create_task(part.run(), name="cpsim[worker].part")
-    threading.Thread(target=_end_with_stdin, args=[asyncio.get_running_loop(), running], daemon=True).start()
+    running = asyncio.create_task(share.run(), name="cpsim[worker].share")
+    ending = (asyncio.get_running_loop(), running, share.plan.cancel_timeout)
+    threading.Thread(target=_end_with_stdin, args=ending, daemon=True).start()
     fault: BaseException | None = None
     while not running.done():
         await asyncio.wait([running], timeout=SAMPLE)
         if outbox.is_idle:  # otherwise the parent does not read: the table keeps the calls, 28 bytes each
-            outbox.put(part.delta())
+            outbox.put(share.report())
     if not running.cancelled():
         fault = running.exception()
-    outbox.put(part.delta())
-    outbox.put(("done", faults(part.errors, fault)))
-    outbox.wait_sent()  # nothing is measured any more; where the parent never reads again, it ends this process
+    outbox.put(share.report())
+    outbox.put(("done", pack_errors(share.errors, fault)))
+    outbox.wait_sent()  # nothing is measured any more; if the parent never reads again, stdin ends this process
     _exit()
 
 
@@ -280,9 +280,9 @@ def _read_one() -> bytes:
     return sys.stdin.buffer.read(_LENGTH.unpack(head)[0])
 
 
-def _end_with_stdin(loop: asyncio.AbstractEventLoop, running: asyncio.Task[None]) -> None:
-    """When the parent closes the pipe, or dies, end the share; and this process where that does not help."""
+def _end_with_stdin(loop: asyncio.AbstractEventLoop, running: asyncio.Task[None], seconds: float) -> None:
+    """When the parent closes the pipe, or dies, cancel the share; exit the process if that takes longer than this."""
     sys.stdin.buffer.read()
     loop.call_soon_threadsafe(running.cancel)
-    time.sleep(_LAST_WORDS)
+    time.sleep(seconds)
     os._exit(1)

@@ -1,86 +1,57 @@
-"""One process's share of a fleet: its charge points, each a task, and what they called.
+"""One process's share of a fleet: its charge points, each a task, and their calls.
 
-The same :class:`~cpsim_kit.charge_point.ChargePoint` as anywhere else; what it calls is measured by its ``observe``.
+The charge points are ordinary :class:`~cpsim_kit.charge_point.ChargePoint` objects; ``observe`` measures their calls.
 """
 
 from __future__ import annotations
 
 import asyncio
-import gc
-import heapq
 import inspect
-import itertools
 import logging
-import math
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
 from weakref import WeakSet
 
 from cpsim_kit.basics.clock import epoch
 from cpsim_kit.basics.process import raise_file_limit
 from cpsim_kit.charge_point import OWN_INTERVAL, ChargePoint
-from cpsim_kit.charge_point.backoff import Backoff, next_boots
+from cpsim_kit.charge_point.backoff import own_boot_waits
+from cpsim_kit.charge_point.lifecycle import boot_until_accepted, keep_connected
 from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError
-from cpsim_kit.fleet.call_table import FAULT, UNFINISHED, CallTable, Rows
+from cpsim_kit.fleet.call_table import CallTable, Rows
+from cpsim_kit.fleet.collector import COLLECTOR
+from cpsim_kit.fleet.pacing import SharedTimer, first_heartbeat
+from cpsim_kit.fleet.plan import Plan
+from cpsim_kit.ocpp_j.versions import Version
+from cpsim_kit.records.outcomes import FAULT, UNFINISHED
 
-__all__ = ["GC_THRESHOLD", "Delta", "Part", "Plan", "Scenario", "first_heartbeat"]
+__all__ = ["SAMPLE", "Report", "Share", "ShareLost"]
 
 logger = logging.getLogger("cpsim.fleet")
 
-Scenario = Callable[[ChargePoint], Awaitable[Any]]
-
-GC_THRESHOLD = 50_000  # objects more than were collected last, while calls come and go: they leave few in circles
-_STEP = 0.01  # seconds between moments at which heartbeats are due: those of one moment share what it takes to wake up
+SAMPLE = 0.5  # seconds between two reports
 _CLOSING = 200  # connections closed at a time
-_LAST_WORDS = 5.0  # seconds for scenarios to end what they do, at the end
 _NAN = float("nan")
-_UNIQUE = re.compile(r" \(message id [^)]*\)")  # what no two errors of a kind share
+_UNIQUE = re.compile(r" \(message id [^)]*\)")  # the part of a message that differs between errors of the same kind
+
+
+class ShareLost(Exception):
+    """The process of a share ended before the share did, or does not answer."""
 
 
 @dataclass
-class Plan:
-    """What a share is to do; it can be sent to another process.
+class Report:
+    """The state of a share, and its calls since the report before.
 
     Attributes:
-        url: The CSMS's address.
-        starts: Of each id, seconds after the beginning at which it starts, and its phase, from 0 to 1.
-        duration: Seconds from the beginning to the end.
-        interval: Seconds between heartbeats; what the CSMS instructs when None.
-        burst: Heartbeats of all at the same moments.
-        scenario: What each does once connected; boot and heartbeats when None.
-        attributes: More arguments of a charge point, by its id.
-        reconnect: The policy; None for none.
-        seed: Of the waits.
-        options: Arguments of all charge points.
+        open: Charge points that are connected.
+        connected: Charge points that have connected at least once.
+        booted: Charge points that were accepted.
+        calls: Rows of the share's :class:`~cpsim_kit.fleet.call_table.CallTable`.
     """
-
-    url: str
-    starts: dict[str, tuple[float, float]]
-    duration: float
-    interval: float | None = None
-    burst: bool = False
-    scenario: Scenario | None = None
-    attributes: Callable[[str], Mapping[str, Any]] | None = None
-    reconnect: Backoff | None = None
-    seed: int = 0
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def rest(self, after: float) -> Plan:
-        """What is left of it so many seconds after its beginning: the same ramp again, faster where time is short."""
-        left = self.duration - after
-        ramp = max(at for at, _phase in self.starts.values())
-        pace = min(1.0, left / 2 / ramp) if ramp else 1.0
-        starts = {each: (at * pace, phase) for each, (at, phase) in self.starts.items()}
-        return replace(self, starts=starts, duration=left)
-
-
-@dataclass
-class Delta:
-    """What a share says now and then: its charge points, and the calls since it was asked before."""
 
     open: int
     connected: int
@@ -88,39 +59,43 @@ class Delta:
     calls: Rows
 
 
-class Part:
-    """A share that runs here.
+class Share:
+    """A share that runs in this process.
 
     Attributes:
-        calls: What was measured and not told yet.
+        calls: The calls since the last report.
         members: Its charge points, once started.
     """
 
     def __init__(self, plan: Plan) -> None:
-        import numpy as np  # noqa: F401, PLC0415 - what is measured is told by it; not while it is measured
+        import numpy as np  # noqa: F401, PLC0415 - reports need it; not to be imported while calls are measured
 
         ssl = plan.options.get("ssl")
         self.plan = plan
         self.calls = CallTable()
         self.members: list[_Member] = []
         self._ssl = ssl() if callable(ssl) else ssl
-        self._clock = _Clock()
+        self._timer = SharedTimer()
         self._random = random.Random(plan.seed)  # noqa: S311 - waits, no secrets
         self._began = 0.0
-        self._to_come = len(plan.starts)  # that have not tried to connect yet
-        self._collecting = False  # whether garbage was collected before
+        self._not_tried = len(plan.starts)  # charge points that have not tried to connect yet
+        self._on_all_tried: Callable[[], None] = lambda: None
         self._open_at_end: int | None = None  # then they are closed, which is no loss
-        self._noted: WeakSet[CpsimError] = WeakSet()  # errors that are rows
-        self._faults: dict[str, Exception] = {}  # of each charge point the last error that is not the kit's, and a row
-        self._working: set[str] = set()  # charge points whose scenario goes on
+        self._noted: WeakSet[CpsimError] = WeakSet()  # errors that have a row
+        self._faults: dict[str, Exception] = {}  # the last error of each charge point that is not the kit's: has a row
+        self._working: set[str] = set()  # charge points whose scenario has not ended
 
-    def delta(self) -> Delta:
-        """The state, and the calls since this was asked before."""
-        return Delta(
+    def load(self) -> None:
+        """Import the OCPP version, which takes up to a second; otherwise the first charge point would wait for it."""
+        Version.get(self.plan.options.get("version", "2.0.1")).load()
+
+    def report(self) -> Report:
+        """The state, and the calls since the last report."""
+        return Report(
             open=self._open() if self._open_at_end is None else self._open_at_end,
             connected=sum(member.has_connected for member in self.members),
             booted=sum(member.charge_point.boot_status == "Accepted" for member in self.members),
-            calls=self.calls.take(),
+            calls=self.calls.drain(),
         )
 
     def _open(self) -> int:
@@ -128,35 +103,31 @@ class Part:
 
     @property
     def errors(self) -> list[CpsimError]:
-        """Why charge points did not connect, of those that never did."""
+        """The last error of each charge point that never connected."""
         return [member.error for member in self.members if member.error is not None and not member.has_connected]
 
     async def run(self) -> None:
         """Start the charge points as planned, and close them at the end.
 
         Raises:
-            Exception: A scenario's own fault; the others were ended.
+            Exception: An error of a scenario that is not the kit's; all charge points were stopped.
         """
         raise_file_limit()
         self._began = time.perf_counter()
-        self._collecting, threshold = gc.isenabled(), gc.get_threshold()
-        gc.disable()  # what starting makes stays, and is no garbage: not to be looked through again and again
         crew = asyncio.create_task(self._start_all(), name="cpsim[fleet].crew")
         try:
-            await asyncio.wait([crew], timeout=self.plan.duration)
+            with COLLECTOR.paused() as self._on_all_tried:
+                try:
+                    await asyncio.wait([crew], timeout=self.plan.duration)
+                finally:
+                    if not crew.done():
+                        crew.cancel()
+                        await asyncio.wait([crew], timeout=self.plan.cancel_timeout)
         finally:
-            try:
-                if not crew.done():
-                    crew.cancel()
-                    await asyncio.wait([crew], timeout=_LAST_WORDS)
-            finally:
-                self._clock.stop()
-                self._collect_again()
-                gc.unfreeze()
-                gc.set_threshold(*threshold)
-                self._open_at_end = self._open()
-                await asyncio.shield(_close(self.members))
-                fault = crew.exception() if crew.done() and not crew.cancelled() else None
+            self._timer.stop()
+            self._open_at_end = self._open()
+            await asyncio.shield(_close(self.members))
+            fault = crew.exception() if crew.done() and not crew.cancelled() else None
         if not crew.done():
             logger.error(
                 "fleet: the scenario of %s does not end when it is cancelled: does it catch every exception (a bare "
@@ -164,7 +135,7 @@ class Part:
                 ", ".join(sorted(self._working)[:3]),
             )
         elif fault is not None:
-            # Not raised where the group is caught: it would be the fault's context, which IPython cannot show.
+            # Raised alone: an exception whose context is a group of exceptions cannot be shown by IPython.
             raise fault.exceptions[0] if isinstance(fault, BaseExceptionGroup) else fault
 
     async def _start_all(self) -> None:
@@ -186,23 +157,20 @@ class Part:
             raise
 
     async def _live(self, member: _Member) -> None:
-        """Connect, work, and connect again as long as the policy says so."""
-        waits: Iterator[float] | None = None
+        """Connect, run the scenario, and after a lost connection wait and connect again, where the plan says so."""
         charge_point_id = member.charge_point.id
         self._working.add(charge_point_id)
         try:
-            while True:
-                try:
-                    await self._connect(member)
-                    waits = None
-                    await (self._boot_and_beat(member) if self.plan.scenario is None else self._do_scenario(member))
-                    return
-                except (ConnectError, ConnectionLost) as exc:
-                    self._note_once(member, "connection", exc)
-                    if self.plan.reconnect is None:
-                        return
-                    waits = waits or self.plan.reconnect.waits(self._random)
-                    await self._be_away(member, next(waits), exc)
+            await keep_connected(
+                member.charge_point,
+                lambda _: self._boot_and_beat(member) if self.plan.scenario is None else self._do_scenario(member),
+                reconnect=self.plan.reconnect,
+                random=self._random,
+                connect=lambda: self._connect(member),
+                pause=lambda seconds, why: self._be_away(member, seconds, why),
+            )
+        except (ConnectError, ConnectionLost) as exc:
+            self._note_once(member, "connection", exc)
         except CpsimError as exc:
             self._note_once(member, "scenario", exc)
         except asyncio.CancelledError:
@@ -224,6 +192,7 @@ class Part:
 
     async def _connect(self, member: _Member) -> None:
         began, due = time.perf_counter(), member.connect_due
+        member.lost = None
         try:
             await member.charge_point.connect()
         except BaseException as exc:
@@ -232,31 +201,27 @@ class Part:
             raise
         else:
             self._note(member.charge_point, "connect", due, began, time.perf_counter(), None)
-            member.has_connected, member.lost = True, None
-            member.charge_point.when_closed(member.lose)
+            member.has_connected = True
         finally:
             if not member.has_tried:
                 member.has_tried = True
-                self._to_come -= 1
-                if not self._to_come:
-                    self._collect_again()
-
-    def _collect_again(self) -> None:
-        """Leave what is there alone, and collect what comes, where it was collected before."""
-        if self._collecting and not gc.isenabled():
-            gc.freeze()
-            gc.set_threshold(GC_THRESHOLD)
-            gc.enable()
+                self._not_tried -= 1
+                if not self._not_tried:
+                    self._on_all_tried()
 
     async def _boot_and_beat(self, member: _Member) -> None:
-        """Boot until accepted, once; then heartbeats, each when it is due, or as soon after as it can be sent."""
+        """Boot until accepted, then send heartbeats: each when it is due, or once the one before is answered.
+
+        After a reconnection, a charge point that was accepted does not boot again, and its heartbeats keep their grid.
+        """
         charge_point = member.charge_point
-        own_waits = next_boots()
-        while charge_point.boot_status != "Accepted":
-            if (answer := await charge_point.boot()).status != "Accepted":
-                wait = answer.interval if answer.interval > 0 else next(own_waits)
-                await self._until(time.perf_counter() + wait, member)
-        interval = self.plan.interval or charge_point.heartbeat_interval or OWN_INTERVAL
+        if charge_point.boot_status != "Accepted":
+            await boot_until_accepted(
+                charge_point,
+                own_waits=own_boot_waits(self.plan.first_boot_wait),
+                pause=lambda seconds: self._until(time.perf_counter() + seconds, member),
+            )
+        interval = self._interval(charge_point)
         if member.due is None:
             now = time.perf_counter()
             member.due = first_heartbeat(self._began, now, interval, None if self.plan.burst else member.phase)
@@ -269,20 +234,24 @@ class Part:
             except ConnectionLost:
                 raise
             except CpsimError:
-                pass  # it is a row; the next heartbeat comes all the same
+                pass  # it has a row, and the next heartbeat comes anyway
+
+    def _interval(self, charge_point: ChargePoint) -> float:
+        return self.plan.interval or charge_point.heartbeat_interval or OWN_INTERVAL
 
     async def _until(self, moment: float, member: _Member) -> None:
-        """Wait for a moment of ``time.perf_counter()``; the end of the connection ends it, as ConnectionLost."""
+        """Wait until a moment of ``time.perf_counter()``; raises ConnectionLost as soon as the connection is lost."""
         if member.lost is not None:
             raise member.lost
-        member.waiting = waiting = self._clock.at(moment)
+        member.waiting = waiting = self._timer.at(moment)
         if waiting is not None:
             await waiting
 
     async def _be_away(self, member: _Member, seconds: float, why: CpsimError) -> None:
-        """Wait for the next try to connect; heartbeats that are due meanwhile fail, each a row."""
+        """Wait before the next try to connect; each heartbeat that is due meanwhile is a failed call."""
+        self._note_once(member, "connection", why)
         until = time.perf_counter() + seconds
-        interval = self.plan.interval or member.charge_point.heartbeat_interval or OWN_INTERVAL
+        interval = self._interval(member.charge_point)
         while member.due is not None and member.due < until:
             await asyncio.sleep(max(0.0, member.due - time.perf_counter()))
             self._note(member.charge_point, "Heartbeat", member.due, member.due, _NAN, why)
@@ -291,8 +260,8 @@ class Part:
         member.connect_due = until
 
     def _note_what_was_due(self, member: _Member) -> None:
-        """At the end: heartbeats that were due and could not be sent, as those before were not answered yet."""
-        interval = self.plan.interval or member.charge_point.heartbeat_interval or OWN_INTERVAL
+        """At the end, add a row for each heartbeat that was due and not sent, because the one before had no answer."""
+        interval = self._interval(member.charge_point)
         end = min(time.perf_counter(), self._began + self.plan.duration)
         while member.due is not None and member.due < end:
             now = time.perf_counter()
@@ -300,7 +269,7 @@ class Part:
             member.due += interval
 
     def _note_once(self, member: _Member, what: str, error: Exception) -> None:
-        """An error that left the scenario, where it is not of a call, which is a row already."""
+        """Add a row for an error that left the scenario, unless it came from a call, which has its row already."""
         is_fault_noted = error is self._faults.get(member.charge_point.id)
         if not (error in self._noted if isinstance(error, CpsimError) else is_fault_noted):
             now = time.perf_counter()
@@ -324,75 +293,16 @@ class Part:
             self._noted.add(error)
             detail = _UNIQUE.sub("", str(error)).replace(charge_point.id, "…")
             calls.add(charge_point.id, action, epoch(sent), _NAN, _NAN, error.outcome, detail)
-        elif isinstance(error, Exception):  # a wrong payload, say: a fault here, whatever becomes of the scenario
-            self._faults[charge_point.id] = error  # which has no weak references
+        elif isinstance(error, Exception):  # a wrong payload, for example
+            self._faults[charge_point.id] = error  # not in the WeakSet: many exceptions allow no weak references
             detail = f"{type(error).__name__}: {error}".replace(charge_point.id, "…")
             calls.add(charge_point.id, action, epoch(sent), _NAN, _NAN, FAULT, detail)
-        else:  # cancelled
+        else:  # it was cancelled
             calls.add(charge_point.id, action, epoch(sent), _NAN, (answered - due) * 1000, UNFINISHED)
 
 
-class _Clock:
-    """Wakes who waits for a moment, by one timer of the event loop: a timer for each is what costs in waiting."""
-
-    def __init__(self) -> None:
-        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []  # a heap; the number keeps futures uncompared
-        self._numbers = itertools.count()
-        self._timer: asyncio.TimerHandle | None = None
-        self._slack = 0.0  # seconds by which the loop wakes too early, once it has: uvloop counts in milliseconds
-
-    def at(self, moment: float) -> asyncio.Future[None] | None:
-        """What is done at a moment of ``time.perf_counter()``; None for a moment that is past."""
-        if moment <= time.perf_counter():
-            return None
-        future = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._waiting, (moment, next(self._numbers), future))
-        if self._waiting[0][2] is future:
-            self._wait()
-        return future
-
-    def stop(self) -> None:
-        """Wake nobody any more."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _wait(self) -> None:
-        self.stop()
-        wait = self._waiting[0][0] - time.perf_counter()
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, wait) + self._slack, self._wake)
-
-    def _wake(self) -> None:
-        now = time.perf_counter() + 1e-6
-        if self._waiting[0][0] > now:
-            self._slack = 0.001
-            self._wait()
-            return
-        while self._waiting and self._waiting[0][0] <= now:
-            future = heapq.heappop(self._waiting)[2]
-            if not future.done():  # it may have been cancelled
-                future.set_result(None)
-        self._timer = None
-        if self._waiting:
-            self._wait()
-
-
-def first_heartbeat(began: float, now: float, interval: float, phase: float | None) -> float:
-    """The moment of a charge point's first heartbeat, from which the others follow by intervals.
-
-    Args:
-        began: The moment at which the fleet did.
-        now: The moment from which on.
-        interval: Seconds between heartbeats.
-        phase: From 0 to 1, the charge point's own; None for the moments that all share.
-    """
-    if phase is None:
-        return began + ((now - began) // interval + 1) * interval
-    step = min(_STEP, interval / 100)
-    return began + math.ceil((now + phase * interval - began) / step) * step
-
-
 class _Member:
-    """One charge point of a fleet."""
+    """One charge point of a share, and its state."""
 
     __slots__ = (
         "charge_point",
@@ -411,21 +321,22 @@ class _Member:
         self.phase = phase
         self.connect_due = connect_due
         self.due: float | None = None  # its next heartbeat
-        self.waiting: asyncio.Future[None] | None = None  # for the moment of what comes next
-        self.lost: ConnectionLost | None = None  # since the connection ended
+        self.waiting: asyncio.Future[None] | None = None  # done at the moment it waits for
+        self.lost: ConnectionLost | None = None  # why it is not connected any more
         self.has_tried = self.has_connected = False
         self.error: CpsimError | None = None
+        charge_point.on_close(self.mark_lost)
 
-    def lose(self, error: ConnectionLost) -> None:
-        """The connection is no more: not to be noticed only when the next heartbeat is due."""
+    def mark_lost(self, error: ConnectionLost) -> None:
+        """Wake the charge point's task, so that it notices the loss before its next heartbeat is due."""
         self.lost = error
         if self.waiting is not None and not self.waiting.done():
             self.waiting.set_exception(error)
-            self.waiting.exception()  # told, also where nobody waits any more
+            self.waiting.exception()  # no warning where no task waits for it any more
 
 
 async def _close(members: list[_Member]) -> None:
-    """Close all connections, so many at a time."""
+    """Close all connections, some hundred at a time."""
     waiting = iter(members)
 
     async def worker() -> None:

@@ -36,15 +36,16 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import epoch, notice_step
+from cpsim_kit.basics.tables import table
 from cpsim_kit.errors import CpsimError, LocalStackError
-from cpsim_kit.local.launcher import LocalProcess, OtherProcess
-from cpsim_kit.records.messages import table
+from cpsim_kit.local.launcher import LocalProcess
+from cpsim_kit.local.usage import OtherProcess
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from cpsim_kit.fleet.call_table import FleetResult
+    from cpsim_kit.fleet import FleetResult
 
 __all__ = ["COLUMNS", "GatewayWatch", "LocalGateway"]
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from cpsim_kit.basics.clock import wall_clock
+from cpsim_kit.basics.tables import table
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import ConnectError, CpsimError
-from cpsim_kit.ocpp_j.frames import Version
-from cpsim_kit.records.messages import MessageLog, Record, table
+from cpsim_kit.ocpp_j.versions import Version
+from cpsim_kit.records import MessageLog, Record
 
 if TYPE_CHECKING:
     import pandas as pd

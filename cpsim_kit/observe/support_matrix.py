@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from tqdm.auto import tqdm
 
+from cpsim_kit.basics.tables import table
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import CallFailed, CallTimeout, ConnectionLost, ProtocolViolation, UnsupportedByCsms
-from cpsim_kit.ocpp_j.frames import CHARGE_POINT_ACTIONS, Version
-from cpsim_kit.records.messages import table
+from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS, Version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +31,7 @@ async def support_matrix(charge_point: ChargePoint, *, timeout: float, progress:
     rows = []
     for action in tqdm(ordered, desc="support matrix", unit="", delay=1, disable=not progress):
         request = version.request(action)
-        payload = request.cls(**request.read(request.example())) if request.cls else None
+        payload = request.example_object()
         outcome, code, detail = "answered", "", ""
         sent = time.perf_counter()
         try:

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from cpsim_kit.aws.monitor import Monitor
 from cpsim_kit.basics.cards import card
+from cpsim_kit.basics.tables import table
 from cpsim_kit.charge_point import ChargePoint
-from cpsim_kit.records.messages import MessageLog, Pairing, Record, table
+from cpsim_kit.records import MessageLog, Pairing, Record
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -27,158 +27,21 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import wall_clock
-from cpsim_kit.errors import ProtocolViolation
-from cpsim_kit.ocpp_j.frames import CALLRESULT, KINDS, error_of, load_frame
+from cpsim_kit.basics.tables import table
+from cpsim_kit.records.record import COLUMNS, Pairing, Record, text_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = [
-    "COLUMNS",
-    "DTYPES",
-    "MessageLog",
-    "Pairing",
-    "Record",
-    "parse_frame",
-    "table",
-    "topic_of",
-]
-
-COLUMNS = (
-    "sent_at",
-    "charge_point_id",
-    "direction",
-    "kind",
-    "action",
-    "message_id",
-    "latency_ms",
-    "payload",
-    "topic",
-)
-
-# Of these and of all other columns that tables of the kit have; what is not named here is an object.
-DTYPES = {
-    "sent_at": "datetime64[ns, UTC]",
-    "charge_point_id": "str",
-    "direction": "category",
-    "kind": "category",
-    "action": "category",
-    "outcome": "category",
-    "message_id": "str",
-    "topic": "str",
-    "shadow_version": "Int64",
-    "seen_at": "datetime64[ns, UTC]",
-    "running_tasks": "Int64",
-    "desired_tasks": "Int64",
-    "source": "category",
-}
-_FLOATS = ("_ms", "_s", "_percent", "_mib")  # how the names of measurements end
-
-_PAIRED = 10_000  # CALLs remembered for their answers
-
-
-def table(rows: Iterable[Sequence[Any]] | pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """A DataFrame whose columns have the dtypes that the kit's tables share, also without rows."""
-    import pandas as pd  # noqa: PLC0415 - half a second that a load generator need not spend
-
-    dtypes = {
-        name: DTYPES.get(name) or ("float64" if name.endswith(_FLOATS) else "object") for name in dict.fromkeys(columns)
-    }
-    frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows), columns=list(columns))
-    return frame.astype(dtypes)
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One message; the attributes are the columns that this module's text lists."""
-
-    sent_at: datetime
-    charge_point_id: str
-    direction: str
-    kind: str
-    action: str
-    message_id: str
-    latency_ms: float
-    payload: Any
-    topic: str
-
-    def __repr__(self) -> str:
-        where = self.topic or f"{self.charge_point_id} {self.direction}"
-        return f"<Record {' '.join(part for part in (where, self.kind, self.action) if part)}>"
-
-    @property
-    def received_at(self) -> datetime:
-        """When a monitor received it: ``sent_at`` by its other name."""
-        return self.sent_at
-
-
-@dataclass(slots=True)
-class _Asked:
-    """A CALL that was seen."""
-
-    moment: float
-    action: str
-    text: str | bytes
-    is_answered: bool = False
-
-
-class Pairing:
-    """Makes records of messages in their order, and gives an answer the action of its CALL and the time since.
-
-    A CALL that MQTT delivers twice (QoS 1: "at least once") counts from the first time. One whose message id was
-    answered before, or came with another text, is a new CALL: OCPP-J 1.6 lets a charge point begin its ids anew with
-    each connection.
-
-    Args:
-        clock: Makes a time of a moment.
-    """
-
-    def __init__(self, clock: Callable[[float], datetime] = wall_clock) -> None:
-        self._clock = clock
-        self._asked: OrderedDict[tuple[str, bool, str], _Asked] = OrderedDict()
-
-    def record(self, moment: float, charge_point_id: str, where: bool | str, text: str | bytes) -> Record:
-        """One record.
-
-        Args:
-            moment: Of ``time.perf_counter()``, or of another clock.
-            charge_point_id: Whose frame it is; on a topic, the topic says.
-            where: Whether the charge point sent it, or the topic it was seen on.
-            text: The frame.
-        """
-        topic, is_ocpp, sent = "", True, where
-        if isinstance(where, str):
-            topic, sent = where, where.endswith("/in")
-            charge_point_id, is_ocpp = topic_of(where)
-        if not is_ocpp:
-            payload = _json_or_text(text)
-            return Record(self._clock(moment), charge_point_id, "", "", "", "", math.nan, payload, topic)
-        kind, action, message_id, payload = parse_frame(text)
-        latency_ms = math.nan
-        if kind == "CALL":
-            key = charge_point_id, bool(sent), message_id
-            asked = self._asked.get(key)
-            if asked is None or asked.is_answered or asked.text != text:
-                self._asked[key] = _Asked(moment, action, text)
-                self._asked.move_to_end(key)
-            if len(self._asked) > _PAIRED:
-                self._asked.popitem(last=False)
-        elif kind != "malformed" and (asked := self._asked.get((charge_point_id, not sent, message_id))):
-            latency_ms, action = (moment - asked.moment) * 1000, asked.action
-            asked.is_answered = True
-        direction = "sent" if sent else "received"
-        return Record(
-            self._clock(moment), charge_point_id, direction, kind, action, message_id, latency_ms, payload, topic
-        )
+__all__ = ["MessageLog"]
 
 
 class MessageLog:
@@ -261,7 +124,7 @@ class MessageLog:
                     row = {name: getattr(record, name) for name in COLUMNS}
                     row["sent_at"] = record.sent_at.isoformat(timespec="microseconds")
                     row["latency_ms"] = None if math.isnan(record.latency_ms) else round(record.latency_ms, 3)
-                    file.write(json.dumps(row | {"frame": _text(text)}) + "\n")
+                    file.write(json.dumps(row | {"frame": text_of(text)}) + "\n")
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
@@ -305,52 +168,8 @@ class MessageLog:
         return log
 
 
-def parse_frame(text: str | bytes) -> tuple[str, str, str, Any]:
-    """Kind, action (of a CALL), message id and payload of a frame; kind is "malformed" for what is not OCPP-J."""
-    try:
-        match load_frame(text):
-            case [(2 | 6) as number, str(message_id), str(action), payload]:
-                return KINDS[number], action, message_id, payload
-            case [3, str(message_id), payload]:
-                return KINDS[CALLRESULT], "", message_id, payload
-            case [(4 | 5) as number, str(message_id), *_] as frame:
-                payload = dict(zip(("code", "description", "details"), error_of(frame), strict=True))
-                return KINDS[number], "", message_id, payload
-            case [_, str(message_id), *_]:
-                return "malformed", "", message_id, _text(text)
-    except ProtocolViolation:
-        pass
-    return "malformed", "", "", _text(text)
-
-
-def topic_of(topic: str) -> tuple[str, bool]:
-    """The charge point a topic is of, "" for none, and whether it carries OCPP frames."""
-    match topic.split("/"):
-        case [charge_point_id, "in" | "out"]:
-            return charge_point_id, True
-        case ["$aws", "things", charge_point_id, *_]:
-            return charge_point_id, False
-        case ["$aws", "events", "presence" | "subscriptions", _, charge_point_id]:
-            return charge_point_id, False
-        case ["$aws", "events", "thing", charge_point_id, _]:
-            return charge_point_id, False
-        case _:
-            return "", False
-
-
 _NOTHING: deque[Any] = deque(maxlen=0)  # of all logs that keep nothing, as those of a fleet
 
 
 def _saved_clock(moment: float) -> datetime:
     return datetime.fromtimestamp(moment, UTC)
-
-
-def _json_or_text(text: str | bytes) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return _text(text)
-
-
-def _text(text: str | bytes) -> str:
-    return text.decode(errors="backslashreplace") if isinstance(text, bytes) else text

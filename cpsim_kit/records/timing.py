@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.records.messages import table
+from cpsim_kit.basics.tables import table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -32,7 +32,7 @@ from cpsim_kit.aws.session import Aws
 from cpsim_kit.basics.addresses import MqttEndpoint
 from cpsim_kit.basics.clock import wall_clock
 from cpsim_kit.local.launcher import LocalProcess
-from cpsim_kit.records.messages import COLUMNS, Record
+from cpsim_kit.records import COLUMNS, Record
 
 Register = Callable[[], Awaitable[str]]
 AT_ONCE = 50 * MS, 100 * MS  # paho waits for seconds by itself before it connects again

@@ -16,8 +16,8 @@ from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 from websockets.utils import accept_key
 
-from cpsim_kit.charge_point.opening import _plain_site, _site, open_transport
-from cpsim_kit.charge_point.transport import Transport
+from cpsim_kit.charge_point.opening import _plain_site, _site, open_websocket
+from cpsim_kit.charge_point.websocket import WebSocket
 from cpsim_kit.errors import ConnectError
 
 OCPP = Subprotocol("ocpp2.0.1")
@@ -26,9 +26,9 @@ ACCEPT = accept_key(KEY).encode()
 LIMITS = {"ping_interval": None, "ping_timeout": None, "close_timeout": 50 * MS}
 
 
-async def connect(url: str, **options: object) -> Transport:
+async def connect(url: str, **options: object) -> WebSocket:
     options = {"subprotocol": OCPP, "headers": {}, "ssl": None, "compression": None, "open_timeout": SOON} | options
-    return await open_transport("CP1", url, **options, **LIMITS)  # type: ignore[arg-type]
+    return await open_websocket("CP1", url, **options, **LIMITS)  # type: ignore[arg-type]
 
 
 # -- The request ------------------------------------------------------------------------------------------------------
@@ -40,7 +40,6 @@ ADDRESSES = [
     "wss://csms.example/CP1",
     "wss://csms.example:8443/CP1?token=a%3Db",
     "ws://[::1]:9000/CP1",
-    "ws://user:pass%20word@csms.example/CP1",
     "ws://CSMS.example",
     "ws://csms.example/a//b/",
 ]
@@ -56,22 +55,43 @@ def test_the_request_is_that_of_websockets(url: str, headers: dict[str, str]) ->
     request = protocol.connect()
     request.headers.update(headers)
     request.headers.setdefault("User-Agent", USER_AGENT)
-    site = _plain_site(url, OCPP, headers)
+    site = _plain_site(url, OCPP)
     assert site is not None
-    assert site.request(url, KEY) == request.serialize()
+    assert site.request(url, KEY, headers) == request.serialize()
 
 
 @pytest.mark.parametrize(
-    "url", ["ws://csms.example/über", "ws://h/a b", "ws://h/a\r\nX: y", "ws://h/a#b", "ws://h?a=b/c", "ws://h/\x7f"]
+    "url",
+    [
+        "ws://csms.example/über",
+        "ws://h/a b",
+        "ws://h/a\r\nX: y",
+        "ws://h/a#b",
+        "ws://h?a=b/c",
+        "ws://h/\x7f",
+        "ws://user:pass%20word@csms.example/CP1",
+    ],
 )
 def test_an_address_that_is_not_plain_is_for_websockets(url: str) -> None:
-    assert _plain_site(url, OCPP, {}) is None
+    assert _plain_site(url, OCPP) is None
 
 
 async def test_credentials_of_the_address_are_sent(csms: Csms) -> None:
     transport = await connect(csms.url.replace("ws://", "ws://CP1:secret@") + "/CP1")
     transport.abort()
     assert csms.requests[0].headers["Authorization"] == "Basic Q1AxOnNlY3JldA=="
+
+
+async def test_no_password_stays_in_the_cache_of_sites(csms: Csms) -> None:
+    _site.cache_clear()
+    for name in ("CP1", "CP2"):
+        transport = await connect(f"{csms.url}/{name}", headers={"Authorization": f"Basic {name}"})
+        transport.abort()
+    transport = await connect(csms.url.replace("ws://", "ws://CP3:secret@") + "/CP3")
+    transport.abort()
+    assert [request.headers["Authorization"] for request in csms.requests[:2]] == ["Basic CP1", "Basic CP2"]
+    assert _site.cache_info().currsize == 1
+    assert "Authorization" not in repr(_plain_site(f"{csms.url}/CP1", OCPP))
 
 
 # -- The answer -------------------------------------------------------------------------------------------------------
@@ -134,7 +154,7 @@ def judged_by_websockets(data: bytes) -> tuple[State, str | None, str]:
 
 @pytest.mark.parametrize("data", [*PLAIN.values(), *NOT_PLAIN.values()], ids=[*PLAIN, *NOT_PLAIN])
 async def test_an_answer_is_judged_as_by_websockets(data: bytes) -> None:
-    connection, rest = _site("ws://127.0.0.1", OCPP, ()).connection(data, KEY, LIMITS)
+    connection, rest = _site("ws://127.0.0.1", OCPP).connection(data, KEY, LIMITS)
     protocol = connection._protocol
     is_plain = protocol.state is State.OPEN
     assert is_plain == (data in PLAIN.values()), "nothing that is plain takes the long way, and nothing else the short"

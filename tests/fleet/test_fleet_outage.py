@@ -17,8 +17,8 @@ from stack_fixtures import use_key_of
 
 from cpsim_kit import Backoff, Fleet, Stack
 from cpsim_kit.aws.cleanup import Cleanup
+from cpsim_kit.basics.clock import wall_clock
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
-from cpsim_kit.records.messages import wall_clock
 
 SIZE = 1000
 IDS = [f"OUT-{number:04}" for number in range(SIZE)]

@@ -15,7 +15,7 @@ from stack_fixtures import new_id
 
 from cpsim_kit import ChargePoint, Stack, errors, replay
 from cpsim_kit.observe.replay import COLUMNS
-from cpsim_kit.records.messages import MessageLog
+from cpsim_kit.records import MessageLog
 
 Register = Callable[[], Awaitable[str]]
 

@@ -10,7 +10,7 @@ from stack_fixtures import new_id, use_key_of
 from cpsim_kit import ChargePoint, Stack
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
 from cpsim_kit.observe.support_matrix import COLUMNS, support_matrix
-from cpsim_kit.ocpp_j.frames import CHARGE_POINT_ACTIONS
+from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,9 @@ from ocpp.v201 import call
 from stack_fixtures import eventually
 
 from cpsim_kit import ChargePoint, Stack, errors, plots
+from cpsim_kit.basics.tables import table
 from cpsim_kit.observe.trace import COLUMNS, HOP_COLUMNS, Trace
-from cpsim_kit.records.messages import MessageLog, table
+from cpsim_kit.records import MessageLog
 
 Register = Callable[[], Awaitable[str]]
 

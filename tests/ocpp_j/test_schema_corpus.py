@@ -5,13 +5,9 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import decimal
-import enum
 import functools
 import json
-import math
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from typing import Any, NamedTuple
 
 import pytest
@@ -21,8 +17,9 @@ from ocpp.v201 import call, datatypes, enums
 from schema_payloads import RARE, corpus, fullest
 
 from cpsim_kit.errors import ProtocolViolation
-from cpsim_kit.ocpp_j.frames import Message, Version, dump_frame, load_frame
-from cpsim_kit.ocpp_j.structs import to_json
+from cpsim_kit.ocpp_j.frames import load_json
+from cpsim_kit.ocpp_j.payloads import Message
+from cpsim_kit.ocpp_j.versions import Version
 
 VERSIONS = ("1.6", "2.0.1", "2.1")
 SIZE = {"1.6": 30, "2.0.1": 20, "2.1": 16}  # payloads for each message
@@ -144,7 +141,7 @@ def test_verdict_on_the_wire_is_the_ocpp_packages(name: str) -> None:
         (case.message, case.kind, case.payload, case.expected)
         for case in judged(name)
         if case.kind not in {WIRE_INTEGERS, "two mutations"}
-        and (verdict(case.message, load_frame(json.dumps(case.payload))) is None) is not case.expected
+        and (verdict(case.message, load_json(json.dumps(case.payload))) is None) is not case.expected
     ]
     assert not wrong, f"{len(wrong)} verdicts differ, the first: {wrong[0]}"
 
@@ -210,22 +207,6 @@ def dataclass_with(*names: str) -> type:
     return dataclasses.make_dataclass("Made", [(name, Any) for name in names])
 
 
-@pytest.mark.parametrize("as_what", ["dict", "objects"])
-@pytest.mark.parametrize("name", VERSIONS)
-def test_a_payload_as_json_is_what_encoding_makes_of_it(name: str, as_what: str) -> None:
-    straight = 0
-    for case in judged(name):
-        if as_what == "objects" and (case.kind in NOT_OF_AN_OBJECT or not isinstance(case.payload, dict)):
-            continue
-        payload = case.payload if as_what == "dict" else as_objects(case.message, case.payload)
-        message, struct = case.message, case.message._struct
-        expected = outcome(lambda payload, message=message: dump_frame([message.encode(payload)]), payload)  # type: ignore[misc]
-        got = outcome(lambda payload, message=message: b"[%b]" % message.to_json(payload), payload)  # type: ignore[misc]
-        assert got == expected, (message, case.kind, case.payload)
-        straight += struct is not None and to_json(payload, struct) is not None
-    assert straight >= 100, "took the short cut"
-
-
 def event(**changes: Any) -> Any:
     """A TransactionEvent of dataclasses, with a change of its sampled value."""
     value = {"value": 1.5, "measurand": enums.MeasurandEnumType.soc, "context": "Trigger"} | changes
@@ -237,41 +218,6 @@ def event(**changes: Any) -> Any:
         transaction_info=datatypes.TransactionType(transaction_id="1"),
         meter_value=[datatypes.MeterValueType("2026-11-23T10:00:00Z", [datatypes.SampledValueType(**value)])],
     )
-
-
-class Soc(enum.Enum):
-    SOC = "SoC"
-
-
-VALUES: dict[str, Any] = {
-    "as it is": {},
-    "an integer": {"value": 7},
-    "a decimal": {"value": decimal.Decimal("1.50")},
-    "not a number": {"value": math.nan},
-    "infinity": {"value": math.inf},
-    "too large": {"value": 2**64},
-    "a boolean": {"value": True},
-    "none": {"value": None},
-    "another enumeration": {"measurand": Soc.SOC},
-    "of another enumeration": {"measurand": enums.LocationEnumType.ev},
-    "a string": {"measurand": "SoC"},
-    "bytes": {"context": b"Trigger"},
-    "a time": {"context": datetime(2026, 11, 23)},
-    "a lone surrogate": {"signed_meter_value": datatypes.SignedMeterValueType("\ud800", "", "", "")},
-    "a dict in the dataclass's names": {"signed_meter_value": {"signed_meter_data": "", "public_key": "",
-        "signing_method": "", "encoding_method": ""}},
-    "a dict with another name": {"unit_of_measure": {"unit": "kWh", "units": "kWh"}},
-    "an open object": {"unit_of_measure": {"unit": "kWh", "customData": {"vendorId": "x", "more": [1, None]}}},
-    "a set": {"unit_of_measure": {"unit": {"kWh"}}},
-    "no object": {"unit_of_measure": "kWh"},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("change", VALUES.values(), ids=VALUES.keys())
-def test_a_value_as_json_is_what_encoding_makes_of_it(change: dict[str, Any]) -> None:
-    message, payload = Version.get("2.0.1").request("TransactionEvent"), event(**change)
-    expected = outcome(lambda payload: dump_frame([message.encode(payload)]), payload)
-    assert outcome(lambda payload: b"[%b]" % message.to_json(payload), payload) == expected
 
 
 def test_what_the_package_has_no_field_for_may_be_set_where_the_schema_names_it() -> None:
@@ -329,7 +275,7 @@ def test_verdict_on_the_decimals_of_1_6_is_the_ocpp_packages(side: str, action: 
             "GetCompositeSchedule": {"status": "Accepted", "chargingSchedule": schedule},
         }[action]
         expected, breaches = oracle("1.6", side, action, payload)
-        for received in (payload, load_frame(json.dumps(payload))):
+        for received in (payload, load_json(json.dumps(payload))):
             violation = verdict(message, received)
             assert (violation is None) is expected, limit
             assert violation is None or (violation.path, violation.code) in breaches

@@ -22,10 +22,10 @@ from matplotlib.backend_bases import FigureManagerBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from cpsim_kit import plots
+from cpsim_kit.basics.tables import table
 from cpsim_kit.charge_point import Beat
 from cpsim_kit.observe import trace
-from cpsim_kit.records import timing
-from cpsim_kit.records.messages import MessageLog, table
+from cpsim_kit.records import MessageLog, timing
 
 # -- A backend that counts --------------------------------------------------------------------------------------------
 

@@ -19,8 +19,7 @@ from stack_fixtures import new_id
 
 from cpsim_kit import Stack
 from cpsim_kit.basics.clock import wall_clock
-from cpsim_kit.records import messages
-from cpsim_kit.records.messages import COLUMNS, MessageLog, Record
+from cpsim_kit.records import COLUMNS, MessageLog, Record, messages
 
 
 def log_of(*frames: tuple[float, bool, str | bytes], limit: int = 100) -> MessageLog:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from cpsim_kit.records.messages import MessageLog
+from cpsim_kit.records import MessageLog
 from cpsim_kit.records.timing import COLUMNS, OUTAGE_COLUMNS, heartbeat_timing, outages, percentiles
 
 NAN = math.nan

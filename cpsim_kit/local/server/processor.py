@@ -1,12 +1,14 @@
-"""The CSMS behind the gateway: answers what comes on ``+/in`` by ``{id}/out``, and reports boots to the Device Shadow.
+"""The CSMS behind the gateway: answers the CALLs on ``+/in`` by ``{id}/out``, and reports boots to the Device Shadow.
 
-Three characters. "kit" answers BootNotification, Heartbeat and StatusNotification as the AWS sample's message processor
-does, whatever their fields hold, with a warning in the log where they break the schema; and every other action of a
-charge point with an answer that is valid by the schema, or with a CALLERROR where the payload is not. The sample's
-processor is one of OCPP 2.0.1: a payload that is plainly of 1.6 is refused in 1.6's words where it breaks 1.6's schema.
-"strict" refuses all three, too, where they break the schema. "sample" is that message processor, quirks included, so
-that they can be studied: ``{"error": …}`` for what it does not know, no validation, and retries of a whole batch when
-one record fails, so that answers arrive twice.
+It has one of three characters:
+
+- "kit" answers BootNotification, Heartbeat and StatusNotification as the message processor of the AWS sample does,
+  whatever their fields contain, and logs a warning if they break the schema. It answers every other action of a charge
+  point with a valid answer, or with a CALLERROR if the payload is not valid. The sample's processor speaks OCPP 2.0.1;
+  a payload that is clearly of 1.6 and breaks the schema of 1.6 gets a CALLERROR of 1.6.
+- "strict" also refuses those three if they break the schema.
+- "sample" is the sample's message processor with its quirks, to study them: ``{"error": …}`` for an action it does not
+  know, no validation, and retries of a whole batch if one record fails, so that answers arrive twice.
 """
 
 from __future__ import annotations
@@ -20,18 +22,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cpsim_kit.errors import ProtocolViolation
-from cpsim_kit.local.server.gateway import Broker
-from cpsim_kit.ocpp_j.frames import (
-    CALL,
-    CALLERROR,
-    CALLRESULT,
-    CHARGE_POINT_ACTIONS,
-    Message,
-    Version,
-    dump_frame,
-    error_of,
-    load_frame,
-)
+from cpsim_kit.local.server.broker import Broker
+from cpsim_kit.ocpp_j.frames import Call, Error, Malformed, Result, build, parse
+from cpsim_kit.ocpp_j.payloads import Message
+from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS, Version
 
 __all__ = ["CHARACTERS", "Csms"]
 
@@ -39,14 +33,10 @@ logger = logging.getLogger("cpsim.csms")
 
 CHARACTERS = ("kit", "strict", "sample")
 
-for _name in CHARGE_POINT_ACTIONS:
-    Version.get(_name)  # imported now, so that the first boot does not wait for it
-
-# The sample's queue: batches of 10 to the Lambda function, 3 tries, then the dead letter queue. Its visibility timeout
-# is 30 s; nobody studies a quirk that takes so long, so here it is one.
+# The sample's queue: batches of 10 for the Lambda function, 3 tries, then the dead letter queue.
 _BATCH = 10
 _TRIES = 3
-_RETRY_AFTER = 1.0
+_RETRY_AFTER = 1.0  # seconds; the sample's visibility timeout is 30 s, which is too long to watch
 
 
 @dataclass(slots=True)
@@ -60,24 +50,28 @@ class Csms:
     """A CSMS on a broker.
 
     Args:
-        broker: Where messages come from and go to.
-        interval: Seconds between heartbeats, told at boot.
+        broker: The broker that messages come from and go to.
+        interval: The heartbeat interval of a boot's answer, in seconds.
         character: "kit", "strict" or "sample".
+        retry_after: Seconds until the queue of "sample" delivers a failed batch again.
     """
 
-    def __init__(self, broker: Broker, *, interval: int = 10, character: str = "kit") -> None:
+    def __init__(
+        self, broker: Broker, *, interval: int = 10, character: str = "kit", retry_after: float = _RETRY_AFTER
+    ) -> None:
         if character not in CHARACTERS:
             raise ValueError(f"csms is one of {', '.join(CHARACTERS)}, not {character!r}")
         self._broker = broker
         self._interval = interval
         self._character = character
+        self._retry_after = retry_after
         self._queue: asyncio.Queue[_Received] = asyncio.Queue()
         self._worker: asyncio.Task[None] | None = None
         self._transaction_ids = itertools.count(1)
         self._versions: dict[str, Version] = {}  # what each charge point's last boot was closest to
 
     async def start(self) -> None:
-        """Listen to ``+/in``."""
+        """Subscribe to ``+/in``, and start to answer."""
         await self._broker.subscribe("+/in", self._on_in)
         self._worker = asyncio.create_task(self._work(), name="cpsim[csms].worker")
 
@@ -105,81 +99,74 @@ class Csms:
                         logger.exception("%s: failed on %r", received.charge_point_id, received.text)
 
     async def _process_as_lambda(self, batch: list[_Received]) -> None:
-        """One invocation of the sample's function: a record that fails brings the whole batch back."""
+        """Invoke the sample's function once. If a record fails, the queue delivers the whole batch again."""
         try:
             for received in batch:
                 received.tries += 1
                 await self._process_as_sample(received)
-        except Exception as exc:  # noqa: BLE001 - whatever fails, the queue redelivers
+        except Exception as exc:  # noqa: BLE001 - the queue redelivers after any failure
             logger.warning("the message processor failed on %r: %r", received.text, exc)
             loop = asyncio.get_running_loop()
             for again in batch:
                 if again.tries < _TRIES:
-                    loop.call_later(_RETRY_AFTER, self._queue.put_nowait, again)
+                    loop.call_later(self._retry_after, self._queue.put_nowait, again)
                 else:
                     logger.warning("%s: to the dead letter queue: %r", again.charge_point_id, again.text)
 
     # -- Answers ------------------------------------------------------------------------------------------------------
 
     async def _process(self, received: _Received) -> None:
-        try:
-            frame = load_frame(received.text)
-        except ProtocolViolation as exc:
-            logger.warning("%s: ignored, %s: %r", received.charge_point_id, exc, received.text)
-            return
+        charge_point_id, frame = received.charge_point_id, parse(received.text)
         match frame:
-            case [2, str(message_id), str(action), payload]:
-                answer = await self._answer(received.charge_point_id, message_id, action, payload)
-                await self._send(received.charge_point_id, answer)
-            case [2, str(message_id), *_]:
-                text = "a CALL is [2, message id, action, payload]"
-                code = self._versions.get(received.charge_point_id, Version.get("2.0.1")).code("RpcFrameworkError")
-                await self._send(received.charge_point_id, [CALLERROR, message_id, code, text, {}])
-            case [3 | 4, *_]:
+            case Call(kind="CALL"):
+                await self._send(charge_point_id, await self._answer(charge_point_id, frame))
+            case Malformed(kind="CALL", message_id=str(message_id)) if message_id:
+                code = self._versions.get(charge_point_id, Version.get("2.0.1")).code(frame.code)
+                await self._send(charge_point_id, Error(message_id, code, frame.reason))
+            case Result() | Error(kind="CALLERROR"):
                 pass  # an answer to somebody's CALL on {id}/out, who reads it from {id}/in
-            case [5, str(message_id), *_]:
-                code, description, _ = error_of(frame)
+            case Error():
                 logger.warning(
-                    "%s: refused the answer %s: %s %s", received.charge_point_id, message_id, code, description
+                    "%s: refused the answer %s: %s %s", charge_point_id, frame.message_id, frame.code, frame.description
                 )
-            case [6, str(), str(action), *_]:
-                logger.info("%s: SEND %s, which asks for no answer", received.charge_point_id, action)
+            case Call():
+                logger.info("%s: SEND %s, which asks for no answer", charge_point_id, frame.action)
             case _:
-                logger.warning("%s: ignored, not OCPP-J: %r", received.charge_point_id, received.text)
+                logger.warning("%s: ignored, %s: %r", charge_point_id, frame.reason, received.text)
 
-    async def _answer(self, charge_point_id: str, message_id: str, action: str, payload: Any) -> list[Any]:
-        if payload is None:  # another notation for an empty payload: OCPP-J 1.6, 4.2.1
-            payload = {}
+    async def _answer(self, charge_point_id: str, call: Call) -> Result | Error:
+        message_id, action, payload = call.message_id, call.action, call.fields
         known = self._known_answer(action)
         version, violation = _judge(action, payload, self._versions.get(charge_point_id))
         is_strict = self._character == "strict" or (isinstance(payload, dict) and version is Version.get("1.6"))
         if violation is not None and (known is None or is_strict):
             logger.warning("%s: refused %s: %s", charge_point_id, action, violation)
-            return [CALLERROR, message_id, violation.code, str(violation)[:255], {}]
+            return Error(message_id, violation.code, str(violation))
         if version is not None and action == "BootNotification":
             self._versions[charge_point_id] = version
         if violation is not None:
             logger.warning("%s: answered %s, although it is not valid: %s", charge_point_id, action, violation)
-        if action == "BootNotification" and isinstance(payload, dict):  # a shadow holds nothing but objects
+        if action == "BootNotification" and isinstance(payload, dict):  # a shadow contains objects only
             await self._report(charge_point_id, payload)
         if known is not None:
-            return [CALLRESULT, message_id, known]
+            return Result(message_id, known)
         assert version is not None  # no violation
-        return [CALLRESULT, message_id, self._valid_answer(version.response(action))]
+        return Result(message_id, self._valid_answer(version.response(action)))
 
     async def _process_as_sample(self, received: _Received) -> None:
-        message_type, message_id, action, payload = load_frame(received.text)  # a CALLRESULT has 3: the sample fails
-        if message_type != CALL:
-            raise ValueError(f"message type {message_type}")
+        call = parse(received.text)
+        if not isinstance(call, Call) or call.kind != "CALL":  # the sample fails on everything else
+            raise ValueError(call.kind or call)
+        action, payload = call.action, call.payload
         if action == "BootNotification":
             await self._report(received.charge_point_id, payload)
         answer = self._known_answer(action)
         if answer is None:
             answer = {"error": f"Command [{action}] not implemented."}
-        await self._send(received.charge_point_id, [CALLRESULT, message_id, answer])
+        await self._send(received.charge_point_id, Result(call.message_id, answer))
 
     def _known_answer(self, action: str) -> dict[str, Any] | None:
-        """The sample's answer, None where it has none. The sample's clock is UTC, and does not say so."""
+        """Return the sample's answer; None if it has none. The sample's times are UTC, without a time zone."""
         now = datetime.now(UTC).replace(tzinfo=None).isoformat() + ("" if self._character == "sample" else "Z")
         match action:
             case "BootNotification":
@@ -192,7 +179,7 @@ class Csms:
                 return None
 
     def _valid_answer(self, message: Message) -> dict[str, Any]:
-        """The required fields of an answer, in favour of the charge point where there is a choice."""
+        """Return an answer with the required fields; its status accepts if there is a choice."""
         answer = message.example()
         if "transactionId" in answer:
             answer["transactionId"] = next(self._transaction_ids)
@@ -202,44 +189,44 @@ class Csms:
         document = json.dumps({"state": {"reported": payload}}, ensure_ascii=False).encode()  # integers of any size
         await self._broker.publish(f"$aws/things/{charge_point_id}/shadow/update", document)
 
-    async def _send(self, charge_point_id: str, frame: list[Any]) -> None:
-        await self._broker.publish(f"{charge_point_id}/out", dump_frame(frame))
+    async def _send(self, charge_point_id: str, frame: Result | Error) -> None:
+        await self._broker.publish(f"{charge_point_id}/out", build(frame))
 
 
 def _judge(action: str, payload: Any, usual: Version | None) -> tuple[Version | None, ProtocolViolation | None]:
-    """The version that a charge point's payload is of, or is closest to, and how it breaks that version's schema.
+    """Return the version whose schema a payload fits best, and how it breaks that schema.
 
     MQTT does not tell which version a charge point speaks.
 
     Args:
-        action: The action.
-        payload: The payload.
-        usual: The version of the charge point's boot; it is judged by this one where others are not closer.
+        action: The action of the CALL.
+        payload: The payload of the CALL.
+        usual: The version of the charge point's boot. It is preferred unless the payload fits another one better.
 
     Returns:
-        A version, or None where the payload is as far from several; and None where the payload is valid.
+        The version, None if the payload fits several equally badly; and the violation, None if the payload is valid.
     """
     names = sorted((name for name in CHARGE_POINT_ACTIONS if action in CHARGE_POINT_ACTIONS[name]), reverse=True)
     versions = [Version.get(name) for name in names]
     if usual in versions:
         versions.sort(key=lambda version: version is not usual)
-    breaches = []
+    violations = []
     for version in versions:
         try:
-            version.request(action).decode(payload)
+            version.request(action).check(payload)
         except ProtocolViolation as exc:
-            breaches.append((version, exc))
+            violations.append((version, exc))
         else:
             return version, None
-    if not breaches:
+    if not violations:
         text = f"a CSMS does not answer {action}"
         is_known = any(action in Version.get(name).actions for name in ("1.6", "2.0.1", "2.1"))
         code = "NotSupported" if is_known else "NotImplemented"
         return None, ProtocolViolation(text, action=action, path="", text=text, code=code)
     try:
-        distances = [version.request(action).mismatch(payload) for version, _ in breaches]
+        distances = [version.request(action).mismatch(payload) for version, _ in violations]
     except (ValueError, RecursionError):
-        return None, breaches[0][1]
+        return None, violations[0][1]
     best = min(distances)
-    version, violation = breaches[distances.index(best)]
+    version, violation = violations[distances.index(best)]
     return (version if distances.count(best) == 1 else None), violation

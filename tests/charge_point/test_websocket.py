@@ -22,15 +22,15 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from cpsim_kit.charge_point.opening import open_transport
-from cpsim_kit.charge_point.transport import Transport
+from cpsim_kit.charge_point.opening import open_websocket
+from cpsim_kit.charge_point.websocket import WebSocket
 from cpsim_kit.errors import Closed
 
 Write = Callable[[bytes], Awaitable[None]]
 
 
-async def connect(port: int, compression: str | None = None) -> Transport:
-    return await open_transport(
+async def connect(port: int, compression: str | None = None) -> WebSocket:
+    return await open_websocket(
         "CP1",
         f"ws://127.0.0.1:{port}/CP1",
         subprotocol="ocpp2.0.1",
@@ -44,7 +44,7 @@ async def connect(port: int, compression: str | None = None) -> Transport:
     )
 
 
-def receive(transport: Transport, on_message: Callable[[bytes], None]) -> asyncio.Future[Closed]:
+def receive(transport: WebSocket, on_message: Callable[[bytes], None]) -> asyncio.Future[Closed]:
     """Begin to receive; the future is how the connection closed."""
     closed: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
     transport.receive(on_message, closed.set_result)
@@ -146,7 +146,7 @@ def read_by_websockets(stream: bytes) -> tuple[list[bytes], int | None]:
     return messages, None if close is None else close.code
 
 
-async def read_by_transport(pieces: list[bytes], *, with_handshake: bool) -> tuple[list[bytes], Closed]:
+async def read_by_websocket(pieces: list[bytes], *, with_handshake: bool) -> tuple[list[bytes], Closed]:
     """The same of the kit's transport, given the stream in pieces."""
     got: list[bytes] = []
 
@@ -185,7 +185,7 @@ async def test_a_stream_is_read_as_by_websockets_wherever_it_is_cut(stream: byte
         messages, code = read_by_websockets(stream)
     for at in cuts(stream):
         pieces = [stream[begin:end] for begin, end in zip([0, *at], [*at, len(stream)], strict=True)]
-        got, closed = await read_by_transport(pieces, with_handshake=with_handshake)
+        got, closed = await read_by_websocket(pieces, with_handshake=with_handshake)
         assert got == messages, at
         assert closed.code == code, at
 

@@ -1,0 +1,231 @@
+"""The versions of OCPP: their actions, dataclasses, schemas, names, and how each spells the CALLERROR codes. No I/O.
+
+The dataclasses and the JSON schemas are those of the ``ocpp`` package. Its dataclasses are imported when they are first
+needed: with them comes ``jsonschema``, which takes a second or two where JupyterLab is installed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import importlib.resources
+import re
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from types import ModuleType
+
+import orjson
+
+from cpsim_kit.errors import ProtocolViolation
+from cpsim_kit.ocpp_j.payloads import Kind, Message
+
+__all__ = ["CHARGE_POINT_ACTIONS", "VERSIONS", "Version", "messages_of"]
+
+_SUBPROTOCOLS = {"1.6": "ocpp1.6", "2.0.1": "ocpp2.0.1", "2.1": "ocpp2.1"}
+_PACKAGES = {"1.6": "v16", "2.0.1": "v201", "2.1": "v21"}
+VERSIONS = tuple(_PACKAGES)
+
+_versions: dict[str, Version] = {}
+_making = threading.Lock()  # held while a version is made: a payload's version is compared by identity
+
+# What a charge point may ask a CSMS: OCPP 2.0.1 part 2, appendix; OCPP 1.6, chapter 4, and its security white paper.
+CHARGE_POINT_ACTIONS = {
+    "2.0.1": frozenset(
+        {
+            "Authorize",
+            "BootNotification",
+            "ClearedChargingLimit",
+            "DataTransfer",
+            "FirmwareStatusNotification",
+            "Get15118EVCertificate",
+            "GetCertificateStatus",
+            "Heartbeat",
+            "LogStatusNotification",
+            "MeterValues",
+            "NotifyChargingLimit",
+            "NotifyCustomerInformation",
+            "NotifyDisplayMessages",
+            "NotifyEVChargingNeeds",
+            "NotifyEVChargingSchedule",
+            "NotifyEvent",
+            "NotifyMonitoringReport",
+            "NotifyReport",
+            "PublishFirmwareStatusNotification",
+            "ReportChargingProfiles",
+            "ReservationStatusUpdate",
+            "SecurityEventNotification",
+            "SignCertificate",
+            "StatusNotification",
+            "TransactionEvent",
+        }
+    ),
+    "1.6": frozenset(
+        {
+            "Authorize",
+            "BootNotification",
+            "DataTransfer",
+            "DiagnosticsStatusNotification",
+            "FirmwareStatusNotification",
+            "Heartbeat",
+            "LogStatusNotification",
+            "MeterValues",
+            "SecurityEventNotification",
+            "SignCertificate",
+            "SignedFirmwareStatusNotification",
+            "StartTransaction",
+            "StatusNotification",
+            "StopTransaction",
+        }
+    ),
+}
+
+# How each version spells the codes that are not spelled alike everywhere. OCPP-J 1.6 keeps its two spellings (errata
+# 5.1 and 5.2), and has no code for a broken frame or an unknown message type.
+_SPELLINGS = {
+    "1.6": {
+        "FormatViolation": "FormationViolation",
+        "OccurrenceConstraintViolation": "OccurenceConstraintViolation",
+        "RpcFrameworkError": "FormationViolation",
+        "MessageTypeNotSupported": "GenericError",
+    },
+    "2.0.1": {
+        "FormationViolation": "FormatViolation",
+        "OccurrenceConstraintViolation": "OccurenceConstraintViolation",
+    },
+    "2.1": {
+        "FormationViolation": "FormatViolation",
+        "OccurenceConstraintViolation": "OccurrenceConstraintViolation",
+    },
+}
+
+
+class Version:
+    """One OCPP version: its actions, dataclasses, schemas and names.
+
+    Attributes:
+        name: "1.6", "2.0.1" or "2.1".
+        subprotocol: The WebSocket subprotocol, e.g. "ocpp2.0.1".
+        actions: All actions of the version.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.subprotocol = _SUBPROTOCOLS[name]
+        self._package = f"ocpp.{_PACKAGES[name]}"
+        self._schemas = importlib.resources.files("ocpp") / _PACKAGES[name] / "schemas"
+        stems = (file.name.removesuffix(".json") for file in self._schemas.iterdir() if file.name.endswith(".json"))
+        self.actions = frozenset(stem.removesuffix("Response").removesuffix("Request") for stem in stems)
+
+    def __repr__(self) -> str:
+        return f"<OCPP {self.name}>"
+
+    @staticmethod
+    def get(name: str) -> Version:
+        """The version of that name; made once, also where two threads ask for it at the same time.
+
+        Raises:
+            ValueError: There is no such version.
+        """
+        with _making:
+            if name not in _versions:
+                if name not in _PACKAGES:
+                    raise ValueError(f"OCPP version {name!r} is not known; use one of {', '.join(_PACKAGES)}")
+                _versions[name] = Version(name)
+            return _versions[name]
+
+    @functools.cached_property
+    def calls(self) -> ModuleType:
+        """The ``call`` module of the ocpp package."""
+        return importlib.import_module(f"{self._package}.call")
+
+    @functools.cached_property
+    def call_results(self) -> ModuleType:
+        """The ``call_result`` module of the ocpp package."""
+        return importlib.import_module(f"{self._package}.call_result")
+
+    @functools.cached_property
+    def datatypes(self) -> ModuleType:
+        """The ``datatypes`` module of the ocpp package."""
+        return importlib.import_module(f"{self._package}.datatypes")
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether its dataclasses are imported."""
+        return f"{self._package}.call_result" in sys.modules and "_field_names" in vars(self)
+
+    def load(self) -> None:
+        """Import its dataclasses. In a thread, an event loop goes on meanwhile."""
+        _ = self.calls, self.call_results, self.datatypes, self._field_names
+
+    @functools.cache  # noqa: B019 - versions live as long as the process
+    def request(self, action: str) -> Message:
+        """The message that asks ``action``.
+
+        Raises:
+            ProtocolViolation: The version has no such action.
+        """
+        return self._message(action, "request")
+
+    @functools.cache  # noqa: B019 - versions live as long as the process
+    def response(self, action: str) -> Message:
+        """The message that answers ``action``.
+
+        Raises:
+            ProtocolViolation: The version has no such action, or the action has no answer.
+        """
+        return self._message(action, "response")
+
+    def code(self, name: str) -> str:
+        """A CALLERROR code as this version spells it, however another version or the ocpp package does."""
+        return _SPELLINGS[self.name].get(name, name)
+
+    def python_name(self, wire: str) -> str:
+        """The dataclass field for a schema's name: the one spelled alike, whatever its underscores and capitals."""
+        snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", wire).lower()
+        candidates = self._field_names.get(_squash(wire), {snake})
+        return snake if snake in candidates else min(candidates)
+
+    def _message(self, action: str, kind: Kind) -> Message:
+        suffix = "Response" if kind == "response" else "" if self.name == "1.6" else "Request"
+        path = self._schemas / f"{action}{suffix}.json"
+        if action not in self.actions or not path.is_file():
+            text = f"OCPP {self.name} has no {action} {kind}"
+            code = "NotSupported" if action in self.actions else "NotImplemented"
+            raise ProtocolViolation(text, action=action, path="", text=text, code=code)
+        return Message(self, action, kind, orjson.loads(path.read_text(encoding="utf-8-sig")))
+
+    @functools.cached_property
+    def _field_names(self) -> Mapping[str, set[str]]:
+        """Every dataclass field of the version, by its name without underscores and capitals."""
+        names: dict[str, set[str]] = {}
+        for module in (self.calls, self.call_results, self.datatypes):
+            for cls in vars(module).values():
+                if dataclasses.is_dataclass(cls):
+                    for field in dataclasses.fields(cls):
+                        names.setdefault(_squash(field.name), set()).add(field.name)
+        return names
+
+
+def _squash(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def _find_messages(kind: type) -> tuple[Version, Message, Message]:
+    """The version, the request and the response of a ``call`` dataclass.
+
+    Raises:
+        TypeError: It is not a dataclass of ``ocpp.v16.call``, ``ocpp.v201.call`` or ``ocpp.v21.call``.
+        ProtocolViolation: The version has no such action, or the action has no answer.
+    """
+    parts = kind.__module__.split(".")
+    if parts[0] == "ocpp" and parts[-1] == "call":
+        for name, package in _PACKAGES.items():
+            if parts[1] == package:
+                version = Version.get(name)
+                return version, version.request(kind.__name__), version.response(kind.__name__)
+    raise TypeError(f"expected a dataclass of ocpp.v16.call, ocpp.v201.call or ocpp.v21.call, not {kind.__qualname__}")
+
+
+messages_of: Callable[[type], tuple[Version, Message, Message]] = functools.cache(_find_messages)
