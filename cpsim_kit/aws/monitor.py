@@ -40,7 +40,7 @@ class Monitor:
         reconnect: Seconds before a lost connection is opened again: of the first and of the longest pause.
 
     Raises:
-        TypeError: A filter is no string.
+        TypeError: A filter is not a string.
         ValueError: There is no filter, or a string is not a valid topic filter.
 
     Attributes:

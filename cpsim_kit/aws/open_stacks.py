@@ -74,7 +74,7 @@ class OpenStacks(Generic[S]):
         return stack
 
     def remove(self, stack: S) -> bool:
-        """Let nobody find a stack any more; whether another event loop has one with the same key."""
+        """Do not find a stack any more; returns whether another event loop has one with the same key."""
         is_shared = False
         for key, stacks in list(self._stacks.items()):
             if all(each is not stack for _, each in stacks):

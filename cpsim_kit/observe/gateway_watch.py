@@ -188,13 +188,13 @@ class GatewayWatch:
         return "open" if self._task is not None else "closed" if self._looks else "not open"
 
     def _last(self) -> list[str]:
-        said = [f"{len(self)} looks"]
+        words = [f"{len(self)} looks"]
         if self._looks:
             at, running, desired = self._looks[-1]
             cpu = self._source.usage(at)[0]
-            said += ["no answer"] if running is None else [f"{running} of {desired} tasks"]
-            said += [] if math.isnan(cpu) else [f"{cpu:.0f} % CPU"]
-        return said
+            words += ["no answer"] if running is None else [f"{running} of {desired} tasks"]
+            words += [] if math.isnan(cpu) else [f"{cpu:.0f} % CPU"]
+        return words
 
     async def __aenter__(self) -> Self:
         """Look for the first time, and start to look at intervals.

@@ -1,7 +1,6 @@
 """``things.create_many`` and ``delete_many``: through a proxy that throttles, refuses and breaks on purpose."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 from aws_proxy import AwsProxy
@@ -12,18 +11,6 @@ from cpsim_kit import Stack, errors
 from cpsim_kit.aws.gateway_registry import GatewayRegistry
 from cpsim_kit.aws.things import ManyThings
 from cpsim_kit.local.launcher import LocalProcess
-
-
-@pytest.fixture
-async def proxy(shared: LocalProcess) -> AsyncIterator[AwsProxy]:
-    async with AwsProxy(shared.endpoint_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def proxied(shared: LocalProcess, proxy: AwsProxy, credentials: pytest.MonkeyPatch) -> AsyncIterator[Stack]:
-    async with Stack.aws(shared.options.name, endpoint_url=proxy.url) as stack:
-        yield stack
 
 
 def new_ids(count: int) -> list[str]:

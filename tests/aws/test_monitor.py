@@ -45,19 +45,6 @@ def no_thread_left_behind() -> Iterator[None]:
     assert [thread.name for thread in threading.enumerate() if "paho" in thread.name] == []
 
 
-@pytest.fixture
-async def proxy(shared: LocalProcess) -> AsyncIterator[AwsProxy]:
-    async with AwsProxy(shared.endpoint_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def proxied(shared: LocalProcess, proxy: AwsProxy, credentials: pytest.MonkeyPatch) -> AsyncIterator[Stack]:
-    """The session's stack, through the proxy."""
-    async with Stack.aws(shared.options.name, endpoint_url=proxy.url) as stack:
-        yield stack
-
-
 def message(**fields: Any) -> dict[str, Any]:
     return {"charge_point_id": "", "kind": "", "action": "", "message_id": "", **fields}
 

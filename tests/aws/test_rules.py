@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 import pytest
@@ -47,18 +47,6 @@ def left_of(boto: Boto, name: str) -> list[str]:
         else:
             found.append(what)
     return found
-
-
-@pytest.fixture
-async def proxy(shared: LocalProcess) -> AsyncIterator[AwsProxy]:
-    async with AwsProxy(shared.endpoint_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def proxied(shared: LocalProcess, proxy: AwsProxy, credentials: pytest.MonkeyPatch) -> AsyncIterator[Stack]:
-    async with Stack.aws(shared.options.name, endpoint_url=proxy.url) as stack:
-        yield stack
 
 
 # -- To a table -------------------------------------------------------------------------------------------------------
