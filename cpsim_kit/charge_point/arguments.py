@@ -1,4 +1,4 @@
-"""Refuses, in words, what cannot be an argument of a charge point; puts its address and its password together. No I/O.
+"""Checks the arguments of a charge point, and builds its address and the headers with its password. No I/O.
 
 It imports nothing of the kit.
 """
@@ -22,11 +22,11 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 def connection_url(charge_point_id: object, url: object) -> str:
     """The address of a charge point: the identity, percent-encoded, is appended to the path. OCPP-J 2.0.1, 3.1.1.
 
-    White space around the CSMS's address, as it is pasted easily, does not count; its query stays at the end.
+    White space around the CSMS's address is ignored, as it is easily pasted. A query of the address stays at the end.
 
     Raises:
-        TypeError: The identity or the address is no string.
-        ValueError: There can be no such identity or address.
+        TypeError: The identity or the address is not a string.
+        ValueError: The identity or the address is not valid.
     """
     if not isinstance(charge_point_id, str):
         raise TypeError(f'a charge point id is a string, as in ChargePoint("CP1", url); not {charge_point_id!r}')
@@ -49,7 +49,7 @@ def connection_url(charge_point_id: object, url: object) -> str:
         shown = re.sub(r"(?<=://)[^/]*@", "…@", url)
         raise ValueError(
             f"{charge_point_id}: there is a space, a line break or another invisible character in the CSMS's address; "
-            f"where one is meant, write it as %20, %0A, …: {shown!r}"
+            f"write an intended one as %20, %0A, …: {shown!r}"
         )
     address, mark, query = url.partition("?")
     return f"{address.rstrip('/')}/{quote(charge_point_id, safe=':/')}{mark}{query}"
@@ -58,11 +58,11 @@ def connection_url(charge_point_id: object, url: object) -> str:
 def handshake_headers(charge_point_id: str, url: str, headers: object, password: str | bytes | None) -> dict[str, str]:
     """The headers that are added to the opening handshake, HTTP Basic authentication among them.
 
-    The user is the identity; the password's octets are sent as they are, a string's as UTF-8: OCPP 1.6 security white
-    paper, A00.FR.203 to 205; RFC 7617.
+    The user is the identity. A password in bytes is sent as it is, a string as UTF-8: OCPP 1.6 security white paper,
+    A00.FR.203 to 205; RFC 7617.
 
     Raises:
-        TypeError: Headers or password are of a wrong type.
+        TypeError: Headers or password have a wrong type.
         ValueError: HTTP cannot carry them, or there are two passwords.
     """
     added = {} if headers is None else _checked_headers(charge_point_id, headers)
@@ -83,8 +83,8 @@ def _credentials(charge_point_id: str, password: object) -> str:
     if isinstance(password, str):
         if password.strip("\r\n\t") != password:
             raise ValueError(
-                f"{charge_point_id}: password= begins or ends with a line break or a tab; was it pasted? Where it is "
-                "meant, give bytes"
+                f"{charge_point_id}: password= begins or ends with a line break or a tab; was it pasted? If this is "
+                "intended, give bytes"
             )
         password = password.encode()
     if not isinstance(password, bytes | bytearray):
@@ -94,7 +94,7 @@ def _credentials(charge_point_id: str, password: object) -> str:
         )
     if ":" in charge_point_id:
         raise ValueError(
-            f"{charge_point_id}: an id with a colon cannot be the user of HTTP Basic authentication, where the "
+            f"{charge_point_id}: an id with a colon cannot be the user of HTTP Basic authentication, because the "
             "password begins after the first colon: OCPP-J 2.0.1, 3.1.1"
         )
     return base64.b64encode(charge_point_id.encode() + b":" + password).decode()
@@ -127,10 +127,10 @@ def check_options(
     observe: object,
     explain: object,
 ) -> None:
-    """Refuse options of a wrong type.
+    """Check the types of the options.
 
     Raises:
-        TypeError: One is of a wrong type.
+        TypeError: An option has a wrong type.
         ValueError: ``max_messages`` is below 0.
     """
     if not isinstance(version, str):
@@ -144,7 +144,7 @@ def check_options(
     if ssl is not None and not isinstance(ssl, ssl_module.SSLContext):
         raise TypeError(
             f"{charge_point_id}: ssl= takes an ssl.SSLContext, e.g. ssl.create_default_context(cafile=…), or None; "
-            f"not {ssl!r}. Whether TLS is used, the address says: ws:// or wss://"
+            f"not {ssl!r}. The address decides whether TLS is used: ws:// or wss://"
         )
     if compression is not None and not isinstance(compression, str):
         raise TypeError(f'{charge_point_id}: compression= is "deflate" or None, not {compression!r}')
@@ -153,18 +153,18 @@ def check_options(
             raise TypeError(f"{charge_point_id}: max_messages= is a whole number or None, not {max_messages!r}")
         max_messages = int(max_messages)
     if max_messages is not None and max_messages < 0:
-        raise ValueError(f"max_messages is how many frames are kept, 0 for none; not {max_messages}")
+        raise ValueError(f"max_messages is the number of frames to keep, 0 or more; not {max_messages}")
     for name, function in (("observe", observe), ("explain", explain)):
         if function is not None and not callable(function):
             raise TypeError(f"{charge_point_id}: {name}= takes a function, not {function!r}")
 
 
 def check_seconds(what: str, seconds: object, *, above_zero: bool = False) -> None:
-    """Refuse what is no time to wait.
+    """Check a number of seconds.
 
     Raises:
-        TypeError: It is no number.
-        ValueError: It is below 0 or not a number (NaN); or 0, where it has to be above.
+        TypeError: It is not a number.
+        ValueError: It is below 0 or NaN, or it is 0 and ``above_zero`` is true.
     """
     if type(seconds) not in (float, int) and (isinstance(seconds, bool) or not isinstance(seconds, Real)):
         raise TypeError(f"{what} is a number of seconds, not {seconds!r}")

@@ -15,8 +15,8 @@ _FIRST_BOOT, _LONGEST_BOOT = 5, 320  # seconds
 class Backoff:
     """The waits of OCPP 2.0.1 part 4, "Reconnecting", by the names of part 2's OCPPCommCtrlr variables.
 
-    The first wait is ``wait_minimum``; each next is twice as long, ``repeat_times`` times; then it stays. Every wait is
-    made longer by a random time up to ``random_range``, so that charge points do not come back all at once.
+    The first wait is ``wait_minimum``. The wait doubles ``repeat_times`` times, then stays the same. A random time up
+    to ``random_range`` is added to every wait, so that not all charge points come back at once.
 
     Args:
         wait_minimum: RetryBackOffWaitMinimum, seconds.
@@ -24,7 +24,7 @@ class Backoff:
         repeat_times: RetryBackOffRepeatTimes.
 
     Raises:
-        ValueError: A value is below 0, or every wait would be none.
+        ValueError: A value is below 0, or every wait would be 0.
     """
 
     wait_minimum: float = 1.0
@@ -33,12 +33,12 @@ class Backoff:
 
     def __post_init__(self) -> None:
         if min(self.wait_minimum, self.random_range, self.repeat_times) < 0:
-            raise ValueError(f"a backoff has no value below 0: {self!r}")
+            raise ValueError(f"no value of a backoff may be below 0: {self!r}")
         if self.wait_minimum + self.random_range <= 0:
-            raise ValueError("a backoff waits: wait_minimum or random_range is above 0")
+            raise ValueError("a backoff has to wait: wait_minimum or random_range must be above 0")
 
     def waits(self, random: random.Random) -> Iterator[float]:
-        """The waits, one after the other, without end."""
+        """Yield the waits in seconds, without end."""
         doublings = 0
         while True:
             yield self.wait_minimum * 2**doublings + random.uniform(0, self.random_range)
@@ -46,9 +46,9 @@ class Backoff:
 
 
 def own_boot_waits(first: float = _FIRST_BOOT) -> Iterator[float]:
-    """Seconds until the next BootNotification, and the one after it, where the CSMS leaves the choice: 5, 10, … 320.
+    """Yield the seconds before each next BootNotification where the CSMS sets no time: 5, 10, … 320.
 
-    For a boot that is answered Pending or Rejected with an interval of 0: the charge point then chooses a time itself,
+    The CSMS may answer a boot Pending or Rejected with an interval of 0. The charge point then chooses a time itself,
     "in a way that avoids flooding" (OCPP 1.6, 4.2; OCPP 2.0.1 part 2, B01).
     """
     wait = first

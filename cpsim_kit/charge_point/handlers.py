@@ -1,4 +1,4 @@
-"""How a charge point answers the CSMS's CALLs: the handlers, and the answer to each CALL. Does no I/O of its own."""
+"""How a charge point answers the CSMS's CALLs: the handlers, and the answer to each CALL. Does no I/O."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Handlers:
     """The handlers of one charge point.
 
     Args:
-        charge_point_id: Whose, for messages.
-        version: The OCPP version it speaks.
-        owner: What may have methods marked with ``@on`` and ``@after`` of ``ocpp.routing``.
+        charge_point_id: The id of the charge point, for messages.
+        version: The OCPP version that it speaks.
+        owner: An object that may have methods with ``@on`` and ``@after`` of ``ocpp.routing``.
     """
 
     __slots__ = ("_after", "_handlers", "_id", "_unchecked", "_version")
@@ -39,23 +39,23 @@ class Handlers:
         self._version = version
         self._handlers: dict[str, Handler] = {}
         self._after: dict[str, Handler] = {}
-        self._unchecked: frozenset[str] = frozenset()  # actions whose @on asked to skip schema validation
+        self._unchecked: frozenset[str] = frozenset()  # actions whose @on skips the schema validation
         if _has_routes(type(owner)):
             self._add_routes(owner)
 
     def on(self, action: str, handler: Handler) -> None:
-        """Answer an action with this handler from now on; see ``ChargePoint.on``."""
+        """Answer an action with this handler from now on. See ``ChargePoint.on``."""
         action = str(action)
         if action not in self._version.actions:
             close = difflib.get_close_matches(action, self._version.actions, n=3)
             hint = f"; did you mean {' or '.join(close)}?" if close else ""
             raise ValueError(f"{self._id}: OCPP {self._version.name} has no action {action!r}{hint}")
         if not callable(handler):
-            raise TypeError(f"{self._id}: what answers {action} is a function, not {handler!r}")
+            raise TypeError(f"{self._id}: the handler of {action} is a function, not {handler!r}")
         self._handlers[action] = handler
 
     async def answer(self, call: Call, reply: Callable[[bytes], Awaitable[None]]) -> None:
-        """Let the handler of a CALL make the answer, send it by ``reply``, then run what ``@after`` asks for."""
+        """Call the handler of a CALL, send its answer with ``reply``, then call the ``@after`` handler."""
         message_id = call.message_id
         try:
             handler, values = self._prepare(call)
@@ -87,12 +87,13 @@ class Handlers:
         """The handler of a CALL, and its arguments.
 
         Raises:
-            ProtocolViolation: There are none. Its code is NotImplemented for an action that is not known, NotSupported
-                for one that is known and has no handler (OCPP-J 1.6, table 7; OCPP 2.0.1 part 4, table 7).
+            ProtocolViolation: There is no handler, or the payload is not valid. The code is NotImplemented for an
+                unknown action, and NotSupported for a known action without a handler (OCPP-J 1.6, table 7; OCPP 2.0.1
+                part 4, table 7).
         """
         action = call.action
         if action not in self._version.actions:
-            raise _refusal("NotImplemented", f"{action} is no action of OCPP {self._version.name}")
+            raise _refusal("NotImplemented", f"{action} is not an action of OCPP {self._version.name}")
         handler = self._handlers.get(action)
         if handler is None:
             raise _refusal("NotSupported", f"{self._id} has no handler for {action}")
@@ -114,15 +115,15 @@ class Handlers:
         self._unchecked = frozenset(unchecked)
 
 
-def _look_for_routes(kind: type) -> bool:
-    """Whether a class has ``@on`` or ``@after``. Looking for them takes a third of the time to make a charge point."""
+def _find_routes(kind: type) -> bool:
+    """Whether a class uses ``@on`` or ``@after``. The search takes a third of the time to make a charge point."""
     return bool(create_route_map(kind))
 
 
-_has_routes: Callable[[type], bool] = functools.lru_cache(_look_for_routes)
+_has_routes: Callable[[type], bool] = functools.lru_cache(_find_routes)
 
 
-# The ocpp package describes each of these two as OCPP-J describes the other.
+# The ocpp package has the descriptions of these two errors the wrong way round.
 _DESCRIPTIONS = {
     NotImplementedError: "The action is not known",
     NotSupportedError: "The action is known, but not supported",
@@ -130,7 +131,7 @@ _DESCRIPTIONS = {
 
 
 def _description(exc: OCPPError) -> str:
-    """What a handler's error says, or what its kind means where it says nothing."""
+    """The description of a handler's error; OCPP-J's description of the code where the handler gave none."""
     for kind, text in _DESCRIPTIONS.items():
         if isinstance(exc, kind) and exc.description == kind.default_description:
             return text

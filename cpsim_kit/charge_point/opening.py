@@ -1,8 +1,8 @@
-"""How a charge point's WebSocket is opened: address, TLS, proxy, opening handshake. Knows nothing of OCPP.
+"""Opens a charge point's WebSocket: address, TLS, proxy, opening handshake. Knows nothing of OCPP.
 
-websockets' own ``connect()`` opens what is compressed, goes through a proxy, is redirected, or has its frames logged.
-All else, which is nearly everything, takes a short cut: the request that websockets would make, made once for all
-charge points of a CSMS, and one look at an answer that is as plain as it can be; any other is for websockets to judge.
+``connect()`` of websockets opens a connection that is compressed, goes through a proxy, is redirected, or has its
+frames logged. Nearly all connections are plain and take a short cut: the request is made once for all charge points of
+a CSMS, as websockets would make it, and a plain answer is checked here. websockets checks every other answer.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ async def open_websocket(
     ssl: ssl_module.SSLContext | None,
     compression: str | None,
     open_timeout: float,
-    **limits: float | None,  # the WebSocket's
+    **limits: float | None,  # of the WebSocket
 ) -> WebSocket:
-    """Connect and shake hands.
+    """Connect, and do the opening handshake.
 
     Raises:
         ConnectError: Wrong address, TLS, HTTP status, an option that cannot work, or no answer in time.
         OtherSubprotocol: The other side agrees on a subprotocol that was not offered.
     """
     if ssl is None and url[:4].lower() == "wss:":
-        ssl = _trusting_the_system()
+        ssl = _default_tls()
     try:
         async with asyncio.timeout(open_timeout):
             site = _plain_site(url, subprotocol) if compression is None else None
@@ -64,7 +64,7 @@ async def open_websocket(
                 try:
                     return await _open_plain(site, url, headers, ssl, limits)
                 except InvalidStatus as exc:
-                    if not 300 <= exc.response.status_code < 400:  # else it is redirected
+                    if not 300 <= exc.response.status_code < 400:  # websockets follows a redirect
                         raise
             return await _open_by_websockets(url, subprotocol, headers, ssl, compression, limits)
     except InvalidStatus as exc:
@@ -73,7 +73,7 @@ async def open_websocket(
         raise ConnectError(f"{message}: {_hint_of_status(exc, subprotocol)}", url=url, status=status) from exc
     except NegotiationError as exc:
         answered = re.fullmatch("unsupported subprotocol: (.*)", str(exc))
-        if answered is None:  # it is about compression
+        if answered is None:  # the error is about compression
             raise ConnectError(f"{charge_point_id}: cannot connect to {url}: {exc}", url=url) from exc
         raise OtherSubprotocol(answered[1]) from exc
     except TimeoutError as exc:
@@ -81,26 +81,31 @@ async def open_websocket(
         raise ConnectError(message, url=url) from exc
     except (OSError, WebSocketException, ValueError, EOFError, ImportError) as exc:
         if isinstance(exc, InvalidURI):
-            exc.uri = "the address"  # a traceback shows the cause too, and no password
+            exc.uri = "the address"  # a traceback shows the cause too: hide its password
         reason = str(exc) or "the other side hung up"
         hint = _hint_of_error(exc, has_tls=ssl is not None)
         raise ConnectError(f"{charge_point_id}: cannot connect to {url}: {reason}.{hint}", url=url) from exc
 
 
-_NOT_READY = {408: "it was too slow", 425: "it is not ready", 429: "too many connect to it", 500: "it failed inside"}
+_NOT_READY = {
+    408: "it timed out",
+    425: "it is not ready",
+    429: "it has too many requests",
+    500: "it has an internal error",
+}
 _REFUSED = {
     401: "wrong or missing password=",
     403: "not allowed",
     404: "wrong path in the address, or a charge point id that it does not know",
 }
-_NEVER = frozenset((501, 505))  # what is not implemented will not be a moment later
+_NEVER = frozenset((501, 505))  # not implemented: it does not help to try again
 
 
 def _hint_of_status(refusal: InvalidStatus, subprotocol: str) -> str:
-    """What an HTTP status means for who wants to connect. RFC 9110, 15; RFC 6585, 4."""
+    """What an HTTP status means, and what to try. RFC 9110, 15; RFC 6585, 4."""
     status = refusal.response.status_code
     if status in _NOT_READY or (status >= 500 and status not in _NEVER):
-        why = _NOT_READY.get(status, "the CSMS behind it is not there at the moment")
+        why = _NOT_READY.get(status, "the CSMS behind it is not available at the moment")
         return f"the address is right, but {why}; try again{_retry_after(refusal)}"
     if status == 400:
         return f"is this a CSMS's WebSocket address, and does it speak {subprotocol}?"
@@ -108,7 +113,7 @@ def _hint_of_status(refusal: InvalidStatus, subprotocol: str) -> str:
 
 
 def _retry_after(refusal: InvalidStatus) -> str:
-    """When to try again, where the answer says so in one of the two ways of RFC 9110, 10.2.3."""
+    """When to try again, in words; "" if no Retry-After has one of the two forms of RFC 9110, 10.2.3."""
     for value in refusal.response.headers.get_all("Retry-After"):
         if value.isdecimal():
             return f" in {value} s"
@@ -118,7 +123,7 @@ def _retry_after(refusal: InvalidStatus) -> str:
 
 
 _NO_TLS = " Does it speak TLS? If not, its address begins with ws://"
-# OpenSSL's reasons not to trust a certificate: X509_V_ERR_…; any other is one of its authority.
+# OpenSSL's reasons not to trust a certificate, X509_V_ERR_…; all others concern its authority.
 _CERTIFICATES = {
     9: "Its certificate is not valid yet: is the clock of this computer right?",
     10: "Its certificate has expired; is the clock of this computer right?",
@@ -128,21 +133,21 @@ _CERTIFICATES = {
 
 
 def _hint_of_error(exc: Exception, *, has_tls: bool) -> str:
-    """What to try, as a sentence with a space before it; "" where the error says all."""
+    """What to try: a space and a sentence; "" if the error needs no hint."""
     if isinstance(exc, ssl_module.SSLCertVerificationError):
-        unknown = "Its certificate is not of an authority that is trusted here."
+        unknown = "Its certificate is from an authority that is not trusted here."
         hint = _CERTIFICATES.get(exc.verify_code, unknown)
-        return f" {hint} Whom to trust, ssl= says: ssl=ssl.create_default_context(cafile=…)"
+        return f" {hint} To trust another authority: ssl=ssl.create_default_context(cafile=…)"
     if isinstance(exc, ssl_module.SSLError):
         return _NO_TLS
     if isinstance(exc, InvalidMessage):
         if has_tls:
-            return " Does it ask for a client certificate? The context in ssl= has one by load_cert_chain(…)"
+            return " Does it ask for a client certificate? Load one into the context of ssl= with load_cert_chain(…)"
         return " Is this a CSMS's WebSocket address? If it speaks TLS, it begins with wss://"
     if isinstance(exc, ConnectionError) and has_tls and not exc.errno:
         return _NO_TLS
     if isinstance(exc, OSError) and exc.errno == errno.EMFILE:
-        return " This process may open no more files: raise its limit with `ulimit -n`, or use more processes."
+        return " This process cannot open more files: raise its limit with `ulimit -n`, or use more processes."
     return " Is the stack running, and the address right?" if isinstance(exc, OSError) else ""
 
 
@@ -156,7 +161,7 @@ async def _open_by_websockets(
 ) -> WebSocket:
     options: dict[str, Any] = {} if ssl is None else {"ssl": ssl}
     if is_loopback(url):
-        options["proxy"] = None  # what stays on this machine never goes through a proxy
+        options["proxy"] = None  # connections on this machine never go through a proxy
 
     def transport(protocol: ClientProtocol, **_options: Any) -> WebSocket:
         return WebSocket(protocol, **limits)
@@ -167,7 +172,7 @@ async def _open_by_websockets(
         compression=compression,
         additional_headers=headers,
         open_timeout=None,
-        create_connection=transport,  # type: ignore[arg-type]  # it has all that connect() asks of a connection
+        create_connection=transport,  # type: ignore[arg-type]  # it has everything that connect() needs
         **options,
     )
     assert isinstance(connection, WebSocket)
@@ -178,7 +183,7 @@ async def _open_by_websockets(
 
 
 class _Site(NamedTuple):
-    """A CSMS, and the request that asks it for a connection: all but path, key and headers is the same for everyone."""
+    """A CSMS, and the request for a connection to it. Only path, key and headers differ between charge points."""
 
     uri: WebSocketURI
     subprotocol: str
@@ -187,7 +192,7 @@ class _Site(NamedTuple):
     after_key: str
 
     def is_plain_with(self, ssl: ssl_module.SSLContext | None) -> bool:
-        """Whether the short cut will do: no proxy in between, no frames to log, TLS where the address says so."""
+        """Whether the short cut is possible: no proxy, no frames to log, and TLS only for a wss:// address."""
         if (ssl is not None and not self.uri.secure) or _logger.isEnabledFor(logging.DEBUG):
             return False
         return self.is_loopback or get_proxy(self.uri) is None
@@ -200,9 +205,9 @@ class _Site(NamedTuple):
         return f"GET {path} HTTP/1.1\r\n{self.before_key}{key}{self.after_key}{fields}\r\n".encode("latin-1")
 
     def connection(self, answer: bytes, key: str, limits: Mapping[str, Any]) -> tuple[WebSocket, bytes]:
-        """The connection that such an answer makes, and the bytes that are left for it.
+        """Make the connection for an answer to the request; return it and the bytes that it still has to parse.
 
-        Open where the answer is plain, so that no doubt is left; else it has the protocol that is to judge it.
+        If the answer is plain and correct, the connection is open. Otherwise its protocol has to check the answer.
         """
         head, end, rest = answer.partition(b"\r\n\r\n")
         fields = _plain_fields(head) if end else {}
@@ -225,7 +230,7 @@ _PLAIN = re.compile(rb"HTTP/1\.1 101 [ -~]{,80}(?:\r\n[-A-Za-z0-9]+:[ -~]*)*")
 
 
 def _plain_fields(head: bytes) -> dict[str, str]:
-    """The header of an answer that agrees, by names in lower case; nothing of any other, or with a name twice."""
+    """The header fields of a plain 101 answer, by lower-case name; {} for another answer, or if a name occurs twice."""
     if len(head) > 2000 or not _PLAIN.fullmatch(head):
         return {}
     _, *lines = head.decode("ascii").split("\r\n")
@@ -234,7 +239,7 @@ def _plain_fields(head: bytes) -> dict[str, str]:
 
 
 def _plain_site(url: str, subprotocol: str) -> _Site | None:
-    """The site of an address; None of one that has to be looked at more closely, or has a password in it."""
+    """The site of an address; None if only websockets can parse the address, or it contains a password."""
     scheme, _, rest = url.partition("://")
     authority = rest.partition("/")[0]
     if not (url.isascii() and url.isprintable()) or " " in url or "#" in url or "?" in authority or "@" in authority:
@@ -271,11 +276,11 @@ async def _open_plain(
 
 
 class _Opening(asyncio.Protocol):
-    """Asks for a connection; what comes first makes a :class:`WebSocket`, which takes the socket over.
+    """Sends the request. When the first bytes arrive, it makes a :class:`WebSocket`, which takes over the socket.
 
     Attributes:
         socket: asyncio's transport.
-        connection: Will be what has taken over.
+        connection: A future; its result is the :class:`WebSocket`.
     """
 
     __slots__ = ("_key", "_limits", "_request", "_site", "connection", "socket")
@@ -306,13 +311,13 @@ class _Opening(asyncio.Protocol):
         self.socket.set_protocol(connection)
         connection.connection_made(self.socket)
         connection.data_received(rest)
-        if not self.connection.done():  # it may have been cancelled
+        if not self.connection.done():  # it may be cancelled
             self.connection.set_result(connection)
         return connection
 
 
-def _trusting_the_system() -> ssl_module.SSLContext:
-    """The context for wss:// where none is given; reading the system's certificates takes longer than a handshake."""
+def _default_tls() -> ssl_module.SSLContext:
+    """The default context for wss://. It is kept: reading the system's certificates takes longer than a handshake."""
     return _default_context(os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
 
 

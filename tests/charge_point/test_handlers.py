@@ -392,5 +392,5 @@ async def test_a_handler_does_not_answer_on_the_next_connection(csms: Csms, cp: 
 
 @pytest.mark.parametrize("handler", [None, 3, "Reset"])
 def test_a_handler_is_a_function(handler: Any) -> None:
-    with pytest.raises(TypeError, match="CP1: what answers Reset is a function, not"):
+    with pytest.raises(TypeError, match="CP1: the handler of Reset is a function, not"):
         ChargePoint("CP1", "ws://127.0.0.1:9").on("Reset", handler)

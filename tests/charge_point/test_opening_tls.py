@@ -33,7 +33,7 @@ async def test_a_gateway_of_an_unknown_authority_is_not_trusted(secure_csms: Csm
     cp = ChargePoint("CP1", secure_csms.url, ssl=client_tls(trustme.CA(), authority))
     with pytest.raises(ConnectError, match="CERTIFICATE_VERIFY_FAILED") as caught:
         await cp
-    assert "not of an authority that is trusted here. Whom to trust, ssl= says: ssl=ssl.create" in str(caught.value)
+    assert "from an authority that is not trusted here. To trust another authority: ssl=ssl.create" in str(caught.value)
     assert "Is the stack running" not in str(caught.value)
 
 
