@@ -1,4 +1,4 @@
-"""OCPP-J frames: parses one into a small type, and builds one. Knows no schema, and does no I/O.
+"""OCPP-J frames: parses them into small types, and builds them. Knows no schema, and does no I/O.
 
 OCPP-J 1.6, 4.2; OCPP 2.0.1 part 4, 4.2; OCPP 2.1 part 4, 4.2.
 """
@@ -26,7 +26,7 @@ __all__ = [
     "parse",
 ]
 
-# Message type numbers: OCPP 2.0.1 part 4, 4.1.3; 5 and 6 came with 2.1.
+# Message type numbers: OCPP 2.0.1 part 4, 4.1.3; 5 and 6 are new in 2.1.
 _CALL, _CALLRESULT, _CALLERROR, _CALLRESULTERROR, _SEND = 2, 3, 4, 5, 6
 _KINDS = {
     _CALL: "CALL",
@@ -41,10 +41,10 @@ _LONGEST_DESCRIPTION = 255  # characters of a CALLERROR's description
 
 
 class Call(NamedTuple):
-    """A CALL, or with ``kind`` "SEND" a message that asks for no answer.
+    """A CALL; with ``kind`` "SEND", a message that gets no answer.
 
     Attributes:
-        message_id: Its id.
+        message_id: The id of the message.
         action: E.g. "Heartbeat".
         payload: Any JSON value; an object in a correct frame.
         kind: "CALL" or "SEND".
@@ -57,7 +57,7 @@ class Call(NamedTuple):
 
     @property
     def fields(self) -> Any:
-        """The payload; null is another notation for an empty one. OCPP-J 1.6, 4.2.1."""
+        """The payload; null means an empty payload. OCPP-J 1.6, 4.2.1."""
         return {} if self.payload is None else self.payload
 
 
@@ -75,18 +75,18 @@ class Result(NamedTuple):
 
     @property
     def fields(self) -> Any:
-        """The payload; null is another notation for an empty one. OCPP-J 1.6, 4.2.2."""
+        """The payload; null means an empty payload. OCPP-J 1.6, 4.2.2."""
         return {} if self.payload is None else self.payload
 
 
 class Error(NamedTuple):
-    """A CALLERROR, or with ``kind`` "CALLRESULTERROR" the refusal of an answer.
+    """A CALLERROR; with ``kind`` "CALLRESULTERROR", the refusal of an answer.
 
     Attributes:
         message_id: The id of the CALL, or of the CALLRESULT, that it refuses.
-        code: E.g. "NotImplemented"; "" where it is missing or null.
-        description: "" where it is missing or null.
-        details: {} where they are missing or null.
+        code: E.g. "NotImplemented"; "" if it is missing or null.
+        description: "" if it is missing or null.
+        details: {} if they are missing or null.
         kind: "CALLERROR" or "CALLRESULTERROR".
     """
 
@@ -98,13 +98,13 @@ class Error(NamedTuple):
 
 
 class Malformed(NamedTuple):
-    """What is not a frame of OCPP-J.
+    """A text that is not a frame of OCPP-J.
 
     Attributes:
         reason: What is wrong.
-        message_id: The message id, "" where none can be read.
-        kind: What it would be by its message type, e.g. "CALL"; "" where that is unknown.
-        code: The CALLERROR code for it, as OCPP 2.0.1 spells it.
+        message_id: The message id; "" if it cannot be read.
+        kind: The kind that its message type names, e.g. "CALL"; "" if that is unknown.
+        code: The CALLERROR code to answer, in the spelling of OCPP 2.0.1.
     """
 
     reason: str
@@ -113,7 +113,7 @@ class Malformed(NamedTuple):
     code: str = "RpcFrameworkError"
 
     def violation(self, action: str, code: str) -> ProtocolViolation:
-        """The error for who waits for the answer to an action, with the code as the version spells it."""
+        """The error for the caller of an action; ``code`` is in the spelling of the version."""
         return ProtocolViolation(f"{action}: {self.reason}", action=action, path="", text=self.reason, code=code)
 
 
@@ -125,10 +125,9 @@ _NINETEEN_DIGITS = b"0" * 19
 
 
 def parse(text: str | bytes) -> Frame:
-    """A frame of any version.
+    """Parse a frame of any version.
 
-    An answer that is not JSON further on still has the message id at its beginning: its CALL need not wait for its
-    time-out.
+    An answer that is not JSON may still begin with a readable message id. Its CALL then need not wait for the timeout.
     """
     try:
         frame = load_json(text)
@@ -164,29 +163,30 @@ def parse(text: str | bytes) -> Frame:
 
 
 def load_json(text: str | bytes) -> Any:
-    """A JSON value; integers of any size are exact.
+    """Parse JSON; integers of any size are exact.
 
     Raises:
         ProtocolViolation: It is not JSON.
     """
     try:
         value = orjson.loads(text)
-        # orjson reads an integer beyond 64 bits as a float, which is another number.
+        # orjson reads an integer beyond 64 bits as a float, which is not the same number.
         data = text.encode() if isinstance(text, str) else text
         if _NINETEEN_DIGITS in data.translate(_ALL_DIGITS_ZERO):
             return json.loads(text)
         return value
-    except ValueError as exc:  # also of Python's own limit, 4,300 digits
+    except ValueError as exc:  # also raised by Python above its limit of 4,300 digits
         raise ProtocolViolation(f"not JSON: {exc}", action="", path="", text=str(exc)) from exc
 
 
 def build(frame: Call | Result | Error) -> bytes:
-    """A frame as compact UTF-8 JSON.
+    """Build a frame as compact UTF-8 JSON.
 
-    An Error is always built: its description is cut to 255 characters, and details that JSON cannot hold are left out.
+    Building an Error never fails: its description is cut to 255 characters, and details that JSON cannot hold are left
+    out.
 
     Raises:
-        ProtocolViolation: The payload holds something that JSON has no form for.
+        ProtocolViolation: The payload holds a value that JSON cannot hold.
     """
     match frame:
         case Error(message_id, code, description, details, kind):
@@ -203,19 +203,19 @@ def build(frame: Call | Result | Error) -> bytes:
 
 
 def _dump_array(array: list[Any]) -> bytes:
-    return dump_json(array)[:-1] + b"]"  # a copy of its own size: what orjson returns keeps a buffer of 4 KiB
+    return dump_json(array)[:-1] + b"]"  # a copy: the result of orjson keeps a buffer of 4 KiB
 
 
 def build_call(message_id: str, action: str, payload: bytes) -> bytes:
-    """A CALL whose payload is JSON already; id and action are plain letters, digits and hyphens."""
+    """Build a CALL from a payload in JSON; id and action may contain only letters, digits and hyphens."""
     return b'[2,"%b","%b",%b]' % (message_id.encode(), action.encode(), payload)
 
 
 def dump_json(value: Any) -> bytes:
-    """A value as compact UTF-8 JSON.
+    """Write a value as compact UTF-8 JSON.
 
     Raises:
-        ProtocolViolation: It holds something that JSON has no form for.
+        ProtocolViolation: It holds a value that JSON cannot hold.
     """
     try:
         return orjson.dumps(value)

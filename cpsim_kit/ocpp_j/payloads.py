@@ -1,7 +1,7 @@
 """Payloads: validates them against their JSON schema, and converts their keys. Does no I/O.
 
 Each message's schema is compiled once, into a validator (jsonschema-rs) and into the two conversions of keys between
-the schema's spelling (``vendorName``) and that of the dataclasses (``vendor_name``).
+the spelling of the schema (``vendorName``) and that of the dataclasses (``vendor_name``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Message"]
 
-# The CALLERROR code for a breach of each schema keyword; what is not listed is a PropertyConstraintViolation.
+# The CALLERROR code for a breach of each schema keyword; PropertyConstraintViolation for keywords that are not listed.
 # OCPP-J 2.0.1 part 4, table 7; OCPP-J 1.6, table 7.
 _CODES = {
     "type": "TypeConstraintViolation",
@@ -40,7 +40,7 @@ Kind = Literal["request", "response"]
 
 
 class Message:
-    """One payload of one version: a request or a response, its dataclass, validator and key conversions.
+    """A request or a response of one version: its dataclass, validator and key conversions.
 
     Attributes:
         action: The action.
@@ -52,7 +52,7 @@ class Message:
         self.schema = schema
         self._version = version
         self._kind = kind
-        # Draft 4 for every version, as the ocpp package validates, whatever draft the file names; formats unchecked.
+        # Draft 4 for every version, whatever draft the file names, and formats unchecked: so does the ocpp package.
         self._validator = jsonschema_rs.Draft4Validator(schema, validate_formats=False)
         self._is_valid = self._validator.is_valid
 
@@ -61,7 +61,7 @@ class Message:
 
     @functools.cached_property
     def cls(self) -> type | None:
-        """The dataclass of the ocpp package, or None where it has none."""
+        """The dataclass of the ocpp package; None if it has no such dataclass."""
         module = self._version.calls if self._kind == "request" else self._version.call_results
         return getattr(module, self.action, None)
 
@@ -79,10 +79,10 @@ class Message:
         }
 
     def to_json(self, payload: object) -> bytes:
-        """A payload as JSON, validated, as :meth:`encode` makes it.
+        """Convert a payload with :meth:`encode`, and write it as JSON.
 
         Raises:
-            ProtocolViolation: It breaks the schema, or holds something that JSON has no form for.
+            ProtocolViolation: It breaks the schema, or holds a value that JSON cannot hold.
         """
         data = self.encode(payload)
         try:
@@ -95,16 +95,17 @@ class Message:
             ) from exc.__cause__
 
     def encode(self, payload: object) -> dict[str, Any]:
-        """A payload in the schema's names, validated; fields that are None are left out, times become RFC 3339.
+        """Convert a payload to the names of the schema, and validate it.
 
-        Scalars and arrays of numpy, and times of pandas, become JSON's own.
+        Fields that are None are left out. Times become RFC 3339. Scalars and arrays of numpy, and times of pandas,
+        become JSON values.
 
         Args:
-            payload: The dataclass, or a dict in the dataclass's names or the schema's.
+            payload: The dataclass, or a dict in the names of the dataclass or of the schema.
 
         Raises:
-            ProtocolViolation: It breaks the schema, or a field holds something that JSON or OCPP has no form for, such
-                as a time without a zone; ``path`` names the field.
+            ProtocolViolation: It breaks the schema, or JSON or OCPP cannot hold the value of a field, e.g. a time
+                without a zone. ``path`` names the field.
         """
         try:
             data: dict[str, Any] = self._keys.to_wire(payload)
@@ -132,7 +133,7 @@ class Message:
         raise violation
 
     def decode(self, data: object) -> dict[str, Any]:
-        """A received payload in the dataclass's names, validated.
+        """Validate a received payload, and convert it to the names of the dataclass.
 
         Raises:
             ProtocolViolation: It breaks the schema.
@@ -148,11 +149,11 @@ class Message:
         return self._keys.to_wire(payload)  # type: ignore[no-any-return]
 
     def read(self, data: object) -> dict[str, Any]:
-        """A received payload in the dataclass's names, not validated."""
+        """Convert a received payload to the names of the dataclass, without validation."""
         return self._keys.from_wire(data)  # type: ignore[no-any-return]
 
     def decode_object(self, data: object) -> Any:
-        """A received payload as the dataclass, validated; nested types stay dicts, as in the ocpp package.
+        """Validate a received payload, and make its dataclass; nested types stay dicts, as in the ocpp package.
 
         Raises:
             ProtocolViolation: It breaks the schema.
@@ -163,24 +164,24 @@ class Message:
             return self.cls(**values)
         except TypeError:  # the dataclass and the schema differ
             pass
-        for name, is_required in self._fields.items():  # three requests of 1.6 ask for more than their schemas
+        for name, is_required in self._fields.items():  # three requests of 1.6 require more fields than their schemas
             if is_required:
                 values.setdefault(name, None)
-        # A field of the schema that the dataclass lacks: kept as a plain attribute, so that nothing is lost.
+        # A field of the schema that the dataclass lacks becomes a plain attribute, so that it is not lost.
         answer = self.cls(**{name: value for name, value in values.items() if name in self._fields})
         for name in values.keys() - self._fields.keys():
             setattr(answer, name, values[name])
         return answer
 
     def example(self) -> dict[str, Any]:
-        """The smallest valid payload, in the schema's names; "Accepted" where there is a choice of status."""
+        """The smallest valid payload, in the names of the schema; a status is "Accepted" if the schema allows that."""
         payload: dict[str, Any] = example(self.schema, self.schema)
         return payload
 
     def example_object(self) -> Any:
-        """:meth:`example` as the dataclass, with the few fields that it asks for and the schema does not.
+        """:meth:`example` as the dataclass, with the few fields that only the dataclass requires.
 
-        None where the ocpp package has no dataclass.
+        None if the ocpp package has no dataclass.
         """
         if self.cls is None:
             return None
@@ -191,10 +192,10 @@ class Message:
         return self.cls(**self.read(payload))
 
     def mismatch(self, data: object) -> tuple[int, int]:
-        """How far a received payload is from the schema: its misplaced and missing names, then all its breaches.
+        """How far a received payload is from the schema: the number of wrong and missing names, and of all breaches.
 
         Raises:
-            ValueError: It cannot be looked at, as it is nested too deep.
+            ValueError: It is nested too deep to be checked.
         """
         names = data.keys() if isinstance(data, dict) else set()
         strange = names - self.schema.get("properties", {}).keys()
@@ -202,7 +203,7 @@ class Message:
         return len(strange) + len(missing), sum(1 for _ in self._validator.iter_errors(data))
 
     def _not_readable(self, exc: BaseException, path: str = "") -> ProtocolViolation:
-        """The error where JSON has no form for a value, or the payload is nested too deep to look at."""
+        """The error for a value that JSON cannot hold, or for a payload that is nested too deep to be checked."""
         text, code = f"cannot be read as JSON: {exc}", self._version.code("TypeConstraintViolation")
         where = f"{self.action}, {path}:" if path else self.action
         return ProtocolViolation(f"{where} {text}", action=self.action, path=path, text=text, code=code)
@@ -229,9 +230,9 @@ class _Keys:
     """The keys of one object of a schema, and of the objects within it.
 
     Attributes:
-        names: The wire name for each key, in Python's or in the schema's spelling.
-        python_names: Python's name for each wire name.
-        below: The keys of the objects within, by the key of either spelling that holds them.
+        names: The name on the wire for each key, in either spelling.
+        python_names: The name in Python for each name on the wire.
+        below: The keys of the objects within, by the key that holds them, in either spelling.
     """
 
     __slots__ = ("below", "names", "python_names")
@@ -249,7 +250,7 @@ class _Keys:
         python_name: Callable[[str], str],
         seen: dict[str, _Keys | None],
     ) -> _Keys | None:
-        """The keys of a schema; None where there are none to convert. Arrays share the keys of their items."""
+        """The keys of a schema; None if it has no keys to convert. Arrays share the keys of their items."""
         if (ref := schema.get("$ref")) is not None:
             if ref not in seen:
                 seen[ref] = None  # no OCPP schema refers to itself; this ends the recursion if one ever does
@@ -269,7 +270,7 @@ class _Keys:
         return keys
 
     def to_wire(self, value: Any) -> Any:
-        """A value in wire names; keys that the schema does not name stay as they are."""
+        """Convert a value to the names on the wire; keys that the schema does not name stay as they are."""
         kind = type(value)
         if kind is list or kind is tuple:
             items = [item for item in value if item is not None]
@@ -304,7 +305,7 @@ class _Keys:
         return data
 
     def from_wire(self, value: Any) -> Any:
-        """A value in Python's names; keys that the schema does not name stay as they are."""
+        """Convert a value to the names in Python; keys that the schema does not name stay as they are."""
         if type(value) is list:
             return [self.from_wire(item) for item in value]
         if type(value) is not dict:

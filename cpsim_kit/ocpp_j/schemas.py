@@ -1,4 +1,4 @@
-"""JSON schemas: follows a reference, and makes the smallest value that a schema allows. Does no I/O."""
+"""JSON schemas: follows references, and makes the smallest value that a schema allows. Does no I/O."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["example", "resolve"]
 
 
 def resolve(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The schema that a ``$ref`` points to; any other schema as it is."""
+    """The schema that a ``$ref`` points to; a schema without ``$ref`` as it is."""
     ref = schema.get("$ref")
     if ref is None:
         return schema
@@ -20,7 +20,7 @@ def resolve(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, 
 
 
 def example(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Any:
-    """The smallest value that a schema allows; "Accepted" where there is a choice of status."""
+    """The smallest value that a schema allows; a status is "Accepted" if the schema allows that."""
     schema = resolve(schema, root)
     if "enum" in schema:
         return "Accepted" if "Accepted" in schema["enum"] else schema["enum"][0]

@@ -1,4 +1,4 @@
-"""Python's values as JSON has them: enumerations, decimals, times, numpy's scalars. Does no I/O."""
+"""Converts values of Python to JSON values: enumerations, decimals, times, numpy's scalars. Does no I/O."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ is_dataclass: Callable[[type], bool] = functools.cache(dataclasses.is_dataclass)
 
 
 class NotJson(ValueError):
-    """JSON, or OCPP, has no form for a value.
+    """JSON or OCPP cannot hold a value.
 
     Attributes:
-        path: Where in the payload, in the schema's names; "" for the value itself.
+        path: The place in the payload, in the names of the schema; "" for the value itself.
     """
 
     def __init__(self, text: str, path: str = "") -> None:
@@ -34,28 +34,28 @@ class NotJson(ValueError):
         self.path = path
 
     def within(self, key: str | int) -> NotJson:
-        """The same, seen from the object or array that holds the value."""
+        """The same error, with the path seen from the object or array that holds the value under ``key``."""
         step = f"[{key}]" if isinstance(key, int) else key
         dot = "" if not self.path or self.path.startswith("[") else "."
         return NotJson(str(self), f"{step}{dot}{self.path}")
 
 
 def plain(value: Any) -> Any:
-    """A value as JSON has it, its keys untouched: enumerations by value, decimals as numbers, times as RFC 3339.
+    """Convert a value to a JSON value: enumerations by value, decimals as numbers, times as RFC 3339; keys unchanged.
 
     Raises:
-        NotJson: JSON or OCPP has no form for it.
+        NotJson: JSON or OCPP cannot hold it.
     """
     if value is None or type(value) in _SCALARS:
         return value
     if isinstance(value, enum.Enum):
         return value._value_
-    if isinstance(value, str | int):  # a subclass, as numpy's str_
+    if isinstance(value, str | int):  # a subclass, e.g. str_ of numpy
         return str.__str__(value) if isinstance(value, str) else int(value)
     if isinstance(value, _NUMBERS):
         value = float(value)
-        if value - value != 0:  # infinite, or not a number
-            raise NotJson(f"JSON has no form for {value}; leave the field out with None")
+        if value - value != 0:  # infinite or NaN
+            raise NotJson(f"JSON cannot hold {value}; leave the field out with None")
         return value
     if isinstance(value, datetime):
         return _time(value)
@@ -66,11 +66,11 @@ def plain(value: Any) -> Any:
     if is_dataclass(type(value)):
         return {name: _plain_at(name, item) for name, item in vars(value).items() if item is not None}
     if type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "dtype"):
-        if value.dtype.kind in "Mm":  # its times have no zone, and come out as numbers
+        if value.dtype.kind in "Mm":  # times of numpy have no zone, and tolist() makes numbers of them
             raise NotJson(f"{value!r} has no time zone: give a datetime with one, e.g. datetime.now(UTC)")
         if value.dtype.kind in "biufOU":
-            return plain(value.tolist())  # Python's own
-    raise NotJson(f"JSON has no form for {value!r}")
+            return plain(value.tolist())  # values of Python
+    raise NotJson(f"JSON cannot hold {value!r}")
 
 
 def first_not_json(convert: Callable[[Any], Any], items: Iterable[tuple[str | int, Any]]) -> NotJson:
@@ -80,11 +80,11 @@ def first_not_json(convert: Callable[[Any], Any], items: Iterable[tuple[str | in
             convert(item)
         except NotJson as exc:
             return exc.within(key)
-    raise AssertionError("all of them have a form")
+    raise AssertionError("JSON can hold all items")
 
 
 def find_not_json(data: Any) -> str:
-    """Where in a value the part is that JSON cannot hold, e.g. "data[2].text"."""
+    """The path of the part of a value that JSON cannot hold, e.g. "data[2].text"."""
     items = data.items() if isinstance(data, dict) else enumerate(data) if isinstance(data, list) else ()
     for key, item in items:
         try:
@@ -102,14 +102,14 @@ def _plain_at(key: str | int, value: Any) -> Any:
 
 
 def _time(moment: datetime) -> str:
-    """A time as RFC 3339, 5.6, has it: with its offset from UTC."""
-    if moment != moment:  # noqa: PLR0124 - pandas' NaT, a datetime that equals nothing
+    """A time with its offset from UTC: RFC 3339, 5.6."""
+    if moment != moment:  # noqa: PLR0124 - NaT of pandas, a datetime that does not equal itself
         raise NotJson("NaT is not a time; leave the field out with None")
     if moment.utcoffset() is None:
         raise NotJson(
             f"the time {moment.isoformat()} has no time zone: use datetime.now(UTC), or .astimezone() for a local time"
         )
     text = moment.isoformat()
-    if not _RFC_3339.fullmatch(text):  # offsets with seconds, as of cities a century ago
+    if not _RFC_3339.fullmatch(text):  # the offset has seconds, e.g. local time a century ago
         text = moment.astimezone(UTC).isoformat()
     return text

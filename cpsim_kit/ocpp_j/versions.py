@@ -1,7 +1,7 @@
-"""The versions of OCPP: their actions, dataclasses, schemas, names, and how each spells the CALLERROR codes. No I/O.
+"""The versions of OCPP: their actions, dataclasses, schemas, names, and spellings of the CALLERROR codes. No I/O.
 
-The dataclasses and the JSON schemas are those of the ``ocpp`` package. Its dataclasses are imported when they are first
-needed: with them comes ``jsonschema``, which takes a second or two where JupyterLab is installed.
+The dataclasses and the JSON schemas are those of the ``ocpp`` package. The dataclasses are imported at their first use,
+because they import ``jsonschema``, which takes a second or two where JupyterLab is installed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PACKAGES = {"1.6": "v16", "2.0.1": "v201", "2.1": "v21"}
 VERSIONS = tuple(_PACKAGES)
 
 _versions: dict[str, Version] = {}
-_making = threading.Lock()  # held while a version is made: a payload's version is compared by identity
+_version_lock = threading.Lock()  # held while a version is made; versions are compared by identity
 
 # What a charge point may ask a CSMS: OCPP 2.0.1 part 2, appendix; OCPP 1.6, chapter 4, and its security white paper.
 CHARGE_POINT_ACTIONS = {
@@ -81,8 +81,8 @@ CHARGE_POINT_ACTIONS = {
     ),
 }
 
-# How each version spells the codes that are not spelled alike everywhere. OCPP-J 1.6 keeps its two spellings (errata
-# 5.1 and 5.2), and has no code for a broken frame or an unknown message type.
+# The spelling in each version of the codes that the versions spell differently. OCPP-J 1.6 keeps its two spellings
+# (errata 5.1 and 5.2), and has no code for a broken frame or an unknown message type.
 _SPELLINGS = {
     "1.6": {
         "FormatViolation": "FormationViolation",
@@ -123,12 +123,12 @@ class Version:
 
     @staticmethod
     def get(name: str) -> Version:
-        """The version of that name; made once, also where two threads ask for it at the same time.
+        """The version with this name. It is made once, even if two threads ask for it at the same time.
 
         Raises:
             ValueError: There is no such version.
         """
-        with _making:
+        with _version_lock:
             if name not in _versions:
                 if name not in _PACKAGES:
                     raise ValueError(f"OCPP version {name!r} is not known; use one of {', '.join(_PACKAGES)}")
@@ -152,16 +152,16 @@ class Version:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether its dataclasses are imported."""
+        """Whether the dataclasses are imported."""
         return f"{self._package}.call_result" in sys.modules and "_field_names" in vars(self)
 
     def load(self) -> None:
-        """Import its dataclasses. In a thread, an event loop goes on meanwhile."""
+        """Import the dataclasses. Call it in a thread, so that it does not block the event loop."""
         _ = self.calls, self.call_results, self.datatypes, self._field_names
 
     @functools.cache  # noqa: B019 - versions live as long as the process
     def request(self, action: str) -> Message:
-        """The message that asks ``action``.
+        """The request of ``action``.
 
         Raises:
             ProtocolViolation: The version has no such action.
@@ -170,7 +170,7 @@ class Version:
 
     @functools.cache  # noqa: B019 - versions live as long as the process
     def response(self, action: str) -> Message:
-        """The message that answers ``action``.
+        """The response of ``action``.
 
         Raises:
             ProtocolViolation: The version has no such action, or the action has no answer.
@@ -178,13 +178,13 @@ class Version:
         return self._message(action, "response")
 
     def code(self, name: str) -> str:
-        """A CALLERROR code as this version spells it, however another version or the ocpp package does."""
+        """A CALLERROR code in the spelling of this version; ``name`` may have that of another version or of ocpp."""
         return _SPELLINGS[self.name].get(name, name)
 
     def python_name(self, wire: str) -> str:
-        """The dataclass field for a schema's name: the one spelled alike, whatever its underscores and capitals."""
+        """The dataclass field for a name of a schema: the names are equal but for underscores and capitals."""
         snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", wire).lower()
-        candidates = self._field_names.get(_squash(wire), {snake})
+        candidates = self._field_names.get(_without_underscores(wire), {snake})
         return snake if snake in candidates else min(candidates)
 
     def _message(self, action: str, kind: Kind) -> Message:
@@ -198,17 +198,17 @@ class Version:
 
     @functools.cached_property
     def _field_names(self) -> Mapping[str, set[str]]:
-        """Every dataclass field of the version, by its name without underscores and capitals."""
+        """All dataclass fields of the version, by their names in lower case without underscores."""
         names: dict[str, set[str]] = {}
         for module in (self.calls, self.call_results, self.datatypes):
             for cls in vars(module).values():
                 if dataclasses.is_dataclass(cls):
                     for field in dataclasses.fields(cls):
-                        names.setdefault(_squash(field.name), set()).add(field.name)
+                        names.setdefault(_without_underscores(field.name), set()).add(field.name)
         return names
 
 
-def _squash(name: str) -> str:
+def _without_underscores(name: str) -> str:
     return name.replace("_", "").lower()
 
 
