@@ -1,4 +1,4 @@
-"""What was said, as tables: every message of a charge point or a monitor, and the timing of heartbeats."""
+"""Messages as tables: the record of a charge point or a monitor, and the timing of heartbeats."""
 
 from cpsim_kit.records.messages import MessageLog
 from cpsim_kit.records.record import COLUMNS, Pairing, Record, topic_of

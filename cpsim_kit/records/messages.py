@@ -1,25 +1,25 @@
-"""The record: one idea of a message, wherever it was seen, and its forms as a pandas DataFrame and as JSON lines.
+"""The record of messages, and its conversion to a pandas DataFrame and to JSON lines.
 
-A charge point keeps the frames that it sent and received (``cp.messages``), a monitor those that it saw on MQTT topics
-(``monitor.messages``), and a file those of another day. All give the same :class:`Record`, and their DataFrames have
-the same columns, in this order, for an empty record too:
+A charge point keeps the frames that it sent and received (``cp.messages``). A monitor keeps those that it saw on MQTT
+topics (``monitor.messages``). A file keeps them for another day. All of them give the same :class:`Record`, and their
+DataFrames have the same columns, in this order, also if they are empty:
 
 =================  ====================  ============================================================================
 Column             dtype                 Meaning
 =================  ====================  ============================================================================
-sent_at            datetime64[ns, UTC]   when the charge point sent or received it; of a monitor, when it arrived here
-charge_point_id    str                   whose message it is, "" for topics of none
-direction          category              "sent" or "received", as the charge point sees it; "" for other topics
-kind               category              "CALL", "CALLRESULT", "CALLERROR", …; "malformed" for what is not OCPP-J
-action             category              the OCPP action; of an answer too, where its CALL is in the record
-message_id         str                   the OCPP message id, "" where none can be read
-latency_ms         float64               of an answer, milliseconds since its CALL was first seen here; NaN otherwise
-payload            object                of a CALLERROR code, description and details; of a malformed frame its text
-topic              str                   the MQTT topic it was seen on, "" for a charge point's own
+sent_at            datetime64[ns, UTC]   when the charge point sent or received it; for a monitor, when it arrived
+charge_point_id    str                   the charge point of the message; "" for topics of no charge point
+direction          category              "sent" or "received" by the charge point; "" for other topics
+kind               category              "CALL", "CALLRESULT", "CALLERROR", …; "malformed" if it is not OCPP-J
+action             category              the OCPP action; for an answer too, if its CALL is in the record
+message_id         str                   the OCPP message id; "" if it cannot be read
+latency_ms         float64               for an answer, milliseconds since its CALL was first seen; otherwise NaN
+payload            object                for a CALLERROR code, description, details; for a malformed frame its text
+topic              str                   the MQTT topic it was seen on; "" in the record of a charge point
 =================  ====================  ============================================================================
 
-Other tables of the kit use these names for the same things. Appending is cheap and keeps the raw text; a frame is
-parsed only when someone looks.
+Other tables of the kit use these names for the same things. Adding a message is cheap and keeps its raw text. A frame
+is parsed when the record is read.
 """
 
 from __future__ import annotations
@@ -48,17 +48,17 @@ class MessageLog:
     """The last messages of a charge point or of a monitor, oldest first.
 
     Args:
-        limit: How many are kept; older ones are dropped and counted. None for all.
-        charge_point_id: Whose they are.
+        limit: How many messages are kept; older ones are dropped and counted. None for all.
+        charge_point_id: The charge point of the messages.
 
     Attributes:
-        charge_point_id: Whose they are; "" where the topics say.
-        dropped: How many were dropped for newer ones.
+        charge_point_id: The charge point of the messages; "" if the topics name it.
+        dropped: How many messages were dropped for newer ones.
     """
 
     def __init__(self, limit: int | None = 10_000, *, charge_point_id: str = "") -> None:
-        # Moment, where, text; moment, where, text; … A tuple each would double what a short frame takes.
-        self._raw: deque[Any] = _NOTHING if limit == 0 else deque(maxlen=None if limit is None else 3 * int(limit))
+        # Moment, where, text; moment, where, text; … A tuple for each would double the memory of a short frame.
+        self._raw: deque[Any] = _EMPTY if limit == 0 else deque(maxlen=None if limit is None else 3 * int(limit))
         self.charge_point_id = charge_point_id
         self.dropped = 0
         self._clock: Callable[[float], datetime] = wall_clock
@@ -82,19 +82,20 @@ class MessageLog:
             yield pairing.record(moment, self.charge_point_id, where, text)
 
     def raw(self) -> Iterator[tuple[float, bool | str, str | bytes]]:
-        """Moment of ``time.perf_counter()``, whether sent or the topic, and text of each message, as kept.
+        """Yield moment, direction or topic, and raw text of each message.
 
-        Of a log from a file the moments are seconds since the epoch.
+        The moment is of ``time.perf_counter()``; in a log from a file, it is seconds since the epoch. The second value
+        is whether the charge point sent the message, or the topic on which a monitor saw it.
         """
         fields = iter(list(self._raw))
         return zip(fields, fields, fields, strict=True)
 
     def add(self, moment: float, text: str | bytes, *, sent: bool | None = None, topic: str = "") -> None:
-        """Keep a frame with its moment of ``time.perf_counter()``: one sent or received, or one seen on a topic."""
+        """Keep a frame that was sent, received or seen on a topic, with its moment of ``time.perf_counter()``."""
         raw = self._raw
         if len(raw) == raw.maxlen:
             self.dropped += 1
-            if raw is _NOTHING:
+            if raw is _EMPTY:
                 return
         raw.extend((moment, topic if sent is None else sent, text))
 
@@ -104,17 +105,17 @@ class MessageLog:
         self.dropped = 0
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per message, in the columns of :data:`COLUMNS`, which this module's text explains."""
+        """One row for each message, with the columns of :data:`COLUMNS`, see :mod:`cpsim_kit.records.messages`."""
         return table(([getattr(record, name) for name in COLUMNS] for record in self), COLUMNS)
 
     def to_json_lines(self, path: str | os.PathLike[str]) -> Path:
         """Save to a file: one JSON object per message, with the columns as keys and the raw text as ``frame``.
 
-        The file appears whole or not at all; what was there under this name is replaced. ``pandas.read_json(path,
-        lines=True)`` and ``jq`` read it too.
+        The file is written completely or not at all. An existing file is replaced. ``pandas.read_json(path,
+        lines=True)`` and ``jq`` can read it too.
 
         Raises:
-            OSError: It cannot be written.
+            OSError: The file cannot be written.
         """
         path = Path(path)
         part = path.with_name(f"{path.name}.part")
@@ -132,16 +133,16 @@ class MessageLog:
 
     @classmethod
     def from_json_lines(cls, path: str | os.PathLike[str]) -> Self:
-        """What :meth:`to_json_lines` saved, with its times, to the microsecond.
+        """Load a file that :meth:`to_json_lines` wrote; times are exact to the microsecond.
 
         Raises:
-            OSError: It cannot be read.
-            ValueError: A line is not one of a saved record; the message says which.
+            OSError: The file cannot be read.
+            ValueError: A line is not a saved message; the error's text has its number.
         """
         log = cls(None)
         log._clock = _saved_clock
         ids = set()
-        with Path(path).open("rb") as file:  # bytes, so that also what is no text has a line
+        with Path(path).open("rb") as file:  # as bytes, so that a line that is not UTF-8 has a number too
             for number, line in enumerate(file, start=1):
                 if not line.strip():
                     continue
@@ -162,13 +163,13 @@ class MessageLog:
                 ids |= set() if topic else {charge_point_id}
         if len(ids) > 1:
             raise ValueError(
-                f"{path}: a record is of one charge point, or of topics; here are {', '.join(sorted(ids))}"
+                f"{path}: a record belongs to one charge point, or to topics; this one has {', '.join(sorted(ids))}"
             )
         log.charge_point_id = ids.pop() if ids else ""
         return log
 
 
-_NOTHING: deque[Any] = deque(maxlen=0)  # of all logs that keep nothing, as those of a fleet
+_EMPTY: deque[Any] = deque(maxlen=0)  # shared by all logs that keep no messages, e.g. those of a fleet
 
 
 def _saved_clock(moment: float) -> datetime:

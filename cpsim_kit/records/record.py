@@ -30,7 +30,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One message; the attributes are the columns that this module's text lists."""
+    """One message; its attributes are the columns listed in :mod:`cpsim_kit.records.messages`."""
 
     sent_at: datetime
     charge_point_id: str
@@ -48,13 +48,13 @@ class Record:
 
     @property
     def received_at(self) -> datetime:
-        """When a monitor received it: ``sent_at`` by its other name."""
+        """When a monitor received it: the same as ``sent_at``."""
         return self.sent_at
 
 
 @dataclass(slots=True)
 class _SeenCall:
-    """A CALL that was seen."""
+    """A CALL that waits for its answer, or has it."""
 
     moment: float
     action: str
@@ -63,15 +63,14 @@ class _SeenCall:
 
 
 class Pairing:
-    """Makes records of messages in their order, and gives an answer the action of its CALL and the time since.
+    """Makes records of messages in their order. An answer gets the action of its CALL and the time since the CALL.
 
-    A CALL that MQTT delivers twice (QoS 1: "at least once") counts from the first time. One whose message id was
-    answered before, or came with another text, is a new CALL: OCPP-J 1.6 lets a charge point begin its ids anew with
-    each connection.
+    MQTT may deliver a CALL twice (QoS 1: "at least once"); the first time counts. A CALL whose message id is already
+    answered, or had another text, is a new CALL: OCPP-J 1.6 lets a charge point use its ids again in each connection.
 
     Args:
-        clock: Makes a time of a moment.
-        remembered: How many CALLs are remembered for their answers; then the oldest is forgotten.
+        clock: Converts a moment to a time.
+        remembered: How many CALLs are remembered for their answers; after that, the oldest is forgotten.
     """
 
     def __init__(self, clock: Callable[[float], datetime] = wall_clock, *, remembered: int = 10_000) -> None:
@@ -80,12 +79,12 @@ class Pairing:
         self._calls: OrderedDict[tuple[str, bool, str], _SeenCall] = OrderedDict()
 
     def record(self, moment: float, charge_point_id: str, where: bool | str, text: str | bytes) -> Record:
-        """One record.
+        """Make the record of one message.
 
         Args:
-            moment: Of ``time.perf_counter()``, or of another clock.
-            charge_point_id: Whose frame it is; on a topic, the topic says.
-            where: Whether the charge point sent it, or the topic it was seen on.
+            moment: A moment of ``time.perf_counter()``, or of the clock given to :class:`Pairing`.
+            charge_point_id: The charge point of the frame; ignored if ``where`` is a topic.
+            where: Whether the charge point sent the frame, or the topic on which it was seen.
             text: The frame.
         """
         topic, is_ocpp, sent = "", True, where
@@ -125,7 +124,7 @@ def _payload_of(frame: Frame, text: str | bytes) -> Any:
 
 
 def topic_of(topic: str) -> tuple[str, bool]:
-    """The charge point a topic is of, "" for none, and whether it carries OCPP frames."""
+    """The charge point of a topic, "" for no charge point, and whether the topic carries OCPP frames."""
     match topic.split("/"):
         case [charge_point_id, "in" | "out"]:
             return charge_point_id, True
@@ -147,5 +146,5 @@ def _json_or_text(text: str | bytes) -> Any:
 
 
 def text_of(text: str | bytes) -> str:
-    """A frame to show; bytes that are not UTF-8 are escaped."""
+    """A frame as text; bytes that are not UTF-8 are escaped."""
     return text.decode(errors="backslashreplace") if isinstance(text, bytes) else text

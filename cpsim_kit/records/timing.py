@@ -1,12 +1,12 @@
-"""Heartbeat timing as tables: latency, jitter, drift and outages, from any record of messages. No I/O.
+"""Heartbeat timing as tables: latency, jitter, drift and outages, from a record of messages. No I/O.
 
-- ``interval_s`` is the time since the heartbeat before.
+- ``interval_s`` is the time since the previous heartbeat.
 - *Jitter* is ``interval_s`` minus the intended interval.
-- An *outage* is a gap of more than one and a half intervals. It ends a *run*; the next heartbeat begins another one.
-- *Drift* compares the heartbeats of a run with a grid of equal intervals, placed so that half of them are early: it is
-  how far a heartbeat is from its place on the grid.
+- An *outage* is a gap of more than one and a half intervals. It ends a *run*; the next heartbeat begins a new run.
+- *Drift* compares the heartbeats of a run with a grid of intended intervals, placed so that half of the heartbeats are
+  early. The drift of a heartbeat is its distance from its place on the grid.
 
-Jitter may be large while drift stays small. A drift that grows means that the actual interval is not the intended one.
+Jitter may be large while drift stays small. If drift grows, the actual interval differs from the intended interval.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ _OUTAGE = 1.5  # intervals; a longer gap is an outage
 def heartbeat_timing(
     *records: Any, interval: float | Mapping[str, float] | None = None, action: str = "Heartbeat"
 ) -> pd.DataFrame:
-    """One row for each heartbeat of each charge point, in the order of time.
+    """One row for each heartbeat of each charge point, ordered by time.
 
-    ``after_s`` counts from the very first heartbeat. ``outcome`` is "answered", "CALLERROR" or "no answer". Without an
-    answer, ``latency_ms`` is missing; at the beginning of a run, ``interval_s`` and ``jitter_ms`` are.
+    ``after_s`` counts from the first heartbeat. ``outcome`` is "answered", "CALLERROR" or "no answer". Without an
+    answer, ``latency_ms`` is missing. At the beginning of a run, ``interval_s`` and ``jitter_ms`` are missing.
 
     Args:
         *records: ``cp.messages``, a monitor, a loaded record, or another object whose ``to_frame()`` has the columns of
-            :mod:`cpsim_kit.records.messages`; or such DataFrames.
-        interval: The intended seconds between two heartbeats, or a dict of them by charge point; the median when None.
-        action: An action to look at instead of heartbeats, e.g. "TransactionEvent".
+            :mod:`cpsim_kit.records.messages`; or DataFrames with these columns.
+        interval: The intended seconds between two heartbeats, or a dict of them by charge point; None for the median.
+        action: Another action instead of Heartbeat, e.g. "TransactionEvent".
 
     Raises:
         ValueError: ``interval`` is not above 0.
@@ -64,7 +64,7 @@ def heartbeat_timing(
         raise ValueError(f"interval is more than 0 seconds, not {interval!r}")
     frames = [record if isinstance(record, pd.DataFrame) else record.to_frame() for record in records]
     parts = [_beats(frame, action) for frame in frames]
-    beats = pd.concat([part for part in parts if len(part)] or parts[:1] or [table([], _OF_RECORDS)])
+    beats = pd.concat([part for part in parts if len(part)] or parts[:1] or [table([], _BEAT_COLUMNS)])
     beats = beats.sort_values("sent_at", kind="stable", ignore_index=True)
     beats["after_s"] = (beats.sent_at - beats.sent_at.min()).dt.total_seconds()
     beats[["run", "interval_s", "jitter_ms", "drift_ms"]] = math.nan
@@ -74,18 +74,18 @@ def heartbeat_timing(
     return table(beats[list(COLUMNS)], COLUMNS).astype({"run": "int64"})
 
 
-_OF_RECORDS = ("sent_at", "charge_point_id", "message_id", "latency_ms", "outcome")
+_BEAT_COLUMNS = ("sent_at", "charge_point_id", "message_id", "latency_ms", "outcome")
 
 
 def _beats(frame: pd.DataFrame, action: str) -> pd.DataFrame:
-    """The CALLs of an action, each with its latency and outcome. AWS may deliver a message twice; it counts once."""
+    """The CALLs of an action with latency and outcome. AWS may deliver a message twice; it counts once."""
     key = ["charge_point_id", "message_id"]
     frame = frame[frame.action == action]
     calls = frame.loc[(frame.kind == "CALL") & (frame.direction == "sent"), ["sent_at", *key]]
     answers = frame.loc[(frame.kind != "CALL") & (frame.direction == "received"), [*key, "latency_ms", "kind"]]
     beats = calls.drop_duplicates(key).merge(answers.drop_duplicates(key), how="left", on=key)
     beats["outcome"] = beats.kind.astype("object").replace(OF_KIND).fillna(NO_ANSWER)
-    return beats[list(_OF_RECORDS)]
+    return beats[list(_BEAT_COLUMNS)]
 
 
 def _add_intervals(beats: pd.DataFrame, index: pd.Index, intended: float | None) -> None:
@@ -106,11 +106,11 @@ def _add_intervals(beats: pd.DataFrame, index: pd.Index, intended: float | None)
 def outages(timing: pd.DataFrame) -> pd.DataFrame:
     """One row for each outage of each charge point.
 
-    ``from_s`` is the last heartbeat before, ``to_s`` the first after. ``missed`` is how many heartbeats were due
-    between them: at least one, also when the interval is unknown, because each run has only one heartbeat.
+    ``from_s`` is the last heartbeat before it, ``to_s`` the first one after it. ``missed`` is how many heartbeats were
+    due between them, at least 1. It is 1 if the interval is unknown because every run has only one heartbeat.
 
     Args:
-        timing: What :func:`heartbeat_timing` returned.
+        timing: A table from :func:`heartbeat_timing`.
     """
     rows = []
     for charge_point_id, beats in timing.groupby("charge_point_id"):
@@ -128,9 +128,9 @@ def percentiles(
     """Latency percentiles in milliseconds, one row for each group: count, p50, p95, p99, max, not answered.
 
     Args:
-        timing: A table with ``latency_ms`` and ``outcome``, e.g. of :func:`heartbeat_timing`.
+        timing: A table with ``latency_ms`` and ``outcome``, e.g. from :func:`heartbeat_timing`.
         by: A column to group by; None for one row.
-        levels: Percentiles, from 0 to 100; interpolated linearly. A p99 of fewer than 100 values says little.
+        levels: Percentiles, from 0 to 100; interpolated linearly. A p99 of fewer than 100 values means little.
     """
     import pandas as pd  # noqa: PLC0415 - half a second that a load generator need not spend
 
