@@ -1,25 +1,25 @@
-"""What can go wrong, as one tree; programs decide on attributes, people read the sentence.
+"""All errors of the kit in one tree. Programs decide on the attributes; the message is for people.
 
 This module imports nothing of the kit.
 
     CpsimError
     ├── ConnectError          never opened: address, TLS, HTTP status, no common subprotocol
-    ├── ConnectionLost        open, and not any more
-    │   └── NotRegistered     closed 1008 by the gateway: no such Thing
+    ├── ConnectionLost        was open, and has ended
+    │   └── NotRegistered     the gateway closed with 1008: no such Thing
     ├── CallFailed            the CSMS answered CALLERROR
     ├── UnsupportedByCsms     the AWS sample's CALLRESULT {"error": "Command [X] not implemented."}
     ├── ProtocolViolation     not OCPP-J, or breaks the JSON schema
     ├── Timeout (also TimeoutError)
     │   ├── CallTimeout       no answer to a CALL
     │   └── WaitTimeout       a state did not come
-    ├── AwsError              an AWS verb failed; botocore's error is its cause
+    ├── AwsError              an AWS operation failed; botocore's error is its cause
     │   ├── NotFound          Thing, shadow, rule, table or stack is not there
     │   └── NoCredentials     says which variable or profile to set
     ├── LocalStackError       the embedded stack did not start, or has died
     └── FleetError            charge points that could not start
 
-Outside the tree is misuse, which a corrected cell does not raise: TypeError and ValueError for a wrong argument, and
-RuntimeError for what was not opened or entered yet, or is closed.
+Misuse is outside the tree, because the caller's code has to be corrected: TypeError and ValueError for a wrong
+argument, and RuntimeError for an object that is not open yet, or is closed.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Closed:
     Attributes:
         code: The close code of RFC 6455 section 7.4; 1006 when no close frame came.
         reason: The close reason, often empty.
-        by: Who began: "gateway" (the other side), "charge point" (this side) or "network" (nobody said goodbye).
+        by: Who ended it: "gateway" (the other side), "charge point" (this side) or "network" (no close frame).
     """
 
     code: int
@@ -76,22 +76,22 @@ class Closed:
 
 
 class CpsimError(Exception):
-    """Everything the kit raises on its own account, but for misuse: TypeError, ValueError and RuntimeError.
+    """The base of all errors of the kit, except misuse: TypeError, ValueError and RuntimeError.
 
     Attributes:
-        outcome: What tables of calls say of it, in a word or two; "answered" where there was no error.
+        outcome: The outcome of the call in tables, one or two words; a call without an error is "answered".
     """
 
     outcome: ClassVar[str] = "failed"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle by attributes, so that an error gets whole from one process to another."""
-        return _rebuilt, (type(self), self.args, vars(self))
+        """Pickle by attributes, so that an error reaches another process complete."""
+        return _rebuild, (type(self), self.args, vars(self))
 
 
-def _rebuilt(kind: type[CpsimError], args: tuple[Any, ...], attributes: dict[str, Any]) -> CpsimError:
+def _rebuild(kind: type[CpsimError], args: tuple[Any, ...], attributes: dict[str, Any]) -> CpsimError:
     error = kind.__new__(kind, *args)
-    error.args = args  # which those that are OSErrors too do not take from __new__
+    error.args = args  # __new__ does not set them for errors that are also OSErrors
     vars(error).update(attributes)
     return error
 
@@ -100,7 +100,7 @@ class ConnectError(CpsimError):
     """The connection never opened. Its message hides passwords in addresses.
 
     Attributes:
-        url: The address that was tried, whole.
+        url: The full address; it may contain a password.
         status: The HTTP status of the refused handshake, or None when there was no HTTP answer.
     """
 
@@ -113,7 +113,7 @@ class ConnectError(CpsimError):
 
 
 class ConnectionLost(CpsimError):
-    """The connection was open and is not any more.
+    """The connection was open, and has ended.
 
     Attributes:
         closed: How it ended, a :class:`Closed`.
@@ -142,7 +142,7 @@ class NotRegistered(ConnectionLost):
             advice = f"No Thing can have this id, as AWS IoT allows {THING_NAME.pattern}: choose another"
         elif refused is not None and refused[1] != charge_point_id:
             advice = (
-                f"The gateway takes the whole path of the address for the id, here {refused[1]}: "
+                f"The gateway uses the whole path of the address as the id, here {refused[1]}: "
                 "give ChargePoint(…) the address without a path"
             )
         else:
@@ -173,7 +173,7 @@ class CallFailed(CpsimError):
 
 
 class UnsupportedByCsms(CpsimError):
-    """The AWS sample's message processor has no such action; it says so in a CALLRESULT.
+    """The AWS sample's message processor does not support the action; it answers this in a CALLRESULT.
 
     Attributes:
         action: The action that was asked.
@@ -193,10 +193,10 @@ class ProtocolViolation(CpsimError):
     """A message that is not OCPP-J, or a payload that breaks the action's JSON schema.
 
     Attributes:
-        action: The action, or "" where none could be read.
-        path: Where in the payload, e.g. "chargingStation.model"; "" for the payload itself.
-        text: What is wrong there.
-        code: The CALLERROR code that names this kind of breach.
+        action: The action; "" if it cannot be read.
+        path: The place in the payload, e.g. "chargingStation.model"; "" for the payload itself.
+        text: What is wrong at that place.
+        code: The CALLERROR code for this kind of breach.
     """
 
     outcome = "invalid"
@@ -209,7 +209,7 @@ class ProtocolViolation(CpsimError):
         self.code = code
 
     def of(self, charge_point_id: str, what: str = "") -> ProtocolViolation:
-        """The same breach, with the charge point in its message."""
+        """The same error, with the charge point in its message."""
         message = f"{charge_point_id}: {what}{self}"
         return ProtocolViolation(message, action=self.action, path=self.path, text=self.text, code=self.code)
 
@@ -224,7 +224,7 @@ class CallTimeout(Timeout):
     Attributes:
         action: The action that was asked.
         message_id: The id of the CALL.
-        waited: Seconds it was waited for.
+        waited: Seconds of waiting.
     """
 
     outcome = "no answer"
@@ -250,7 +250,7 @@ class WaitTimeout(Timeout):
 
     Attributes:
         what: What was waited for.
-        last_seen: The last state seen, or None where there was none.
+        last_seen: The last state seen; None if no state was seen.
     """
 
     def __init__(self, what: str, waited: float, last_seen: object = None) -> None:
@@ -261,11 +261,11 @@ class WaitTimeout(Timeout):
 
 
 class AwsError(CpsimError):
-    """An AWS verb failed; the botocore error is its cause.
+    """An AWS operation failed; the botocore error is its cause.
 
     Attributes:
         verb: Service and operation, e.g. "iot.create_thing".
-        code: The AWS error code, e.g. "InvalidRequestException"; "" where AWS was not reached.
+        code: The AWS error code, e.g. "InvalidRequestException"; "" if AWS was not reached.
     """
 
     def __init__(self, message: str, *, verb: str, code: str = "") -> None:
@@ -279,7 +279,7 @@ class NotFound(AwsError):
 
     Attributes:
         kind: "Thing", "shadow", "rule", "table", "stack", "ECS service", …
-        name: Its name.
+        name: The name of the missing object.
     """
 
     def __init__(self, message: str, *, verb: str, code: str = "", kind: str, name: str) -> None:
@@ -308,7 +308,7 @@ class FleetError(CpsimError):
     """No charge point of a fleet could start.
 
     Attributes:
-        errors: The error of each.
+        errors: The errors of the charge points.
     """
 
     def __init__(self, message: str, errors: Sequence[Exception]) -> None:
@@ -317,4 +317,4 @@ class FleetError(CpsimError):
 
 
 class CheckpointFailed(AssertionError):
-    """A notebook's checkpoint does not hold. Outside the tree: a verdict on the notebook, not a fault of the kit."""
+    """A notebook's checkpoint does not hold. It is outside the tree, because it is not an error of the kit."""

@@ -1,6 +1,6 @@
-"""What a notebook's cells use: checkpoints, expected errors, ``run`` for synchronous code, and the stop button.
+"""Functions for notebook cells: checkpoints, expected errors, ``run`` for synchronous code, and the stop button.
 
-The only module besides the command line that prints.
+Only this module and the command line print.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ __all__ = ["ExpectedError", "checkpoint", "expect_error", "let_signals_wake_the_
 
 T = TypeVar("T")
 
-# A message id. It differs in each run: with it, a notebook's kept output would change each time.
+# A message id. It is hidden in output, as it differs in each run and would change the notebook's kept output.
 _UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
 
 
 def checkpoint(sentence: str, holds: object) -> None:
-    """Print a sentence if it is true, and fail otherwise.
+    """Print a sentence if it is true; fail if it is not.
 
     Args:
-        sentence: Something the reader could repeat, e.g. "CP1 is accepted".
-        holds: Whether it is true.
+        sentence: The statement to check, e.g. "CP1 is accepted".
+        holds: Whether the sentence is true.
 
     Raises:
-        CheckpointFailed: It is not true.
+        CheckpointFailed: The sentence is not true.
         TypeError: ``holds`` is a coroutine that was not awaited.
     """
     if inspect.isawaitable(holds):
@@ -43,12 +43,12 @@ def checkpoint(sentence: str, holds: object) -> None:
             holds.close()
         raise TypeError(f"checkpoint {sentence!r}: write `await` before what is checked")
     if not holds:
-        raise CheckpointFailed(f"{sentence}: this does not hold")
+        raise CheckpointFailed(f"{sentence}: this is not true")
     print(f"✓ {sentence}")
 
 
 class ExpectedError:
-    """The error that a ``with expect_error(…)`` block raised; it has the error's attributes.
+    """Holds the error that a ``with expect_error(…)`` block raised, and gives access to its attributes.
 
     Attributes:
         error: The error, or None while the block runs.
@@ -83,7 +83,7 @@ class ExpectedError:
 
 
 def expect_error(*kinds: type[BaseException]) -> ExpectedError:
-    """Fail unless the block raises one of these errors; the error is kept.
+    """Fail unless the block raises one of these errors. The returned object keeps the error.
 
         with expect_error(errors.NotRegistered) as refused:
             await cp.boot()
@@ -93,7 +93,7 @@ def expect_error(*kinds: type[BaseException]) -> ExpectedError:
         *kinds: Exception classes.
 
     Raises:
-        CheckpointFailed: The block raised nothing. Any other error comes out as it is.
+        CheckpointFailed: The block raised no error. Other errors are raised unchanged.
     """
     return ExpectedError(*kinds)
 
@@ -102,19 +102,19 @@ _runner: asyncio.Runner | None = None
 
 
 def run(awaitable: Awaitable[T]) -> T:
-    """Run a coroutine to its end from synchronous code; blocks until then.
+    """Run an awaitable from synchronous code, and block until it ends.
 
-    In a cell, where an event loop runs already, it runs nested in that loop (nest-asyncio2). Elsewhere it runs in one
-    loop that is kept until the process ends, so that one call can use what another one opened. A cell needs it only
-    inside a function without ``async``: at the top level of a cell, write ``await``.
+    In a notebook cell, an event loop is already running; the awaitable runs nested in that loop (nest-asyncio2).
+    Elsewhere it runs in one loop that lasts until the process ends, so that a call can use objects that an earlier call
+    opened. In a notebook, ``run`` is only needed inside functions without ``async``: at the top level, write ``await``.
 
     Args:
-        awaitable: What could be awaited, e.g. ``cp.heartbeat()`` or ``Stack.open()``.
+        awaitable: The awaitable, e.g. ``cp.heartbeat()`` or ``Stack.open()``.
 
     Returns:
-        The result of awaiting it; its exceptions come out as they are.
+        The awaitable's result. Its exceptions are raised unchanged.
     """
-    global _runner  # noqa: PLW0603 - the loop of a script, which has no other place to live
+    global _runner  # noqa: PLW0603 - the loop of a script; no object could own it
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
@@ -131,10 +131,10 @@ async def _result(awaitable: Awaitable[T]) -> T:
 
 
 def let_signals_wake_the_loop() -> None:
-    """Let a kernel's stop button act at once on a cell that waits; called in the event loop.
+    """Make a kernel's stop button interrupt a waiting cell at once. Call it in the event loop.
 
-    ipykernel handles SIGINT itself, and then the event loop sleeps on until something else happens (ipykernel #881).
-    Every signal wakes a loop that handles any signal, so the loop gets a handler of a signal that means nothing here.
+    ipykernel handles SIGINT itself; the event loop then sleeps until another event wakes it (ipykernel #881). A loop
+    that handles at least one signal is woken by every signal. So this adds a handler for an unused signal.
     """
     with contextlib.suppress(AttributeError, ValueError, RuntimeError, NotImplementedError):  # Windows, or a thread
         if signal.getsignal(signal.SIGWINCH) is signal.SIG_DFL:

@@ -1,1 +1,1 @@
-"""What every package stands on, and nothing of OCPP or AWS: time, waiting, cards, addresses, this process."""
+"""Foundations of all packages: time, waiting, tables, cards, addresses, this process. Knows nothing of OCPP or AWS."""

@@ -1,4 +1,4 @@
-"""Addresses: whether a URL is on this machine, and where MQTT connects. No I/O."""
+"""Addresses: checks whether a URL is on this machine, and describes an MQTT endpoint. No I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["MqttEndpoint", "is_loopback"]
 
 
 def is_loopback(url: str) -> bool:
-    """Whether an address is on this machine. Such a connection never goes through a proxy."""
+    """Whether an address is on this machine. Connections to it never go through a proxy."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -25,7 +25,7 @@ class MqttEndpoint:
     Attributes:
         host: The TCP host.
         port: The TCP port.
-        path: The path of the WebSocket; on AWS with the signature as its query.
+        path: The path of the WebSocket; on AWS, its query is the signature.
         tls: Whether to use TLS.
         headers: Headers to set in the handshake, e.g. Host.
     """

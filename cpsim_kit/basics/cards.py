@@ -1,4 +1,4 @@
-"""The card that an object shows in a notebook's cell: a small HTML table for light and dark themes. No I/O."""
+"""The card that an object shows in a notebook cell: a small HTML table for light and dark themes. No I/O."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 __all__ = ["card"]
 
-# The colours are the page's; the grey border is visible on white and on black. Pages have styles for tables (centred,
-# striped, aligned right, no line breaks); each element overrides them, as a notebook's output has no style sheet.
+# The colours come from the page; the grey border is visible on white and on black. Pages have styles for tables
+# (centred, striped, aligned right, no line breaks). Each element overrides them, as an output has no style sheet.
 _FRAME = (
     "display:inline-block;box-sizing:border-box;max-width:100%;padding:.4em .8em;color:inherit;line-height:1.5;"
     "border:1px solid rgba(128,128,128,.5);border-radius:4px;text-align:left"
@@ -29,7 +29,7 @@ _STATE = "opacity:.7;margin-left:.4em"
 
 
 def card(title: str, state: str, rows: Mapping[str, Any]) -> str:
-    """HTML for ``_repr_html_``; everything is escaped.
+    """Make the HTML for ``_repr_html_``; all values are escaped.
 
     Args:
         title: What the object is, e.g. "ChargePoint CP1".

@@ -1,9 +1,9 @@
 """Converts moments of ``time.perf_counter()`` to wall times.
 
-The kit takes all its times from that clock. It never goes back, so that a correction of the system's time is never seen
-as a latency. One origin, the wall time at moment 0, holds for the whole process until the two clocks differ by more
-than a second. Then somebody has set the wall clock, or the computer slept, and on some systems ``perf_counter`` stood
-still meanwhile. From then on, a new origin holds.
+The kit takes all its times from that clock. It never goes back, so a correction of the system's time does not change a
+latency. The origin is the wall time at moment 0. The whole process uses one origin until the two clocks differ by more
+than a second: somebody has set the wall clock, or the computer has slept, and on some systems ``perf_counter`` stopped
+meanwhile. Then the process uses a new origin for later moments.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["epoch", "notice_step", "wall_clock"]
 
 _STEP = 1.0  # seconds
 
-# Pairs (since, origin): the moment from which on an origin holds, and the wall time at moment 0; oldest first.
+# Pairs (since, origin): the first moment of an origin, and the wall time at moment 0; oldest first.
 _origins: list[tuple[float, float]] = [(-math.inf, time.time() - time.perf_counter())]
 
 
@@ -34,7 +34,7 @@ def epoch(moment: float) -> float:
 
 
 def notice_step() -> None:
-    """Take a new origin if the wall clock has stepped. Moments before now keep their wall times.
+    """Take a new origin if the wall clock has stepped. Earlier moments keep their wall times.
 
     A connection, a monitor or a fleet calls this before it takes times.
     """

@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def raise_file_limit() -> None:
-    """Let this process open as many files as the system allows: a desktop's default is often 1,024 or fewer."""
+    """Let this process open as many files as the system allows. The default is often 1,024 or fewer."""
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource  # noqa: PLC0415 - not on Windows
 
@@ -22,7 +22,7 @@ def raise_file_limit() -> None:
 
 
 def run_fast(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine as ``asyncio.run`` does, in uvloop's event loop where uvloop is installed."""
+    """Run a coroutine like ``asyncio.run``, with uvloop if it is installed."""
     try:
         import uvloop  # noqa: PLC0415 - not on Windows
     except ImportError:

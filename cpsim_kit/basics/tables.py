@@ -1,4 +1,4 @@
-"""Tables: the dtypes that columns of the kit's DataFrames share. Does no I/O."""
+"""Tables: the dtypes of columns in the kit's DataFrames. Does no I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DTYPES", "table"]
 
-# What is not named here is a float, where its name ends like a measurement's, or an object.
+# A column that is not listed is a float if its name ends like a measurement, else an object.
 DTYPES = {
     "sent_at": "datetime64[ns, UTC]",
     "charge_point_id": "str",
@@ -30,7 +30,7 @@ _FLOATS = ("_ms", "_s", "_percent", "_mib")  # how the names of measurements end
 
 
 def table(rows: Iterable[Sequence[Any]] | pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """A DataFrame whose columns have the dtypes that the kit's tables share, also without rows."""
+    """Make a DataFrame whose columns have the dtypes of the kit's tables, also without rows."""
     import pandas as pd  # noqa: PLC0415 - half a second that a load generator need not spend
 
     dtypes = {

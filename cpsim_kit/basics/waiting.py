@@ -1,6 +1,6 @@
-"""Waiting: for a state, with growing pauses; for several coroutines; with a line that shows how long it takes.
+"""Waiting: for a state, with growing pauses; for several coroutines; and a line that shows how long it takes.
 
-Also what is both awaited and entered. The line is the only I/O.
+Also the base of objects that can be awaited or entered. The only I/O is the line.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 _TICK = 0.25  # seconds
-_GROWTH = 1.5  # of one pause to the next
+_GROWTH = 1.5  # factor from one pause to the next
 
 
 class AwaitedOrEntered(ABC, Generic[T_co]):
-    """What is opened by ``await``, or by ``async with``, which also closes it."""
+    """An object that ``await`` opens, and ``async with`` opens and closes."""
 
     @abstractmethod
     async def _open(self) -> T_co:
-        """Open it, and return what the reader works with."""
+        """Open it, and return the object to work with."""
 
     @abstractmethod
     async def _close(self, error: BaseException | None) -> None:
-        """Close it at the end of the block; ``error`` is what the block raised."""
+        """Close it at the end of the block; ``error`` is the exception of the block, or None."""
 
     def __await__(self) -> Generator[Any, None, T_co]:
         return self._open().__await__()
@@ -54,18 +54,18 @@ async def poll_until(
     pause: float = 0.05,
     longest: float = 1.0,
 ) -> T:
-    """Call ``look`` until it returns something true, and return that.
+    """Call ``look`` until it returns a true value, and return that value.
 
     Args:
-        look: Looks once; cancelled when the time is over.
-        what: What is waited for, as the error's message says it; a function is called when the time is over.
+        look: Checks the state once; it is cancelled at the timeout.
+        what: The awaited state in words, for the error's message; a function is called at the timeout.
         timeout: Seconds to wait.
         last_seen: Returns the last state seen, for the error.
-        pause: Seconds between the first two looks; each pause is one and a half times the one before.
-        longest: Seconds of the longest pause.
+        pause: Seconds between the first two calls; each next pause is one and a half times as long.
+        longest: The longest pause in seconds.
 
     Raises:
-        WaitTimeout: It did not come in time. Errors of ``look`` come out as they are.
+        WaitTimeout: ``look`` returned no true value in time. Errors of ``look`` are raised unchanged.
     """
     try:
         async with asyncio.timeout(timeout) as deadline:
@@ -81,7 +81,7 @@ async def poll_until(
 
 @contextlib.asynccontextmanager
 async def waiting(what: str) -> AsyncIterator[None]:
-    """After a second, show what is waited for and since when, until the block ends; in a notebook or a terminal."""
+    """After a second, show ``what`` and the elapsed time until the block ends, in a notebook or a terminal."""
     bar = tqdm(desc=what, bar_format="{desc} {elapsed}", delay=1, leave=False, disable=None)
 
     async def tick() -> None:
@@ -99,9 +99,9 @@ async def waiting(what: str) -> AsyncIterator[None]:
 
 
 async def together(coroutines: Iterable[Coroutine[Any, Any, None]], name: str) -> None:
-    """Run them as tasks of this name and a number; the first error cancels the others, and is raised by itself.
+    """Run coroutines as tasks with this name and a number. The first error cancels the others, and is raised alone.
 
-    It is not raised where the group of errors is caught: that group would be its context, which IPython cannot show,
+    It is not raised inside the ``except`` block: the group of errors would be its context, which IPython cannot show,
     and the cell would never end.
     """
     error: BaseException | None = None
