@@ -1,4 +1,4 @@
-"""What tests of charge points share: one that is connected, a CSMS with TLS, and a limit of time."""
+"""Fixtures for tests of charge points: a connected charge point, a CSMS with TLS, and a time limit."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ocpp.v201 import call, call_result
 from cpsim_kit.charge_point.charge_point import ChargePoint
 
 NOT_REGISTERED = "Charge Point CP1 not registered as an IoT Thing"
-CLEAR_CACHE = call.ClearedChargingLimit(charging_limit_source="CSO")  # some CALL that is no heartbeat
+CLEAR_CACHE = call.ClearedChargingLimit(charging_limit_source="CSO")  # any CALL that is not a heartbeat
 RESET = {"type": "Immediate"}
 
 
 @pytest.fixture
 async def no_hang() -> AsyncIterator[None]:
-    """Cancel a test that waits for ever, so that it fails."""
+    """Cancel a test that waits too long, so that it fails."""
 
     def cancel_all() -> None:
         for task in asyncio.all_tasks():
@@ -56,7 +56,7 @@ async def reset_accepted(**_: Any) -> call_result.Reset:
 
 
 async def round_trips(cp: ChargePoint) -> None:
-    """What the CSMS sent before this has been handled after it, and what the charge point sent to it has arrived."""
+    """Wait until both sides have handled all that the other side sent before."""
     await cp.heartbeat()
     await cp.heartbeat()
 
@@ -76,7 +76,7 @@ def authority() -> trustme.CA:
 
 @pytest.fixture(scope="module")
 def server_tls(authority: trustme.CA) -> ssl.SSLContext:
-    """A CSMS that wants a client certificate: OCPP's security profile 3."""
+    """TLS for a CSMS that asks for a client certificate: OCPP's security profile 3."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1", "localhost").configure_cert(context)
     authority.configure_trust(context)

@@ -226,7 +226,7 @@ def test_closed_is_a_value() -> None:
     ("own", "refused", "advice"),
     [
         ("CP1", "CP1", 'Create its Thing first: await stack.things.create("CP1")'),
-        ("CP1", "CP1/CP1", "the whole path of the address for the id, here CP1/CP1: give ChargePoint(…) the address"),
+        ("CP1", "CP1/CP1", "the whole path of the address as the id, here CP1/CP1: give ChargePoint(…) the address"),
         ("CP 1", "CP%201", "No Thing can have this id"),
         ("a/b", "a/b", "No Thing can have this id"),
         ("x" * 129, "x" * 79, "No Thing can have this id"),

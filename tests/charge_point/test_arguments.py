@@ -1,4 +1,4 @@
-"""Arguments of a charge point: identity, address, password, and what cannot be one."""
+"""Arguments of a charge point: identity, address, password, and wrong arguments."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def test_a_password_is_sent_as_basic_authentication(csms: Csms) -> None:
 
 @pytest.mark.parametrize("kind", [bytes, bytearray])
 async def test_the_octets_of_a_password_of_bytes_are_sent(csms: Csms, kind: type) -> None:
-    """OCPP 1.6's AuthorizationKey is written in hexadecimal digits; its octets are the password."""
+    """The AuthorizationKey of OCPP 1.6 is written in hexadecimal digits; its octets are the password."""
     key = kind.fromhex("00ff80c0" * 5)
     async with ChargePoint("CP1", csms.url, password=key):
         scheme, _, credentials = csms.requests[0].headers["Authorization"].partition(" ")
@@ -192,7 +192,7 @@ def test_two_users_are_refused(options: dict[str, Any]) -> None:
 
 
 async def test_an_identity_with_a_colon_has_no_password(csms: Csms) -> None:
-    """HTTP Basic authentication ends the user at the first colon."""
+    """In HTTP Basic authentication, the user name ends at the first colon."""
     with pytest.raises(ValueError, match="CP:1: an id with a colon cannot be the user of HTTP Basic"):
         ChargePoint("CP:1", csms.url, password="secret")
     async with ChargePoint("CP:1", csms.url) as cp:

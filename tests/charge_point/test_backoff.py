@@ -17,7 +17,7 @@ def test_a_backoff_that_does_not_wait_is_refused(values: dict[str, float]) -> No
         Backoff(**values)  # type: ignore[arg-type]
 
 
-def test_waits_double_as_often_as_they_are_told_to() -> None:
+def test_waits_double_repeat_times_times() -> None:
     waits = Backoff(wait_minimum=3, random_range=0, repeat_times=2).waits(random.Random(0))
     assert [next(waits) for _ in range(5)] == [3, 6, 12, 12, 12]
 
@@ -28,5 +28,5 @@ def test_waits_are_longer_by_a_random_time() -> None:
     assert len(set(waits)) == 100
 
 
-def test_boots_that_nobody_times_come_ever_more_seldom() -> None:
+def test_boots_without_an_interval_from_the_csms_wait_longer_each_time() -> None:
     assert list(itertools.islice(own_boot_waits(), 8)) == [5, 10, 20, 40, 80, 160, 320, 320]

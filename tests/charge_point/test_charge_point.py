@@ -1,4 +1,4 @@
-"""The charge point's face: boot, heartbeats, arguments of calls, its record."""
+"""The methods of a charge point: boot, heartbeats, calls and their arguments, and its record."""
 
 from __future__ import annotations
 
@@ -285,7 +285,7 @@ async def test_a_given_interval_goes_before_the_boots(cp: ChargePoint) -> None:
 
 
 async def moments(cp: ChargePoint, count: int, reader: float = 0) -> list[float]:
-    """When each heartbeat was sent, in periods since the iteration began; the reader sleeps after the first."""
+    """The moment of each heartbeat, in periods since the start; the reader sleeps after the first heartbeat."""
     began, sent = wall_clock(time.perf_counter()), []
     async for beat in cp.heartbeats(count=count, interval=PERIOD):
         if not sent:
@@ -296,11 +296,11 @@ async def moments(cp: ChargePoint, count: int, reader: float = 0) -> list[float]
 
 async def test_heartbeats_stay_on_their_grid_with_slow_answers(csms: Csms, cp: ChargePoint) -> None:
     csms.on["Heartbeat"] = delay(0.37 * PERIOD)
-    for _ in range(10):  # a busy machine is late now and then; what drifts is so every time
+    for _ in range(10):  # a busy machine may be late in one round; a drift shows in every round
         sent = await moments(cp, 12)
         assert all(moment >= number for number, moment in enumerate(sent))  # never early
         late = sorted(moment % 1 for moment in sent)
-        if late[len(late) // 2] < 0.35:  # with drift they lie all over the period
+        if late[len(late) // 2] < 0.35:  # with a drift, they spread over the whole period
             return
     pytest.fail(f"heartbeats drift off their grid: {sent}")
 
@@ -308,13 +308,13 @@ async def test_heartbeats_stay_on_their_grid_with_slow_answers(csms: Csms, cp: C
 async def test_missed_heartbeats_are_skipped_not_made_up_for(csms: Csms, cp: ChargePoint) -> None:
     csms.once.extend([answer(), delay(5.5 * PERIOD)])
     sent = await moments(cp, 6)
-    assert sent[2] >= 6.5  # after the slow answer, for 6
+    assert sent[2] >= 6.5  # sent after the slow answer, in the slot of 6
     assert sent[5] >= 9
 
 
 async def test_a_slow_reader_misses_heartbeats_too(cp: ChargePoint) -> None:
     sent = await moments(cp, 4, reader=3.5 * PERIOD)
-    assert sent[3] >= 5  # 0, 3, 4, 5
+    assert sent[3] >= 5  # slots 0, 3, 4, 5
 
 
 async def test_a_changed_interval_takes_effect_while_sleeping(csms: Csms, cp: ChargePoint) -> None:

@@ -1,4 +1,4 @@
-"""Opening and closing a connection, losing it, and that nothing is left behind."""
+"""A connection opens, closes or is lost, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -361,7 +361,7 @@ async def test_no_common_subprotocol_is_a_connect_error_that_says_what_to_choose
 
 
 class OneVersion(Csms):
-    """A CSMS that names its subprotocol whatever was offered, against RFC 6455, 4.2.2."""
+    """A CSMS that ignores which subprotocols are offered, and names its own. RFC 6455, 4.2.2 forbids that."""
 
     def _select_subprotocol(self, ws: Any, offered: Any) -> Any:
         return self._subprotocols[0]
@@ -493,7 +493,7 @@ async def test_closing_may_be_cancelled_at_any_moment(csms: Csms) -> None:
             await asyncio.sleep(0)
         closing.cancel()
         await asyncio.wait([closing])
-        if turns:  # else it had not begun
+        if turns:  # otherwise it has not begun
             assert cpsim_tasks() == set()
             assert not cp.is_open
         await cp.close()

@@ -1,4 +1,4 @@
-"""Calls and their answers, one at a time; late, duplicate and wrong frames."""
+"""Calls and their answers, one at a time; also late, duplicate and wrong frames."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ async def test_messages_hold_every_frame_of_both_directions(csms: Csms, cp: Char
 
 
 def level_of(caplog: pytest.LogCaptureFixture, text: str) -> int:
-    """Of the one line of the log with this text."""
+    """The level of the only log record with this text."""
     (level,) = [record.levelno for record in caplog.records if text in record.getMessage()]
     return level
 
@@ -347,7 +347,7 @@ async def test_a_cancelled_call_keeps_its_turn_until_its_answer_which_is_no_warn
     with pytest.raises(asyncio.CancelledError):
         await cancelled
     following = spawn(cp.heartbeat())
-    for _ in range(3):  # time enough for the heartbeat to be sent, if it were
+    for _ in range(3):  # enough time to send the heartbeat
         await csms.call("Reset", RESET)
     assert csms.actions == ["DataTransfer"]
     await csms.release()
@@ -400,7 +400,7 @@ async def test_a_call_may_be_cancelled_at_any_moment(csms: Csms, cp: ChargePoint
 
 
 class FullDisk(MessageLog):
-    """A record of somebody's own, which cannot be kept."""
+    """A record that cannot save a message."""
 
     def add(self, moment: float, text: str | bytes, *, sent: bool | None = None, topic: str = "") -> None:
         raise OSError(errno.ENOSPC, "no space left on device")
@@ -418,7 +418,7 @@ async def test_a_call_that_fails_at_sending_holds_up_no_other(csms: Csms) -> Non
     assert not cp.ignored
 
 
-# What is sent, the version, the CALLERROR code of the answer (None: no answer), what it is counted as in `ignored`.
+# The frame, the version, the CALLERROR code of the answer (None: no answer), and the key that counts it in `ignored`.
 FRAMES: dict[str, tuple[str | bytes, str, str | None, str | None]] = {
     "no JSON": ("hello", "2.0.1", None, "malformed"),
     "empty": ("", "2.0.1", None, "malformed"),
@@ -546,7 +546,7 @@ async def test_an_answer_that_breaks_the_schema_is_answered_with_callresulterror
         csms.once.append(answer(payload))
         with pytest.raises(CpsimError):
             await cp.heartbeat()
-        await cp.heartbeat()  # the connection stays, and what was sent before has arrived
+        await cp.heartbeat()  # the connection is still open, and the earlier frame has arrived
         complaints = [record for record in cp.messages if record.kind == "CALLRESULTERROR"]
         if code is None:
             assert complaints == []
@@ -603,7 +603,7 @@ async def test_a_call_of_one_megabyte_is_handled(csms: Csms, cp: ChargePoint) ->
 
 async def test_a_deep_payload_is_handled_and_answered(csms: Csms, cp: ChargePoint) -> None:
     cp.on("DataTransfer", lambda vendor_id, data: call_result.DataTransfer(status="Accepted", data=data))
-    for depth, kind in [(100, 3), (900, 4)]:  # the second is deeper than JSON can be written
+    for depth, kind in [(100, 3), (900, 4)]:  # the second is too deep to be written as JSON
         text = "[" * depth + "]" * depth
         await csms.link.send(f'[2,"{depth}","DataTransfer",{{"vendorId":"x","data":{text}}}]')
         await until(lambda: csms.answers, "an answer")
@@ -623,7 +623,7 @@ async def test_a_deep_payload_is_handled_and_answered(csms: Csms, cp: ChargePoin
 async def test_a_text_that_is_not_utf_8_ends_the_connection_with_1007(
     csms: Csms, text: Any, compression: str | None
 ) -> None:
-    """RFC 6455, 8.1."""
+    """RFC 6455, 8.1: a text message must be UTF-8."""
     csms.on["Heartbeat"] = silent
     async with ChargePoint("CP1", csms.url, compression=compression, close_timeout=SOON) as cp:
         waiting = spawn(cp.heartbeat())

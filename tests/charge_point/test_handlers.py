@@ -1,4 +1,4 @@
-"""What answers the CSMS's CALLs."""
+"""The handlers of a charge point, and its answers to the CSMS's CALLs."""
 
 from __future__ import annotations
 
@@ -170,7 +170,7 @@ async def test_close_waits_only_so_long_for_a_handler_that_outlives_its_cancella
 
     cp = await ChargePoint("CP1", csms.url, close_timeout=20 * MS)
     cp.on("Reset", stubborn)
-    for _ in range(2):  # the second time with the one of the first still at work
+    for _ in range(2):  # in the second round, the first handler is still running
         begun.clear()
         await cp
         await csms.link.send([2, "1", "Reset", RESET])
@@ -202,7 +202,7 @@ async def test_a_handler_that_ends_soon_after_its_cancellation_still_answers(csm
 
 
 class Routed(ChargePoint):
-    """Routes of the ocpp package: @on, @after, call_unique_id and skip_schema_validation."""
+    """A charge point with routes of the ocpp package: @on, @after, call_unique_id and skip_schema_validation."""
 
     def __init__(self, url: str) -> None:
         super().__init__("CP1", url)
@@ -263,7 +263,7 @@ async def test_skip_schema_validation_lets_any_object_pass_both_ways(csms: Csms,
 async def test_a_handler_given_later_replaces_on(csms: Csms, routed: Routed) -> None:
     routed.on("Reset", lambda **_: call_result.Reset(status="Rejected"))
     assert (await csms.call("Reset", RESET))[2] == {"status": "Rejected"}
-    await until(lambda: csms.actions == ["DataTransfer"])  # @after runs still
+    await until(lambda: csms.actions == ["DataTransfer"])  # @after is still running
 
 
 @pytest.mark.parametrize(

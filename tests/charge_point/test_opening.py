@@ -1,4 +1,4 @@
-"""The short cut through the opening handshake, against what websockets makes of the same addresses and answers."""
+"""The short cut through the opening handshake, compared with websockets on the same addresses and answers."""
 
 from __future__ import annotations
 
@@ -180,7 +180,7 @@ async def test_a_redirect_is_followed(csms: Csms, status: bytes) -> None:
 
 
 async def test_the_systems_authorities_are_those_of_the_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though reading them takes so long that it is done once."""
+    """The certificates are read only once, as that is slow, but a change of the environment takes effect."""
     authority = trustme.CA()
     served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(served)

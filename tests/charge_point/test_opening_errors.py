@@ -1,4 +1,4 @@
-"""What does not open: addresses, servers and answers that are wrong, each a ConnectError."""
+"""Connections that do not open: a wrong address, server or answer raises a ConnectError."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def test_the_password_of_an_address_is_not_in_the_error(address: str) -> N
 
 
 async def test_a_refused_port_is_a_connect_error() -> None:
-    with socket.socket() as bound:  # bound and not listening: nobody else gets the port
+    with socket.socket() as bound:  # bound and not listening, so that no other process gets the port
         bound.bind(("127.0.0.1", 0))
         with pytest.raises(ConnectError, match=r"Is the stack running, and the address right\?") as caught:
             await ChargePoint("CP1", f"ws://127.0.0.1:{bound.getsockname()[1]}")

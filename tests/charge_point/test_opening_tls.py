@@ -65,7 +65,7 @@ async def test_without_a_good_client_certificate_it_does_not_open(
     secure_csms: Csms, authority: trustme.CA, stranger: bool
 ) -> None:
     context = client_tls(authority, trustme.CA() if stranger else None)
-    with pytest.raises(ConnectError, match=r"Does it ask for a client certificate\? The context in ssl= has one"):
+    with pytest.raises(ConnectError, match=r"Does it ask for a client certificate\? Load one into the context of ssl="):
         await ChargePoint("CP1", secure_csms.url, ssl=context)
 
 

@@ -1,4 +1,4 @@
-"""The short cuts of a charge point's WebSocket, against what websockets makes of the same bytes."""
+"""The short cuts of a charge point's WebSocket, compared with websockets on the same bytes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def connect(port: int, compression: str | None = None) -> WebSocket:
 
 
 def receive(transport: WebSocket, on_message: Callable[[bytes], None]) -> asyncio.Future[Closed]:
-    """Begin to receive; the future is how the connection closed."""
+    """Begin to receive; the result of the future is how the connection ended."""
     closed: asyncio.Future[Closed] = asyncio.get_running_loop().create_future()
     transport.receive(on_message, closed.set_result)
     return closed
@@ -53,7 +53,7 @@ def receive(transport: WebSocket, on_message: Callable[[bytes], None]) -> asynci
 
 @asynccontextmanager
 async def server(behave: Callable[[bytes, Write], Awaitable[None]]) -> AsyncIterator[int]:
-    """A TCP server's port; it leaves the handshake's answer, and all that follows, to ``behave``."""
+    """Start a TCP server, and yield its port; ``behave`` writes the handshake's answer and everything after it."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -66,12 +66,12 @@ async def server(behave: Callable[[bytes, Write], Awaitable[None]]) -> AsyncIter
 
         async def write(data: bytes) -> None:
             writer.write(data)
-            for _ in range(3):  # the client, on the same loop, reads it
+            for _ in range(3):  # let the client read it, on the same loop
                 await asyncio.sleep(0)
 
         head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         await behave(head + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n", write)
-        await reader.read(1)  # a pong, or its close frame
+        await reader.read(1)  # the client's pong or close frame
         writer.write_eof()
         await reader.read()
         writer.close()
@@ -126,7 +126,7 @@ STREAMS: dict[str, bytes] = {
 
 
 def read_by_websockets(stream: bytes) -> tuple[list[bytes], int | None]:
-    """The messages of a stream of frames, and the close code; None when it stays open."""
+    """The messages of a stream of frames, and the close code; None if the connection stays open."""
     protocol = ClientProtocol(parse_uri("ws://127.0.0.1/"), state=State.OPEN, max_size=2**20)
     protocol.receive_data(stream)
     messages, fragments, is_text = [], b"", False
@@ -138,7 +138,7 @@ def read_by_websockets(stream: bytes) -> tuple[list[bytes], int | None]:
             if event.fin:
                 try:
                     fragments.decode("utf-8" if is_text else "latin-1")
-                except UnicodeDecodeError:  # websockets' own connection looks at that, not its protocol
+                except UnicodeDecodeError:  # the connection of websockets checks UTF-8, its protocol does not
                     return messages, 1007
                 messages.append(fragments)
                 fragments = b""
@@ -147,7 +147,7 @@ def read_by_websockets(stream: bytes) -> tuple[list[bytes], int | None]:
 
 
 async def read_by_websocket(pieces: list[bytes], *, with_handshake: bool) -> tuple[list[bytes], Closed]:
-    """The same of the kit's transport, given the stream in pieces."""
+    """The messages that the kit's transport receives when the stream comes in pieces, and how it closed."""
     got: list[bytes] = []
 
     async def behave(handshake: bytes, write: Write) -> None:
@@ -170,7 +170,7 @@ async def read_by_websocket(pieces: list[bytes], *, with_handshake: bool) -> tup
 
 
 def cuts(stream: bytes) -> list[list[int]]:
-    """Where to cut a stream: nowhere, everywhere, then at random."""
+    """Places to cut a stream: nowhere, after each byte, at random, and once near its beginning."""
     random.seed(7)
     some = sorted(random.sample(range(1, len(stream)), min(5, len(stream) - 1)))
     return [[], list(range(1, min(len(stream), 400))), some, *([at] for at in range(1, min(len(stream), 12)))]
@@ -276,7 +276,7 @@ def test_connections_of_several_threads_do_not_disturb_each_other() -> None:
         return sum(text == str(number) for number, text in enumerate(arrived))
 
     switch_interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)  # so that a thread is interrupted wherever it can be
+    sys.setswitchinterval(1e-6)  # so that threads are interrupted as often as possible
     try:
         with ThreadPoolExecutor(4) as threads:
             assert list(threads.map(lambda count: asyncio.run(talk(count)), [20_000] * 4)) == [20_000] * 4

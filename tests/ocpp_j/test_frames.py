@@ -1,4 +1,4 @@
-"""Frames: parsed into a small type, and built."""
+"""Frames are parsed into small types, and built."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cpsim_kit.ocpp_j.versions import Version
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> None:
-    """In place of conftest's: nothing here opens a socket or starts a task, and to look takes longer than the test."""
+    """Replaces conftest's check, which takes longer than these tests; they open no socket and start no task."""
 
 
 @pytest.mark.parametrize(
@@ -202,12 +202,12 @@ def test_an_error_is_built_whatever_its_text_and_details_are() -> None:
 
 @pytest.mark.parametrize("digits", [18, 19, 20, 30])
 def test_digits_in_a_text_do_not_change_a_frame(digits: int) -> None:
-    """Integers of many digits are looked for in the bytes; a text may have them, too."""
+    """The parser searches the bytes for integers of many digits; a text may contain such digits too."""
     payload = {"text": "7" * digits, "number": 10**digits - 1, "small": 1.5}
     assert parse(json.dumps([3, "1", payload])) == Result("1", payload)
 
 
-def test_a_payload_that_json_has_no_form_for_is_a_violation() -> None:
+def test_a_payload_that_json_cannot_hold_is_a_violation() -> None:
     with pytest.raises(ProtocolViolation, match="cannot be written as JSON"):
         build(Result("1", {"a": object()}))
 

@@ -1,4 +1,4 @@
-"""Payloads: names on the wire and in Python, values, violations; the schemas themselves are the oracle."""
+"""Payloads: names on the wire and in Python, values, violations. The schemas are the oracle."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from cpsim_kit.ocpp_j.payloads import Message
 from cpsim_kit.ocpp_j.versions import Version
 
 PACKAGES = {"1.6": "v16", "2.0.1": "v201", "2.1": "v21"}
-# OCPP 1.6 has schemas without type names, so that a type is found by the name of a property that holds it.
+# The schemas of OCPP 1.6 have no type names: a type is found by the name of a property that holds it.
 HOLDERS_16 = {
     "authorizationdata": ["localAuthorizationList"],
     "chargingprofile": ["chargingProfile", "csChargingProfiles"],
@@ -44,20 +44,20 @@ NO_ACTION = {"2.1": {"NotifyPeriodicEventStream.json"}}
 
 
 class Place(NamedTuple):
-    """An object in a message: the message, the keys that lead there, and the property names it has."""
+    """An object in a message: the message, the keys that lead to the object, and the names of its properties."""
 
     message: Message
-    keys: tuple[tuple[str, bool], ...]  # key, and whether an array lies below it
+    keys: tuple[tuple[str, bool], ...]  # key, and whether its value is an array
     properties: frozenset[str]
 
     def write(self, value: object) -> dict[str, Any]:
-        """What ``value`` becomes on the wire when it stands at this place."""
+        """Encode ``value`` at this place, and return it as on the wire."""
         for key, array in reversed(self.keys):
             value = {key: [value] if array else value}
         return self._at(self.message.write(value))
 
     def read(self, value: object) -> dict[str, Any]:
-        """What a received ``value`` becomes in Python."""
+        """Decode a received ``value`` at this place."""
         for key, array in reversed(self.keys):
             value = {key: [value] if array else value}
         return self._at(self.message.read(value))
@@ -85,7 +85,7 @@ def messages(name: str) -> list[tuple[str, Message]]:
 
 @functools.cache
 def places(name: str) -> dict[str, list[Place]]:
-    """Every object below a message, by its type's name in lower case, or its property's where the schema names none."""
+    """Every object below a message, by its type's name in lower case, or its property's name if the type has none."""
     found: dict[str, list[Place]] = {}
 
     def walk(message: Message, schema: dict[str, Any], kind: str, keys: tuple[tuple[str, bool], ...]) -> None:
@@ -124,7 +124,7 @@ def cases(*modules: str) -> list[Any]:
 
 
 def places_of(name: str, cls: type) -> list[Place]:
-    """Where a dataclass of the ocpp package stands in the version's schemas."""
+    """The places of a dataclass of the ocpp package in the schemas of the version."""
     module = cls.__module__.rpartition(".")[2]
     if module != "datatypes":
         message = getattr(Version.get(name), "request" if module == "call" else "response")(cls.__name__)
@@ -136,11 +136,11 @@ def places_of(name: str, cls: type) -> list[Place]:
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> None:
-    """In place of conftest's: nothing here opens a socket or starts a task, and to look takes longer than the test."""
+    """Replaces conftest's check, which takes longer than these tests; they open no socket and start no task."""
 
 
 def as_json(value: object) -> str:
-    """JSON text: tells 1 from 1.0 and from true, which == does not."""
+    """The value as JSON text, which differs for 1, 1.0 and true; == does not see that."""
     return json.dumps(value, sort_keys=True)
 
 
@@ -163,7 +163,7 @@ def test_every_field_has_a_wire_name_of_the_schema_and_comes_back(name: str, cls
         assert len(written) == len(fields)
         assert place.write(cls(**payload)) == written
         assert place.read(written) == payload
-        if not place.keys:  # a message, and not a type of ocpp.v201.datatypes, where customData are missing
+        if not place.keys:  # a message; the types of ocpp.v201.datatypes have no customData
             assert place.message.cls is cls
             assert written.keys() == place.properties
 
@@ -322,7 +322,7 @@ def test_decoding_leaves_the_received_payload_alone() -> None:
     assert as_json(received) == before
 
 
-# -- What is kept as it is --------------------------------------------------------------------------------------------
+# -- Values that do not change ----------------------------------------------------------------------------------------
 
 FOREIGN = {"vendor_name": 1, "vendorName": 2, "nested": {"someKey": None, "some_key": [None, {"aB": 1.5}]}, "": []}
 
@@ -552,7 +552,7 @@ def test_a_value_that_json_has_no_form_for_is_refused(value: Any) -> None:
 
 
 def written(value: Any) -> Any:
-    """What a value becomes in a field that may hold anything."""
+    """Encode a value in a field that may hold any value, and return it as on the wire."""
     message = Version.get("2.0.1").request("DataTransfer")
     return json.loads(message.to_json(call201.DataTransfer(vendor_id="x", data=value)))["data"]
 
@@ -646,10 +646,10 @@ def test_a_wrong_payload_nested_too_deep_to_describe_is_refused() -> None:
 
 class Breach(NamedTuple):
     message: str  # version, side, action
-    change: dict[str, Any]  # laid over the smallest valid payload; ... for a key that is not there
+    change: dict[str, Any]  # applied to the smallest valid payload; ... removes a key
     path: str
     code: str
-    text: str  # occurs in the violation's text
+    text: str  # a part of the violation's text
 
 
 METER = {"timestamp": "2026-11-23T10:00:00Z", "sampledValue": [{"value": 1.5}]}
@@ -760,7 +760,7 @@ def test_a_violation_says_where_and_what_and_by_which_code(breach: Breach) -> No
     methods = [message.decode, message.decode_object]
     if (
         "null" not in as_json(payload) and "battery_data" not in payload
-    ):  # encode leaves None out and knows Python's names
+    ):  # encode leaves None out, and accepts the names in Python
         methods.append(message.encode)
     for method in methods:
         with pytest.raises(ProtocolViolation) as caught:

@@ -1,4 +1,4 @@
-"""The kit's verdict on a payload is the ocpp package's verdict, on thousands of payloads made from the schemas."""
+"""The kit and the ocpp package give the same verdict on thousands of payloads made from the schemas."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Judged(NamedTuple):
     kind: str
     payload: Any
     expected: bool  # the ocpp package's verdict
-    breaches: set[tuple[str, str]]  # where it sees a breach, and the CALLERROR code of that keyword
+    breaches: set[tuple[str, str]]  # the path of each breach, and the CALLERROR code of its keyword
 
 
 @functools.cache
@@ -95,7 +95,7 @@ def oracle(name: str, side: str, action: str, payload: Any) -> tuple[bool, set[t
         _validate_payload(message, name)
     except OCPPError:
         number = MessageType.Call if side == "request" else MessageType.CallResult
-        errors = get_validator(number, action, name).iter_errors(message.payload)  # its payload: with decimals now
+        errors = get_validator(number, action, name).iter_errors(message.payload)  # its payload now has decimals
         return False, {(written(error.absolute_path), code(name, error.validator)) for error in errors}
     return True, set()
 
@@ -105,7 +105,7 @@ def written(path: Any) -> str:
 
 
 def code(name: str, keyword: str) -> str:
-    """The codes of OCPP-J, in the spelling of each version's table 7."""
+    """The code of OCPP-J for a keyword, in the spelling of table 7 of the version."""
     if keyword in {"type", "maxLength"}:
         return "TypeConstraintViolation"
     if keyword == "required":
@@ -170,17 +170,18 @@ def test_corpus_is_large_and_has_both_verdicts_and_every_kind_of_mutation(name: 
     counts = collections.Counter(case.expected for case in cases)
     assert counts[True] >= 0.2 * len(cases), counts
     assert counts[False] >= 0.2 * len(cases), counts
-    wanted = KINDS if name == "1.6" else KINDS | RARE  # the schemas of 1.6 have no such bounds
+    wanted = KINDS if name == "1.6" else KINDS | RARE  # the schemas of 1.6 have no such limits
     assert wanted <= {case.kind for case in cases}
 
 
-# -- A payload straight to JSON ---------------------------------------------------------------------------------------
+# -- A payload as JSON ------------------------------------------------------------------------------------------------
 
-NOT_OF_AN_OBJECT = {"unknown key", "key in other letters", "two mutations", "array as object"}  # it has no such fields
+# Not possible with dataclasses.
+NOT_OF_AN_OBJECT = {"unknown key", "key in other letters", "two mutations", "array as object"}
 
 
 def outcome(write: Callable[[Any], bytes], payload: Any) -> Any:
-    """The JSON that is written, or where and why not; where is not told of a frame that JSON cannot hold."""
+    """The written JSON, or the path, code and text of the error; no path if JSON cannot hold the frame."""
     try:
         return json.loads(write(payload))
     except ProtocolViolation as exc:
@@ -188,7 +189,7 @@ def outcome(write: Callable[[Any], bytes], payload: Any) -> Any:
 
 
 def as_objects(message: Message, payload: Any) -> Any:
-    """A payload as an object of dataclasses, each with the fields that are there."""
+    """A payload as dataclasses that have only the fields of the payload."""
     version = message._version
 
     def made(value: Any) -> Any:
@@ -208,7 +209,7 @@ def dataclass_with(*names: str) -> type:
 
 
 def event(**changes: Any) -> Any:
-    """A TransactionEvent of dataclasses, with a change of its sampled value."""
+    """A TransactionEvent of dataclasses; ``changes`` are fields of its sampled value."""
     value = {"value": 1.5, "measurand": enums.MeasurandEnumType.soc, "context": "Trigger"} | changes
     return call.TransactionEvent(
         event_type="Updated",
@@ -220,8 +221,8 @@ def event(**changes: Any) -> Any:
     )
 
 
-def test_what_the_package_has_no_field_for_may_be_set_where_the_schema_names_it() -> None:
-    """ocpp's data types of 2.0.1 lack customData, which all of OCPP's have."""
+def test_a_field_of_the_schema_that_the_dataclass_lacks_may_be_set() -> None:
+    """All data types of OCPP 2.0.1 have customData; those of the ocpp package do not."""
     payload = event(unit_of_measure=datatypes.UnitOfMeasureType("kWh"))
     payload.meter_value[0].sampled_value[0].unit_of_measure.custom_data = {"vendorId": "x"}
     written = json.loads(Version.get("2.0.1").request("TransactionEvent").to_json(payload))
@@ -280,5 +281,5 @@ def test_verdict_on_the_decimals_of_1_6_is_the_ocpp_packages(side: str, action: 
             assert (violation is None) is expected, limit
             assert violation is None or (violation.path, violation.code) in breaches
         verdicts.append(expected)
-    assert verdicts.count(True) == LIMITS.index(4.11)  # the oracle sees the decimals as the list has them
+    assert verdicts.count(True) == LIMITS.index(4.11)  # the oracle gets the decimals as they are in the list
     assert all(verdicts[: LIMITS.index(4.11)])

@@ -17,13 +17,13 @@ from cpsim_kit.errors import ProtocolViolation
 from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS, Version, messages_of
 
 PACKAGES = {"1.6": "v16", "2.0.1": "v201", "2.1": "v21"}
-# It has a schema, and ocpp 2.1.0 has no action and no dataclass for it.
+# It has a schema, but ocpp 2.1.0 has no action and no dataclass for it.
 NO_DATACLASS = {"1.6": set(), "2.0.1": set(), "2.1": {"NotifyPeriodicEventStream"}}
 
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind() -> None:
-    """In place of conftest's: nothing here opens a socket or starts a task, and to look takes longer than the test."""
+    """Replaces conftest's check, which takes longer than these tests; they open no socket and start no task."""
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ print(len(found), len(set(map(id, found))))
 
 
 def test_threads_that_ask_for_a_version_at_the_same_time_get_the_same() -> None:
-    """In a process of its own, as it is made once."""
+    """This runs in a separate process, because a version is made only once."""
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["4", "1"]
 
@@ -156,7 +156,7 @@ print(hasattr(datatypes.EVSEType, "custom_data"))
 
 
 def test_the_dataclasses_are_imported_when_they_are_needed_and_stay_as_they_are() -> None:
-    """A process that only validates does not wait for jsonschema; nothing keeps it from importing what it wants."""
+    """A process that only validates does not import jsonschema; it can still import it and the dataclasses later."""
     done = subprocess.run([sys.executable, "-c", LAZY], capture_output=True, text=True, check=True)
     first, second, third = done.stdout.splitlines()
     assert first == "False False False"

@@ -1,4 +1,4 @@
-"""The record of frames: what each row says, and its DataFrame."""
+"""The record of messages: its rows, its DataFrame and its files."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cpsim_kit.records import COLUMNS, MessageLog, Record, messages
 
 
 def log_of(*frames: tuple[float, bool, str | bytes], limit: int = 100) -> MessageLog:
-    """A log of (moment in seconds, sent by us, text)."""
+    """A log of frames: moment in seconds, whether the charge point sent it, text."""
     log = MessageLog(limit)
     for moment, sent, text in frames:
         log.add(moment, text, sent=sent)
@@ -91,14 +91,14 @@ OTHER_1 = '[2,"1","BootNotification",{}]'
     ],
 )
 def test_a_call_delivered_twice_counts_from_the_first_time(texts: list[str], latencies: list[float]) -> None:
-    """MQTT's QoS 1 is "at least once"; OCPP-J 1.6 lets ids begin anew with each connection."""
+    """MQTT's QoS 1 is "at least once"; OCPP-J 1.6 allows to use ids again in each connection."""
     rows = [(float(second), text != ANSWER_1, text) for second, text in enumerate(texts)]
     for log in (log_of(*rows), watched(rows)):
         assert [record.latency_ms for record in log if record.kind == "CALLRESULT"] == pytest.approx(latencies)
 
 
 def watched(rows: list[tuple[float, bool, str]]) -> MessageLog:
-    """The same as a monitor sees it."""
+    """A log with the same frames on MQTT topics, as in a monitor."""
     log = MessageLog()
     for moment, sent, text in rows:
         log.add(moment, text.encode(), topic="CP1/in" if sent else "CP1/out")
@@ -377,7 +377,7 @@ def test_a_line_needs_no_more_than_what_makes_a_record(tmp_path: Path) -> None:
         *({key: value for key, value in GOOD.items() if key != missing} for missing in GOOD),
         GOOD | {"sent_at": "yesterday"},
         GOOD | {"sent_at": 1_800_000_000},
-        GOOD | {"sent_at": "2026-11-23T10:00:00"},  # of which zone?
+        GOOD | {"sent_at": "2026-11-23T10:00:00"},  # no time zone
         GOOD | {"direction": ""},
         GOOD | {"direction": ["sent"]},
         GOOD | {"frame": None},
@@ -414,7 +414,7 @@ def test_what_cannot_be_read_or_written_is_an_oserror(tmp_path: Path) -> None:
 
 
 class Interrupted(MessageLog):
-    """One whose saving is stopped after two messages."""
+    """A log whose saving is interrupted after two messages."""
 
     def raw(self) -> Iterator[tuple[float, bool | str, str | bytes]]:
         for number, each in enumerate(super().raw()):
@@ -437,7 +437,7 @@ def test_an_interrupted_save_leaves_what_was_there(tmp_path: Path, before: str |
     assert [each.name for each in tmp_path.iterdir()] == ([] if before is None else ["record.jsonl"])
 
 
-# -- One idea of a record ---------------------------------------------------------------------------------------------
+# -- Same columns everywhere ------------------------------------------------------------------------------------------
 
 
 def shape(frame: pd.DataFrame) -> list[tuple[str, str]]:

@@ -149,13 +149,13 @@ def test_only_the_action_asked_for_counts() -> None:
     log = log_of([0, 1])
     log.add(0.5, '[2,"t","TransactionEvent",{}]', sent=True)
     log.add(0.6, "garbage", sent=False)
-    log.add(0.7, '[2,"h","Heartbeat",{}]', sent=False)  # the CSMS asks nobody for a heartbeat
+    log.add(0.7, '[2,"h","Heartbeat",{}]', sent=False)  # received, so it is not a heartbeat of the charge point
     assert heartbeat_timing(log).message_id.tolist() == ["CP1-0", "CP1-1"]
     assert heartbeat_timing(log, action="TransactionEvent").message_id.tolist() == ["t"]
 
 
 def test_what_was_delivered_twice_counts_once() -> None:
-    """AWS IoT delivers at least once."""
+    """AWS IoT may deliver a message twice."""
     seen = MessageLog()
     for moment, sent, text in sorted([*answered("CP1", 0, "a", 5), *answered("CP1", 1, "b", 5)] * 2):
         seen.add(moment, text, topic="CP1/in" if sent else "CP1/out")
@@ -180,7 +180,7 @@ def test_charge_points_are_looked_at_apart_in_the_order_of_time() -> None:
     [
         ({"CP1": 1, "CP2": 2}, {"CP1": 0, "CP2": 0}),
         ({"CP1": 1, "CP2": 1}, {"CP1": 0, "CP2": 2}),
-        ({"CP1": 1}, {"CP1": 0, "CP2": 0}),  # the median where none is given
+        ({"CP1": 1}, {"CP1": 0, "CP2": 0}),  # the median for a charge point without an interval
         (1, {"CP1": 0, "CP2": 2}),
     ],
 )
@@ -243,10 +243,10 @@ def test_no_heartbeats_make_a_table_of_the_same_dtypes(records: list[Any]) -> No
         ([0, 1, 2], 1, []),
         ([0, 1, 2, 5, 6], 1, [(2, 5, 2)]),
         ([0, 1, 2, 5, 6], None, [(2, 5, 2)]),
-        ([0, 1, 2.6, 3.6], 1, [(1, 2.6, 1)]),  # one was due, and came too late
+        ([0, 1, 2.6, 3.6], 1, [(1, 2.6, 1)]),  # one heartbeat was due, and came too late
         ([0, 1, 2, 5, 6, 7, 17], 1, [(2, 5, 2), (7, 17, 9)]),
-        ([0, 1.2, 2.4, 8.4, 9.6], 1, [(2.4, 8.4, 5)]),  # due by the interval meant, not by what came
-        ([0, 10, 20], 1, [(0, 10, 1), (10, 20, 1)]),  # no interval is to be seen; one at least was due
+        ([0, 1.2, 2.4, 8.4, 9.6], 1, [(2.4, 8.4, 5)]),  # due by the intended interval, not by the actual one
+        ([0, 10, 20], 1, [(0, 10, 1), (10, 20, 1)]),  # the interval is unknown; at least one was due
     ],
 )
 def test_outages_have_begin_end_and_what_was_due(

@@ -1,4 +1,4 @@
-"""The kit's latencies against a clock around the same calls; no absolute times."""
+"""The kit's latencies, compared with a clock around the same calls; no absolute times."""
 
 from __future__ import annotations
 
