@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -21,13 +22,18 @@ from csms_stub import (
     raw_server,
     silent,
 )
+from websockets.asyncio.server import ServerConnection, serve
 
+from cpsim_kit.charge_point import Transport
 from cpsim_kit.charge_point.charge_point import ChargePoint
+from cpsim_kit.charge_point.opening import open_websocket
 from cpsim_kit.errors import (
+    CallTimeout,
     Closed,
     ConnectError,
     ConnectionLost,
     CpsimError,
+    LocalStackError,
     NotRegistered,
     WaitTimeout,
 )
@@ -233,6 +239,17 @@ async def test_what_explains_a_broken_connection_is_in_the_error(csms: Csms) -> 
         assert await cp.heartbeat()
 
 
+async def test_a_connection_lost_twice_is_explained_by_its_own_reason(csms: Csms) -> None:
+    reasons = iter([LocalStackError("the first"), None, LocalStackError("the third")])
+    cp = ChargePoint("CP1", csms.url, explain=lambda: next(reasons))
+    for expected in ("the first", "No close frame came", "the third"):
+        csms.once.append(abort)
+        await cp
+        with pytest.raises(ConnectionLost, match=expected) as caught:
+            await cp.heartbeat()
+        assert (caught.value.__cause__ is None) == (expected == "No close frame came")
+
+
 async def test_an_explanation_that_fails_changes_nothing(csms: Csms, caplog: pytest.LogCaptureFixture) -> None:
     def explain() -> None:
         raise ZeroDivisionError
@@ -388,6 +405,83 @@ async def test_another_subprotocol_than_offered_is_a_connect_error_that_says_wha
     message = f"CP1: {csms.url}/CP1 does not speak ocpp{version} (OCPP {version}), it answers with the subprotocol "
     assert str(caught.value).startswith(message + hint)
     assert (caught.value.url, caught.value.status, cp.is_open) == (cp.url, None, False)
+
+
+async def test_the_socket_goes_when_no_subprotocol_is_shared() -> None:
+    """A CSMS that is asked for nothing it knows leaves the connection open; the charge point does not."""
+    closed = asyncio.Event()
+
+    async def serve_one(ws: ServerConnection) -> None:
+        await ws.wait_closed()
+        closed.set()
+
+    async with serve(serve_one, "127.0.0.1", 0, select_subprotocol=lambda *_: None) as server:
+        before = open_sockets()
+        with pytest.raises(ConnectError, match=r"does not speak ocpp2\.0\.1"):
+            await ChargePoint("CP1", f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await asyncio.wait_for(closed.wait(), SOON)
+        await until(lambda: open_sockets() <= before)
+
+
+async def test_listeners_are_told_of_each_connection(csms: Csms, caplog: pytest.LogCaptureFixture) -> None:
+    told: list[str] = []
+    cp = ChargePoint("CP1", csms.url)
+    cp.on_open(lambda: told.append(f"open, {cp.is_open}"))
+    cp.on_close(lambda error: told.append(f"{error.closed.code} by the {error.closed.by}, {cp.is_open}"))
+    cp.on_close(lambda error: 1 / 0)
+    cp.on_close(lambda error: told.append(type(error).__name__))
+    async with cp:
+        pass
+    await cp
+    csms.once.append(close(1008, NOT_REGISTERED))
+    with pytest.raises(NotRegistered):
+        await cp.heartbeat()
+    assert told == [
+        *("open, True", "1000 by the charge point, False", "ConnectionLost"),
+        *("open, True", "1008 by the gateway, False", "NotRegistered"),
+    ]
+    assert caplog.text.count("CP1: a listener failed") == 2
+
+
+async def test_the_transport_is_a_parameter(csms: Csms) -> None:
+    """One that wraps the kit's own may lose messages on purpose."""
+
+    class Losing:
+        def __init__(self, inner: Transport) -> None:
+            self.inner, self.subprotocol, self.lost = inner, inner.subprotocol, 0
+
+        def send_now(self, message: bytes) -> bool:
+            return False
+
+        async def send(self, message: bytes) -> bool:
+            if b"Heartbeat" in message and not self.lost:
+                self.lost += 1
+                return True
+            return await self.inner.send(message)
+
+        def receive(self, on_message: Callable[[bytes], None], on_closed: Callable[[Closed], None]) -> None:
+            self.inner.receive(on_message, on_closed)
+
+        async def close(self, code: int = 1000, reason: str = "") -> None:
+            await self.inner.close(code, reason)
+
+        def abort(self) -> None:
+            self.inner.abort()
+
+    opened: list[Losing] = []
+
+    async def open_losing(charge_point_id: str, url: str, **options: Any) -> Losing:
+        opened.append(Losing(await open_websocket(charge_point_id, url, **options)))
+        return opened[-1]
+
+    async with ChargePoint("CP1", csms.url, transport=open_losing) as cp:
+        await cp.boot()
+        with pytest.raises(CallTimeout):
+            await cp.heartbeat(timeout=20 * MS)
+        await cp.heartbeat()
+    assert opened[0].lost == 1
+    assert csms.actions == ["BootNotification", "Heartbeat"]
+    assert cp.closed == Closed(1000, "", "charge point")
 
 
 async def test_no_task_survives_close(csms: Csms) -> None:

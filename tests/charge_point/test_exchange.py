@@ -149,6 +149,13 @@ async def test_callerror_is_a_failed_call_with_its_elements(
     await cp.heartbeat()
 
 
+async def test_an_error_among_other_fields_is_not_the_samples_unsupported(csms: Csms, cp: ChargePoint) -> None:
+    for payload in ({"error": "X", "status": "Accepted"}, {"error": 5}, {"error": None}, {}):
+        csms.once.append(answer(payload))
+        with pytest.raises(ProtocolViolation, match="answer to DataTransfer"):
+            await cp.call(data_transfer(None))
+
+
 async def test_the_samples_error_result_means_unsupported(csms: Csms, cp: ChargePoint) -> None:
     csms.once.append(answer({"error": "Command [Authorize] not implemented."}))
     with pytest.raises(UnsupportedByCsms, match=r"Command \[Authorize\] not implemented") as caught:
