@@ -408,7 +408,7 @@ async def test_another_subprotocol_than_offered_is_a_connect_error_that_says_wha
 
 
 async def test_the_socket_goes_when_no_subprotocol_is_shared() -> None:
-    """A CSMS that is asked for nothing it knows leaves the connection open; the charge point does not."""
+    """A CSMS may leave the connection open without a common subprotocol; the charge point closes it."""
     closed = asyncio.Event()
 
     async def serve_one(ws: ServerConnection) -> None:
@@ -444,7 +444,7 @@ async def test_listeners_are_told_of_each_connection(csms: Csms, caplog: pytest.
 
 
 async def test_the_transport_is_a_parameter(csms: Csms) -> None:
-    """One that wraps the kit's own may lose messages on purpose."""
+    """A transport that wraps the kit's transport can lose messages on purpose."""
 
     class Losing:
         def __init__(self, inner: Transport) -> None:

@@ -39,7 +39,7 @@ async def test_the_next_boot_comes_after_the_interval_of_the_answer(csms: Csms, 
 
 
 async def test_an_interval_of_zero_leaves_the_wait_to_the_charge_point(csms: Csms, cp: ChargePoint) -> None:
-    """5, 10, … 320 s: no tight loop. OCPP 1.6, 4.2; OCPP 2.0.1 part 2, B01."""
+    """The waits are 5, 10, … 320 s. OCPP 1.6, 4.2; OCPP 2.0.1 part 2, B01."""
     csms.once += [booted("Pending", 0), booted("Rejected", -1), booted("Pending", 60), *[booted("Pending", 0)] * 7]
     seen: list[tuple[str, float]] = []
 

@@ -291,7 +291,7 @@ def test_connections_of_several_threads_do_not_disturb_each_other() -> None:
 
 @asynccontextmanager
 async def pinged(answer: Callable[[bytes], bytes | None]) -> AsyncIterator[tuple[int, list[bytes]]]:
-    """A server's port, and the pings that came to it; ``answer`` makes the frame that is sent for each."""
+    """Start a server; yield its port and the pings that it receives. ``answer`` makes the frame to send for a ping."""
     pings: list[bytes] = []
     tasks: set[asyncio.Task[None]] = set()
 
@@ -305,7 +305,7 @@ async def pinged(answer: Callable[[bytes], bytes | None]) -> AsyncIterator[tuple
             events = protocol.events_received()
             if isinstance(request := next(iter(events), None), Request):
                 protocol.send_response(protocol.accept(request))
-            output = b"".join(protocol.data_to_send())  # with pongs of its own, which are not sent
+            output = b"".join(protocol.data_to_send())  # contains the protocol's pongs, which are not sent
             opcodes = {event.opcode for event in events if isinstance(event, Frame)}
             if Opcode.PING not in opcodes:
                 writer.write(output)
@@ -338,7 +338,7 @@ async def test_without_a_ping_timeout_pings_go_on_though_nobody_answers() -> Non
 
 
 async def test_another_pong_is_no_answer_to_a_ping() -> None:
-    """RFC 6455, 5.5.3: a pong that nobody asked for is allowed, and says nothing."""
+    """RFC 6455, 5.5.3: a pong without a ping is allowed; it does not answer a ping."""
     async with pinged(lambda ping: frame(PONG, b"late")) as (port, pings):
         transport = await connect(port, ping_interval=20 * MS, ping_timeout=60 * MS)
         closed = await asyncio.wait_for(receive(transport, lambda message: None), SOON)
@@ -357,7 +357,7 @@ async def test_the_right_pong_keeps_the_connection() -> None:
 
 
 async def test_nothing_more_is_written_into_a_full_send_buffer() -> None:
-    """So that a gateway that does not read costs no memory without end."""
+    """Otherwise a gateway that does not read would cost more and more memory."""
     stopped, go_on = asyncio.Event(), asyncio.Event()
     arrived = 0
 
