@@ -466,7 +466,7 @@ async def test_a_charge_point_a_monitor_and_a_file_give_the_same_record(stack: S
         for log in (cp.messages, monitor.messages, *files)
     ]
     assert len(own) == 4
-    assert others == [own] * 3, "but for when and where it was seen"
+    assert others == [own] * 3, "only the moment and the topic differ"
 
 
 @pytest.mark.parametrize("kind", [4, 5])
