@@ -50,8 +50,9 @@ __all__ = [
 ]
 
 
+THING_NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")  # CreateThing, thingName
+
 _PASSWORD = re.compile(r"(?<=://)[^/\s]*@")  # user and password in an address
-_THING = re.compile(r"[a-zA-Z0-9:_-]{1,128}")  # CreateThing, thingName
 _REFUSED = re.compile(r"Charge Point (.+) not registered")  # the gateway's close reason
 
 
@@ -137,8 +138,8 @@ class NotRegistered(ConnectionLost):
 
     def __init__(self, charge_point_id: str, *, closed: Closed) -> None:
         refused = _REFUSED.search(closed.reason)
-        if not _THING.fullmatch(charge_point_id):
-            advice = f"No Thing can have this id, as AWS IoT allows {_THING.pattern}: choose another"
+        if not THING_NAME.fullmatch(charge_point_id):
+            advice = f"No Thing can have this id, as AWS IoT allows {THING_NAME.pattern}: choose another"
         elif refused is not None and refused[1] != charge_point_id:
             advice = (
                 f"The gateway takes the whole path of the address for the id, here {refused[1]}: "

@@ -1,38 +1,33 @@
-"""Where we run: a deployed AWS OCPP Gateway, or the embedded local stack, by one code path.
+"""Opens a stack: the embedded local one, or a deployed AWS OCPP Gateway, by one code path.
 
-``Stack.local()`` starts a process and then attaches to it as ``Stack.aws()`` attaches to AWS: through the outputs and
-resources of a CloudFormation stack. The stack makes charge points and AWS helpers with its addresses.
+``Stack.local()`` starts a process and then attaches to it as ``Stack.aws()`` attaches to AWS. What a stack gives
+wherever it runs is in ``aws.attached_stack``; here is what depends on the local stack's process, and on all packages.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import json
 import logging
 import os
 import re
-import signal
-from collections.abc import Awaitable, Callable, Generator
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 from urllib.parse import quote
-from weakref import WeakSet
 
 from cpsim_kit.aws import Aws
 from cpsim_kit.aws.access_key import AccessKey
-from cpsim_kit.aws.csms_calls import CsmsCaller
-from cpsim_kit.aws.monitor import Monitor
-from cpsim_kit.aws.rules import Rule
-from cpsim_kit.aws.shadow import ShadowRequest
-from cpsim_kit.aws.things import Things
+from cpsim_kit.aws.attached_stack import AttachedStack
+from cpsim_kit.aws.deployment import Deployment, find_deployment
+from cpsim_kit.aws.ecs import EcsService
+from cpsim_kit.aws.open_stacks import Opening, OpenStacks
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.waiting import waiting
 from cpsim_kit.charge_point import ChargePoint
-from cpsim_kit.errors import AwsError, LocalStackError, NotFound
-from cpsim_kit.local.launcher import LocalOptions, LocalProcess, OtherProcess
-from cpsim_kit.local.template import OUTPUT_KEY, PROCESS_KEY
-from cpsim_kit.observe.gateway_watch import EcsService, GatewayWatch, LocalGateway
+from cpsim_kit.errors import LocalStackError
+from cpsim_kit.local.launcher import LocalOptions, LocalProcess
+from cpsim_kit.local.template import PROCESS_KEY
+from cpsim_kit.local.usage import OtherProcess
+from cpsim_kit.notebook import let_signals_wake_the_loop
+from cpsim_kit.observe.gateway_watch import GatewayWatch, LocalGateway
 from cpsim_kit.observe.support_matrix import support_matrix
 from cpsim_kit.observe.trace import Trace
 from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS
@@ -47,9 +42,7 @@ logger = logging.getLogger("cpsim.stack")
 _NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")  # CreateStack, StackName
 _WATCH = 0.2  # seconds between two looks at the process
 
-# What this Python process has open, so that a setup cell run twice finds its own stack, with what that created.
-_stacks: dict[LocalProcess, list[Stack]] = {}  # local ones, one for each event loop
-_attached: dict[tuple[str | None, ...], Stack] = {}  # deployed ones, by what decides where Stack.open() leads
+_open: OpenStacks[Stack] = OpenStacks()  # by the process of a local stack, or by what decides where Stack.open() leads
 _DECIDING = (
     "AWS_ENDPOINT_URL",
     "AWS_DEFAULT_REGION",
@@ -63,56 +56,10 @@ _DECIDING = (
 )
 
 
-def _found(key: tuple[str | None, ...]) -> Stack | None:
-    """The deployed stack that is open already; what it holds belongs to one event loop."""
-    found = _attached.get(key)
-    return found if found is not None and found._loop is asyncio.get_running_loop() else None
+class Stack(AttachedStack):
+    """An AWS OCPP Gateway: its addresses, its Things, its shadows; it makes charge points.
 
-
-def _local(process: LocalProcess) -> Stack | None:
-    """The stack of this process that is open in this event loop; one that another loop left open is of no use here."""
-    loop = asyncio.get_running_loop()
-    return next((stack for stack in _stacks.get(process, []) if stack._loop is loop), None)
-
-
-class _Opening:
-    """What ``Stack.open``, ``.local`` and ``.aws`` return: a stack once awaited or entered."""
-
-    def __init__(self, made_by: str, opening: Callable[[], Awaitable[Stack]]) -> None:
-        self._made_by = made_by
-        self._opening = opening
-        self._stack: Stack | None = None
-
-    def __repr__(self) -> str:
-        return f"<{self._made_by}, not open yet: write stack = await {self._made_by}>"
-
-    if not TYPE_CHECKING:  # a type checker knows by itself that this is no stack yet
-
-        def __getattr__(self, name: str) -> Any:
-            """Tell who forgot to await; what Python and IPython look for is just not there."""
-            if name.startswith("_"):
-                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-            message = f"{self._made_by} is not a stack yet, it has no {name}: write `stack = await {self._made_by}`"
-            raise AttributeError(message)
-
-    def __await__(self) -> Generator[Any, None, Stack]:
-        return self._opening().__await__()
-
-    async def __aenter__(self) -> Stack:
-        self._stack = await self._opening()
-        return self._stack
-
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        assert self._stack is not None
-        await self._stack.__aexit__(exc_type, exc, traceback)
-
-
-class Stack:
-    """An AWS OCPP Gateway to talk to: its addresses, its Things, its shadows; and the maker of charge points.
-
-    Made by :meth:`open`, :meth:`local` or :meth:`aws`, each awaited or entered. Once closed, it only says what it was:
+    Made by :meth:`open`, :meth:`local` or :meth:`aws`, each awaited or entered. Once closed, it only shows what it was:
     everything else raises RuntimeError.
 
     Attributes:
@@ -123,32 +70,12 @@ class Stack:
         things: Creates, lists and deletes Things.
     """
 
-    def __init__(
-        self,
-        name: str,
-        aws: Aws,
-        websocket_url: str,
-        registry_table: str | None,
-        process: LocalProcess | None,
-        other: OtherProcess | None = None,
-    ) -> None:
-        self.name = name
-        self.region = aws.region
-        self.websocket_url = websocket_url.rstrip("/")
-        self.endpoint_url = aws.endpoint_url
-        self._aws = aws
+    def __init__(self, aws: Aws, deployment: Deployment, process: LocalProcess | None) -> None:
+        super().__init__(aws, deployment, None if process is None else process.why_dead)
         self._process = process
-        self._other = other  # the process of a local stack that somebody else started
-        self._closed = False
-        self._closing: asyncio.Task[None] | None = None
-        self._rules: dict[str, list[Rule]] = {}
-        self._charge_points: WeakSet[ChargePoint] = WeakSet()
-        self._created: list[tuple[str, Callable[[], Awaitable[None]]]] = []
-        self._monitors: WeakSet[Monitor] = WeakSet()
-        self._watches: WeakSet[GatewayWatch] = WeakSet()
-        self._loop = asyncio.get_running_loop()
-        self._caller = CsmsCaller(aws, aws.mqtt_endpoint)
-        self.things = Things(aws, registry_table, self._remember)
+        # The process of a local stack that another program started:
+        self._other = None if process is not None else OtherProcess.parse(deployment.outputs.get(PROCESS_KEY, ""))
+        self._stops: LocalProcess | None = None  # what ends with this stack
 
     def __repr__(self) -> str:
         where = "AWS" if self._process is None and self._other is None else "local"
@@ -172,7 +99,7 @@ class Stack:
             "charge points connect to": self.websocket_url,
             "boto3 connects to": self.endpoint_url,
             "open charge points": ", ".join(sorted(each.id for each in self._charge_points if each.is_open)[:10]),
-            "created here": ", ".join(what for what, _delete in self._created[:10]),
+            "created here": ", ".join(self._cleanup.names[:10]),
         }
         return card(f"Stack {self.name}", state, {} if self._closed else rows)
 
@@ -180,22 +107,18 @@ class Stack:
     def _has_died(self) -> bool:
         return self._process is not None and not self._process.is_running
 
-    def _require_open(self) -> None:
-        if self._closed:  # while it closes, what it deletes still goes by boto3
-            raise RuntimeError("this stack is closed; open another: stack = await Stack.open()")
-
     @property
     def is_local(self) -> bool:
-        """Whether this process started it; what is done on any other stack may cost, or be in somebody's way."""
+        """Whether this process started it; on any other stack, things may cost money or disturb somebody."""
         return self._process is not None
 
     # -- Opening ------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls) -> _Opening:
+    def open(cls) -> Opening[Stack]:
         """The stack that CPSIM_STACK names: unset or "local" the local stack, else a deployed CloudFormation stack.
 
-        Asked again, also the deployed one is the object that is open already, with what it created.
+        Calling it again returns the stack that is open already, with what it created, also for a deployed one.
         Raises as :meth:`local` and :meth:`aws` do.
         """
         name = os.environ.get("CPSIM_STACK", "").strip()
@@ -206,30 +129,29 @@ class Stack:
 
         async def attach() -> Stack:
             key = (name, *map(os.environ.get, _DECIDING))
-            if (found := _found(key)) is None:
+            if (found := _open.find(key)) is None:
                 attached = await cls.aws(name)
-                if (found := _found(key)) is None:
-                    _attached[key] = attached
-                    return attached
-                attached._aws.close()  # two cells that open at once get one stack
+                found = _open.find_or_add(key, attached)
+                if found is not attached:  # two cells that open at once get one stack
+                    attached._aws.close()
             return found
 
-        return _Opening("Stack.open()", attach)
+        return Opening[Stack]("Stack.open()", attach)
 
     @classmethod
     def local(
         cls, *, interval: int = 10, csms: str = "kit", name: str = "AwsOcppGatewayStack", region: str = "us-east-1"
-    ) -> _Opening:
+    ) -> Opening[Stack]:
         """Start the embedded stack: no AWS account, no Docker, everything on 127.0.0.1.
 
-        Asked again with the same arguments, the one already running in this Python process is returned. It ends with
-        :meth:`close`, or with this process.
+        Calling it again with the same arguments returns the running stack. It ends with :meth:`close`, or with this
+        Python process.
 
         Args:
             interval: Seconds between heartbeats that its CSMS instructs.
-            csms: "kit", which answers every action of a charge point, and the three that the sample knows whatever
-                their fields hold in OCPP 2.0.1; "strict", which refuses every payload that breaks its schema; or
-                "sample", with the AWS sample's quirks.
+            csms: "kit" answers every action of a charge point, and in OCPP 2.0.1 the sample's three actions also where
+                a payload breaks its schema; "strict" refuses every payload that breaks its schema; "sample" has the
+                AWS sample's quirks.
             name: The CloudFormation stack's name: a letter, then letters, digits and hyphens, at most 128.
             region: The AWS region it claims to be in.
 
@@ -244,12 +166,12 @@ class Stack:
         if not (isinstance(name, str) and _NAME.fullmatch(name)):
             raise ValueError(f"{name!r} cannot be the name of a stack: CloudFormation allows {_NAME.pattern}")
         options = LocalOptions(name=name, region=region, interval=int(interval), csms=csms)
-        return _Opening("Stack.local()", lambda: cls._open_local(options))
+        return Opening[Stack]("Stack.local()", lambda: cls._open_local(options))
 
     @classmethod
     def aws(
         cls, name: str, *, region: str | None = None, profile: str | None = None, endpoint_url: str | None = None
-    ) -> _Opening:
+    ) -> Opening[Stack]:
         """Attach to a deployed AWS OCPP Gateway; creates nothing.
 
         Needs cloudformation:DescribeStacks and cloudformation:ListStackResources.
@@ -271,13 +193,13 @@ class Stack:
             aws = await asyncio.to_thread(Aws, region=region, profile=profile, endpoint_url=endpoint_url)
             return await cls._attach(name, aws, None)
 
-        return _Opening(f"Stack.aws({name!r})", attach)
+        return Opening[Stack](f"Stack.aws({name!r})", attach)
 
     @classmethod
     async def _open_local(cls, options: LocalOptions) -> Stack:
         async with waiting("the local stack starts"):
             process = await asyncio.to_thread(LocalProcess.shared, options)
-        if (found := _local(process)) is not None:
+        if (found := _open.find(process)) is not None:
             return found
         try:
             aws = await asyncio.to_thread(
@@ -289,63 +211,29 @@ class Stack:
             )
             stack = await cls._attach(options.name, aws, process)
         except Exception:
-            if process not in _stacks:
+            if process not in _open:
                 await asyncio.to_thread(process.stop)
             raise
-        if (found := _local(process)) is not None:  # two cells that open at once get one stack
+        found = _open.find_or_add(process, stack)
+        if found is not stack:  # two cells that open at once get one stack
             aws.close()
-            return found
-        _stacks.setdefault(process, []).append(stack)
-        return stack
+        return found
 
     @classmethod
     async def _attach(cls, name: str, aws: Aws, process: LocalProcess | None) -> Stack:
-        """The same for AWS and the local stack; lets go of ``aws`` where it fails."""
+        """The same for AWS and the local stack; closes ``aws`` where it fails."""
         try:
-            websocket_url, table, other = await _addresses(name, aws)
+            deployment = await find_deployment(aws, name)
         except BaseException:
             aws.close()
             raise
-        _let_signals_wake_the_loop()
-        return cls(name, aws, websocket_url, table, process, other)
+        let_signals_wake_the_loop()
+        return cls(aws, deployment, process)
 
-    # -- What a stack gives -------------------------------------------------------------------------------------------
-
-    def client(self, service: str) -> Any:
-        """A boto3 client of this stack's session, for ad hoc use; made once. Its calls block the cell."""
-        self._require_open()
-        return self._aws.client(service)
-
-    def shadow(self, charge_point_id: str, name: str = "") -> ShadowRequest:
-        """The Device Shadow of a charge point: ``await stack.shadow("CP1")``, or ``.wait_for(…)``, ``.update(…)``.
-
-        Args:
-            charge_point_id: The Thing's name.
-            name: A named shadow; "" for the classic one, where boots are reported.
-
-        Raises, when awaited:
-            NotFound: The charge point has none, e.g. because it never booted.
-            AwsError: AWS refused.
-        """
-        self._require_open()
-        return ShadowRequest(self._aws, charge_point_id, name, self.monitor)
-
-    def monitor(self, *filters: str, limit: int = 10_000) -> Monitor:
-        """Watch MQTT topics; entered, e.g. ``async with stack.monitor("+/in", "+/out") as monitor``.
-
-        On AWS it needs iot:DescribeEndpoint, iot:Connect, iot:Subscribe and iot:Receive.
-
-        Args:
-            *filters: Topic filters, with ``+`` for one level and ``#`` for the rest.
-            limit: How many messages are kept.
-        """
-        self._require_open()
-        monitor = Monitor(self._aws.mqtt_endpoint, filters, limit=limit)
-        self._monitors.add(monitor)
-        return monitor
+    # -- What looks at it ---------------------------------------------------------------------------------------------
 
     def watch_gateway(self, *, every: float = 10, service: str | None = None) -> GatewayWatch:
-        """Look at the gateway's tasks, CPU and memory now and then; entered, while a fleet runs.
+        """Look at the gateway's tasks, CPU and memory at intervals; entered, while a fleet runs.
 
             async with stack.watch_gateway(every=10) as watch:
                 result = await fleet.run(duration=600)
@@ -359,10 +247,10 @@ class Stack:
         Args:
             every: Seconds between two looks.
             service: The ECS service, by name or logical id, where the CloudFormation stack has several. A local stack
-                has none: the same cell runs there, and a warning in the log says that this is ignored.
+                has none: there it is ignored, with a warning in the log.
 
         Raises:
-            ValueError: ``every`` is no time above 0.
+            ValueError: ``every`` is not a number above 0.
         """
         self._require_open()
         process = self._process or self._other
@@ -372,7 +260,7 @@ class Stack:
             )
         source = EcsService(self._aws, self.name, service) if process is None else LocalGateway(process)
         watch = GatewayWatch(source, every=every)
-        self._watches.add(watch)
+        self._watching.add(watch)
         return watch
 
     def trace(self, charge_point: ChargePoint) -> Trace:
@@ -386,7 +274,7 @@ class Stack:
             charge_point: One that talks to this stack's gateway; what it sends inside the block is followed.
 
         Raises:
-            TypeError: That is no charge point; an id alone does not say when its messages were sent.
+            TypeError: That is not a charge point, but e.g. its id, which does not say when messages were sent.
         """
         self._require_open()
         if not isinstance(charge_point, ChargePoint):
@@ -397,63 +285,6 @@ class Stack:
         topics = (f"{name}/in", f"{name}/out", f"$aws/things/{name}/shadow/update/documents")
         return Trace(self.monitor(*topics), charge_point)
 
-    def rule(
-        self,
-        name: str,
-        *,
-        sql: str,
-        table: str | None = None,
-        queue: str | None = None,
-        republish: str | None = None,
-    ) -> Rule:
-        """A topic rule with one action; awaited or entered, see :class:`~cpsim_kit.aws.rules.Rule`.
-
-        Args:
-            name: Letters, digits and underscores.
-            sql: AWS IoT SQL.
-            table: A DynamoDB table for the results, made where it is not there.
-            queue: An SQS queue for them, made where it is not there.
-            republish: A topic for them.
-        """
-        self._require_open()
-        targets = {"table": table, "queue": queue, "republish": republish}
-        return Rule(self._aws, self._remember, name, sql=sql, **targets, holders=self._rules)
-
-    async def publish(self, topic: str, payload: str | bytes | dict[str, Any] | list[Any], *, qos: int = 1) -> None:
-        """Publish an MQTT message by AWS IoT's HTTPS API.
-
-        Args:
-            topic: The topic, without wildcards.
-            payload: Text or bytes as they are; a dict or list as JSON.
-            qos: 0 or 1.
-
-        Raises:
-            AwsError: AWS refused.
-        """
-        self._require_open()
-        body = json.dumps(payload) if isinstance(payload, dict | list) else payload
-        await self._aws.call("iot-data.publish", topic=topic, qos=qos, payload=body)
-
-    async def send(self, charge_point_id: str, payload: Any, *, timeout: float = 30) -> Any:
-        """Send a CALL to a charge point as the CSMS does, over ``{id}/out``, and return its answer from ``{id}/in``.
-
-        Args:
-            charge_point_id: The charge point; it must be connected.
-            payload: A ``call`` dataclass, e.g. ``ocpp.v201.call.Reset(type="Immediate")``.
-            timeout: Seconds to wait for the answer.
-
-        Returns:
-            The ``call_result`` dataclass of the same name.
-
-        Raises:
-            CallTimeout: No answer; an unknown or unconnected id looks the same.
-            CallFailed: The charge point answered CALLERROR.
-            ProtocolViolation: The payload or the answer breaks the schema.
-            AwsError: AWS refused.
-        """
-        self._require_open()
-        return await self._caller.send(charge_point_id, payload, timeout)
-
     async def support_matrix(
         self,
         *,
@@ -462,13 +293,14 @@ class Stack:
         timeout: float = 5,
         progress: bool = True,
     ) -> pd.DataFrame:
-        """What the CSMS behind this gateway answers: each action of a charge point, sent once.
+        """Send each action of a charge point once, and return what the CSMS behind this gateway answers.
 
-        Creates the Thing where it is not there, and deletes it then. On AWS some seconds, a few hundred messages.
+        Creates the Thing where it is not there, and deletes it afterwards. Takes some seconds on AWS, and a few hundred
+        messages.
 
         Args:
             version: "1.6" or "2.0.1".
-            charge_point_id: Who asks; its Device Shadow will show the boot.
+            charge_point_id: The charge point that asks; its Device Shadow will show the boot.
             timeout: Seconds to wait for each answer.
             progress: Show a progress bar where it takes more than a second.
 
@@ -492,21 +324,8 @@ class Stack:
             if thing.created:
                 await self.things.delete(charge_point_id)
 
-    def charge_point(self, charge_point_id: str, **options: Any) -> ChargePoint:
-        """A charge point at this stack's gateway; awaited or entered. :meth:`close` closes it.
-
-        Args:
-            charge_point_id: The identity; its Thing must exist.
-            **options: As :class:`~cpsim_kit.charge_point.ChargePoint` takes them.
-        """
-        self._require_open()
-        explain = None if self._process is None else self._process.why_dead
-        charge_point = ChargePoint(charge_point_id, self.websocket_url, explain=explain, **options)
-        self._charge_points.add(charge_point)
-        return charge_point
-
     def log(self, lines: int = 20) -> str:
-        """The last lines of the local stack's log; on AWS, where to look instead."""
+        """The last lines of the local stack's log; on AWS, a sentence that says where to look."""
         process = self._process or self._other
         if process is None:
             return f"this stack runs on AWS: look in CloudWatch Logs, region {self.region}, groups of stack {self.name}"
@@ -521,7 +340,7 @@ class Stack:
     def mqtt_url(self) -> str | None:
         """Where MQTT over WebSockets connects without a signature; None on AWS, which asks for one.
 
-        The address of a local stack holds its secret access key: who has it may use the stack.
+        The address of a local stack contains its secret access key: whoever has the address may use the stack.
 
         Raises:
             NoCredentials: This stack was attached to, and boto3's chain has no credentials.
@@ -541,121 +360,12 @@ class Stack:
 
     # -- Closing ------------------------------------------------------------------------------------------------------
 
-    async def __aenter__(self) -> Self:
-        return self
+    def _leave(self) -> None:
+        is_shared = _open.remove(self)
+        if self._process is not None and not is_shared:
+            self._process.retire()
+            self._stops = self._process
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        try:
-            await self.close()
-        except Exception as left_behind:
-            if exc is None:
-                raise
-            exc.add_note(str(left_behind))  # the body's own error goes first
-
-    async def close(self) -> None:
-        """Close its charge points, delete what this object created, newest first, and stop a local stack it started.
-
-        Closing twice is harmless. Everything is tried before anything is raised.
-
-        Raises:
-            AwsError: Something could not be deleted; the message names it, so that it can be by hand.
-            Exception: What one of its charge points or monitors raised when it was closed; the log has all of them.
-        """
-        if self._closing is None:
-            self._closed = True
-            process = self._leave()  # at once: a cell that opens one meanwhile gets another
-            self._closing = asyncio.create_task(self._close(process), name=f"cpsim[{self.name}].close")
-        elif self._closing.done():
-            return
-        await asyncio.shield(self._closing)  # whoever closes it meanwhile returns once it is closed
-
-    def _leave(self) -> LocalProcess | None:
-        """Be found by nobody any more; the process that is to be stopped, where no other event loop uses it."""
-        for key in [key for key, stack in _attached.items() if stack is self]:
-            del _attached[key]
-        if self._process is None:
-            return None
-        users = [stack for stack in _stacks.pop(self._process, []) if stack is not self and not stack._loop.is_closed()]
-        if users:
-            _stacks[self._process] = users
-            return None
-        self._process.retire()
-        return self._process
-
-    async def _close(self, process: LocalProcess | None) -> None:
-        try:
-            open_ones: list[Any] = [*self._charge_points, *self._monitors, *self._watches, self._caller]
-            ends = await asyncio.gather(*(one.close() for one in open_ones), return_exceptions=True)
-            left_behind = await self._delete_created()
-        finally:
-            self._aws.close()
-            if process is not None:
-                await asyncio.to_thread(process.stop)
-        faults = [end for end in ends if isinstance(end, Exception)]
-        for one, end in zip(open_ones, ends, strict=True):
-            if isinstance(end, Exception):
-                logger.warning("%r did not close in good order: %r", one, end)
-        if faults and not left_behind:
-            raise faults[0]
-        if left_behind:
-            raise AwsError(f"{self.name}: could not delete {'; '.join(left_behind)}", verb="close")
-
-    def _remember(self, what: str, delete: Callable[[], Awaitable[None]]) -> None:
-        self._created.append((what, delete))
-
-    async def _delete_created(self) -> list[str]:
-        left_behind = []
-        while self._created:
-            what, delete = self._created.pop()
-            if self._process is not None and not self._process.is_running:
-                continue  # it went with the process
-            try:
-                await delete()
-            except Exception as exc:  # noqa: BLE001 - the next one is deleted whatever happened to this one
-                logger.warning("could not delete %s: %s", what, exc)
-                left_behind.append(f"{what} ({exc})")
-        return left_behind
-
-
-def _let_signals_wake_the_loop() -> None:
-    """Let the stop button act at once on a cell that waits.
-
-    ipykernel handles SIGINT itself, and then the event loop sleeps on until something else happens (ipykernel #881).
-    A loop that has any signal handler is woken by every signal, so it gets one for a signal that means nothing here.
-    """
-    with contextlib.suppress(AttributeError, ValueError, RuntimeError, NotImplementedError):  # Windows, or a thread
-        if signal.getsignal(signal.SIGWINCH) is signal.SIG_DFL:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGWINCH, lambda: None)
-
-
-async def _addresses(name: str, aws: Aws) -> tuple[str, str | None, OtherProcess | None]:
-    """The gateway's address, its registry table, and the process of a local one: outputs and resources of a stack."""
-    try:
-        answer = await aws.call("cloudformation.describe_stacks", StackName=name)
-    except NotFound as exc:
-        message = (
-            f"there is no CloudFormation stack {name} in {aws.region}. "
-            "Is the region right (AWS_DEFAULT_REGION, or region=), and the gateway deployed?"
-        )
-        raise NotFound(message, verb=exc.verb, code=exc.code, kind="stack", name=name) from exc
-    [found, *_] = answer.get("Stacks") or [{}]
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
-    if OUTPUT_KEY not in outputs:
-        others = ", ".join(sorted(outputs)) or "none"
-        message = (
-            f"the CloudFormation stack {name} has no output {OUTPUT_KEY} (outputs: {others}); is it the gateway's?"
-        )
-        raise AwsError(message, verb="cloudformation.describe_stacks")
-    resources = await aws.pages("cloudformation.list_stack_resources", "StackResourceSummaries", StackName=name)
-    table = next(
-        (
-            resource["PhysicalResourceId"]
-            for resource in resources
-            if resource["ResourceType"] == "AWS::DynamoDB::Table"
-            and resource["LogicalResourceId"].startswith("ChargePointTable")
-        ),
-        None,
-    )
-    return outputs[OUTPUT_KEY], table, OtherProcess.said(outputs.get(PROCESS_KEY, ""))
+    async def _end(self) -> None:
+        if self._stops is not None:
+            await asyncio.to_thread(self._stops.stop)

@@ -71,7 +71,7 @@ class Request:
 
 @dataclass
 class Fault:
-    """What is done to the next requests of an operation: an AWS error, a delay, a hold, or the connection cut."""
+    """What is done to the next requests of an operation: an AWS error, a delay, a hold, the connection cut, an edit."""
 
     operation: str
     times: int | None
@@ -83,6 +83,7 @@ class Fault:
     released: asyncio.Event | None = None
     cut: bool = False
     after_forwarding: bool = False  # the request is carried out, and its answer lost
+    edit: tuple[bytes, bytes] = b"", b""  # what is replaced in the answer's body, and by what
 
 
 class AwsProxy:
@@ -139,6 +140,10 @@ class AwsProxy:
         released = asyncio.Event()
         self._faults.append(Fault(operation, None, released=released))
         return released
+
+    def edit(self, operation: str, old: bytes, new: bytes, *, times: int | None = 1) -> None:
+        """Replace something in the answers to the next requests."""
+        self._faults.append(Fault(operation, times, edit=(old, new)))
 
     def heal(self) -> None:
         """No more faults."""
@@ -215,6 +220,12 @@ class AwsProxy:
             return b""
         async with self._forwarded(request) as (answers, _):
             answer = await answers.read()
+        if fault is not None and any(fault.edit):
+            head, _, body = answer.partition(b"\r\n\r\n")
+            body = body.replace(*fault.edit)
+            head = re.sub(rb"(?i)(content-length: *)[0-9]+", rb"\g<1>%d" % len(body), head)
+            head = re.sub(rb"(?i)\r\nx-amz-crc32:[^\r]*", b"", head)
+            answer = head + b"\r\n\r\n" + body
         return None if fault is not None and fault.cut else answer
 
     @asynccontextmanager

@@ -17,7 +17,7 @@ import pytest
 from csms_stub import Csms
 from xdist.scheduler import LoadFileScheduling
 
-pytest_plugins = ["stack_fixtures", "kernel"]
+pytest_plugins = ["charge_point_fixtures", "stack_fixtures", "kernel"]
 
 FACTOR = float(os.environ.get("CPSIM_TEST_TIME_FACTOR", "1"))
 MS = 0.001 * FACTOR  # every interval of a test is a multiple of it

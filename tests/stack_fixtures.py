@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import aiomqtt
 import boto3
 import pytest
+from aws_proxy import AwsProxy
 from botocore import loaders
 from botocore.config import Config
 from botocore.session import Session
@@ -106,6 +107,20 @@ async def stack(shared: LocalProcess, credentials: pytest.MonkeyPatch) -> AsyncI
     """A stack of this test alone, attached to the session's process as to AWS."""
     async with Stack.aws(shared.options.name, endpoint_url=shared.endpoint_url) as attached:
         yield attached
+
+
+@pytest.fixture
+async def proxy(shared: LocalProcess) -> AsyncIterator[AwsProxy]:
+    """A proxy in front of the session's stack, which goes wrong on request."""
+    async with AwsProxy(shared.endpoint_url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def proxied(shared: LocalProcess, proxy: AwsProxy, credentials: pytest.MonkeyPatch) -> AsyncIterator[Stack]:
+    """The session's stack, through the proxy."""
+    async with Stack.aws(shared.options.name, endpoint_url=proxy.url) as stack:
+        yield stack
 
 
 # A profile and files that a test has put into the environment are nothing to a client that it happens to make first.

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from aws_proxy import UPGRADE, AwsProxy
-from conftest import SOON
+from conftest import MS, SOON
 from deployed_stack import KEY_ID, OTHER_STACK, REGION, SECRET, STACK, DeployedStack
 from kernel import Kernel, each_notebook, run_all
 from ocpp.v201 import call, call_result
@@ -24,6 +24,8 @@ from stack_fixtures import eventually, new_id
 from cpsim_kit import Stack, errors
 
 RULE = "SELECT topic(1) AS chargePointId, timestamp() AS lastTimestamp FROM '+/in' WHERE get(*, 2) = 'Heartbeat'"
+
+AT_ONCE = 50 * MS, 100 * MS  # before a lost MQTT connection is opened again
 
 
 @pytest.fixture(scope="module")
@@ -183,10 +185,9 @@ async def test_the_session_token_of_the_environment_is_in_the_signature(stack: S
 
 
 async def test_credentials_that_expire_are_fetched_again_for_each_connection(
-    files: Callable[[str, str], None], tmp_path: Path, proxy: AwsProxy, monkeypatch: pytest.MonkeyPatch
+    files: Callable[[str, str], None], tmp_path: Path, proxy: AwsProxy
 ) -> None:
     """As of an SSO or role session: a reconnection hours later is signed with what is valid then."""
-    monkeypatch.setattr("cpsim_kit.aws.mqtt._RECONNECT", (0.05, 0.1))
     source = tmp_path / "keys.json"
 
     def issue(token: str, expires: datetime) -> None:
@@ -195,7 +196,7 @@ async def test_credentials_that_expire_are_fetched_again_for_each_connection(
 
     issue("FIRST", datetime.now(UTC) + timedelta(seconds=700))  # soon: botocore asks again from 15 minutes before
     files(f"{CONFIG}credential_process = cat {source}\n", "")
-    async with Stack.aws(STACK, profile="engineer") as stack, stack.monitor("a") as monitor:
+    async with Stack.aws(STACK, profile="engineer") as stack, stack.monitor("a", reconnect=AT_ONCE) as monitor:
         issue("SECOND", datetime.now(UTC) + timedelta(hours=1))
         proxy.cut_websockets()
         await eventually(lambda: monitor.gaps)
@@ -325,11 +326,10 @@ async def test_a_cut_connection_is_survived(stack: Stack, proxy: AwsProxy) -> No
 
 
 async def test_a_cut_mqtt_connection_comes_back(
-    stack: Stack, proxy: AwsProxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    stack: Stack, proxy: AwsProxy, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("cpsim_kit.aws.mqtt._RECONNECT", (0.05, 0.1))
     topic = new_id("topic")
-    async with stack.monitor(topic) as monitor:
+    async with stack.monitor(topic, reconnect=AT_ONCE) as monitor:
         proxy.fail(UPGRADE, "Forbidden", status=403)  # the first try, as with an expired signature
         proxy.cut_websockets()
         await eventually(lambda: monitor.gaps)

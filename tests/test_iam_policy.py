@@ -17,9 +17,9 @@ VERB = re.compile(
 
 
 def called() -> set[str]:
-    """The IAM actions of every boto3 verb in the kit's own modules; the local stack's child is no client of AWS."""
+    """The IAM actions of every boto3 verb in the kit; the local stack's process is no client of AWS."""
     found = set()
-    for path in (ROOT / "cpsim_kit").glob("*.py"):
+    for path in [ROOT / "cpsim_kit" / "stack.py", *(ROOT / "cpsim_kit" / "aws").glob("*.py")]:
         for service, operation in VERB.findall(path.read_text()):
             name = "".join(word.capitalize() for word in operation.split("_"))
             found.add(f"{service.removesuffix('-data')}:{name}")

@@ -23,7 +23,7 @@ PIP_SPECS = next(spec["pip"] for spec in ENVIRONMENT["dependencies"] if isinstan
 CONDA_NAMES = {"matplotlib": "matplotlib-base"}
 OWNERS_SIX = {"ocpp", "websockets", "jupyterlab", "boto3", "pandas", "nest-asyncio2"}
 
-# A package imports only from the rows above its own. `stack` is the only one that knows `aws` and `local`.
+# A package imports only from the rows above its own.
 ROWS = [
     "errors",
     "notebook",
@@ -39,8 +39,25 @@ ROWS = [
     "stack",
     "cli",
 ]
-# What would be allowed by its row, and is not: who must not know whom.
-STRANGERS = {("fleet", "aws"), ("fleet", "local"), ("charge_point", "plots")}
+# What a package must not know, although its row is above.
+STRANGERS = {
+    "charge_point": {"plots"},  # a charge point draws nothing
+    "fleet": {"aws", "local"},  # it is handed what creates its Things
+    "cli": {"aws", "local"},  # it has a Stack
+}
+# Libraries, and the modules that import them. An import for types alone does not count.
+DOORS = {
+    "boto3": {"aws/session.py", "local/server/registry.py"},
+    "botocore": {"aws/session.py", "local/server/registry.py"},
+    "dask": set(),
+    "distributed": {"fleet/dask.py"},
+    "matplotlib": {"plots/"},
+    "ministack": {"local/server/emulator.py"},
+    "nest_asyncio2": {"notebook.py"},
+    "paho": {"aws/mqtt.py"},
+    "psutil": {"local/usage.py"},
+    "websockets": {"charge_point/opening.py", "charge_point/websocket.py", "local/server/gateway.py"},
+}
 
 
 def bounds(text: str) -> tuple[str, SpecifierSet]:
@@ -106,24 +123,80 @@ def test_readme_names_every_notebook() -> None:
         assert f"notebooks/{notebook.name}" in readme
 
 
+def test_readme_lists_the_packages_in_the_order_of_their_rows() -> None:
+    layout = re.search(r"^## Layout.*?^```text\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    assert layout is not None
+    assert re.findall(r"^(\w+)(?:/|\.py) ", layout[1], re.MULTILINE) == ROWS
+
+
 def modules() -> list[Path]:
     return sorted((ROOT / "cpsim_kit").rglob("*.py"))
 
 
+def place(path: Path) -> str:
+    return path.relative_to(ROOT / "cpsim_kit").as_posix()
+
+
 def package(path: Path) -> str:
-    return path.relative_to(ROOT / "cpsim_kit").parts[0].removesuffix(".py")
+    return place(path).partition("/")[0].removesuffix(".py")
 
 
-def imported(path: Path) -> set[str]:
-    """The kit's packages that a file imports, also inside functions."""
+def imports(source: str, module: str, *, types: bool = True) -> set[str]:
+    """The full names that a module imports, also inside functions, and with ``types`` also for TYPE_CHECKING alone.
+
+    Of ``from a import b``, the name is a.b: b may be a module.
+    """
+    tree = ast.parse(source)
+    skipped: set[ast.AST] = set()
+    if not types:
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and ast.unparse(node.test).split(".")[-1] == "TYPE_CHECKING":
+                skipped |= {inner for each in node.body for inner in ast.walk(each)}
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "cpsim_kit":
-            parts = node.module.split(".")
-            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
-        elif isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("cpsim_kit.")}
-    return found - {"__version__"}
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = module.split(".")[: -node.level] if node.level else []
+            origin = ".".join([*above, *([node.module] if node.module else [])])
+            found |= {f"{origin}.{alias.name}" for alias in node.names}
+    return found
+
+
+def dotted(path: Path) -> str:
+    """The module's name; ``__init__`` is kept, so that one level up is its package."""
+    return ".".join(["cpsim_kit", *Path(place(path)).with_suffix("").parts])
+
+
+def packages_of(path: Path) -> set[str]:
+    """The kit's packages that a file imports; the whole kit counts as "*"."""
+    names = {name for name in imports(path.read_text(), dotted(path)) if name.partition(".")[0] == "cpsim_kit"}
+    return {[*name.split("."), "*"][1] for name in names} - {"__version__"}
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import a.b", {"a.b"}),
+        ("import a.b as c", {"a.b"}),
+        ("from a.b import c, d", {"a.b.c", "a.b.d"}),
+        ("from . import x", {"cpsim_kit.fleet.x"}),
+        ("from .x import y", {"cpsim_kit.fleet.x.y"}),
+        ("from ..aws.things import Things", {"cpsim_kit.aws.things.Things"}),
+        ("def f():\n    import a", {"a"}),
+        ("if TYPE_CHECKING:\n    import a", {"a"}),
+        ("# import a\n'import a'", set()),
+    ],
+)
+def test_imports_are_found_in_every_form(source: str, found: set[str]) -> None:
+    assert imports(source, "cpsim_kit.fleet.share") == found
+
+
+def test_imports_for_types_alone_can_be_left_out() -> None:
+    source = "import a\nif typing.TYPE_CHECKING:\n    import b\nelse:\n    import c"
+    assert imports(source, "cpsim_kit.x", types=False) == {"a", "c"}
 
 
 def test_every_package_has_a_row() -> None:
@@ -132,35 +205,35 @@ def test_every_package_has_a_row() -> None:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_package_imports_only_from_rows_above(name: str) -> None:
-    above = {*ROWS[: ROWS.index(name)], name} - {other for mine, other in STRANGERS if mine == name}
+    allowed = {*ROWS[: ROWS.index(name)], name} - STRANGERS.get(name, set())
     wrong = {
-        (path.name, other)
+        (place(path), other)
         for path in modules()
         if package(path) == name
-        for other in imported(path)
-        if other not in above
+        for other in packages_of(path)
+        if other not in allowed
     }
-    assert not wrong, f"{name} may import {sorted(above)} only"
+    assert not wrong, f"{name} may import {sorted(allowed)} only"
 
 
-@pytest.mark.parametrize(
-    ("library", "doors"),
-    [
-        ("websockets", {"local/server/gateway.py", "charge_point/opening.py", "charge_point/websocket.py"}),
-        ("paho", {"aws/mqtt.py"}),
-        ("boto3", {"aws/session.py", "local/server/registry.py"}),
-        ("botocore", {"aws/session.py", "local/server/registry.py"}),
-        ("ministack", {"local/server/emulator.py"}),
-        ("nest_asyncio2", {"notebook.py"}),
-        ("psutil", {"local/launcher.py"}),
-    ],
-)
-def test_a_third_party_has_its_doors(library: str, doors: set[str]) -> None:
-    pattern = re.compile(rf"^\s*(?:import|from) {library}\b", re.MULTILINE)
+def test_no_module_of_the_kit_is_imported_by_a_string() -> None:
+    """The tests above would not see it."""
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in {"import_module", "__import__"}:
+                assert "cpsim_kit" not in ast.unparse(node), place(path)
+
+
+@pytest.mark.parametrize("library", DOORS)
+def test_a_library_has_its_doors(library: str) -> None:
     users = {
-        str(path.relative_to(ROOT / "cpsim_kit").as_posix()) for path in modules() if pattern.search(path.read_text())
+        place(path)
+        for path in modules()
+        if library in {name.partition(".")[0] for name in imports(path.read_text(), dotted(path), types=False)}
     }
-    assert users == doors
+    doors = {user: [door for door in DOORS[library] if user.startswith(door)] for user in users}
+    assert all(doors.values()), f"{library} is imported elsewhere: {doors}"
+    assert {door for each in doors.values() for door in each} == DOORS[library], "a door that nobody uses"
 
 
 def test_every_module_imports_and_lists_what_it_has() -> None:
@@ -182,5 +255,5 @@ def test_nothing_is_printed_outside_notebook_and_command_line() -> None:
     for path in modules():
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print":
-                printing.add(path.relative_to(ROOT / "cpsim_kit").as_posix())
+                printing.add(place(path))
     assert {name for name in printing if not name.startswith("cli/")} <= {"notebook.py", "local/__main__.py"}

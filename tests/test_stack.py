@@ -567,7 +567,7 @@ async def test_a_second_close_returns_once_the_first_is_done(stack: Stack) -> No
         await may_end.wait()
         order.append("deleted")
 
-    stack._remember("something", delete)
+    stack._cleanup.add("something", delete)
     first = asyncio.create_task(stack.close())
     await asyncio.sleep(0)
     second = asyncio.create_task(stack.close())
@@ -593,8 +593,8 @@ async def test_what_fails_while_closing_is_raised_once_all_is_closed(
         deleted.append("deleted")
 
     failing = Failing()
-    stack._monitors.add(failing)  # type: ignore[arg-type]
-    stack._remember("something", delete)
+    stack._watching.add(failing)
+    stack._cleanup.add("something", delete)
     with pytest.raises(errors.ProtocolViolation, match="nobody read this"):
         await stack.close()
     assert deleted == ["deleted"]

@@ -1,4 +1,4 @@
-"""Speaks to charge points as the CSMS does: a CALL on ``{id}/out``, its answer from ``{id}/in``. ``stack.send``."""
+"""Sends CALLs to charge points as the CSMS does: on ``{id}/out``, the answer from ``{id}/in``. ``stack.send``."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from cpsim_kit.ocpp_j.versions import Version, messages_of
 
 __all__ = ["CsmsCaller"]
 
-_SUBSCRIPTIONS = 40  # to single charge points, at most
-
 
 class CsmsCaller:
     """One MQTT connection, opened with the first call, for all answers.
@@ -25,11 +23,23 @@ class CsmsCaller:
     Args:
         aws: The door to boto3, by which CALLs are published.
         endpoint: Where to connect for the answers.
+        most_subscriptions: To so many single charge points; the next subscription is to all of them. AWS IoT Core
+            allows 50 subscriptions a connection.
+        reconnect: Seconds before a lost connection is opened again: of the first and of the longest pause.
     """
 
-    def __init__(self, aws: Aws, endpoint: Callable[[], MqttEndpoint]) -> None:
+    def __init__(
+        self,
+        aws: Aws,
+        endpoint: Callable[[], MqttEndpoint],
+        *,
+        most_subscriptions: int = 40,
+        reconnect: tuple[float, float] = (1, 10),
+    ) -> None:
         self._aws = aws
         self._endpoint = endpoint
+        self._most_subscriptions = most_subscriptions
+        self._reconnect = reconnect
         self._connection: MqttConnection | None = None
         self._subscribed: set[str] = set()  # charge points, or "+" for all
         self._opening = asyncio.Lock()
@@ -66,7 +76,7 @@ class CsmsCaller:
             del self._waiting[charge_point_id, message_id]
 
     async def close(self) -> None:
-        """Disconnect; who waits for an answer is told."""
+        """Disconnect; a call that still waits for its answer raises AwsError."""
         for (charge_point_id, message_id), answer in self._waiting.items():
             if not answer.done():
                 text = f"{charge_point_id}: closed here before the answer to the CALL {message_id} came"
@@ -78,12 +88,11 @@ class CsmsCaller:
     async def _listen_to(self, charge_point_id: str) -> None:
         async with self._opening:
             if self._connection is None:
-                connection = MqttConnection(self._endpoint, self._on_message)
+                connection = MqttConnection(self._endpoint, self._on_message, reconnect=self._reconnect)
                 await connection.open([])
                 self._connection = connection
                 self._subscribed.clear()
-            # AWS IoT Core allows 50 subscriptions a connection; whoever calls so many listens to all.
-            level = charge_point_id if len(self._subscribed) < _SUBSCRIPTIONS else "+"
+            level = charge_point_id if len(self._subscribed) < self._most_subscriptions else "+"
             if not self._subscribed & {charge_point_id, "+"}:
                 await self._connection.subscribe(f"{level}/in")
                 self._subscribed.add(level)

@@ -7,7 +7,6 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
-from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from cpsim_kit.aws.mqtt import MqttConnection, check_filter
@@ -31,26 +30,34 @@ class Monitor:
         async with stack.monitor("+/in", "+/out") as monitor:
             messages = await monitor.take(2, timeout=5)
 
-    ``take`` and ``async for`` hand each message out once, as a :class:`~cpsim_kit.records.Record`; :attr:`messages`
+    ``take`` and ``async for`` return each message once, as a :class:`~cpsim_kit.records.Record`; :attr:`messages`
     and :meth:`to_frame` have all that were kept.
 
     Args:
-        endpoint: Where to connect; asked before each connection.
+        endpoint: Returns where to connect; called before each connection.
         filters: Topic filters.
-        limit: How many messages are kept; older ones are dropped, counted, and said once.
+        limit: How many messages are kept; older ones are dropped and counted, and the log says so once.
+        reconnect: Seconds before a lost connection is opened again: of the first and of the longest pause.
 
     Raises:
-        TypeError: A filter is no string.
-        ValueError: There is no filter, or one is none.
+        TypeError: A filter is not a string.
+        ValueError: There is no filter, or a string is not a valid topic filter.
 
     Attributes:
         messages: All that were kept, a :class:`~cpsim_kit.records.messages.MessageLog`.
-        dropped: Messages dropped before anybody took them.
-        gaps: Pairs of times between which the connection was down, and messages may be missing; reconnection is its
-            own affair, and logged.
+        dropped: How many messages were dropped before they were taken.
+        gaps: Pairs of times between which the connection was down, and messages may be missing. The monitor
+            reconnects by itself, and logs it.
     """
 
-    def __init__(self, endpoint: Callable[[], MqttEndpoint], filters: tuple[str, ...], *, limit: int = 10_000) -> None:
+    def __init__(
+        self,
+        endpoint: Callable[[], MqttEndpoint],
+        filters: tuple[str, ...],
+        *,
+        limit: int = 10_000,
+        reconnect: tuple[float, float] = (1, 10),
+    ) -> None:
         if not filters:
             raise ValueError('a monitor needs a topic filter, e.g. stack.monitor("+/in", "+/out")')
         for topic_filter in filters:
@@ -65,7 +72,7 @@ class Monitor:
         self._queue: deque[Record] = deque()
         self._limit = limit
         self._arrived = asyncio.Event()
-        self._connection = MqttConnection(endpoint, self._on_message, self._on_gap)
+        self._connection = MqttConnection(endpoint, self._on_message, self._on_gap, reconnect=reconnect)
         self._open = False
         self._entered = False
 
@@ -98,13 +105,11 @@ class Monitor:
         self._open = self._entered = True
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:
-        """Unsubscribe; what was received stays. Closing twice is harmless."""
+        """Unsubscribe; received messages stay. Closing twice is harmless."""
         self._open = False
         self._arrived.set()
         await self._connection.close()
@@ -122,16 +127,16 @@ class Monitor:
         return self._queue.popleft()
 
     async def take(self, count: int, *, timeout: float | None = None) -> list[Record]:
-        """The next messages, once there are so many; none is taken before.
+        """Wait until there are so many messages, and return them; until then none is taken.
 
         Args:
             count: How many.
-            timeout: Seconds to wait; None for ever.
+            timeout: Seconds to wait; None waits without an end.
 
         Raises:
-            ValueError: So many are never kept; see ``limit``.
+            ValueError: The monitor keeps fewer messages; see ``limit``.
             RuntimeError: The monitor was never entered, so that nothing can come.
-            WaitTimeout: Fewer came; ``last_seen`` has those, and the next ``take`` or ``async for`` too.
+            WaitTimeout: Fewer came; ``last_seen`` has them, and the next ``take`` or ``async for`` returns them.
         """
         if count > self._limit:
             raise ValueError(

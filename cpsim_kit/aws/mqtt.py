@@ -1,7 +1,7 @@
 """The one door to MQTT: one connection over WebSockets, in a thread of its own, that reconnects by itself.
 
-paho's own thread does the network, so that nothing here depends on the running event loop: a kernel's, uvloop's, or
-the one Windows has, which cannot watch sockets for others. What arrives is handed to the loop that opened it.
+paho's own thread reads and writes, so that this works in every event loop: a kernel's, uvloop's, and that of Windows,
+which cannot watch sockets for other libraries. Messages are handed to the loop that opened the connection.
 """
 
 from __future__ import annotations
@@ -30,15 +30,14 @@ logger = logging.getLogger("cpsim.mqtt")
 
 _KEEPALIVE = 30  # seconds; AWS IoT Core allows 30 to 1200
 _KEEPALIVE_TIMEOUT = 141  # paho's reason when the broker has not answered pings
-_RECONNECT = (1, 10)  # seconds, the first and the longest wait
 
 
 def check_filter(topic_filter: str) -> None:
-    """Refuse what is no topic filter (MQTT 3.1.1, 4.7) for AWS IoT Core, before the broker hangs up because of it.
+    """Check that a string is a topic filter (MQTT 3.1.1, 4.7) for AWS IoT Core, which closes the connection otherwise.
 
     Raises:
-        TypeError: It is no string, e.g. a list of filters.
-        ValueError: It is none.
+        TypeError: It is not a string but e.g. a list of filters.
+        ValueError: It is not a valid topic filter.
     """
     if not isinstance(topic_filter, str):
         raise TypeError(
@@ -46,13 +45,13 @@ def check_filter(topic_filter: str) -> None:
         )
     if not is_filter(topic_filter):
         raise ValueError(
-            f"{topic_filter!r} is no topic filter: + stands for one whole level, # for the rest and only at the end, "
-            f"and AWS allows {LONGEST_TOPIC} bytes and {MOST_SLASHES} slashes"
+            f"{topic_filter!r} is not a topic filter: + stands for one whole level, # for the rest and only at the "
+            f"end, and AWS allows {LONGEST_TOPIC} bytes and {MOST_SLASHES} slashes"
         )
 
 
 class _Client(paho.Client):
-    """paho, which by itself leaves the socket of a refused WebSocket handshake to the garbage collector."""
+    """paho's client, which also closes the socket of a refused WebSocket handshake; paho leaves it to the collector."""
 
     _half_open: Any = None
 
@@ -79,10 +78,11 @@ class MqttConnection:
     """A connection to the broker with its subscriptions, kept up until closed.
 
     Args:
-        endpoint: Asked before each connection, in a thread; signs afresh on AWS.
+        endpoint: Called before each connection, in a thread; on AWS it signs a new path each time.
         on_message: Called in the event loop with topic, payload and the moment of ``time.perf_counter()``.
         on_gap: Called in the event loop once subscribed again after the connection was lost, with the two moments
             between which messages may have been missed.
+        reconnect: Seconds before a lost connection is opened again: of the first and of the longest pause.
 
     Attributes:
         client_id: The MQTT client id; random, so that no charge point's connection is taken over.
@@ -93,10 +93,13 @@ class MqttConnection:
         endpoint: Callable[[], MqttEndpoint],
         on_message: Callable[[str, bytes, float], None],
         on_gap: Callable[[float, float], None] | None = None,
+        *,
+        reconnect: tuple[float, float] = (1, 10),
     ) -> None:
         self._endpoint = endpoint
         self._on_message = on_message
         self._on_gap = on_gap
+        self._reconnect = reconnect
         self.client_id = f"cpsim-{uuid.uuid4().hex[:12]}"
         self._filters: list[str] = []  # confirmed by the broker; subscribed to again with each new connection
         self._waiting: dict[int, tuple[str, asyncio.Future[list[Any]]]] = {}  # packet id -> filter, what is granted
@@ -121,7 +124,7 @@ class MqttConnection:
             timeout: Seconds to wait for each answer of the broker.
 
         Raises:
-            ValueError: A filter is none.
+            ValueError: A string is not a valid topic filter.
             ConnectError: No connection.
             AwsError: The broker refused the connection or a subscription.
             WaitTimeout: It did not answer.
@@ -180,7 +183,7 @@ class MqttConnection:
         if client is not None:
             await asyncio.to_thread(_stop, client)
 
-    # -- In paho's thread, or the one that starts it ------------------------------------------------------------------
+    # -- In paho's thread, or the thread that starts it ---------------------------------------------------------------
 
     def _start(self) -> None:
         self._next_endpoint = endpoint = self._endpoint()
@@ -189,7 +192,7 @@ class MqttConnection:
         )
         if endpoint.tls:
             client.tls_set_context(ssl.create_default_context())
-        client.reconnect_delay_set(*_RECONNECT)
+        client.reconnect_delay_set(*self._reconnect)  # type: ignore[arg-type]  # fractions of a second are fine
         client.on_pre_connect = self._before_connecting
         client.on_connect = self._connected_in_thread
         client.on_disconnect = self._disconnected_in_thread
@@ -205,11 +208,11 @@ class MqttConnection:
             abandoned = self._closing
             if not abandoned:
                 self._client = client
-        if abandoned:  # whoever opened did not wait for it
+        if abandoned:  # closed before the connection was made
             _stop(client)
 
     def _before_connecting(self, client: paho.Client, _userdata: Any) -> None:
-        """Each connection has its own endpoint: a signature is good for one, and for some minutes."""
+        """Each connection has its own endpoint: a signature is valid for one connection, and for some minutes."""
         endpoint, self._next_endpoint = self._next_endpoint, None
         if endpoint is None:
             try:
@@ -233,7 +236,6 @@ class MqttConnection:
     ) -> None:
         if self._closing:
             return
-        self._unconfirmed = set()
         if self._down_since is None:
             noticed_late = 2 * _KEEPALIVE if reason.value == _KEEPALIVE_TIMEOUT else 0
             self._down_since = time.perf_counter() - noticed_late
@@ -245,13 +247,13 @@ class MqttConnection:
         if packet_id in self._unconfirmed:
             self._unconfirmed.discard(packet_id)
             if any(code.is_failure for code in codes):
-                logger.error("MQTT: the broker confirms a subscription no more: %s", codes[0])
+                logger.error("MQTT: the broker does not confirm a subscription any more: %s", codes[0])
             self._end_gap()
         else:
             self._call(self._on_subscribed, packet_id, list(codes))
 
     def _end_gap(self) -> None:
-        """What is published from now on is received, once every subscription is confirmed again."""
+        """Report the gap once every subscription is confirmed again: later messages are received."""
         if self._down_since is not None and not self._unconfirmed:
             since, self._down_since = self._down_since, None
             if self._on_gap is not None:
@@ -259,11 +261,11 @@ class MqttConnection:
 
     def _message_in_thread(self, _client: paho.Client, _userdata: Any, message: paho.MQTTMessage) -> None:
         moment = time.perf_counter()
-        with contextlib.suppress(UnicodeDecodeError):  # of the topic: MQTT has none that is not UTF-8
+        with contextlib.suppress(UnicodeDecodeError):  # topics of MQTT are always UTF-8
             self._call(self._on_message, message.topic, message.payload, moment)
 
     def _call(self, function: Callable[..., None], *arguments: Any) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody is left to be told
+        with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(function, *arguments)
 
     # -- In the event loop --------------------------------------------------------------------------------------------
@@ -280,7 +282,7 @@ class MqttConnection:
             future.set_result(None)
 
     def _on_disconnected(self, reason: Any) -> None:
-        """AWS IoT Core closes the connection on what its policies do not allow, without another word."""
+        """AWS IoT Core closes the connection, without a reason, if its policies do not allow something."""
         assert self._connected is not None
         if not self._connected.done():
             message = f"MQTT: the broker closed the connection at once ({reason}); is it allowed by iot:Connect?"

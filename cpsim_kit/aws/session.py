@@ -1,6 +1,6 @@
-"""The one door to boto3: clients of one session, calls in threads, botocore's errors as the kit's.
+"""The one door to boto3: clients of one session, calls in threads, botocore's errors translated to the kit's.
 
-The session is an object that is passed in; there is no module-level client. It knows nothing of stacks.
+A session is an object that is passed in; there is no module-level client. It knows nothing of stacks.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ T = TypeVar("T")
 _THREADS = 16
 _SIGNATURE_LIFE = 300  # seconds within which a signed MQTT path must be used
 
-# A botocore session with a key of its own looks at nobody's profile and files: session variable -> file's name,
+# A botocore session with a key of its own reads no profile and no files: session variable -> file's name,
 # environment's name, default, conversion.
-_NOTHING_OF_THE_READERS = {
+_NO_CONFIGURATION = {
     "profile": (None, None, None, None),
     "config_file": (None, None, os.devnull, None),
     "credentials_file": (None, None, os.devnull, None),
@@ -81,7 +81,7 @@ class Aws:
         profile: The profile; None for boto3's own choice.
         endpoint_url: The endpoint of every service; None for AWS's own, or AWS_ENDPOINT_URL.
         access_key: The access key; None for boto3's credential chain.
-        explain: Asked when the endpoint cannot be reached; an error it returns is raised instead.
+        explain: Called when the endpoint cannot be reached; an error that it returns is raised instead.
         connect_timeout: Seconds to wait for a connection; boto3 tries three times.
         read_timeout: Seconds to wait for an answer; boto3 tries three times.
 
@@ -111,9 +111,9 @@ class Aws:
                 profile_name=profile,
                 aws_access_key_id=access_key and access_key.id,
                 aws_secret_access_key=access_key and access_key.secret,
-                botocore_session=None if access_key is None else Session(session_vars=_NOTHING_OF_THE_READERS),
+                botocore_session=None if access_key is None else Session(session_vars=_NO_CONFIGURATION),
             )
-            chosen = self._session.region_name or os.environ.get("AWS_REGION")  # which boto3 leaves to other SDKs
+            chosen = self._session.region_name or os.environ.get("AWS_REGION")  # boto3 does not read it, other SDKs do
         except boto_errors.ProfileNotFound as exc:
             raise NoCredentials(f"{exc}. {_CREDENTIALS_HINT}", verb="boto3.Session") from exc
         except boto_errors.BotoCoreError as exc:
@@ -137,7 +137,7 @@ class Aws:
         self._hint = _CREDENTIALS_HINT
         if endpoint_url is not None and is_loopback(endpoint_url):
             self._hint += _LOCAL_HINT
-            options["proxies"] = {}  # what stays on this machine never goes through a proxy
+            options["proxies"] = {}  # connections within this machine never use a proxy
         self._config = Config(**options)
 
     def __repr__(self) -> str:
@@ -171,7 +171,7 @@ class Aws:
         Raises:
             NotFound: What is named is not there.
             NoCredentials: No credentials, or expired or refused ones.
-            AwsError: Anything else that AWS or the way to it objects to.
+            AwsError: AWS refused for another reason, or could not be reached.
         """
         service, operation = verb.split(".")
         return await self.run(verb, lambda: getattr(self.client(service), operation)(**parameters), parameters)
@@ -219,14 +219,14 @@ class Aws:
         except CpsimError:
             raise
         except Exception as exc:  # botocore's parsers raise all kinds of errors on what is not AWS's
-            message = f"{verb}: no answer that AWS gives, {exc!r}. Is the endpoint right?"
+            message = f"{verb}: the answer is not one of AWS: {exc!r}. Is the endpoint right?"
             raise AwsError(message, verb=verb) from exc
 
     def require_open(self) -> None:
-        """Refuse what comes after :meth:`close`.
+        """Do nothing while this is open.
 
         Raises:
-            RuntimeError: It is closed.
+            RuntimeError: This is closed.
         """
         if self._closed:
             raise RuntimeError("this stack is closed; open another: stack = await Stack.open()")
@@ -265,7 +265,7 @@ class Aws:
         return f"/mqtt?{urlsplit(request.url).query}{token}"
 
     def secret_access_key(self) -> str:
-        """The secret access key in use; blocking. Not to be shown unasked.
+        """The secret access key in use; blocking. Show it only to somebody who asks for it.
 
         Raises:
             NoCredentials: There are none.
@@ -280,7 +280,7 @@ class Aws:
         return credentials.get_frozen_credentials()
 
     def close(self) -> None:
-        """Let go of threads and connections."""
+        """End the threads and close the connections."""
         self._closed = True
         self._threads.shutdown(wait=False, cancel_futures=True)
         with self._lock:
@@ -290,7 +290,7 @@ class Aws:
 
 
 def _without_frames(exc: Exception) -> Exception:
-    """An error to be a cause: botocore's frames would hold its sockets open for as long as anybody keeps the error."""
+    """The error without its tracebacks, to be a cause: botocore's frames keep its sockets open as long as they live."""
     link: BaseException | None = exc
     while link is not None:
         link.__traceback__ = None
@@ -299,7 +299,7 @@ def _without_frames(exc: Exception) -> Exception:
 
 
 def nobody_answers(error: CpsimError) -> bool:
-    """Whether nobody is at the endpoint, so that another try is as vain."""
+    """Whether nothing answers at the endpoint, so that another attempt would fail too."""
     return isinstance(error, LocalStackError) or isinstance(error.__cause__, boto_errors.EndpointConnectionError)
 
 
@@ -318,7 +318,7 @@ def _client_error(verb: str, exc: Any, parameters: dict[str, Any], hint: str) ->
 
 
 def _subject(verb: str, parameters: dict[str, Any]) -> tuple[str, str]:
-    """What a verb was about: a kind and a name."""
+    """The kind and the name of what a verb is about."""
     if "shadow" in verb:
         return "shadow", str(parameters.get("thingName", ""))
     for parameter, kind in (

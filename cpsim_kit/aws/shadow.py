@@ -5,23 +5,20 @@ AWS IoT Core developer guide, "Device Shadow service".
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 from collections.abc import Callable, Generator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Self
 
 from cpsim_kit.aws.monitor import Monitor
 from cpsim_kit.aws.session import Aws
 from cpsim_kit.basics.cards import card
-from cpsim_kit.errors import AwsError, NotFound, WaitTimeout
+from cpsim_kit.basics.waiting import poll_until
+from cpsim_kit.errors import AwsError, NotFound
 
 __all__ = ["Shadow", "ShadowRequest", "ShadowWatch"]
 
-_POLL = 0.05  # seconds, at first
 _NAME = re.compile(r"[$a-zA-Z0-9:_-]{1,64}")  # UpdateThingShadow, shadowName
 
 
@@ -87,30 +84,29 @@ class ShadowRequest:
         return self._exchange("iot-data.get_thing_shadow", self._parameters).__await__()
 
     async def wait_for(self, predicate: Callable[[Shadow], object], *, timeout: float = 10) -> Shadow:
-        """The shadow, as soon as the predicate is true of it; one that does not exist yet is waited for.
+        """Wait until the predicate is true of the shadow, and return it; the shadow need not exist yet.
 
         Args:
-            predicate: Called with each version seen.
+            predicate: Called once with each version seen.
             timeout: Seconds to wait.
 
         Raises:
-            WaitTimeout: It did not come true; ``last_seen`` is the last version, or None where there was none.
+            WaitTimeout: It did not become true; ``last_seen`` is the last version, or None where there was none.
             AwsError: AWS refused.
         """
         seen: Shadow | None = None
-        poll = _POLL
-        try:
-            async with asyncio.timeout(timeout):
-                while True:
-                    with suppress(NotFound):
-                        shadow = await self
-                        if (seen is None or shadow.version != seen.version) and predicate(shadow):
-                            return shadow
-                        seen = shadow
-                    await asyncio.sleep(poll)
-                    poll = min(poll * 1.5, 1.0)
-        except TimeoutError as exc:
-            raise WaitTimeout(f"the Device Shadow of {self._id}", timeout, seen) from exc
+
+        async def look() -> Shadow | None:
+            nonlocal seen
+            try:
+                shadow = await self
+            except NotFound:
+                return None
+            is_new = seen is None or shadow.version != seen.version
+            seen = shadow
+            return shadow if is_new and predicate(shadow) else None
+
+        return await poll_until(look, f"the Device Shadow of {self._id}", timeout, last_seen=lambda: seen)
 
     async def update(
         self,
@@ -125,11 +121,11 @@ class ShadowRequest:
 
         Args:
             desired: What the charge point is asked to become.
-            reported: What it is; as a rule the charge point's own word.
+            reported: What it is; usually the charge point reports that itself.
             version: Change only this version.
 
         Raises:
-            TypeError: ``desired`` or ``reported`` is no mapping.
+            TypeError: ``desired`` or ``reported`` is not a mapping.
             AwsError: AWS refused; ``code`` is "ConflictException" where the shadow has another version by now,
                 "RequestEntityTooLargeException" beyond 8 KB, "InvalidRequestException" for other limits.
         """
@@ -145,7 +141,7 @@ class ShadowRequest:
         return await self
 
     async def delete(self) -> None:
-        """Delete the shadow; its version goes on counting.
+        """Delete the shadow; the next one continues with its version number.
 
         Raises:
             NotFound: There is none.
@@ -170,7 +166,7 @@ class ShadowRequest:
         try:
             return _shadow(self._id, self._name, json.loads(body))
         except (AttributeError, ValueError) as exc:
-            raise AwsError(f"{verb}: the answer is no Device Shadow: {exc}", verb=verb) from exc
+            raise AwsError(f"{verb}: the answer is not a Device Shadow: {exc}", verb=verb) from exc
 
 
 class ShadowWatch:
@@ -193,9 +189,7 @@ class ShadowWatch:
         self._entered = True
         return self
 
-    async def __aexit__(
-        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._monitor.close()
 
     def __aiter__(self) -> Self:

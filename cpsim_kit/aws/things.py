@@ -1,4 +1,4 @@
-"""Things: what makes an id a charge point that the gateway accepts. AWS IoT Core developer guide, "Thing registry"."""
+"""Things: the gateway accepts a charge point if a Thing has its id. AWS IoT Core developer guide, "Thing registry"."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
+from cpsim_kit.aws.gateway_registry import GatewayRegistry
 from cpsim_kit.aws.session import Aws, nobody_answers
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.tables import table
 from cpsim_kit.basics.waiting import together
-from cpsim_kit.errors import AwsError, CpsimError, NotFound, WaitTimeout
+from cpsim_kit.errors import THING_NAME, AwsError, CpsimError, NotFound
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,23 +26,19 @@ __all__ = ["ManyThings", "Thing", "Things"]
 
 logger = logging.getLogger("cpsim.things")
 
-_NAME = re.compile(r"[a-zA-Z0-9:_-]{1,128}")  # CreateThing, thingName
 _ATTRIBUTE = re.compile(r"[a-zA-Z0-9_.,@/:#-]{1,128}")  # CreateThing, attributePayload: a name
 _VALUE = re.compile(r"[a-zA-Z0-9_.,@/:#=\[\]-]{0,800}")
-_KEY = "chargePointId"
-_BATCH = 100  # keys of one BatchGetItem
 _PAGES = {"PageSize": 250}  # ListThings gives so many at most, and 25 where it is not asked
-_POLL = 0.05  # seconds, at first
 
 
 @dataclass(frozen=True)
 class Thing:
-    """A Thing as :meth:`Things.create` leaves it.
+    """A Thing, as :meth:`Things.create` returns it.
 
     Attributes:
         charge_point_id: Its name.
         attributes: Its attributes.
-        created: Whether this call made it; False when it was there.
+        created: Whether this call created it; False where it was there already.
     """
 
     charge_point_id: str
@@ -59,7 +56,7 @@ class ManyThings:
 
     Attributes:
         done: Created, or deleted.
-        kept: There already.
+        kept: Were there already.
         failed: The error of each that failed.
     """
 
@@ -87,15 +84,15 @@ class Things:
 
     Args:
         aws: The door to boto3.
-        registry_table: The DynamoDB table the gateway looks ids up in, or None where the stack has none.
-        remember: Called with what was created and how to delete it.
+        registry_table: The DynamoDB table in which the gateway looks ids up; None where the stack has none.
+        remember: Called with the name of what was created and a function that deletes it.
     """
 
     def __init__(
         self, aws: Aws, registry_table: str | None, remember: Callable[[str, Callable[[], Awaitable[None]]], None]
     ) -> None:
         self._aws = aws
-        self._table = registry_table
+        self._registry = GatewayRegistry(aws, registry_table)
         self._remember = remember
         self._deleting = asyncio.Lock()  # what is being deleted is not deleted twice
 
@@ -129,7 +126,7 @@ class Things:
         created, attributes = await self._create(charge_point_id, attributes)
         if created:
             self._remember(f"Thing {charge_point_id}", lambda: self._delete_if_there(charge_point_id))
-        await self._wait_registered(charge_point_id, timeout, expected=True)
+        await self._registry.wait(charge_point_id, timeout, expected=True)
         return Thing(charge_point_id, attributes, created)
 
     async def create_many(
@@ -142,10 +139,10 @@ class Things:
         keep: bool = False,
         result: ManyThings | None = None,
     ) -> ManyThings:
-        """Create many Things; returns once the gateway accepts them all. What is there already is kept.
+        """Create many Things; returns once the gateway accepts them all. Things that are there already are kept.
 
         Run it again after an interruption or a failure: it goes on with what is missing. AWS allows 100 CreateThing a
-        second by default, and is asked to slow us down by boto3's adaptive retries; 10,000 Things take some minutes.
+        second by default, and boto3's adaptive retries keep to that rate; 10,000 Things take some minutes.
         Things cost nothing to keep; registry operations cost in the order of a dollar per million ("AWS IoT Core
         pricing").
 
@@ -153,16 +150,16 @@ class Things:
             charge_point_ids: The names; each is checked before anything is created.
             concurrency: Calls at a time.
             progress: Show a progress bar where it takes more than a second.
-            timeout: Seconds to wait for the gateway's registry to learn of one more, after the last one was created.
-            keep: Leave them; otherwise ``stack.close()`` deletes those this call created.
-            result: Filled as it goes, and returned: to have it also where this is interrupted.
+            timeout: Seconds to wait for the gateway's registry to learn of one more Thing, once all are created.
+            keep: Leave them; otherwise ``stack.close()`` deletes those that this call created.
+            result: Filled while this runs, and returned: give one to read it also after an interruption.
 
         Returns:
             What was created, what was there, and what failed with which error; failures raise nothing.
 
         Raises:
             ValueError: AWS IoT allows no such name; nothing was created.
-            AwsError: AWS did not list what is there.
+            AwsError: AWS refused to list the Things.
             WaitTimeout: The registry did not learn of all in time.
         """
         _check_concurrency(concurrency)
@@ -176,7 +173,8 @@ class Things:
         if missing and not keep:
             self._remember(f"{len(missing)} Things", lambda: self._delete_created(result))
         await self._for_each(missing, self._create_one, result, concurrency, "creating Things" if progress else None)
-        await self._wait_all_registered([*result.kept, *result.done], timeout, concurrency, expected=True)
+        there_now = [*result.kept, *result.done]
+        await self._registry.wait_all(there_now, timeout, concurrency=concurrency, expected=True)
         return result
 
     async def delete_many(
@@ -184,7 +182,7 @@ class Things:
     ) -> ManyThings:
         """Delete many Things and their shadows; returns once the gateway refuses them all. Missing ones are fine.
 
-        Args, limits and errors as of :meth:`create_many`.
+        Arguments, limits and errors are those of :meth:`create_many`.
         """
         _check_concurrency(concurrency)
         ids = list(dict.fromkeys(charge_point_ids))
@@ -192,7 +190,7 @@ class Things:
             _check_name(charge_point_id)
         result = ManyThings()
         await self._for_each(ids, self._delete_one, result, concurrency, "deleting Things" if progress else None)
-        await self._wait_all_registered(result.done, timeout, concurrency, expected=False)
+        await self._registry.wait_all(result.done, timeout, concurrency=concurrency, expected=False)
         return result
 
     @contextlib.asynccontextmanager
@@ -236,7 +234,7 @@ class Things:
     async def delete(self, charge_point_id: str, *, timeout: float = 30) -> None:
         """Delete a Thing and its classic Device Shadow; returns once the gateway refuses the id.
 
-        A charge point that is connected stays connected, as the gateway looks only when one connects.
+        A charge point that is connected stays connected: the gateway looks the id up only when one connects.
 
         Args:
             charge_point_id: The Thing's name.
@@ -247,19 +245,15 @@ class Things:
             AwsError: AWS refused.
             WaitTimeout: The registry did not learn of it in time.
         """
-        try:
-            await self._aws.call(
-                "iot.describe_thing", thingName=charge_point_id
-            )  # deleting asks not whether it is there
+        try:  # DeleteThing succeeds also where there is no Thing
+            await self._aws.call("iot.describe_thing", thingName=charge_point_id)
         except AwsError as exc:
             if exc.code == "InvalidRequestException":  # a name no Thing can have
                 message = f"there is no Thing {charge_point_id!r}"
                 raise NotFound(message, verb=exc.verb, code=exc.code, kind="Thing", name=charge_point_id) from exc
             raise
-        with contextlib.suppress(NotFound):
-            await self._aws.call("iot-data.delete_thing_shadow", thingName=charge_point_id)
-        await self._aws.call("iot.delete_thing", thingName=charge_point_id)
-        await self._wait_registered(charge_point_id, timeout, expected=False)
+        await self._delete_one(charge_point_id)
+        await self._registry.wait(charge_point_id, timeout, expected=False)
 
     async def _listed(self) -> Sequence[dict[str, Any]]:
         return await self._aws.pages("iot.list_things", "things", PaginationConfig=_PAGES)
@@ -275,7 +269,7 @@ class Things:
             except AwsError as exc:
                 if exc.code != "ResourceAlreadyExistsException":
                     raise
-                return await self._create(charge_point_id, attributes)  # somebody was faster
+                return await self._create(charge_point_id, attributes)  # somebody else just created it
             return True, attributes
         if attributes:
             payload = {"attributes": attributes, "merge": True}
@@ -313,7 +307,7 @@ class Things:
         concurrency: int,
         title: str | None,
     ) -> None:
-        """Do the work for each id, so many at a time, into the result."""
+        """Do the work for each id, ``concurrency`` at a time; add each id to the result."""
         todo = iter(ids)
         with tqdm(total=len(ids), desc=title, unit="", delay=1, disable=title is None) as bar:
 
@@ -323,9 +317,9 @@ class Things:
                         await work(charge_point_id)
                     except CpsimError as exc:
                         result.failed[charge_point_id] = exc
-                        if nobody_answers(exc):  # each try takes seconds
+                        if nobody_answers(exc):  # each attempt takes seconds: give up on the rest
                             result.failed |= dict.fromkeys(todo, exc)
-                    except asyncio.CancelledError:  # AWS may do it all the same
+                    except asyncio.CancelledError:  # AWS may have done it all the same
                         result.done.append(charge_point_id)
                         raise
                     else:
@@ -334,80 +328,13 @@ class Things:
 
             await together((worker() for _ in range(min(concurrency, len(ids)))), "things")
 
-    async def _wait_all_registered(
-        self, ids: Sequence[str], timeout: float, concurrency: int, *, expected: bool
-    ) -> None:
-        """Wait until the gateway's registry has all ids, or none of them; ``timeout`` begins anew with each news."""
-        if self._table is None:
-            return
-        batches = [list(ids[begin : begin + _BATCH]) for begin in range(0, len(ids), _BATCH)]
-        todo = iter(batches)
-
-        async def worker(deadline: asyncio.Timeout) -> None:
-            for batch in todo:
-                while batch:
-                    registered = await self._registered(batch)
-                    left = [each for each in batch if (each in registered) is not expected]
-                    if len(left) < len(batch):
-                        deadline.reschedule(asyncio.get_running_loop().time() + timeout)
-                    else:
-                        await asyncio.sleep(_POLL)
-                    batch[:] = left
-
-        try:
-            async with asyncio.timeout(timeout) as deadline:
-                await together((worker(deadline) for _ in range(min(concurrency, len(batches)))), "registry")
-        except TimeoutError as exc:
-            waiting = [each for batch in batches for each in batch]
-            state = "accept" if expected else "forget"
-            what = f"the gateway's registry (table {self._table}) to {state} {len(waiting)} Things"
-            raise WaitTimeout(what, timeout, waiting[:3]) from exc
-
-    async def _registered(self, ids: Sequence[str]) -> set[str]:
-        """Which of these the registry has."""
-        keys = [{_KEY: {"S": charge_point_id}} for charge_point_id in ids]
-        request = {self._table: {"Keys": keys, "ConsistentRead": True}}
-        found: set[str] = set()
-        while request:
-            answer = await self._aws.call("dynamodb.batch_get_item", RequestItems=request)
-            found |= {item[_KEY]["S"] for item in answer["Responses"].get(self._table, [])}
-            request = answer.get("UnprocessedKeys") or {}
-            if request:  # throttled: they are asked for again, and are not gone
-                await asyncio.sleep(_POLL)
-        return found
-
     async def _delete_if_there(self, charge_point_id: str) -> None:
         with contextlib.suppress(NotFound):
             await self.delete(charge_point_id)
 
-    async def _wait_registered(self, charge_point_id: str, timeout: float, *, expected: bool) -> None:
-        """Wait until the gateway's registry has the id, or has it no more."""
-        if self._table is None:
-            return
-        poll = _POLL
-        try:
-            async with asyncio.timeout(timeout):
-                while await self._is_registered(charge_point_id) is not expected:
-                    await asyncio.sleep(poll)
-                    poll = min(poll * 1.5, 1.0)
-        except TimeoutError as exc:
-            state = "accept" if expected else "forget"
-            what = f"the gateway's registry (table {self._table}) to {state} {charge_point_id}"
-            hint = "; are thing events on, and is the stack's rule there?"
-            raise WaitTimeout(what + hint, timeout) from exc
-
-    async def _is_registered(self, charge_point_id: str) -> bool:
-        answer = await self._aws.call(
-            "dynamodb.get_item",
-            TableName=self._table,
-            Key={_KEY: {"S": charge_point_id}},
-            ConsistentRead=True,
-        )
-        return "Item" in answer
-
 
 def _check_name(charge_point_id: str) -> None:
-    if not _NAME.fullmatch(charge_point_id):
+    if not THING_NAME.fullmatch(charge_point_id):
         raise ValueError(
             f"{charge_point_id!r} cannot be a Thing: use 1 to 128 letters, digits, colons, underscores and hyphens"
         )

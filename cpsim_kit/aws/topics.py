@@ -16,7 +16,7 @@ _UNCOUNTED = {"$aws/rules/": 3, "$share/": 2}  # Basic Ingest with the rule's na
 
 
 def counted(topic: str) -> str:
-    """The part of a topic or topic filter that counts: without ``$aws/rules/{name}/`` and ``$share/{name}/``."""
+    """The part of a topic or filter that AWS IoT Core counts: without ``$aws/rules/{name}/`` and ``$share/{name}/``."""
     for prefix, levels in _UNCOUNTED.items():
         if topic.startswith(prefix):
             return topic.split("/", levels)[-1]
@@ -30,7 +30,7 @@ def is_too_long(topic: str) -> bool:
 
 
 def is_filter(text: str) -> bool:
-    """Whether a string is a topic filter (MQTT 3.1.1, section 4.7) that AWS IoT Core takes."""
+    """Whether a string is a topic filter (MQTT 3.1.1, section 4.7) that AWS IoT Core accepts."""
     levels = text.split("/")
     wildcards = {level for level in levels if "+" in level or "#" in level}
     return (

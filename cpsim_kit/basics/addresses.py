@@ -1,4 +1,4 @@
-"""What an address tells before anything connects. Does no I/O."""
+"""Addresses: whether a URL is on this machine, and where MQTT connects. No I/O."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["MqttEndpoint", "is_loopback"]
 
 
 def is_loopback(url: str) -> bool:
-    """Whether an address is on this machine; what is never goes through a proxy."""
+    """Whether an address is on this machine. Such a connection never goes through a proxy."""
     host = urlsplit(url).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -20,14 +20,14 @@ def is_loopback(url: str) -> bool:
 
 @dataclass(frozen=True)
 class MqttEndpoint:
-    """Where to connect, once: a presigned path is good for one connection.
+    """Where an MQTT client connects. A presigned path is valid for one connection only.
 
     Attributes:
         host: The TCP host.
         port: The TCP port.
-        path: The path of the WebSocket, with the signature's query on AWS.
+        path: The path of the WebSocket; on AWS with the signature as its query.
         tls: Whether to use TLS.
-        headers: Headers of the handshake to be set, e.g. Host.
+        headers: Headers to set in the handshake, e.g. Host.
     """
 
     host: str

@@ -1,4 +1,4 @@
-"""How an object shows itself in a cell: a small table that fits light and dark themes. No I/O."""
+"""The card that an object shows in a notebook's cell: a small HTML table for light and dark themes. No I/O."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 __all__ = ["card"]
 
-# Colours come from the page; the grey of the border is seen on white and on black. What pages say of tables (centred,
-# striped, right-aligned, wrapped nowhere) is taken back on each element: a notebook has no other place for styles.
+# The colours are the page's; the grey border is visible on white and on black. Pages have styles for tables (centred,
+# striped, aligned right, no line breaks); each element overrides them, as a notebook's output has no style sheet.
 _FRAME = (
     "display:inline-block;box-sizing:border-box;max-width:100%;padding:.4em .8em;color:inherit;line-height:1.5;"
     "border:1px solid rgba(128,128,128,.5);border-radius:4px;text-align:left"
@@ -32,10 +32,10 @@ def card(title: str, state: str, rows: Mapping[str, Any]) -> str:
     """HTML for ``_repr_html_``; everything is escaped.
 
     Args:
-        title: What it is, e.g. "ChargePoint CP1".
-        state: In what state, e.g. "open".
-        rows: What else there is to say; None and "" are left out, dicts and lists are shown as JSON, and passwords in
-            addresses are not shown.
+        title: What the object is, e.g. "ChargePoint CP1".
+        state: Its state, e.g. "open".
+        rows: Its other values by name. None and "" are left out, dicts and lists are shown as JSON, and passwords in
+            addresses are hidden.
     """
     body = "".join(
         f'<tr style="{_ROW}"><th scope="row" style="{_NAME}">{escape(name)}</th>'

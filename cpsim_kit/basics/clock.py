@@ -1,8 +1,9 @@
-"""Moments of ``time.perf_counter()`` as wall times.
+"""Converts moments of ``time.perf_counter()`` to wall times.
 
-All times of the kit are taken from that clock, which never goes back: a correction of the system's time never shows up
-as a latency. It has one origin for the whole process, until the wall clock is elsewhere by more than a second: it was
-set, or the computer slept, for which time the other clock stood still on some systems.
+The kit takes all its times from that clock. It never goes back, so that a correction of the system's time is never seen
+as a latency. One origin, the wall time at moment 0, holds for the whole process until the two clocks differ by more
+than a second. Then somebody has set the wall clock, or the computer slept, and on some systems ``perf_counter`` stood
+still meanwhile. From then on, a new origin holds.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ __all__ = ["epoch", "notice_step", "wall_clock"]
 
 _STEP = 1.0  # seconds
 
-# The wall time at moment 0, as it was from a moment on, oldest first.
+# Pairs (since, origin): the moment from which on an origin holds, and the wall time at moment 0; oldest first.
 _origins: list[tuple[float, float]] = [(-math.inf, time.time() - time.perf_counter())]
 
 
@@ -33,9 +34,9 @@ def epoch(moment: float) -> float:
 
 
 def notice_step() -> None:
-    """Look whether the wall clock has stepped; moments until now keep the times they had.
+    """Take a new origin if the wall clock has stepped. Moments before now keep their wall times.
 
-    Whatever begins to take times looks first: a connection, a monitor, a fleet.
+    A connection, a monitor or a fleet calls this before it takes times.
     """
     now = time.perf_counter()
     origin = time.time() - now

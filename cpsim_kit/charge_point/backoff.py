@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 __all__ = ["Backoff", "own_boot_waits"]
 
-_FIRST_BOOT, _LONGEST_BOOT = 5.0, 320.0  # seconds
+_FIRST_BOOT, _LONGEST_BOOT = 5, 320  # seconds
 
 
 @dataclass(frozen=True)

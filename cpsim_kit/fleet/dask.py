@@ -10,18 +10,20 @@ import asyncio
 import contextlib
 import pickle
 import threading
-from collections.abc import Callable
+import warnings
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from cpsim_kit.basics.process import run_fast
-from cpsim_kit.errors import CpsimError
+from cpsim_kit.errors import ConnectError, CpsimError
 from cpsim_kit.fleet.packing import pack_errors, pack_plan
 from cpsim_kit.fleet.plan import Plan
 from cpsim_kit.fleet.share import SAMPLE, Report, Share, ShareLost
 
-__all__ = ["ClusterShare", "worker_addresses"]
+__all__ = ["ClusterShare", "open_cluster", "worker_addresses"]
 
 _ANSWER = 20.0  # seconds for a worker to answer
+_SCHEDULER = 10  # seconds for a scheduler to answer
 
 
 async def worker_addresses(cluster: Any) -> list[str]:
@@ -36,6 +38,33 @@ async def worker_addresses(cluster: Any) -> list[str]:
     if not threads:
         raise ValueError("the cluster has no worker: start one (dask worker ADDRESS), or client.wait_for_workers(1)")
     return list(threads)
+
+
+@contextlib.asynccontextmanager
+async def open_cluster(address: str) -> AsyncIterator[Any]:
+    """Connect to the Dask scheduler at this address.
+
+    Yields:
+        A ``dask.distributed.Client``, asynchronous.
+
+    Raises:
+        ImportError: Dask is not installed.
+        ConnectError: No scheduler answers there.
+    """
+    from distributed import Client  # noqa: PLC0415 - an extra
+
+    try:
+        client: Any = await Client(address, asynchronous=True, timeout=_SCHEDULER)  # type: ignore[no-untyped-call]
+    except (OSError, TimeoutError) as exc:
+        raise ConnectError(f"no Dask scheduler answers at {address}; start one: dask scheduler", url=address) from exc
+    except (TypeError, ValueError) as exc:  # only Dask can judge it: e.g. tls:// without certificates configured
+        # Dask itself leaves a coroutine unawaited when it gives up.
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        raise ConnectError(f"Dask cannot connect to {address}: {exc}", url=address) from exc
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 class FleetActor:

@@ -1,8 +1,8 @@
 """The child process of the local stack: ``python -m cpsim_kit.local``, started by ``launcher``.
 
 Its first line on stdout, a pipe to its parent, is one JSON object with the addresses and the access key. It ends on
-SIGTERM, and when its standard input ends: that is the pipe from its parent, which the operating system closes however
-the parent dies. A fork of the parent would keep the pipe open, so it also looks whether the parent is still there.
+SIGTERM, and when its standard input ends. Standard input is a pipe from its parent, which the operating system closes
+when the parent ends. A fork of the parent keeps the pipe open, so this process also checks whether its parent is alive.
 """
 
 from __future__ import annotations
@@ -20,14 +20,11 @@ import sys
 import threading
 
 from cpsim_kit.basics.process import raise_file_limit
-from cpsim_kit.local.server.emulator import Emulator
-from cpsim_kit.local.server.gateway import Gateway
+from cpsim_kit.local.server import CHARACTERS, Csms, Emulator, Gateway, Registry
 from cpsim_kit.local.server.guard.door import SERVICES
-from cpsim_kit.local.server.processor import CHARACTERS, Csms
-from cpsim_kit.local.server.registry import Registry
 
-_GRACE = 2.0  # seconds to close in good order; then the process ends all the same
-_LOOK = 1.0  # seconds between two looks for the parent
+_GRACE = 2.0  # seconds to close in good order; then the process ends anyway
+_PARENT_INTERVAL = 1.0  # seconds between two checks of the parent
 
 
 async def _run(options: argparse.Namespace, stop: asyncio.Event) -> None:
@@ -48,27 +45,27 @@ async def _run(options: argparse.Namespace, stop: asyncio.Event) -> None:
         "access_key_id": emulator.key.id,
         "secret_access_key": emulator.key.secret,
     }
-    gc.freeze()  # what start-up made lives as long as the process
-    print(json.dumps(addresses), flush=True)  # noqa: T201 - what the launcher reads
+    gc.freeze()  # the objects of the start live as long as the process
+    print(json.dumps(addresses), flush=True)  # noqa: T201 - the launcher reads it
     await stop.wait()
     for part in (gateway, csms, registry, emulator):
         await part.stop()
 
 
 def _watch_parent(loop: asyncio.AbstractEventLoop, stop: asyncio.Event, log: str) -> None:
-    """Stop when standard input ends, or the parent is gone and only a fork of it holds the pipe open.
+    """Set ``stop`` when standard input ends, or when the parent has ended and a fork of it keeps the pipe open.
 
-    A thread, so that a busy loop cannot hold it up.
+    Runs in a thread, so that a busy event loop does not delay it.
     """
     parent = os.getppid()
     with contextlib.suppress(OSError):
         while os.getppid() == parent:
-            if sys.platform != "win32" and not select.select([0], [], [], _LOOK)[0]:
+            if sys.platform != "win32" and not select.select([0], [], [], _PARENT_INTERVAL)[0]:
                 continue
             if not os.read(0, 4096):
                 break
     with contextlib.suppress(OSError):
-        os.unlink(log)  # nobody is left who would
+        os.unlink(log)  # the parent cannot do it any more
     with contextlib.suppress(RuntimeError):  # the loop is closed already
         loop.call_soon_threadsafe(stop.set)
     _exit_after_grace()
@@ -89,24 +86,24 @@ async def _main(options: argparse.Namespace) -> None:
         _exit_after_grace()
 
     signal.signal(signal.SIGTERM, on_signal)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends this process in good order
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets Ctrl-C, too, and ends this process in good order
     threading.Thread(target=_watch_parent, args=(loop, stop, options.log), daemon=True).start()
     await _run(options, stop)
 
 
 def main() -> None:
-    """Run until told to stop."""
+    """Run until the parent or a signal stops it."""
     parser = argparse.ArgumentParser(prog="python -m cpsim_kit.local", description="The local stack's process.")
     parser.add_argument("--stack-name", default="AwsOcppGatewayStack")
     parser.add_argument("--region", default="us-east-1")
     parser.add_argument("--interval", type=int, default=10)
     parser.add_argument("--csms", choices=CHARACTERS, default="kit")
-    parser.add_argument("--service", action="append", default=[], help="an AWS service that answers, too")
+    parser.add_argument("--service", action="append", default=[], help="an additional AWS service that answers")
     parser.add_argument("--log", default="")
     options = parser.parse_args()
     logging.basicConfig(stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("cpsim").setLevel(logging.INFO)
-    logging.getLogger("kms").setLevel(logging.ERROR)  # says that it misses cryptography, which nothing here needs
+    logging.getLogger("kms").setLevel(logging.ERROR)  # it warns that cryptography is missing, which is not needed here
     raise_file_limit()
     if sys.platform == "win32":
         asyncio.run(_main(options))

@@ -1,14 +1,15 @@
-"""The CloudFormation template of the local stack: the part of the AWS OCPP Gateway sample that a client can see."""
+"""The CloudFormation template of the local stack: the resources of the AWS OCPP Gateway sample that clients use."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-__all__ = ["OUTPUT_KEY", "PROCESS_KEY", "TEMPLATE"]
+from cpsim_kit.aws.deployment import OUTPUT_KEY
 
-OUTPUT_KEY = "websocketURL"  # as the sample's CloudFormation stack calls it
-PROCESS_KEY = "localProcess"  # which process it is; of the kit alone: on AWS the gateway is an ECS service
+__all__ = ["PROCESS_KEY", "TEMPLATE"]
+
+PROCESS_KEY = "localProcess"  # id and start of the process; not on AWS, where the gateway is an ECS service
 
 
 def _rule(sql: str, *actions: dict[str, Any]) -> dict[str, Any]:
@@ -20,7 +21,7 @@ _ROLE = {"Fn::GetAtt": ["RuleRole", "Arn"]}
 
 TEMPLATE = json.dumps(
     {
-        "Description": "What a client sees of the AWS OCPP Gateway.",
+        "Description": "The resources of the AWS OCPP Gateway that clients use.",
         "Parameters": {"WebsocketUrl": {"Type": "String"}, "Process": {"Type": "String"}},
         "Resources": {
             "ChargePointTable": {
@@ -59,7 +60,7 @@ TEMPLATE = json.dumps(
         "Outputs": {
             "loadBalancerDnsName": {"Description": "Host of the gateway", "Value": "127.0.0.1"},
             OUTPUT_KEY: {"Description": "Address for charge points", "Value": {"Ref": "WebsocketUrl"}},
-            PROCESS_KEY: {"Description": "Id and start of the process of all this", "Value": {"Ref": "Process"}},
+            PROCESS_KEY: {"Description": "Id and start of the local stack's process", "Value": {"Ref": "Process"}},
         },
     }
 )

@@ -1,4 +1,4 @@
-"""What looks at the whole way of a message, or at the gateway, from outside."""
+"""Observes from outside: the path of each message, the gateway under load, and what a CSMS answers."""
 
 from cpsim_kit.observe.gateway_watch import GatewayWatch
 from cpsim_kit.observe.replay import replay

@@ -1,4 +1,4 @@
-"""Sends what a charge point once said to a CSMS again: ``await replay(log, cp)``."""
+"""Sends the CALLs of a recorded conversation again: ``await replay(log, cp)``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import ConnectError, CpsimError
 from cpsim_kit.ocpp_j.versions import Version
 from cpsim_kit.records import MessageLog, Record
+from cpsim_kit.records.outcomes import ANSWERED, NO_ANSWER, NOT_SENT, OF_KIND
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,29 +37,29 @@ COLUMNS = (
 async def replay(
     log: MessageLog, charge_point: ChargePoint, *, speed: float = 1.0, timeout: float = 30, progress: bool = True
 ) -> pd.DataFrame:
-    """Send the CALLs of a recorded conversation to the CSMS of a connected charge point, in their order and timing.
+    """Send the CALLs of a recorded conversation again, in their order and timing.
 
-    Payloads are sent as they were, with new message ids. Answers of the charge point to CALLs of the CSMS are not sent:
-    the CSMS asks, or does not. What AWS delivered to a monitor twice is sent once. A lost connection is opened again
-    for the next CALL.
+    The payloads are those of the record; the message ids are new. Answers to CALLs of the CSMS are not sent: the CSMS
+    may ask something else now. A message that AWS delivered to a monitor twice is sent once. After a lost connection,
+    the next CALL opens it again.
 
     Args:
-        log: What was recorded, by this or any other charge point; of a monitor's record, what this id sent, or the
-            only id there is.
-        charge_point: Who sends; connected.
-        speed: 2.0 sends in half the time, 0.5 in twice; ``math.inf`` as fast as the answers come.
+        log: The record of this or another charge point, or of a monitor. When it has several charge points, the CALLs
+            of the one with this id are sent.
+        charge_point: The charge point that sends; connected.
+        speed: 2.0 takes half the time, 0.5 twice the time; with ``math.inf`` each CALL follows the answer before it.
         timeout: Seconds to wait for each answer.
-        progress: Show a progress bar where it takes more than a second.
+        progress: Show a progress bar when it takes more than a second.
 
     Returns:
-        One row per CALL: when it was sent, latency and outcome ("answered", "CALLERROR", "no answer", …; ``detail``
-        says more) now and as recorded, and by how many milliseconds it was sent later than its time: one CALL at a
-        time, so a slow answer delays the next.
+        One row for each CALL: when it was sent; latency and outcome, now and as recorded; and ``late_ms``, how much
+        later than its time it was sent (CALLs are sent one at a time, so a slow answer delays the next). The outcome
+        is "answered", "CALLERROR", "no answer", or another failure, which ``detail`` explains.
 
     Raises:
-        ValueError: There is nothing to send, speed is not above 0, or several charge points are recorded, none of
-            them this one.
-        ConnectError: The connection cannot be opened for the first CALL; later it is an outcome, "not connected".
+        ValueError: There is nothing to send, ``speed`` is not above 0, or the record has several charge points but not
+            this one.
+        ConnectError: The connection cannot be opened for the first CALL. Later, that is an outcome, "not connected".
     """
     if not speed > 0:
         raise ValueError(f"speed is above 0, not {speed!r}")
@@ -69,32 +70,29 @@ async def replay(
     for record, recorded in tqdm(calls, desc=f"replay {charge_point.id}", unit="", delay=1, disable=not progress):
         due = began + (record.sent_at - calls[0][0].sent_at).total_seconds() / speed
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        unreachable: ConnectError | None = None
+        not_connected: ConnectError | None = None
         try:
             await charge_point.connect()
         except ConnectError as exc:
             if not rows:
                 raise
-            unreachable = exc  # a row, so that those before it are not lost
+            not_connected = exc  # not raised, so that the rows before are kept
         started = time.perf_counter()
-        if unreachable is not None:
-            outcome, detail = unreachable.outcome, str(unreachable)
+        if not_connected is not None:
+            outcome, detail = not_connected.outcome, str(not_connected)
         else:
             outcome, detail = await _send(charge_point, version, record, timeout)
-        latency_ms = (time.perf_counter() - started) * 1000 if outcome == "answered" else float("nan")
-        was = ("no answer", float("nan")) if recorded is None else (_OUTCOMES[recorded.kind], recorded.latency_ms)
+        latency_ms = (time.perf_counter() - started) * 1000 if outcome == ANSWERED else float("nan")
+        before = (float("nan"), NO_ANSWER) if recorded is None else (recorded.latency_ms, OF_KIND[recorded.kind])
         late_ms = (started - due) * 1000 if speed != float("inf") else 0.0
-        row = (wall_clock(started), charge_point.id, record.action, latency_ms, outcome, was[1], was[0], late_ms)
-        rows.append((*row, detail))
+        row = (wall_clock(started), charge_point.id, record.action, latency_ms, outcome, *before, late_ms, detail)
+        rows.append(row)
     return table(rows, COLUMNS)
 
 
-_OUTCOMES = {"CALLRESULT": "answered", "CALLERROR": "CALLERROR"}
-
-
 def _calls(records: list[Record], charge_point_id: str) -> list[tuple[Record, Record | None]]:
-    """The CALLs that a charge point sent, each with its answer, if there was one."""
-    sent = _once([record for record in records if record.direction == "sent" and record.kind == "CALL"])
+    """The recorded CALLs of a charge point, each with its answer or None."""
+    sent = _without_copies([record for record in records if record.direction == "sent" and record.kind == "CALL"])
     ids = {record.charge_point_id for record in sent}
     if len(ids) > 1 and charge_point_id not in ids:
         raise ValueError(f"{charge_point_id} is not in this record, and whose CALLs it should send is not clear: {ids}")
@@ -105,13 +103,13 @@ def _calls(records: list[Record], charge_point_id: str) -> list[tuple[Record, Re
     answers = {
         (record.charge_point_id, record.message_id): record
         for record in reversed(records)
-        if record.direction == "received" and record.kind in _OUTCOMES
+        if record.direction == "received" and record.kind in OF_KIND
     }
     return [(record, answers.get((record.charge_point_id, record.message_id))) for record in sent]
 
 
-def _once(calls: list[Record]) -> list[Record]:
-    """Without the copies that a monitor got twice; what a charge point sent twice stays, as it did so."""
+def _without_copies(calls: list[Record]) -> list[Record]:
+    """Leave out what a monitor received a second time. What a charge point itself sent twice is kept."""
     seen: set[tuple[str, str]] = set()
     kept = []
     for record in calls:
@@ -123,15 +121,15 @@ def _once(calls: list[Record]) -> list[Record]:
 
 
 async def _send(charge_point: ChargePoint, version: Version, record: Record, timeout: float) -> tuple[str, str]:
-    """Send a CALL again; what became of it in a word, and in a sentence."""
+    """Send a CALL again; returns its outcome and the detail of a failure."""
     try:
         request = version.request(record.action)
         payload: Any = request.cls(**request.read(record.payload)) if request.cls else None
         request.encode(payload)
     except (CpsimError, TypeError, AttributeError, ValueError) as exc:
-        return "not sent", f"no valid CALL of OCPP {version.name}: {exc}"
+        return NOT_SENT, f"no valid CALL of OCPP {version.name}: {exc}"
     try:
         await charge_point.call(payload, timeout=timeout)
     except CpsimError as exc:
         return exc.outcome, str(exc)
-    return "answered", ""
+    return ANSWERED, ""

@@ -1,12 +1,14 @@
-"""Follows the exchanges of one charge point along every hop. ``stack.trace(cp)``.
+"""Follows the exchanges of one charge point along every hop: ``stack.trace(cp)``.
 
-All moments are taken in this process, from one monotonic clock: there are no two clocks to compare. What a hop's time
-means follows from that: a message is *seen* on a topic when the monitor's copy of it arrives here, by the monitor's own
-connection. So the first hop contains the way from AWS IoT Core to the monitor, and the last one is too short by as
-much: it may even be below 0. The time between the two topics has that way in both, and is right but for what the two
-copies differ. On the local stack a copy's way is as long as the hops themselves, and two copies differ by as much: tell
-hops apart there by the medians of many, to some tenths of a millisecond. A client in another process, which does
-nothing else, sees the copies no earlier. On AWS hops take tens of milliseconds, and all this matters little.
+All moments are taken in this process, from one monotonic clock. A message counts as *seen* on a topic when the
+monitor's copy of it arrives in this process, over the monitor's own connection. This has consequences:
+
+- ``in_ms`` includes the copy's way from AWS IoT Core to the monitor. The last hop, from ``out_ms`` to ``latency_ms``,
+  is too short by about as much, and may be below 0.
+- ``out_ms - in_ms`` is right except for the difference between the ways of the two copies, as both include one.
+- On the local stack a copy's way takes as long as a hop. Compare the medians of many exchanges there; they are good to
+  some tenths of a millisecond. A monitor in another process would not see the copies earlier.
+- On AWS a hop takes tens of milliseconds, so all this matters little.
 """
 
 from __future__ import annotations
@@ -16,13 +18,14 @@ import math
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from cpsim_kit.aws.monitor import Monitor
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.tables import table
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.records import MessageLog, Pairing, Record
+from cpsim_kit.records.outcomes import NO_ANSWER, OF_KIND
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,9 +46,9 @@ COLUMNS = (
 )
 HOP_COLUMNS = ("hop", "kind", "place", "after_ms", "took_ms")
 
-_SETTLE = 5.0  # seconds to wait for copies on their way, at the end of the block
-_LOOK = 0.02  # seconds between two looks
-_OUTCOMES = {"CALLRESULT": "answered", "CALLERROR": "CALLERROR"}  # of the other kinds, none is an answer to a CALL
+_POLL = 0.02  # seconds
+
+_Exchange = dict[str, Record]  # by hop: sent, in, shadow, out, received; without those that were not seen
 
 
 class Trace:
@@ -55,28 +58,31 @@ class Trace:
             await cp.boot()
         trace.to_frame()
 
-    Leaving the block waits for what is still on its way: the copies of answered CALLs, and the Device Shadow of a boot;
-    for some seconds at most, and not after an error. Entered again, it begins anew. It follows as many exchanges as the
-    charge point and the monitor keep.
+    Leaving the block waits for copies that have not arrived yet: those of answered CALLs, and the Device Shadow's
+    update of a boot. It does not wait after an error. When entered again, it starts with an empty table. It follows as
+    many exchanges as the charge point and the monitor keep.
 
     Args:
-        monitor: Sees ``{id}/in``, ``{id}/out`` and the Device Shadow's updates; it is opened and closed here.
+        monitor: Sees ``{id}/in``, ``{id}/out`` and the Device Shadow's updates; the trace opens and closes it.
         charge_point: The charge point.
+        settle: The longest time to wait for copies at the end of the block, in seconds.
     """
 
-    def __init__(self, monitor: Monitor, charge_point: ChargePoint) -> None:
+    def __init__(self, monitor: Monitor, charge_point: ChargePoint, *, settle: float = 5.0) -> None:
         self._monitor = monitor
         self._charge_point = charge_point
+        self._settle = settle
         self._since = self._until = math.inf
 
     def __repr__(self) -> str:
-        state = "not entered" if math.isinf(self._since) else f"{len(self._exchanges())} exchanges"
-        return f"<Trace {self._charge_point.id} {state}>"
+        return f"<Trace {self._charge_point.id} {self._state()}>"
 
     def _repr_html_(self) -> str:
-        state = "not entered" if math.isinf(self._since) else f"{len(self._exchanges())} exchanges"
         rows = {"topics": " ".join(self._monitor.filters), "messages seen": len(self._monitor), "table": ".to_frame()"}
-        return card(f"Trace {self._charge_point.id}", state, rows)
+        return card(f"Trace {self._charge_point.id}", self._state(), rows)
+
+    def _state(self) -> str:
+        return "not entered" if math.isinf(self._since) else f"{len(self._exchanges())} exchanges"
 
     async def __aenter__(self) -> Self:
         """Subscribe; raises as ``Monitor`` does."""
@@ -90,50 +96,53 @@ class Trace:
         self._until = time.perf_counter()
         try:
             if exc is None:
-                await self._settle()
+                await self._wait_for_copies()
         finally:
             await self._monitor.close()
 
-    async def _settle(self) -> None:
+    async def _wait_for_copies(self) -> None:
+        logs = (self._charge_point.messages, self._monitor.messages)
         try:
-            async with asyncio.timeout(_SETTLE):
-                seen = None
+            async with asyncio.timeout(self._settle):
+                counts = None
                 while True:
-                    logs = (self._charge_point.messages, self._monitor.messages)
-                    if (now := [len(log) + log.dropped for log in logs]) != seen:  # parsed only where there is news
-                        if all(map(_is_whole, self._exchanges().values())):
+                    if (now := [len(log) + log.dropped for log in logs]) != counts:  # parse only new messages
+                        if all(map(_is_complete, self._exchanges().values())):
                             return
-                        seen = now
-                    await asyncio.sleep(_LOOK)
+                        counts = now
+                    await asyncio.sleep(_POLL)
         except TimeoutError:
-            pass  # what did not come is missing in the table
+            pass  # the table lacks what has not arrived
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per CALL that the charge point sent, with its outcome: "answered", "CALLERROR" or "no answer".
+        """One row for each CALL that the charge point sent, with its outcome: "answered", "CALLERROR" or "no answer".
 
-        ``in_ms``, ``out_ms``, ``latency_ms`` and ``shadow_ms`` are milliseconds since it was sent: until its copy was
-        seen on ``{id}/in``, the answer's on ``{id}/out``, the answer at the charge point, and the Device Shadow's
-        update with its payload, whose version is ``shadow_version``. What was not seen is missing. ``out_ms - in_ms``
-        is the back end's time; this module's text says what the monitor's own way does to the others.
+        Each time is in milliseconds since the CALL was sent, and missing when the message was not seen:
+
+        - ``in_ms``: the CALL's copy was seen on ``{id}/in``.
+        - ``out_ms``: the answer's copy was seen on ``{id}/out``. ``out_ms - in_ms`` is the back end's time.
+        - ``latency_ms``: the charge point received the answer.
+        - ``shadow_ms``: the Device Shadow's update with the CALL's payload was seen; its version is ``shadow_version``.
+
+        The text of this module says how the monitor's own connection changes these times.
         """
         rows = []
         for exchange in self._exchanges().values():
-            sent: Record = exchange["sent"]
-            after = [_ms(sent, exchange.get(place)) for place in ("in", "out", "received", "shadow")]
-            *hops, shadow_ms = after
-            outcome = _OUTCOMES[exchange["received"].kind] if "received" in exchange else "no answer"
+            sent = exchange["sent"]
+            *hops, shadow_ms = [_ms(sent, exchange.get(hop)) for hop in ("in", "out", "received", "shadow")]
+            outcome = OF_KIND[exchange["received"].kind] if "received" in exchange else NO_ANSWER
             head = (sent.sent_at, sent.charge_point_id, sent.action, sent.message_id)
             rows.append((*head, *hops, outcome, shadow_ms, _version(exchange)))
         return table(rows, COLUMNS)
 
     def hops(self, message_id: str | None = None) -> pd.DataFrame:
-        """One exchange, a row per hop in the order of the path.
+        """One exchange: a row for each hop, in the order of the path.
 
-        ``after_ms`` is since the charge point sent it, ``took_ms`` since the row before: below 0 where the monitor's
-        copy took longer than the message itself.
+        ``after_ms`` is the time since the charge point sent the CALL, ``took_ms`` the time since the row before. It is
+        below 0 when the monitor's copy took longer than the message itself.
 
         Args:
-            message_id: Whose; the last one's when None.
+            message_id: The CALL's message id; that of the last exchange when None.
 
         Raises:
             ValueError: There is no such exchange here.
@@ -143,7 +152,7 @@ class Trace:
             which = "no exchange" if message_id is None else f"no exchange with the message id {message_id!r}"
             raise ValueError(f"{self!r}: {which}; the block `async with stack.trace(cp)` must contain it")
         exchange = exchanges[message_id or list(exchanges)[-1]]
-        sent: Record = exchange["sent"]
+        sent = exchange["sent"]
         name = sent.charge_point_id
         places = {
             "sent": f"{name} sends",
@@ -160,48 +169,48 @@ class Trace:
                 before = after
         return table(rows, HOP_COLUMNS)
 
-    def _exchanges(self) -> dict[str, dict[str, Any]]:
-        """Of each message id, the records by place; the first of each, as AWS may deliver one twice."""
-        exchanges: dict[str, dict[str, Any]] = {}
+    def _exchanges(self) -> dict[str, _Exchange]:
+        """The exchanges by message id. Of each hop the first record counts: AWS may deliver a message twice."""
+        exchanges: dict[str, _Exchange] = {}
         name = self._charge_point.id
         for moment, record in self._records(self._charge_point.messages):
             if record.direction == "sent" and record.kind == "CALL" and moment <= self._until:
                 exchanges[record.message_id] = {"sent": record}
-            elif record.direction == "received" and record.kind in _OUTCOMES and record.message_id in exchanges:
+            elif record.direction == "received" and record.kind in OF_KIND and record.message_id in exchanges:
                 exchanges[record.message_id].setdefault("received", record)
         versions = set()
         for _moment, seen in self._records(self._monitor.messages):
             exchange = exchanges.get(seen.message_id, {})
             if exchange and seen.topic == f"{name}/in" and seen.kind == "CALL":
                 exchange.setdefault("in", seen)
-            elif exchange and seen.topic == f"{name}/out" and seen.kind in _OUTCOMES:
+            elif exchange and seen.topic == f"{name}/out" and seen.kind in OF_KIND:
                 exchange.setdefault("out", seen)
             elif seen.topic.endswith("/documents") and (version := _version({"shadow": seen})) not in versions:
                 versions.add(version)
-                _give_shadow(seen, exchanges)
+                _assign_shadow(seen, exchanges)
         return exchanges
 
     def _records(self, log: MessageLog) -> Iterator[tuple[float, Record]]:
-        """What a log has since this was entered; what came before is not parsed."""
+        """The messages of a log since this trace was entered; those before are not parsed."""
         pairing = Pairing()
         for moment, where, text in log.raw():
             if moment >= self._since:
                 yield moment, pairing.record(moment, log.charge_point_id, where, text)
 
 
-def _is_whole(exchange: dict[str, Any]) -> bool:
-    """Whether all of an answered CALL was seen; a boot that was no CALLERROR is also to be found in the shadow."""
+def _is_complete(exchange: _Exchange) -> bool:
+    """Whether every hop of an answered CALL was seen. An answered boot is reported in the shadow, too."""
     if "received" not in exchange:
         return True
     reported = exchange["sent"].action == "BootNotification" and exchange["received"].kind == "CALLRESULT"
     return {"in", "out", *(["shadow"] if reported else [])} <= exchange.keys()
 
 
-def _give_shadow(seen: Record, exchanges: dict[str, dict[str, Any]]) -> None:
-    """Give a version of the shadow to the first CALL that has none and whose payload it reports.
+def _assign_shadow(seen: Record, exchanges: dict[str, _Exchange]) -> None:
+    """Assign a version of the shadow to the first CALL that has none and whose payload it reports.
 
-    It names no message id. Versions come in the order of the CALLs, so it is the first, also where the next boot was
-    sent before the copy arrived; but one that got as far as ``{id}/in``, where there is any.
+    The shadow's update has no message id. As versions come in the order of the CALLs, the first such CALL is the right
+    one, even when the next boot was sent before the update arrived. CALLs that were seen on ``{id}/in`` go first.
     """
     try:
         reported = seen.payload["current"]["state"]["reported"].items()
@@ -209,7 +218,7 @@ def _give_shadow(seen: Record, exchanges: dict[str, dict[str, Any]]) -> None:
         return
     fitting = []
     for exchange in exchanges.values():
-        sent: Record = exchange["sent"]
+        sent = exchange["sent"]
         if "shadow" in exchange or sent.sent_at > seen.sent_at or not isinstance(sent.payload, dict):
             continue
         if sent.payload and sent.payload.items() <= reported:
@@ -218,7 +227,7 @@ def _give_shadow(seen: Record, exchanges: dict[str, dict[str, Any]]) -> None:
         next((each for each in fitting if "in" in each), fitting[0])["shadow"] = seen
 
 
-def _version(exchange: dict[str, Any]) -> int | None:
+def _version(exchange: _Exchange) -> int | None:
     try:
         version: int = exchange["shadow"].payload["current"]["version"]
     except (KeyError, TypeError):

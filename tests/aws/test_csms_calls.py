@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aws_proxy import AwsProxy
-from conftest import SOON
+from conftest import MS, SOON
 from ocpp.v16 import call as call16
 from ocpp.v21 import call as call21
 from ocpp.v201 import call, call_result
@@ -16,6 +16,7 @@ from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
 from cpsim_kit import ChargePoint, Stack, errors
+from cpsim_kit.aws.csms_calls import CsmsCaller
 from cpsim_kit.local.launcher import LocalProcess
 
 Register = Callable[[], Awaitable[str]]
@@ -214,14 +215,15 @@ async def test_two_calls_to_one_charge_point_at_once_are_both_answered(stack: St
 
 
 async def test_one_connection_serves_all_calls_and_survives_a_cut(
-    shared: LocalProcess, credentials: pytest.MonkeyPatch, register: Register, monkeypatch: pytest.MonkeyPatch
+    shared: LocalProcess, credentials: pytest.MonkeyPatch, register: Register
 ) -> None:
-    monkeypatch.setattr("cpsim_kit.aws.mqtt._RECONNECT", (0.05, 0.1))
-    monkeypatch.setattr("cpsim_kit.aws.csms_calls._SUBSCRIPTIONS", 2)  # beyond, one to all: AWS allows 50 a connection
     async with (
         AwsProxy(shared.endpoint_url) as proxy,
         Stack.aws(shared.options.name, endpoint_url=proxy.url) as stack,
     ):
+        aws = stack._aws
+        caller = CsmsCaller(aws, aws.mqtt_endpoint, most_subscriptions=2, reconnect=(50 * MS, 100 * MS))
+        stack._caller = caller  # the third subscription is to all charge points
         for _ in range(4):
             cp = await stack.charge_point(await register())
             cp.on("Reset", lambda **_: call_result.Reset(status="Accepted"))

@@ -1,8 +1,6 @@
 """``things.create_many`` and ``delete_many``: through a proxy that throttles, refuses and breaks on purpose."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from aws_proxy import AwsProxy
@@ -10,20 +8,9 @@ from conftest import MS, SOON
 from stack_fixtures import GLANCE, Boto, dial, eventually, is_answered, new_id
 
 from cpsim_kit import Stack, errors
-from cpsim_kit.aws.things import ManyThings, Things
+from cpsim_kit.aws.gateway_registry import GatewayRegistry
+from cpsim_kit.aws.things import ManyThings
 from cpsim_kit.local.launcher import LocalProcess
-
-
-@pytest.fixture
-async def proxy(shared: LocalProcess) -> AsyncIterator[AwsProxy]:
-    async with AwsProxy(shared.endpoint_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def proxied(shared: LocalProcess, proxy: AwsProxy, credentials: pytest.MonkeyPatch) -> AsyncIterator[Stack]:
-    async with Stack.aws(shared.options.name, endpoint_url=proxy.url) as stack:
-        yield stack
 
 
 def new_ids(count: int) -> list[str]:
@@ -149,6 +136,14 @@ async def test_throttling_and_a_broken_connection_are_tried_again(proxied: Stack
     assert proxy.seen["CreateThing"] == 9
 
 
+async def test_where_nobody_answers_the_rest_is_not_tried(proxied: Stack, proxy: AwsProxy) -> None:
+    ids = new_ids(20)
+    await proxy.__aexit__()
+    failed = (await proxied.things.delete_many(ids, concurrency=2, progress=False)).failed
+    assert failed.keys() == set(ids)
+    assert len({id(error) for error in failed.values()}) <= 2  # one attempt of each worker
+
+
 async def test_an_interrupted_run_is_resumed_and_deleted_at_the_end(
     shared: LocalProcess, proxy: AwsProxy, boto: Boto, credentials: pytest.MonkeyPatch
 ) -> None:
@@ -247,29 +242,14 @@ async def test_a_second_cancel_does_not_stop_the_deletion_and_the_stack_waits_fo
 
 async def test_a_registry_that_does_not_learn_of_them_is_said(proxied: Stack, proxy: AwsProxy) -> None:
     ids = new_ids(2)
-    proxied.things._table = "SomeOtherTable"
+    proxied.things._registry = GatewayRegistry(proxied._aws, "SomeOtherTable")
     with pytest.raises(errors.NotFound) as caught:
         await proxied.things.create_many(ids, progress=False, timeout=SOON)
     assert caught.value.verb == "dynamodb.batch_get_item"
-    proxied.things._table = None  # a stack without a registry table: nothing to wait for
+    proxied.things._registry = GatewayRegistry(
+        proxied._aws, None
+    )  # a stack without a registry table: nothing to wait for
     assert (await proxied.things.create_many(ids, progress=False)).kept == ids
-
-
-async def test_what_is_still_missing_after_the_timeout_is_named(proxied: Stack, boto: Boto) -> None:
-    name = new_id("empty")
-    boto("dynamodb").create_table(
-        TableName=name,
-        KeySchema=[{"AttributeName": "chargePointId", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "chargePointId", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
-    ids, table = new_ids(2), proxied.things._table
-    proxied.things._table = name
-    with pytest.raises(errors.WaitTimeout, match="to accept 2 Things") as caught:
-        await proxied.things.create_many(ids, progress=False, timeout=200 * MS)
-    assert sorted(caught.value.last_seen) == sorted(ids)
-    proxied.things._table = table
-    boto("dynamodb").delete_table(TableName=name)
 
 
 async def test_progress_is_shown_where_it_takes_long_and_asked_for(
@@ -283,26 +263,3 @@ async def test_progress_is_shown_where_it_takes_long_and_asked_for(
     shown = capsys.readouterr().err
     assert "creating Things" in shown
     assert "8/8" in shown
-
-
-class Throttling:
-    """A DynamoDB that answers for one key at a time, and leaves the others unprocessed."""
-
-    def __init__(self, there: set[str]) -> None:
-        self._there = there
-        self.asked = 0
-
-    async def call(self, _verb: str, /, **parameters: Any) -> dict[str, Any]:
-        self.asked += 1
-        [(table, request)] = parameters["RequestItems"].items()
-        key, *left = request["Keys"]
-        items = [key] if key["chargePointId"]["S"] in self._there else []
-        unprocessed = {table: {**request, "Keys": left}} if left else {}
-        return {"Responses": {table: items}, "UnprocessedKeys": unprocessed}
-
-
-async def test_keys_that_dynamodb_throttles_are_asked_for_again_and_not_taken_for_gone() -> None:
-    dynamodb = Throttling({"A", "C"})
-    things = Things(dynamodb, "table", lambda *_: None)  # type: ignore[arg-type]
-    assert await things._registered(["A", "B", "C"]) == {"A", "C"}
-    assert dynamodb.asked == 3

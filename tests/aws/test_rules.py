@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import cast
 
 import pytest
@@ -47,18 +47,6 @@ def left_of(boto: Boto, name: str) -> list[str]:
         else:
             found.append(what)
     return found
-
-
-@pytest.fixture
-async def proxy(shared: LocalProcess) -> AsyncIterator[AwsProxy]:
-    async with AwsProxy(shared.endpoint_url) as proxy:
-        yield proxy
-
-
-@pytest.fixture
-async def proxied(shared: LocalProcess, proxy: AwsProxy, credentials: pytest.MonkeyPatch) -> AsyncIterator[Stack]:
-    async with Stack.aws(shared.options.name, endpoint_url=proxy.url) as stack:
-        yield stack
 
 
 # -- To a table -------------------------------------------------------------------------------------------------------
@@ -158,6 +146,22 @@ async def test_a_table_of_another_key_is_refused_and_kept(stack: Stack, boto: Bo
         await stack.rule(name, sql=WALKTHROUGH, table=name)
     assert left_of(boto, name) == ["table"]
     boto("dynamodb").delete_table(TableName=name)
+
+
+async def test_the_wait_for_items_shows_how_many_have_come(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    topic = new_id("bar")
+    async with stack.rule(new_name(), sql=f"SELECT n FROM '{topic}'", queue=topic) as rule:
+        await stack.publish(topic, {"n": 1})
+        await rule.wait_for_items(1, timeout=SOON)
+        capsys.readouterr()
+        with pytest.raises(errors.WaitTimeout):
+            await rule.wait_for_items(3, timeout=1.5, progress=False)
+        assert capsys.readouterr().err == ""
+        waiting = asyncio.create_task(rule.wait_for_items(3, timeout=SOON))
+        await eventually(lambda: f"items of {rule.name}" in (shown := capsys.readouterr().err) and "1/3" in shown)
+        await stack.publish(topic, {"n": 2})
+        await stack.publish(topic, {"n": 3})
+        assert len(await waiting) == 3
 
 
 async def test_wait_for_items_times_out_with_what_is_there(stack: Stack) -> None:
@@ -404,6 +408,26 @@ async def test_cancelled_while_it_is_made_it_leaves_nothing(stack: Stack, boto: 
     assert left_of(boto, name) == []
 
 
+@pytest.mark.parametrize(
+    ("operation", "target"), [("CreateTable", "table"), ("CreateQueue", "queue"), ("CreateTopicRule", "queue")]
+)
+async def test_what_aws_makes_although_it_was_cancelled_is_deleted(
+    proxied: Stack, proxy: AwsProxy, boto: Boto, operation: str, target: str
+) -> None:
+    name = new_name()
+    released = proxy.hold(operation)
+    making = asyncio.create_task(proxied.rule(name, sql=WALKTHROUGH, **{target: name}).create())
+    await eventually(lambda: proxy.seen[operation])
+    making.cancel()
+    await asyncio.sleep(GLANCE)
+    assert left_of(boto, name) == (["role", "queue"] if operation == "CreateTopicRule" else [])
+    released.set()  # from now on it is there, and the cell has given up
+    with pytest.raises(asyncio.CancelledError):
+        await making
+    await eventually(lambda: not proxy._now[operation])
+    assert left_of(boto, name) == []
+
+
 async def test_what_could_not_be_deleted_is_said_and_the_rest_is_deleted(
     proxied: Stack, proxy: AwsProxy, boto: Boto
 ) -> None:
@@ -487,6 +511,19 @@ async def test_a_table_that_is_still_being_deleted_is_waited_for(proxied: Stack,
         assert proxy.seen["CreateTable"] == 2  # the second is refused: it is there
         assert left_of(boto, name) == ["rule", "role", "table"]
     assert left_of(boto, name) == []
+
+
+async def test_a_rule_is_not_made_before_its_table_is_active(proxied: Stack, proxy: AwsProxy) -> None:
+    name = new_name()
+    proxy.fail("DescribeTable", "ResourceNotFoundException")
+    proxy.edit("DescribeTable", b'"ACTIVE"', b'"CREATING"', times=None)
+    making = asyncio.create_task(proxied.rule(name, sql=WALKTHROUGH, table=name).create())
+    await eventually(lambda: proxy.seen["DescribeTable"] >= 4)
+    assert not making.done()
+    assert not proxy.seen["CreateRole"]
+    proxy.heal()
+    async with await making as rule:
+        assert await rule.items() == []
 
 
 # -- When a rule fails while it runs ----------------------------------------------------------------------------------

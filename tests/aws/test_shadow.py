@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from types import MappingProxyType
 from typing import Any
 
@@ -52,6 +51,28 @@ async def test_what_is_not_there_is_not_found(stack: Stack, thing: str) -> None:
     assert "await stack.shadow" in repr(stack.shadow(thing))
 
 
+async def test_the_shadow_after_a_boot_is_its_payload(stack: Stack) -> None:
+    charge_point_id = new_id()
+    await stack.things.create(charge_point_id)
+    async with stack.charge_point(charge_point_id, model="M", serial_number="S") as cp:
+        await cp.boot(reason="RemoteReset")
+        shadow = await stack.shadow(charge_point_id)
+        assert shadow.reported == next(iter(cp.messages)).payload
+    assert shadow.reported["chargingStation"]["model"] == "M"
+    assert shadow.reported["reason"] == "RemoteReset"
+    assert shadow.desired == {}
+
+
+async def test_a_shadow_of_an_impossible_name_is_an_error_of_the_kit(stack: Stack) -> None:
+    for name in ("", "CP 1", "x" * 129):
+        with pytest.raises(errors.AwsError):
+            await stack.shadow(name)
+
+
+async def test_a_request_shows_how_to_use_it(stack: Stack) -> None:
+    assert repr(stack.shadow("CP1")) == '<ShadowRequest CP1: write await stack.shadow("CP1")>'
+
+
 async def test_a_watch_that_was_never_entered_says_how_to_enter_it(stack: Stack) -> None:
     for request, how in ((stack.shadow("CP1"), '"CP1"'), (stack.shadow("CP1", "notes"), '"CP1", "notes"')):
         watch = request.watch()
@@ -95,13 +116,30 @@ async def test_reading_while_it_changes_never_shows_half_a_document(stack: Stack
 # -- Waiting ----------------------------------------------------------------------------------------------------------
 
 
-async def test_wait_for_returns_the_first_version_that_fits(stack: Stack, boto: Boto, thing: str) -> None:
-    waiting = asyncio.create_task(stack.shadow(thing).wait_for(lambda s: s.reported.get("n") == 2, timeout=SOON))
-    for number in (1, 2):  # there is no shadow at first
-        await asyncio.sleep(GLANCE / 4)
-        change(boto, thing, {"reported": {"n": number}})
-    shadow = await waiting
-    assert (shadow.reported, shadow.version) == ({"n": 2}, 2)
+async def test_wait_for_waits_for_a_shadow_that_is_not_there_yet(
+    proxied: Stack, proxy: AwsProxy, boto: Boto, thing: str
+) -> None:
+    waiting = asyncio.create_task(proxied.shadow(thing).wait_for(lambda s: s.reported["n"] == 1, timeout=SOON))
+    await eventually(lambda: proxy.seen["GetThingShadow"] > 1)
+    change(boto, thing, {"reported": {"n": 1}})
+    assert (await waiting).version == 1
+
+
+async def test_wait_for_judges_every_version_once(stack: Stack, boto: Boto, thing: str) -> None:
+    judged: list[int] = []
+
+    def predicate(shadow: Shadow) -> bool:
+        judged.append(shadow.version)
+        if len(judged) == 3:  # looked at again before it changes
+            asyncio.get_running_loop().call_later(5 * GLANCE, change, boto, thing, {"reported": {"n": shadow.version}})
+        elif len(judged) < 5:
+            change(boto, thing, {"reported": {"n": shadow.version}})
+        return len(judged) == 5
+
+    change(boto, thing, {"reported": {"n": 0}})
+    shadow = await stack.shadow(thing).wait_for(predicate, timeout=SOON)
+    assert judged == [1, 2, 3, 4, 5]
+    assert (shadow.version, shadow.reported) == (5, {"n": 4})
 
 
 async def test_wait_for_times_out_with_the_last_version_or_none(stack: Stack, boto: Boto, thing: str) -> None:
@@ -109,11 +147,9 @@ async def test_wait_for_times_out_with_the_last_version_or_none(stack: Stack, bo
         await stack.shadow(thing).wait_for(lambda _: True, timeout=GLANCE)
     assert caught.value.last_seen is None
     change(boto, thing, {"reported": {"n": 1}})
-    looked: list[int] = []
     with pytest.raises(errors.WaitTimeout) as caught:
-        await stack.shadow(thing).wait_for(lambda s: looked.append(s.version), timeout=10 * GLANCE)
+        await stack.shadow(thing).wait_for(lambda _: False, timeout=SOON / 10)
     assert caught.value.last_seen == await stack.shadow(thing)
-    assert looked == [1]  # a version is shown once
 
 
 async def test_an_error_of_the_predicate_comes_out(stack: Stack, boto: Boto, thing: str) -> None:
@@ -259,12 +295,6 @@ async def test_watch_times_out_and_ends(stack: Stack, thing: str) -> None:
 
 
 # -- When AWS refuses -------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def proxy(shared: LocalProcess) -> AsyncIterator[AwsProxy]:
-    async with AwsProxy(shared.endpoint_url) as proxy:
-        yield proxy
 
 
 async def test_denied_and_expired_are_said_so(

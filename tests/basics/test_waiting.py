@@ -1,4 +1,4 @@
-"""The line that shows that something takes its time."""
+"""Waiting: the line that shows how long it takes, polling, and what is awaited or entered."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import re
 import subprocess
 import sys
 import termios
+from itertools import pairwise
 
 import pytest
-from conftest import cpsim_tasks
+from conftest import MS, SOON, cpsim_tasks
 
-from cpsim_kit.basics.waiting import waiting
+from cpsim_kit import errors
+from cpsim_kit.basics.waiting import AwaitedOrEntered, poll_until, waiting
 
 SCRIPT = """
 import asyncio
@@ -68,3 +70,70 @@ async def test_an_interrupted_wait_leaves_nothing() -> None:
         async with waiting("the kettle boils"):
             raise asyncio.CancelledError
     assert not cpsim_tasks()
+
+
+# -- Polling ----------------------------------------------------------------------------------------------------------
+
+
+async def test_polling_returns_the_first_true_value_after_growing_pauses() -> None:
+    moments: list[float] = []
+
+    async def look() -> str:
+        moments.append(asyncio.get_running_loop().time())
+        return "there" if len(moments) == 6 else ""
+
+    assert await poll_until(look, "it", SOON, pause=10 * MS, longest=20 * MS) == "there"
+    pauses = [later - sooner for sooner, later in pairwise(moments)]
+    assert all(pause >= least * MS for pause, least in zip(pauses, (9.9, 14.9, 19.9, 19.9, 19.9), strict=True))
+
+
+async def test_polling_that_takes_too_long_says_what_was_seen_last() -> None:
+    seen: list[int] = []
+
+    async def look() -> None:
+        seen.append(len(seen))
+
+    with pytest.raises(errors.WaitTimeout, match=r"for 9 rows, .* came; last seen: \[0, 1") as caught:
+        await poll_until(look, lambda: f"9 rows, {len(seen)} came", 50 * MS, last_seen=lambda: seen, pause=MS)
+    assert caught.value.last_seen is seen
+
+
+async def test_a_look_that_hangs_is_cancelled_when_the_time_is_over() -> None:
+    with pytest.raises(errors.WaitTimeout, match="for an answer; nothing was seen"):
+        await poll_until(asyncio.Event().wait, "an answer", 10 * MS)
+
+
+async def test_a_timeout_that_a_look_raises_is_its_own() -> None:
+    async def look() -> None:
+        raise errors.WaitTimeout("something else", 1)
+
+    with pytest.raises(errors.WaitTimeout, match="something else"):
+        await poll_until(look, "it", SOON)
+
+
+# -- Awaited or entered -----------------------------------------------------------------------------------------------
+
+
+class Door(AwaitedOrEntered[str]):
+    def __init__(self) -> None:
+        self.state: object = "new"
+
+    async def _open(self) -> str:
+        self.state = "open"
+        return "the room"
+
+    async def _close(self, error: BaseException | None) -> None:
+        self.state = error or "closed"
+
+
+async def test_what_is_awaited_stays_open_and_what_is_entered_is_closed() -> None:
+    door = Door()
+    assert await door == "the room"
+    assert door.state == "open"
+    async with door as room:
+        assert room == "the room"
+    assert door.state == "closed"
+    with pytest.raises(ZeroDivisionError) as raised:
+        async with door:
+            1 / 0  # noqa: B018
+    assert door.state is raised.value

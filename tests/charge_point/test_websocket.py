@@ -15,11 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 
 import pytest
-from conftest import SOON, until
-from websockets.asyncio.server import serve
+from conftest import MS, SOON, until
+from websockets.asyncio.server import ServerConnection, serve
 from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
 from websockets.protocol import State
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
 from websockets.uri import parse_uri
 
 from cpsim_kit.charge_point.opening import open_websocket
@@ -29,7 +32,9 @@ from cpsim_kit.errors import Closed
 Write = Callable[[bytes], Awaitable[None]]
 
 
-async def connect(port: int, compression: str | None = None) -> WebSocket:
+async def connect(
+    port: int, compression: str | None = None, *, ping_interval: float | None = None, ping_timeout: float | None = None
+) -> WebSocket:
     return await open_websocket(
         "CP1",
         f"ws://127.0.0.1:{port}/CP1",
@@ -39,8 +44,8 @@ async def connect(port: int, compression: str | None = None) -> WebSocket:
         compression=compression,
         open_timeout=SOON,
         close_timeout=SOON,
-        ping_interval=None,
-        ping_timeout=None,
+        ping_interval=ping_interval,
+        ping_timeout=ping_timeout,
     )
 
 
@@ -282,3 +287,107 @@ def test_connections_of_several_threads_do_not_disturb_each_other() -> None:
             assert list(threads.map(lambda count: asyncio.run(talk(count)), [20_000] * 4)) == [20_000] * 4
     finally:
         sys.setswitchinterval(switch_interval)
+
+
+@asynccontextmanager
+async def pinged(answer: Callable[[bytes], bytes | None]) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """A server's port, and the pings that came to it; ``answer`` makes the frame that is sent for each."""
+    pings: list[bytes] = []
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
+        protocol = ServerProtocol(subprotocols=[Subprotocol("ocpp2.0.1")])
+        while data := await reader.read(4096):
+            protocol.receive_data(data)
+            events = protocol.events_received()
+            if isinstance(request := next(iter(events), None), Request):
+                protocol.send_response(protocol.accept(request))
+            output = b"".join(protocol.data_to_send())  # with pongs of its own, which are not sent
+            opcodes = {event.opcode for event in events if isinstance(event, Frame)}
+            if Opcode.PING not in opcodes:
+                writer.write(output)
+            for event in events:
+                if isinstance(event, Frame) and event.opcode is Opcode.PING:
+                    pings.append(bytes(event.data))
+                    if (frame := answer(pings[-1])) is not None:
+                        writer.write(frame)
+            if Opcode.CLOSE in opcodes:
+                break
+        writer.close()
+
+    tcp = await asyncio.start_server(serve_one, "127.0.0.1", 0)
+    try:
+        yield tcp.sockets[0].getsockname()[1], pings
+    finally:
+        tcp.close()
+        await asyncio.wait_for(asyncio.gather(*tasks), SOON)
+
+
+async def test_without_a_ping_timeout_pings_go_on_though_nobody_answers() -> None:
+    async with pinged(lambda ping: None) as (port, pings):
+        transport = await connect(port, ping_interval=20 * MS)
+        closed = receive(transport, lambda message: None)
+        await until(lambda: len(pings) >= 4)
+        assert len(set(pings)) == len(pings), "each has a payload of its own"
+        assert not closed.done()
+        transport.abort()
+        await closed
+
+
+async def test_another_pong_is_no_answer_to_a_ping() -> None:
+    """RFC 6455, 5.5.3: a pong that nobody asked for is allowed, and says nothing."""
+    async with pinged(lambda ping: frame(PONG, b"late")) as (port, pings):
+        transport = await connect(port, ping_interval=20 * MS, ping_timeout=60 * MS)
+        closed = await asyncio.wait_for(receive(transport, lambda message: None), SOON)
+    assert (closed.code, closed.by) == (1011, "network")
+    assert len(pings) == 1
+
+
+async def test_the_right_pong_keeps_the_connection() -> None:
+    async with pinged(lambda ping: frame(PONG, ping)) as (port, pings):
+        transport = await connect(port, ping_interval=20 * MS, ping_timeout=SOON)
+        closed = receive(transport, lambda message: None)
+        await until(lambda: len(pings) >= 3)
+        assert not closed.done()
+        transport.abort()
+        await closed
+
+
+async def test_nothing_more_is_written_into_a_full_send_buffer() -> None:
+    """So that a gateway that does not read costs no memory without end."""
+    stopped, go_on = asyncio.Event(), asyncio.Event()
+    arrived = 0
+
+    async def stop_reading(ws: ServerConnection) -> None:
+        nonlocal arrived
+        ws.transport.pause_reading()
+        stopped.set()
+        await go_on.wait()
+        ws.transport.resume_reading()
+        async for _ in ws:
+            arrived += 1
+
+    async with serve(stop_reading, "127.0.0.1", 0, ping_interval=None) as server:
+        transport = await connect(server.sockets[0].getsockname()[1])
+        closed = receive(transport, lambda message: None)
+        await stopped.wait()
+        message, sent = b"x" * 2**15, 0
+        while transport.send_now(message):
+            sent += 1
+            assert sent < 10_000, "the buffer never fills"
+            await asyncio.sleep(0)
+        held = transport.transport.get_write_buffer_size()
+        assert not transport.send_now(message)
+        assert not transport.send_now(b"small")
+        assert transport.transport.get_write_buffer_size() == held
+        waiting = asyncio.create_task(transport.send(b"last"))
+        await asyncio.sleep(20 * MS)
+        assert not waiting.done()
+        go_on.set()
+        assert await waiting
+        await until(lambda: arrived == sent + 1)
+        await transport.close()
+        await closed

@@ -16,6 +16,7 @@ from relay import Relay
 from stack_fixtures import use_key_of
 
 from cpsim_kit import Backoff, Fleet, Stack
+from cpsim_kit.aws.cleanup import Cleanup
 from cpsim_kit.basics.clock import wall_clock
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
 
@@ -30,7 +31,7 @@ async def provisioned(name: str, environment: pytest.MonkeyPatch) -> LocalProces
     use_key_of(process, environment)
     async with Stack.aws(name, endpoint_url=process.endpoint_url) as stack:
         made = await stack.things.create_many(IDS, progress=False)
-        stack._created.clear()  # they are the process's now
+        stack._cleanup = Cleanup()  # they are the process's now
     assert not made.failed
     return process
 

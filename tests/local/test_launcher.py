@@ -1,4 +1,4 @@
-"""The local stack's process: how it starts, what can end it, and that it never outlives who started it."""
+"""The local stack's process: how it starts, what ends it, and that it never outlives the process that started it."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ from cpsim_kit.local.launcher import LocalOptions, LocalProcess
 
 pytestmark = pytest.mark.usefixtures("environment")
 
-# A reader's Python process. What it does when it is told to go on stands in the last argument.
+# A user's Python process. Its last argument is the code that it runs after a line on standard input.
 PARENT = """
 import asyncio, os, sys, time
 from cpsim_kit import Stack
@@ -42,7 +42,7 @@ THEN = {
 
 
 def has_ended(pid: int) -> bool:
-    """Whether a process is no more; one that only waits for its parent to look counts as ended."""
+    """Whether a process has ended; a zombie has ended, too."""
     try:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -54,9 +54,9 @@ class Parent:
 
     Attributes:
         process: The process.
-        child: The process id of its local stack, once :meth:`go`; as are the following.
+        child: The process id of its local stack; set by :meth:`go`, as the following.
         log: The local stack's log file.
-        websocket_url: Its address.
+        websocket_url: The local stack's address.
     """
 
     def __init__(self, then: str) -> None:
@@ -64,7 +64,7 @@ class Parent:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def go(self) -> None:
-        """Wait until its stack is open, and let it go on."""
+        """Wait until its stack is open, and let it continue."""
         assert self.process.stdin is not None
         pid, log, self.websocket_url = self.read().split()
         self.child, self.log = int(pid), Path(log)
@@ -74,14 +74,14 @@ class Parent:
         self.process.stdin.flush()
 
     def read(self) -> str:
-        """The next line it says."""
+        """The next line that it prints."""
         assert self.process.stdout is not None
         return self.process.stdout.readline().decode()
 
 
 @pytest.fixture(scope="module")
 def parents() -> Iterator[dict[str, Parent]]:
-    """One that will do each of :data:`THEN`; started together, as starting takes long."""
+    """A parent for each of :data:`THEN`. They start together, because starting takes long."""
     parents = {name: Parent(then) for name, then in THEN.items()}
     yield parents
     for parent in parents.values():
@@ -91,7 +91,7 @@ def parents() -> Iterator[dict[str, Parent]]:
 
 @pytest.fixture
 def own() -> Iterator[Callable[..., LocalProcess]]:
-    """Starts local stacks of this test alone."""
+    """Starts local stacks for this test only."""
     started: list[LocalProcess] = []
 
     def start(**options: Any) -> LocalProcess:
@@ -145,7 +145,7 @@ async def test_it_ends_with_a_parent_that_is_killed_whatever_connections_are_ope
 
 
 async def test_it_ends_with_a_killed_parent_that_has_forked(parents: dict[str, Parent]) -> None:
-    """As multiprocessing forks: the child of the fork holds every file descriptor of the parent."""
+    """As multiprocessing does: the fork holds every file descriptor of the parent."""
     parent = parents["forks"]
     parent.go()
     fork = int(parent.read())
@@ -161,7 +161,7 @@ async def test_it_ends_with_a_killed_parent_that_has_forked(parents: dict[str, P
 # -- Signals and stop() -----------------------------------------------------------------------------------------------
 
 
-async def test_an_interrupt_is_not_for_it_and_sigterm_ends_it(own: Callable[..., LocalProcess]) -> None:
+async def test_an_interrupt_does_not_end_it_and_sigterm_does(own: Callable[..., LocalProcess]) -> None:
     process = own()
     boto = Boto(process)
     charge_point_id = new_id()
@@ -179,19 +179,16 @@ async def test_an_interrupt_is_not_for_it_and_sigterm_ends_it(own: Callable[...,
     assert f"process {process.pid}" in str(why)
 
 
-async def test_stop_ends_it_and_removes_its_log(
-    own: Callable[..., LocalProcess], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cpsim_kit.local.launcher._STOP_TIMEOUT", 10 * SOON)  # it needs no signal
+async def test_stop_ends_it_without_a_signal_and_removes_its_log(own: Callable[..., LocalProcess]) -> None:
     process = own()
     log = process._log
     assert log.exists()
     async with fifty_connections(process.websocket_url):
-        await asyncio.wait_for(asyncio.to_thread(process.stop), SOON)
+        await asyncio.wait_for(asyncio.to_thread(process.stop, timeout=10 * SOON), SOON)
         assert not process.is_running
     assert not log.exists()
     assert process.log() == ""
-    assert process.why_dead() is None  # it was meant
+    assert process.why_dead() is None  # it was stopped on purpose
     assert "ended" in repr(process)
     process.stop()
 
@@ -199,7 +196,7 @@ async def test_stop_ends_it_and_removes_its_log(
 # -- Readiness --------------------------------------------------------------------------------------------------------
 
 
-def test_its_addresses_are_told_and_on_the_loopback_interface(shared: LocalProcess) -> None:
+def test_its_addresses_are_on_the_loopback_interface(shared: LocalProcess) -> None:
     urls = [shared.websocket_url, shared.endpoint_url]
     assert [url.partition(":")[0] for url in urls] == ["ws", "http"]
     assert all("://127.0.0.1:" in url for url in urls)
@@ -207,27 +204,27 @@ def test_its_addresses_are_told_and_on_the_loopback_interface(shared: LocalProce
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "reason"),
     [
         ({"interval": "soon"}, "invalid int value: 'soon'"),
         ({"region": "no region"}, "region"),
     ],
 )
 def test_a_failing_start_is_an_error_with_the_end_of_the_log(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: dict[str, Any], said: str
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: dict[str, Any], reason: str
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with pytest.raises(errors.LocalStackError, match=r"did not start, exit status [12]") as caught:
         LocalProcess(LocalOptions(**options))
-    assert said in caught.value.log
-    assert said in str(caught.value)
+    assert reason in caught.value.log
+    assert reason in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
 # -- When it dies -----------------------------------------------------------------------------------------------------
 
 
-async def test_who_waits_is_told_that_the_process_died_and_another_can_be_started() -> None:
+async def test_calls_fail_with_the_reason_when_the_process_dies_and_another_can_be_started() -> None:
     name = new_id("Dying")
     async with Stack.local(name=name) as stack:
         process = stack._process
@@ -266,12 +263,12 @@ async def test_who_waits_is_told_that_the_process_died_and_another_can_be_starte
     assert not process._log.exists()
 
 
-# -- One of several, in any environment -------------------------------------------------------------------------------
+# -- Several stacks, in any environment -------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def hostile(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Variables that would change ministack, boto3, Python or the WebSocket client, if they reached them."""
+    """Variables that change ministack, boto3, Python or the WebSocket client if they reach them."""
     broken = tmp_path / "config"
     broken.write_text("this is [no configuration\n")
     nowhere = "http://127.0.0.1:9"
@@ -308,11 +305,11 @@ def hostile(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["calendar.py", "queue.py", "boto3/__init__.py", "websockets/__init__.py"])
-def test_files_of_the_working_directory_are_not_taken_for_modules(
+def test_files_of_the_working_directory_are_not_imported(
     own: Callable[..., LocalProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
-    (tmp_path / name).write_text("raise SystemExit('taken for the module of that name')\n")
+    (tmp_path / name).write_text("raise SystemExit('imported in the place of the module')\n")
     monkeypatch.chdir(tmp_path)
     assert own().is_running
 
@@ -324,7 +321,7 @@ def test_it_starts_without_a_home(own: Callable[..., LocalProcess], environment:
 
 
 @pytest.mark.usefixtures("hostile")
-async def test_the_readers_environment_does_not_change_it_and_two_stacks_do_not_meet(
+async def test_the_users_environment_does_not_change_it_and_two_stacks_are_separate(
     shared: LocalProcess, boto: Boto
 ) -> None:
     charge_point_id, alien = new_id(), new_id()

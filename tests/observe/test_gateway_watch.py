@@ -29,9 +29,11 @@ from conftest import MS, SOON, cpsim_tasks, until
 from stack_fixtures import READERS_VARIABLES, Boto, new_id
 
 from cpsim_kit import Fleet, Stack, errors
+from cpsim_kit.aws.deployment import OUTPUT_KEY
 from cpsim_kit.fleet import FleetResult
-from cpsim_kit.local.launcher import LocalOptions, LocalProcess, OtherProcess, this_process
-from cpsim_kit.local.template import OUTPUT_KEY, PROCESS_KEY
+from cpsim_kit.local.launcher import LocalOptions, LocalProcess
+from cpsim_kit.local.template import PROCESS_KEY
+from cpsim_kit.local.usage import OtherProcess, this_process
 from cpsim_kit.observe.gateway_watch import COLUMNS, GatewayWatch, LocalGateway
 
 DTYPES = {
@@ -397,7 +399,7 @@ async def test_a_process_of_the_same_id_on_another_computer_is_not_measured(
 
 
 def test_a_process_that_names_itself_is_found() -> None:
-    found = OtherProcess.said(this_process())
+    found = OtherProcess.parse(this_process())
     assert found is not None
     assert (found.pid, found.is_running, found.why_dead()) == (os.getpid(), True, None)
 

@@ -253,7 +253,7 @@ async def test_a_gateway_that_goes_away_leaves_the_rows_before() -> None:
     async with Csms() as csms:
         cp = await ChargePoint("CP1", csms.url)
         running = asyncio.create_task(replay(recorded((0, beat(0)), (1500 * MS, beat(1))), cp))
-        await until(lambda: csms.actions == ["Heartbeat"], "the first heartbeat")
+        await until(lambda: len(cp.messages) == 2, "the first answer")
         await csms.link.ws.close(1001, "gone")
     assert list((await running).outcome) == ["answered", "not connected"]
     await cp.close()

@@ -19,7 +19,6 @@ from ocpp.v201 import call
 from stack_fixtures import eventually
 
 from cpsim_kit import ChargePoint, Stack, errors, plots
-from cpsim_kit.basics.tables import table
 from cpsim_kit.observe.trace import COLUMNS, HOP_COLUMNS, Trace
 from cpsim_kit.records import MessageLog
 
@@ -70,11 +69,11 @@ class Seen:
 
 
 @asynccontextmanager
-async def by_hand(csms: Csms) -> AsyncIterator[tuple[ChargePoint, Seen, Trace]]:
+async def by_hand(csms: Csms, *, settle: float = 5.0) -> AsyncIterator[tuple[ChargePoint, Seen, Trace]]:
     """A charge point at the stub, the monitor of its trace, and the trace."""
     monitor = Seen()
     async with ChargePoint("CP1", csms.url) as charge_point:
-        yield charge_point, monitor, Trace(monitor, charge_point)  # type: ignore[arg-type]
+        yield charge_point, monitor, Trace(monitor, charge_point, settle=settle)  # type: ignore[arg-type]
 
 
 def column(trace: Trace, name: str) -> list[Any]:
@@ -262,12 +261,9 @@ async def test_a_boot_that_never_arrived_has_no_version(csms: Csms) -> None:
         assert versions.isna().tolist() == [True, False]
 
 
-async def test_a_lost_answer_leaves_its_hops_out_and_is_not_waited_for(
-    csms: Csms, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cpsim_kit.observe.trace._SETTLE", 100 * SOON)
+async def test_a_lost_answer_leaves_its_hops_out_and_is_not_waited_for(csms: Csms) -> None:
     csms.on["Heartbeat"] = silent
-    async with by_hand(csms) as (cp, monitor, trace):
+    async with by_hand(csms, settle=100 * SOON) as (cp, monitor, trace):
         async with asyncio.timeout(SOON):
             async with trace:
                 with pytest.raises(errors.CallTimeout) as lost:
@@ -281,12 +277,9 @@ async def test_a_lost_answer_leaves_its_hops_out_and_is_not_waited_for(
         assert list(trace.hops(lost.value.message_id).hop) == ["sent", "in"]
 
 
-async def test_a_boot_answered_by_callerror_is_not_waited_for_in_the_shadow(
-    csms: Csms, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cpsim_kit.observe.trace._SETTLE", 100 * SOON)
+async def test_a_boot_answered_by_callerror_is_not_waited_for_in_the_shadow(csms: Csms) -> None:
     csms.on["*"] = failing("InternalError", "no", {})
-    async with by_hand(csms) as (cp, monitor, trace):
+    async with by_hand(csms, settle=100 * SOON) as (cp, monitor, trace):
         async with asyncio.timeout(SOON):
             async with trace:
                 with pytest.raises(errors.CallFailed):
@@ -297,11 +290,8 @@ async def test_a_boot_answered_by_callerror_is_not_waited_for_in_the_shadow(
         assert list(trace.hops().kind) == ["CALL", "CALL", "CALLERROR", "CALLERROR"]
 
 
-async def test_copies_that_do_not_come_are_waited_for_and_then_missing(
-    csms: Csms, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cpsim_kit.observe.trace._SETTLE", ENDED)
-    async with by_hand(csms) as (cp, monitor, trace):
+async def test_copies_that_do_not_come_are_waited_for_and_then_missing(csms: Csms) -> None:
+    async with by_hand(csms, settle=ENDED) as (cp, monitor, trace):
         async with trace:
             await cp.heartbeat()
         assert not monitor.is_open
@@ -328,11 +318,8 @@ async def test_what_is_no_answer_is_not_taken_for_one(csms: Csms) -> None:
 
 
 @pytest.mark.parametrize("document", ["text", 1, {}, {"current": 1}, {"current": {"state": {"reported": 1}}}])
-async def test_what_is_no_shadow_document_is_no_version(
-    csms: Csms, document: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("cpsim_kit.observe.trace._SETTLE", ENDED)
-    async with by_hand(csms) as (cp, monitor, trace):
+async def test_what_is_no_shadow_document_is_no_version(csms: Csms, document: Any) -> None:
+    async with by_hand(csms, settle=ENDED) as (cp, monitor, trace):
         async with trace:
             await cp.boot()
             monitor.see("$aws/things/CP1/shadow/update/documents", document)
@@ -380,39 +367,6 @@ async def test_hops_of_an_unknown_exchange_say_what_to_do(csms: Csms) -> None:
         with pytest.raises(ValueError, match="no exchange with the message id ''"):
             trace.hops("")
         assert "1 exchanges" in trace._repr_html_()
-
-
-def traced(*latencies: float, out: float = 2.0, charge_point_id: str = "CP1") -> pd.DataFrame:
-    moment = pd.Timestamp("2026-11-23", tz="UTC")
-    head, tail = (moment, charge_point_id, "Heartbeat"), ("answered", None, None)
-    return table([(*head, str(number), 1.0, out, ms, *tail) for number, ms in enumerate(latencies)], COLUMNS)
-
-
-def labels(ax: Any) -> list[str]:
-    return [text.get_text() for text in ax.get_legend().get_texts()]
-
-
-@pytest.mark.parametrize(
-    ("latency_ms", "tops"), [(3.0, [1.0, 2.0, 3.0]), (1.5, [1.0, 1.5, 1.5]), (0.5, [0.5, 0.5, 0.5])]
-)
-def test_a_bar_is_as_high_as_the_latency_also_where_a_copy_came_later(latency_ms: float, tops: list[float]) -> None:
-    ax = plots.hops(traced(latency_ms), ax=Figure().subplots())
-    assert [max(y for _x, y in leg.get_paths()[0].vertices) for leg in ax.collections] == pytest.approx(tops)
-    assert labels(ax) == ["until seen on CP1/in", "until seen on CP1/out", "until received"]
-    assert ax.get_ylabel() == "since sent (ms)"
-
-
-def test_one_slow_exchange_does_not_flatten_the_others() -> None:
-    ax = plots.hops(traced(*[3.0] * 99, 1000.0), ax=Figure().subplots())
-    assert ax.get_ylim()[1] < 10
-    assert labels(ax)[-1] == "higher, up to 1000 ms"
-    (marks,) = ax.lines
-    assert list(marks.get_xdata()) == [100]
-
-
-def test_several_charge_points_share_a_legend_that_names_none() -> None:
-    both_of = pd.concat([traced(3.0), traced(3.0, charge_point_id="CP2")])
-    assert labels(plots.hops(both_of, ax=Figure().subplots()))[0] == "until seen on {id}/in"
 
 
 async def test_the_diagram_names_each_message_as_it_was(csms: Csms) -> None:

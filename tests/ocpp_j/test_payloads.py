@@ -827,3 +827,19 @@ def test_write_and_read_do_not_validate() -> None:
 
 
 # -- Frames -----------------------------------------------------------------------------------------------------------
+
+
+def test_none_in_a_list_is_not_sent_as_null() -> None:
+    message = Version.get("2.0.1").request("NotifyEvent")
+    events = [None, {"event_id": 1}, None]
+    assert message.write({"event_data": events}) == {"eventData": [{"eventId": 1}]}
+    assert message.write({"event_data": tuple(events)}) == {"eventData": [{"eventId": 1}]}
+
+
+def test_a_payload_nested_too_deep_for_encoding_is_refused() -> None:
+    data: Any = []
+    for _ in range(100_000):
+        data = [data]
+    message = Version.get("2.0.1").request("DataTransfer")
+    with pytest.raises(ProtocolViolation, match="DataTransfer"):
+        message.to_json(call201.DataTransfer(vendor_id="V", data=data))

@@ -1,51 +1,59 @@
-"""Pictures of heartbeats: axes that can be read, and the live picture, whose scale grows with what arrives."""
+"""Plots of heartbeats: points, medians, gaps, percentiles, and axes that can be read."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
-
 import pandas as pd
 import pytest
+from drawing import Draw, backend, heartbeats, legend_of  # noqa: F401 - a fixture
 from matplotlib.figure import Figure
 
-from cpsim_kit import Beat, plots
-
-BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-async def beats(*latencies_ms: float) -> AsyncIterator[Beat]:
-    for number, latency_ms in enumerate(latencies_ms):
-        at = BEGIN + timedelta(seconds=number)
-        yield Beat(at, latency_ms, at)
+from cpsim_kit import plots
+from cpsim_kit.records import MessageLog, timing
 
 
-async def test_live_hands_on_each_heartbeat_and_draws_all() -> None:
-    live = plots.live(beats(1.0, 80.0, 2.0), every=0.001)
-    assert [beat.latency_ms async for beat in live] == [1.0, 80.0, 2.0]
-    (line,) = live.ax.lines
-    assert list(line.get_xdata()) == [0.0, 1.0, 2.0]
-    assert list(line.get_ydata()) == [1.0, 80.0, 2.0]
+def test_latency_has_points_medians_crosses_and_gaps() -> None:
+    ax = plots.latency(heartbeats("CP1"), by=None, rolling=3)
+    assert legend_of(ax) == ["median of 3", "no answer", "no heartbeats"]
+    (cross,) = [line for line in ax.lines if line.get_marker() == "x"]
+    assert list(cross.get_xdata()) == pytest.approx([9], abs=1e-5), "a CALLERROR is an answer"
+    (gap,) = ax.patches
+    assert gap.get_extents().transformed(ax.transData.inverted()).intervalx == pytest.approx([3, 7], abs=1e-5)
 
 
-async def test_scale_grows_with_what_arrives() -> None:
-    live = plots.live(beats(1.0, 80.0), every=0.001)
-    async for _beat in live:
-        pass
-    low, high = live.ax.get_ylim()
-    assert low == 0
-    assert 80 <= high < 160
-    assert live.ax.get_xlim()[1] >= 1
+def test_groups_are_told_apart_by_name_and_colour() -> None:
+    ax = plots.latency(heartbeats("CP1", "CP2"))
+    assert {"CP1 median of 10", "CP2 median of 10"} <= set(legend_of(ax))
+    assert len({line.get_color() for line in ax.lines if line.get_marker() == "."}) == 2
 
 
-async def test_picture_of_what_came_is_left_when_the_iteration_ends_early() -> None:
-    live = plots.live(beats(3.0, 4.0, 5.0), every=0.001)
-    iteration = live.__aiter__()
-    await anext(iteration)
-    await anext(iteration)
-    await iteration.aclose()  # type: ignore[attr-defined]
-    assert list(live.ax.lines[0].get_ydata()) == [3.0, 4.0]
-    assert live.ax.get_ylim()[1] >= 4
+@pytest.mark.parametrize("draw", [plots.latency, plots.regularity])
+def test_heartbeats_that_nobody_answered_can_be_drawn(draw: Draw) -> None:
+    assert draw(heartbeats("CP1", answered=False)).has_data()
+
+
+def test_there_is_no_distribution_of_no_answers() -> None:
+    with pytest.raises(ValueError, match="no latencies"):
+        plots.distribution(heartbeats("CP1", answered=False))
+
+
+@pytest.mark.parametrize("draw", [plots.latency, plots.distribution, plots.regularity])
+def test_one_heartbeat_can_be_drawn(draw: Draw) -> None:
+    assert draw(heartbeats("CP1").iloc[:1]).has_data()
+
+
+def test_gaps_alone_can_be_drawn() -> None:
+    log = MessageLog(charge_point_id="CP1")
+    for moment in (0, 10, 20):
+        log.add(moment, f'[2,"{moment}","Heartbeat",{{}}]', sent=True)
+    assert len(plots.latency(timing.heartbeat_timing(log, interval=1)).patches) == 2
+
+
+def test_distribution_says_count_and_percentiles() -> None:
+    ax = plots.distribution(heartbeats("CP1"), by=None, levels=[50])
+    (label,) = legend_of(ax)
+    assert "8 heartbeats" in label
+    assert "p50" in label
+    assert ax.get_xscale() == "log"
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.4, 9), (150, 203), (0.9, 1.1), (3, 3000)], ids=str)

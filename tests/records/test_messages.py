@@ -19,7 +19,7 @@ from stack_fixtures import new_id
 
 from cpsim_kit import Stack
 from cpsim_kit.basics.clock import wall_clock
-from cpsim_kit.records import COLUMNS, MessageLog, Record, messages
+from cpsim_kit.records import COLUMNS, MessageLog, Pairing, Record
 
 
 def log_of(*frames: tuple[float, bool, str | bytes], limit: int = 100) -> MessageLog:
@@ -472,5 +472,17 @@ async def test_a_charge_point_a_monitor_and_a_file_give_the_same_record(stack: S
 @pytest.mark.parametrize("kind", [4, 5])
 @pytest.mark.parametrize("elements", [[], [None], [None, None, None]], ids=str)
 def test_missing_and_null_elements_of_an_error_are_empty(kind: int, elements: list[None]) -> None:
-    payload = messages.parse_frame(json.dumps([kind, "id", *elements]))[3]
+    log = MessageLog(charge_point_id="CP1")
+    log.add(0.0, json.dumps([kind, "id", *elements]), sent=False)
+    [record] = log
+    payload = record.payload
     assert payload == {"code": "", "description": "", "details": {}}
+
+
+def test_of_more_calls_than_are_remembered_the_oldest_is_forgotten() -> None:
+    pairing = Pairing(remembered=3)
+    for number in range(5):
+        pairing.record(float(number), "CP1", True, json.dumps([2, str(number), "Heartbeat", {}]))
+    answers = [pairing.record(9.0, "CP1", False, json.dumps([3, str(number), {}])) for number in range(5)]
+    assert [answer.action for answer in answers] == ["", "", "Heartbeat", "Heartbeat", "Heartbeat"]
+    assert [round(answer.latency_ms) for answer in answers[2:]] == [7000, 6000, 5000]

@@ -124,6 +124,16 @@ def test_runs_intervals_jitter_and_drift(
     assert timing.drift_ms.tolist() == near(drift_ms, **MS)
 
 
+def test_a_gap_of_exactly_one_and_a_half_intervals_is_no_outage() -> None:
+    moments = [0, 1, 2.5, 3.5]
+    frame = log_of(moments).to_frame()
+    begin = pd.Timestamp("2026-11-23", tz="UTC")  # a record keeps microseconds; these moments are exact
+    frame["sent_at"] = [begin + pd.Timedelta(seconds=moment) for moment in moments for _ in ("CALL", "CALLRESULT")]
+    timing = heartbeat_timing(frame, interval=1)
+    assert timing.run.tolist() == [0] * 4
+    assert outages(timing).empty
+
+
 def test_latency_and_outcome_are_those_of_the_answer() -> None:
     log = log_of([0], latency_ms=12.5)
     log.add(1.0, '[2,"refused","Heartbeat",{}]', sent=True)

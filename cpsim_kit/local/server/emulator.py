@@ -1,8 +1,28 @@
-"""The one way to ministack: an AWS endpoint and MQTT broker inside this process, on 127.0.0.1 and a free port.
+"""Starts ministack: an AWS endpoint and MQTT broker inside this process, on 127.0.0.1 and a free port.
 
-No other module imports ministack; it is pinned, and what is used of its insides is named here. What comes from outside
-passes the door (``guard.door``). The MQTT broker is reached by function calls: a publish by the
-gateway costs no socket, and rules, shadows and outside MQTT clients see it like any other.
+The only module that imports ministack, whose version is pinned. Requests from outside pass the door (`guard.door`). The
+gateway and the CSMS reach the MQTT broker by function calls: this takes no socket, and rules, shadows and other MQTT
+clients get the message like any other.
+
+It changes ministack, for this process only: ministack has no settings for what AWS refuses or does differently. It sets
+environment variables before it imports ministack (see :meth:`Emulator.start`), and replaces these functions of its
+modules ``services.iot`` and ``services.iot_data``:
+
+    guard.mqtt     iot._WSSession, ._validate_publish_topic,          AWS IoT's limits of topics, payloads and
+                   ._reserved_filter_subscribe_allowed,               subscriptions; of two clients with one id that
+                   ._force_disconnect_duplicate;                      connect at once, both would stay
+                   iot_data._validate_topic, ._publish,
+                   ._MAX_TOPIC_BYTES
+    guard.shadows  iot.parse_shadow_request, .update_thing_shadow,    what AWS refuses in a shadow's document, and what
+                   ._compute_delta, ._handle_shadow_publish;          a null removes
+                   iot_data._shadow
+    guard.things   iot._create_thing, ._update_thing, ._list_things   limits of attributes, filters and pages
+    guard.rules    iot.put_topic_rule, ._validate_rule_sql,           the kit's compiler checks a rule's SQL and actions
+                   ._unimplemented_sql_functions
+    rule_actions   iot._run_rule_actions, ._rule_topic_filter         the kit evaluates AWS IoT SQL, and carries out the
+                                                                      actions
+
+tests/local/server/test_ministack.py checks what the kit relies on.
 """
 
 from __future__ import annotations
@@ -18,8 +38,9 @@ from typing import Any
 from cpsim_kit.aws.access_key import AccessKey
 from cpsim_kit.local.server import rule_actions
 from cpsim_kit.local.server.guard import mqtt, shadows, things
-from cpsim_kit.local.server.guard.clients import PRINCIPAL, Client
-from cpsim_kit.local.server.guard.door import SERVICES, Answer, Door, Request
+from cpsim_kit.local.server.guard.asgi import Answer, Request
+from cpsim_kit.local.server.guard.door import SERVICES, Door
+from cpsim_kit.local.server.mqtt_client import PRINCIPAL, MqttClient
 
 __all__ = ["ACCOUNT", "Emulator"]
 
@@ -29,12 +50,12 @@ Deliver = Callable[[str, bytes], Awaitable[None]]
 
 
 class Emulator:
-    """ministack, started with :meth:`start`.
+    """ministack; :meth:`start` starts it.
 
     Args:
         region: The AWS region it answers for.
-        key: The access key that requests must be signed with; a random one unless given.
-        services: Names of the AWS services that answer, as ministack calls them.
+        key: The access key that requests must be signed with; a random one by default.
+        services: ministack's names of the AWS services that answer.
 
     Attributes:
         key: The access key.
@@ -47,7 +68,7 @@ class Emulator:
         self.key = key or AccessKey.random()
         self._services = services
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        self._socket.bind(("127.0.0.1", 0))  # bound before ministack is asked, so that nobody else takes the port
+        self._socket.bind(("127.0.0.1", 0))  # bound now, so that no other process takes the port
         self._socket.listen(1024)
         self.port: int = self._socket.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
@@ -56,9 +77,9 @@ class Emulator:
         self._iot: Any = None
 
     async def start(self) -> None:
-        """Serve; the endpoint answers when this returns."""
-        # Read by ministack when it is imported, and by nothing else: every listener on loopback, no MQTT over mutual
-        # TLS (that listener ignores BIND_HOST), no SFTP, and no Docker, whose containers are none of our business.
+        """Start to serve. The endpoint answers when this returns."""
+        # ministack reads these when it is imported. Every listener is on loopback; there is no MQTT over mutual TLS, as
+        # that listener ignores BIND_HOST, no SFTP, and no Docker.
         os.environ.update(
             GATEWAY_PORT=str(self.port),
             BIND_HOST="127.0.0.1",
@@ -93,8 +114,8 @@ class Emulator:
         await asyncio.sleep(0)
 
     def _door(self, app: Any) -> Any:
-        """Ministack behind the door: requests go straight to the router of services, WebSockets to the MQTT broker."""
-        from ministack.core import responses, router, sigv4  # noqa: PLC0415 - importable once started
+        """Return ministack behind the door: requests go to its router of services, WebSockets to its MQTT broker."""
+        from ministack.core import responses, router, sigv4  # noqa: PLC0415 - after start's settings
 
         endpoint_name = f"{self._iot._endpoint_prefix(ACCOUNT)}-ats.iot.{self.region}.127.0.0.1"
 
@@ -113,7 +134,7 @@ class Emulator:
 
         async def serve_mqtt(scope: Any, receive: Any, send: Any) -> None:
             headers = [(name, value) for name, value in scope["headers"] if name != b"host"]
-            headers.append((b"host", endpoint_name.encode()))  # by which ministack knows MQTT, whatever the Host was
+            headers.append((b"host", endpoint_name.encode()))  # ministack recognizes MQTT by this host
             await app.app({**scope, "headers": headers}, receive, send)
 
         return Door(
@@ -137,26 +158,26 @@ class Emulator:
         """Publish to subscribers, shadows and topic rules.
 
         Args:
-            topic: Any topic, reserved ones included.
+            topic: A topic; reserved ones are allowed.
             payload: The message.
-            client_id: What clientid() in a rule returns.
+            client_id: The value of clientid() in a rule.
         """
         await self._iot.broker_publish(ACCOUNT, self.region, topic, payload, client_id=client_id, principal=PRINCIPAL)
 
     async def subscribe(self, topic_filter: str, deliver: Deliver) -> None:
-        """Have ``deliver(topic, payload)`` awaited for each message; it must not publish before it returns."""
+        """Await ``deliver(topic, payload)`` for each message; it must not publish before it returns."""
 
         async def relay(topic: str, payload: bytes, _qos: int) -> None:
             await deliver(topic, payload)
 
         await self._iot.broker_subscribe(ACCOUNT, self.region, topic_filter, relay)
 
-    def client(self, client_id: str, on_lost: Callable[[], None]) -> Client:
-        """An MQTT client of that id, to be connected; ``on_lost()`` is called once another one has taken it over."""
-        return Client(self._iot, ACCOUNT, self.region, client_id, on_lost)
+    def client(self, client_id: str, on_lost: Callable[[], None]) -> MqttClient:
+        """Return an MQTT client, not connected yet; ``on_lost()`` is called once another client has taken its id."""
+        return MqttClient(self._iot, ACCOUNT, self.region, client_id, on_lost)
 
     def has_item(self, table: str, key: str, value: str) -> bool:
-        """Whether a DynamoDB table has an item of this string key."""
+        """Whether a DynamoDB table has an item with this string key."""
         from ministack.core.responses import request_scope  # noqa: PLC0415 - importable once started
         from ministack.services import dynamodb  # noqa: PLC0415
 

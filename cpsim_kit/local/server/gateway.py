@@ -1,24 +1,24 @@
 """The OCPP gateway: WebSocket -> ``{id}/in``, ``{id}/out`` -> WebSocket, as the AWS OCPP Gateway sample does it.
 
-What a client can observe is the sample's to the letter: subprotocols, close codes, reasons, takeover. Inside, one
-subscription to ``+/out`` serves every charge point, where the sample has one MQTT client each. Knows no AWS service:
-it is given a broker, and a function that tells whether an id is registered.
+To a client it is exactly like the sample: subprotocols, close codes, reasons, takeover. Inside, one subscription to
+``+/out`` serves every charge point; the sample subscribes once for each. Uses no AWS service: it gets a broker, and a
+function that tells whether an id is registered.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
 
 from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 from cpsim_kit.aws.topics import MOST_PAYLOAD
+from cpsim_kit.local.server.broker import Broker
 
-__all__ = ["SUBPROTOCOLS", "Broker", "BrokerClient", "Gateway"]
+__all__ = ["SUBPROTOCOLS", "Gateway"]
 
 logger = logging.getLogger("cpsim.gateway")
 
@@ -27,32 +27,15 @@ _LONGEST_REASON = 123  # bytes of a close reason, RFC 6455 section 5.5
 _LONGEST_KEY = 2048  # bytes of a DynamoDB partition key, at least one
 
 
-class BrokerClient(Protocol):
-    """What the gateway needs of a charge point's MQTT client."""
-
-    async def connect(self, *topic_filters: str) -> None: ...
-
-    async def disconnect(self, reason: str | None = None) -> None: ...
-
-
-class Broker(Protocol):
-    """What the gateway and the CSMS need of an MQTT broker."""
-
-    async def publish(self, topic: str, payload: bytes, *, client_id: str | None = None) -> None: ...
-
-    async def subscribe(
-        self, topic_filter: str, deliver: Callable[[str, bytes], Coroutine[Any, Any, None]]
-    ) -> None: ...
-
-    def client(self, client_id: str, on_lost: Callable[[], None]) -> BrokerClient: ...
-
-
 class Gateway:
     """Accepts charge points on 127.0.0.1 and a free port.
 
     Args:
-        broker: Where frames go and come from.
-        is_registered: Tells whether a Thing of that id exists.
+        broker: The broker that frames are relayed to and from.
+        is_registered: Tells whether a Thing with this id exists.
+
+    Attributes:
+        port: The port it listens on, once started.
     """
 
     def __init__(self, broker: Broker, is_registered: Callable[[str], bool]) -> None:
@@ -67,7 +50,7 @@ class Gateway:
         return len(self._connections)
 
     async def start(self) -> None:
-        """Listen; sets :attr:`port`."""
+        """Start to listen."""
         await self._broker.subscribe("+/out", self._on_out)
         self._server = await serve(
             self._serve,
@@ -92,25 +75,25 @@ class Gateway:
         assert ws.request is not None
         charge_point_id = ws.request.path.strip("/")
         if not 1 <= len(charge_point_id.encode()) <= _LONGEST_KEY:
-            logger.warning("refused: an id that is no key of the registry, %r", charge_point_id[:80])
+            logger.warning("refused: an id that cannot be a key of the registry, %r", charge_point_id[:80])
             await ws.close(1011)
             return
         if not self._is_registered(charge_point_id):
             await self._refuse(ws, f"Charge Point {charge_point_id} not registered as an IoT Thing")
             return
-        self._connections[charge_point_id] = ws  # from now on a former one passes nothing on
-        client = self._broker.client(charge_point_id, lambda: self._lose(charge_point_id, ws))
+        self._connections[charge_point_id] = ws  # from now on, frames of an older connection are dropped
+        client = self._broker.client(charge_point_id, lambda: self._close_evicted(charge_point_id, ws))
         reason = None
         try:
-            await client.connect(f"{charge_point_id}/out")  # evicts the former client of that id
+            await client.connect(f"{charge_point_id}/out")  # evicts the older client with this id
             reason = await self._forward(ws, charge_point_id)
         finally:
-            self._forget(charge_point_id, ws)
-            # However the socket ended, the sample's MQTT client says goodbye to the broker.
+            self._remove(charge_point_id, ws)
+            # The sample's MQTT client disconnects in good order, however the socket ended.
             await client.disconnect(reason)
 
     async def _refuse(self, ws: ServerConnection, reason: str) -> None:
-        """1008 with the reason; where a close frame cannot hold it, the sample fails, and there is no close frame."""
+        """Close with 1008. If the reason is too long for a close frame, the sample fails and sends no close frame."""
         logger.warning("refused: %s", reason)
         if len(reason.encode()) <= _LONGEST_REASON:
             await ws.close(1008, reason)
@@ -119,20 +102,22 @@ class Gateway:
             await ws.wait_closed()
 
     async def _forward(self, ws: ServerConnection, charge_point_id: str) -> str | None:
-        """WebSocket -> ``{id}/in``, until the connection closes or another takes the id over.
+        """WebSocket -> ``{id}/in``, until the connection closes or a newer one takes over the id.
 
         Returns:
-            The reason for which the broker ends the MQTT client, or None where it does not.
+            Why the broker disconnects the MQTT client; None if it does not.
         """
         topic = f"{charge_point_id}/in"
         try:
             while True:
-                message = await ws.recv()  # a text that is not UTF-8 ends it with 1007: RFC 6455, 8.1
+                message = await ws.recv()  # text that is not UTF-8 closes with 1007: RFC 6455, 8.1
                 frame = message.encode() if isinstance(message, str) else message
                 if self._connections.get(charge_point_id) is not ws:
                     return None
                 if len(frame) > MOST_PAYLOAD:
-                    logger.warning("%s: a frame of %d bytes; AWS IoT hangs up on it", charge_point_id, len(frame))
+                    logger.warning(
+                        "%s: a frame of %d bytes; AWS IoT disconnects the client", charge_point_id, len(frame)
+                    )
                     return "CLIENT_ERROR"
                 await self._broker.publish(topic, frame, client_id=charge_point_id)
         except ConnectionClosed:
@@ -146,18 +131,18 @@ class Gateway:
         try:
             text = payload.decode()
         except UnicodeDecodeError:
-            logger.warning("%s: a payload that is not UTF-8; the sample fails on it with 1011", topic)
+            logger.warning("%s: the payload is not UTF-8; the sample fails and closes with 1011", topic)
             self._close_later(ws, 1011)
             return
-        broadcast((ws,), text)  # writes without waiting: a slow charge point holds nobody up
+        broadcast((ws,), text)  # does not wait, so a slow charge point does not delay others
 
-    def _lose(self, charge_point_id: str, ws: ServerConnection) -> None:
-        """Another client has the id now, on a WebSocket or not: closed with 1000 and an empty reason."""
+    def _close_evicted(self, charge_point_id: str, ws: ServerConnection) -> None:
+        """Close a connection with 1000 and an empty reason, because another MQTT client has its id now."""
         logger.info("%s: taken over by a newer client", charge_point_id)
-        self._forget(charge_point_id, ws)
+        self._remove(charge_point_id, ws)
         self._close_later(ws, 1000)
 
-    def _forget(self, charge_point_id: str, ws: ServerConnection) -> None:
+    def _remove(self, charge_point_id: str, ws: ServerConnection) -> None:
         if self._connections.get(charge_point_id) is ws:
             del self._connections[charge_point_id]
 
@@ -168,6 +153,6 @@ class Gateway:
 
 
 def _select_subprotocol(_ws: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
-    """The one both sides like best; None where they share none, and the handshake succeeds all the same."""
+    """Return the common subprotocol that both sides prefer. None if there is none; the handshake succeeds anyway."""
     common = [name for name in offered if name in SUBPROTOCOLS]
     return min(common, key=lambda name: offered.index(name) + SUBPROTOCOLS.index(name), default=None)

@@ -1,12 +1,14 @@
-"""The CSMS behind the gateway: answers what comes on ``+/in`` by ``{id}/out``, and reports boots to the Device Shadow.
+"""The CSMS behind the gateway: answers the CALLs on ``+/in`` by ``{id}/out``, and reports boots to the Device Shadow.
 
-Three characters. "kit" answers BootNotification, Heartbeat and StatusNotification as the AWS sample's message processor
-does, whatever their fields hold, with a warning in the log where they break the schema; and every other action of a
-charge point with an answer that is valid by the schema, or with a CALLERROR where the payload is not. The sample's
-processor is one of OCPP 2.0.1: a payload that is plainly of 1.6 is refused in 1.6's words where it breaks 1.6's schema.
-"strict" refuses all three, too, where they break the schema. "sample" is that message processor, quirks included, so
-that they can be studied: ``{"error": …}`` for what it does not know, no validation, and retries of a whole batch when
-one record fails, so that answers arrive twice.
+It has one of three characters:
+
+- "kit" answers BootNotification, Heartbeat and StatusNotification as the message processor of the AWS sample does,
+  whatever their fields contain, and logs a warning if they break the schema. It answers every other action of a charge
+  point with a valid answer, or with a CALLERROR if the payload is not valid. The sample's processor speaks OCPP 2.0.1;
+  a payload that is clearly of 1.6 and breaks the schema of 1.6 gets a CALLERROR of 1.6.
+- "strict" also refuses those three if they break the schema.
+- "sample" is the sample's message processor with its quirks, to study them: ``{"error": …}`` for an action it does not
+  know, no validation, and retries of a whole batch if one record fails, so that answers arrive twice.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cpsim_kit.errors import ProtocolViolation
-from cpsim_kit.local.server.gateway import Broker
+from cpsim_kit.local.server.broker import Broker
 from cpsim_kit.ocpp_j.frames import Call, Error, Malformed, Result, build, parse
 from cpsim_kit.ocpp_j.payloads import Message
 from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS, Version
@@ -31,11 +33,10 @@ logger = logging.getLogger("cpsim.csms")
 
 CHARACTERS = ("kit", "strict", "sample")
 
-# The sample's queue: batches of 10 to the Lambda function, 3 tries, then the dead letter queue. Its visibility timeout
-# is 30 s; nobody studies a quirk that takes so long, so here it is one.
+# The sample's queue: batches of 10 for the Lambda function, 3 tries, then the dead letter queue.
 _BATCH = 10
 _TRIES = 3
-_RETRY_AFTER = 1.0
+_RETRY_AFTER = 1.0  # seconds; the sample's visibility timeout is 30 s, which is too long to watch
 
 
 @dataclass(slots=True)
@@ -49,24 +50,28 @@ class Csms:
     """A CSMS on a broker.
 
     Args:
-        broker: Where messages come from and go to.
-        interval: Seconds between heartbeats, told at boot.
+        broker: The broker that messages come from and go to.
+        interval: The heartbeat interval of a boot's answer, in seconds.
         character: "kit", "strict" or "sample".
+        retry_after: Seconds until the queue of "sample" delivers a failed batch again.
     """
 
-    def __init__(self, broker: Broker, *, interval: int = 10, character: str = "kit") -> None:
+    def __init__(
+        self, broker: Broker, *, interval: int = 10, character: str = "kit", retry_after: float = _RETRY_AFTER
+    ) -> None:
         if character not in CHARACTERS:
             raise ValueError(f"csms is one of {', '.join(CHARACTERS)}, not {character!r}")
         self._broker = broker
         self._interval = interval
         self._character = character
+        self._retry_after = retry_after
         self._queue: asyncio.Queue[_Received] = asyncio.Queue()
         self._worker: asyncio.Task[None] | None = None
         self._transaction_ids = itertools.count(1)
         self._versions: dict[str, Version] = {}  # what each charge point's last boot was closest to
 
     async def start(self) -> None:
-        """Listen to ``+/in``."""
+        """Subscribe to ``+/in``, and start to answer."""
         await self._broker.subscribe("+/in", self._on_in)
         self._worker = asyncio.create_task(self._work(), name="cpsim[csms].worker")
 
@@ -94,17 +99,17 @@ class Csms:
                         logger.exception("%s: failed on %r", received.charge_point_id, received.text)
 
     async def _process_as_lambda(self, batch: list[_Received]) -> None:
-        """One invocation of the sample's function: a record that fails brings the whole batch back."""
+        """Invoke the sample's function once. If a record fails, the queue delivers the whole batch again."""
         try:
             for received in batch:
                 received.tries += 1
                 await self._process_as_sample(received)
-        except Exception as exc:  # noqa: BLE001 - whatever fails, the queue redelivers
+        except Exception as exc:  # noqa: BLE001 - the queue redelivers after any failure
             logger.warning("the message processor failed on %r: %r", received.text, exc)
             loop = asyncio.get_running_loop()
             for again in batch:
                 if again.tries < _TRIES:
-                    loop.call_later(_RETRY_AFTER, self._queue.put_nowait, again)
+                    loop.call_later(self._retry_after, self._queue.put_nowait, again)
                 else:
                     logger.warning("%s: to the dead letter queue: %r", again.charge_point_id, again.text)
 
@@ -141,7 +146,7 @@ class Csms:
             self._versions[charge_point_id] = version
         if violation is not None:
             logger.warning("%s: answered %s, although it is not valid: %s", charge_point_id, action, violation)
-        if action == "BootNotification" and isinstance(payload, dict):  # a shadow holds nothing but objects
+        if action == "BootNotification" and isinstance(payload, dict):  # a shadow contains objects only
             await self._report(charge_point_id, payload)
         if known is not None:
             return Result(message_id, known)
@@ -161,7 +166,7 @@ class Csms:
         await self._send(received.charge_point_id, Result(call.message_id, answer))
 
     def _known_answer(self, action: str) -> dict[str, Any] | None:
-        """The sample's answer, None where it has none. The sample's clock is UTC, and does not say so."""
+        """Return the sample's answer; None if it has none. The sample's times are UTC, without a time zone."""
         now = datetime.now(UTC).replace(tzinfo=None).isoformat() + ("" if self._character == "sample" else "Z")
         match action:
             case "BootNotification":
@@ -174,7 +179,7 @@ class Csms:
                 return None
 
     def _valid_answer(self, message: Message) -> dict[str, Any]:
-        """The required fields of an answer, in favour of the charge point where there is a choice."""
+        """Return an answer with the required fields; its status accepts if there is a choice."""
         answer = message.example()
         if "transactionId" in answer:
             answer["transactionId"] = next(self._transaction_ids)
@@ -189,39 +194,39 @@ class Csms:
 
 
 def _judge(action: str, payload: Any, usual: Version | None) -> tuple[Version | None, ProtocolViolation | None]:
-    """The version that a charge point's payload is of, or is closest to, and how it breaks that version's schema.
+    """Return the version whose schema a payload fits best, and how it breaks that schema.
 
     MQTT does not tell which version a charge point speaks.
 
     Args:
-        action: The action.
-        payload: The payload.
-        usual: The version of the charge point's boot; it is judged by this one where others are not closer.
+        action: The action of the CALL.
+        payload: The payload of the CALL.
+        usual: The version of the charge point's boot. It is preferred unless the payload fits another one better.
 
     Returns:
-        A version, or None where the payload is as far from several; and None where the payload is valid.
+        The version, None if the payload fits several equally badly; and the violation, None if the payload is valid.
     """
     names = sorted((name for name in CHARGE_POINT_ACTIONS if action in CHARGE_POINT_ACTIONS[name]), reverse=True)
     versions = [Version.get(name) for name in names]
     if usual in versions:
         versions.sort(key=lambda version: version is not usual)
-    breaches = []
+    violations = []
     for version in versions:
         try:
             version.request(action).check(payload)
         except ProtocolViolation as exc:
-            breaches.append((version, exc))
+            violations.append((version, exc))
         else:
             return version, None
-    if not breaches:
+    if not violations:
         text = f"a CSMS does not answer {action}"
         is_known = any(action in Version.get(name).actions for name in ("1.6", "2.0.1", "2.1"))
         code = "NotSupported" if is_known else "NotImplemented"
         return None, ProtocolViolation(text, action=action, path="", text=text, code=code)
     try:
-        distances = [version.request(action).mismatch(payload) for version, _ in breaches]
+        distances = [version.request(action).mismatch(payload) for version, _ in violations]
     except (ValueError, RecursionError):
-        return None, breaches[0][1]
+        return None, violations[0][1]
     best = min(distances)
-    version, violation = breaches[distances.index(best)]
+    version, violation = violations[distances.index(best)]
     return (version if distances.count(best) == 1 else None), violation

@@ -1,7 +1,8 @@
-"""The stack's AWS resources: made by CloudFormation in the emulator, and the work the sample gives to Lambda.
+"""The registry of charge points: the stack's AWS resources, and what the sample does with a Lambda function.
 
-Deleted Things reach a queue by a rule, and are taken out of the registry table from there, as in the sample.
-Uses boto3 against the emulator's endpoint like any client; blocking calls run in a thread.
+CloudFormation creates the resources in the emulator. A rule puts deleted Things in a queue, and a task here removes
+them from the registry table, as the sample's Lambda function does. Uses boto3 with the emulator's endpoint like any
+client; blocking calls run in a thread.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from cpsim_kit.local.launcher import this_process
 from cpsim_kit.local.server.emulator import Emulator
 from cpsim_kit.local.template import TEMPLATE
+from cpsim_kit.local.usage import this_process
 
 __all__ = ["Registry"]
 
@@ -24,7 +25,7 @@ logger = logging.getLogger("cpsim.registry")
 
 
 class Registry:
-    """Which charge points the gateway accepts.
+    """The charge points that the gateway accepts.
 
     Args:
         emulator: A started emulator.
@@ -39,17 +40,17 @@ class Registry:
         self._worker: asyncio.Task[None] | None = None
 
     def has(self, charge_point_id: str) -> bool:
-        """Whether a Thing of this id is registered."""
+        """Whether a Thing with this id is registered."""
         return bool(charge_point_id) and self._emulator.has_item(self._table, "chargePointId", charge_point_id)
 
     async def deploy(self, stack_name: str, websocket_url: str) -> None:
-        """Create the CloudFormation stack and turn thing events on."""
+        """Turn on the events of Things, and create the CloudFormation stack."""
         await asyncio.to_thread(self._deploy, stack_name, websocket_url)
         await self._emulator.subscribe("$aws/events/thing/+/deleted", self._on_deleted)
         self._worker = asyncio.create_task(self._work(), name="cpsim[registry].worker")
 
     async def stop(self) -> None:
-        """Stop following deletions."""
+        """Stop removing deleted Things."""
         if self._worker is not None:
             self._worker.cancel()
             await asyncio.wait([self._worker])
@@ -80,19 +81,19 @@ class Registry:
             await self._deleted.wait()
             self._deleted.clear()
             try:
-                await asyncio.to_thread(self._take_out_deleted)
+                await asyncio.to_thread(self._remove_deleted)
             except Exception:
-                logger.exception("the queue of deleted Things could not be worked off")
+                logger.exception("cannot process the queue of deleted Things")
 
-    def _take_out_deleted(self) -> None:
+    def _remove_deleted(self) -> None:
         sqs, dynamodb = self._client("sqs"), self._client("dynamodb")
-        wait = 1  # the rule puts the event in the queue just after we were told of it
+        wait = 1  # the rule puts the event in the queue shortly after its publication
         while messages := sqs.receive_message(
             QueueUrl=self._queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=wait
         ).get("Messages"):
             ids = {json.loads(message["Body"])["chargePointId"] for message in messages}
             deletions = [{"DeleteRequest": {"Key": {"chargePointId": {"S": each}}}} for each in ids]
-            while deletions:  # DynamoDB leaves out what it throttles
+            while deletions:  # DynamoDB returns the ones it throttles
                 answer = dynamodb.batch_write_item(RequestItems={self._table: deletions})
                 deletions = answer.get("UnprocessedItems", {}).get(self._table, [])
             entries = [{"Id": each["MessageId"], "ReceiptHandle": each["ReceiptHandle"]} for each in messages]

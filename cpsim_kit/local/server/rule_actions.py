@@ -1,8 +1,8 @@
-"""Runs topic rules on the local stack: dynamoDBv2, republish and sqs, and the error action, as AWS IoT does.
+"""Runs topic rules on the local stack as AWS IoT does: the actions dynamoDBv2, republish and sqs, and the error action.
 
-ministack finds the rules whose FROM matches; it is given what is here in the place of its own, which stores nested JSON
-as text, turns a payload that is not JSON into one, and knows fewer templates. Imports nothing of ministack: its modules
-are passed in. AWS IoT Core developer guide: "AWS IoT rule actions" (iot-rule-actions and the pages below it), "Error
+ministack finds the rules whose FROM matches, and then calls this module. Its own actions store nested JSON as text,
+convert a payload that is not JSON, and know fewer templates. This module imports nothing of ministack: its modules are
+parameters. AWS IoT Core developer guide: "AWS IoT rule actions" (iot-rule-actions and the pages below it), "Error
 handling (error action)" (rule-error-handling), "Working with binary payloads" (binary-payloads).
 """
 
@@ -29,12 +29,12 @@ Scope = Callable[[str, str], AbstractContextManager[Any]]
 
 
 class ActionFailed(Exception):
-    """An action could not be carried out; the text is the errorMessage of the error action's document."""
+    """An action failed; the text becomes the errorMessage in the document of the error action."""
 
 
 @dataclass(frozen=True)
 class _Services:
-    """ministack's modules, and its context manager of an account and a region."""
+    """ministack's modules, and its context manager that sets account and region."""
 
     iot: Any
     dynamodb: Any
@@ -43,7 +43,7 @@ class _Services:
 
 
 def install(iot: Any, dynamodb: Any, sqs: Any, scope: Scope) -> None:
-    """Have rules checked when they are made, and carried out, by the kit.
+    """Make ministack check and run rules with the kit.
 
     Args:
         iot: ministack's module ``services.iot``.
@@ -76,7 +76,7 @@ def install(iot: Any, dynamodb: Any, sqs: Any, scope: Scope) -> None:
             try:
                 filled = engine.fill(action, rule, topic, payload, **message)
                 await _carry_out(services, account, region, filled, event)
-            except Exception as exc:  # noqa: BLE001 - a rule that fails never fails the publisher
+            except Exception as exc:  # noqa: BLE001 - a failing rule must not fail the publisher
                 kind = _kind(action)
                 logger.warning("rule %s: its %s action failed on %s: %s", rule["ruleName"], kind, topic, exc)
                 failures.append(_failure(filled, topic, exc))
@@ -103,10 +103,17 @@ def install(iot: Any, dynamodb: Any, sqs: Any, scope: Scope) -> None:
 
 
 async def _carry_out(services: _Services, account: str, region: str, action: dict[str, Any], event: Any) -> None:
-    """Do one thing with the outgoing event: JSON data, or the bytes of a payload that is no JSON.
+    """Carry out one action.
+
+    Args:
+        services: ministack.
+        account: The account of the rule.
+        region: The region of the rule.
+        action: The action, its templates filled.
+        event: The outgoing event: JSON data, or the bytes of a payload that is not JSON.
 
     Raises:
-        ActionFailed: It cannot be done.
+        ActionFailed: The action failed.
     """
     kind = _kind(action)
     if kind == "republish":
@@ -120,7 +127,7 @@ async def _carry_out(services: _Services, account: str, region: str, action: dic
 
 
 def _put_item(dynamodb: Any, spec: dict[str, Any], event: Any) -> None:
-    """Write each attribute of the event to a column of its own. AWS: "DynamoDBv2" (dynamodb-v2-rule-action)."""
+    """Write each member of the event to its own column. AWS: "DynamoDBv2" (dynamodb-v2-rule-action)."""
     if not isinstance(event, dict):
         raise ActionFailed("the result is not a JSON object, whose members could be columns")
     item = {name: _attribute(value) for name, value in event.items()}
@@ -131,7 +138,7 @@ def _put_item(dynamodb: Any, spec: dict[str, Any], event: Any) -> None:
 
 
 def _attribute(value: Any) -> dict[str, Any]:
-    """The value as DynamoDB's AttributeValue; nested JSON as Map and List."""
+    """Return a value as DynamoDB's AttributeValue; nested JSON becomes Map and List."""
     if isinstance(value, bool):
         return {"BOOL": value}
     if isinstance(value, int | float):
@@ -145,7 +152,7 @@ def _attribute(value: Any) -> dict[str, Any]:
 
 def _send(sqs: Any, spec: dict[str, Any], body: bytes) -> None:
     """Send the event to a queue. AWS: "SQS" (sqs-rule-action)."""
-    if str(spec.get("useBase64")).lower() == "true":  # a string in some CloudFormation templates
+    if str(spec.get("useBase64")).lower() == "true":  # some CloudFormation templates have a string
         text = base64.b64encode(body).decode()
     else:
         try:
@@ -162,7 +169,7 @@ def _send(sqs: Any, spec: dict[str, Any], body: bytes) -> None:
 
 
 async def _republish(iot: Any, account: str, region: str, spec: dict[str, Any], payload: bytes) -> None:
-    """Publish the event. AWS: "Republish" (republish-rule-action); the ``$`` of a reserved topic is written twice."""
+    """Publish the event. AWS: "Republish" (republish-rule-action). ``$$`` begins a reserved topic."""
     topic = spec["topic"]
     topic = topic[1:] if topic.startswith("$$") else topic
     if not topic or "+" in topic or "#" in topic:
@@ -179,12 +186,12 @@ async def _republish(iot: Any, account: str, region: str, spec: dict[str, Any], 
 
 
 def _serialized(event: Any) -> bytes:
-    """The event as the bytes that leave the rule."""
+    """Return the event as bytes."""
     if isinstance(event, bytes):
         return event
     try:
         return orjson.dumps(event)
-    except orjson.JSONEncodeError:  # nested deeper than orjson writes
+    except orjson.JSONEncodeError:  # nested deeper than orjson can write
         return json.dumps(event).encode()
 
 
@@ -193,7 +200,7 @@ def _kind(action: dict[str, Any]) -> str:
 
 
 def _failure(action: dict[str, Any], topic: str, error: Exception) -> dict[str, str]:
-    """One of the failures in the error action's document."""
+    """Return one failure for the document of the error action."""
     kind = _kind(action)
     spec = action[kind]
     if kind == "dynamoDBv2":

@@ -1,6 +1,6 @@
-"""Evaluates topic rules on the local stack: AWS IoT SQL for real, in the place of ministack's own evaluator.
+"""Evaluates topic rules on the local stack with `iot_sql`, in the place of ministack's own evaluator.
 
-`rule_actions` hands it each message that a rule's FROM may match, and carries out the actions it fills.
+`rule_actions` calls it with each message that matches a rule's FROM, and carries out the actions that it has filled.
 """
 
 from __future__ import annotations
@@ -9,36 +9,36 @@ import functools
 import logging
 from typing import Any
 
-from cpsim_kit.local.iot_sql.iot_sql import NO_MATCH, SqlError, Statement, Template, compile_sql, compile_template
+from cpsim_kit.local.iot_sql import NO_MATCH, SqlError, Statement, Template, compile_sql, compile_template
 
 __all__ = ["DEFAULT_VERSION", "NO_MATCH", "VERSIONS", "RuleEngine"]
 
 logger = logging.getLogger("cpsim.rules")
 
 DEFAULT_VERSION = "2015-10-08"
-"""The SQL version of a rule that names none. AWS IoT Core developer guide, "Creating an AWS IoT rule"."""
+"""The SQL version of a rule that does not name one. AWS IoT Core developer guide, "Creating an AWS IoT rule"."""
 
 VERSIONS = ("2016-03-23", "2015-10-08", "beta")
-"""What AWS takes as ``awsIotSqlVersion``. AWS IoT Core developer guide, "SQL versions"."""
+"""The values of ``awsIotSqlVersion`` that AWS accepts. AWS IoT Core developer guide, "SQL versions"."""
 
 
 class RuleEngine:
-    """Compiles each statement once; forgets the least used beyond a thousand."""
+    """Compiles statements and templates; caches the thousand used last of each."""
 
     def __init__(self) -> None:
         self._statement = functools.lru_cache(1000)(_statement)
         self._template = functools.lru_cache(1000)(_template)
 
     def refusal(self, sql: str, version: str, *actions: Any) -> str | None:
-        """Say why AWS IoT, or the local stack, does not take a rule's SQL.
+        """Return why AWS IoT, or the local stack, does not accept a rule's SQL.
 
         Args:
             sql: The statement.
             version: The rule's SQL version.
-            actions: The documents of its actions, whose substitution templates are looked at too.
+            actions: The documents of its actions; their substitution templates are checked, too.
 
         Returns:
-            The reason, with the place; None where all is well.
+            The reason, with the position; None if the rule is accepted.
         """
         try:
             statement = self._statement(sql, version)
@@ -50,21 +50,21 @@ class RuleEngine:
         return None
 
     def newer_functions(self, sql: str, version: str) -> tuple[str, ...]:
-        """The functions in a statement that AWS documents for later SQL versions only."""
+        """Return the functions in a statement that AWS documents for later SQL versions only."""
         return self._statement(sql, version).newer_functions
 
     def topic_filter(self, sql: str) -> str:
-        """The topic filter of a statement's FROM, which is the same for each SQL version."""
+        """Return the topic filter of a statement's FROM; it does not depend on the SQL version."""
         return self._statement(sql, VERSIONS[0]).topic_filter
 
     def evaluate(self, rule: dict[str, Any], topic: str, payload: bytes, **message: Any) -> Any:
-        """The outgoing event of a message, or NO_MATCH. A statement that fails is logged, and matches nothing.
+        """Return the outgoing event of a message, or NO_MATCH. If the statement fails, log it and return NO_MATCH.
 
         Args:
             rule: The rule as the IoT API describes it.
             topic: Where the message was published.
             payload: The message.
-            message: What else is known of it, as `Statement.evaluate` takes it.
+            message: The other arguments of `Statement.evaluate`.
         """
         try:
             return self._statement(rule["sql"], rule["awsIotSqlVersion"]).evaluate(topic, payload, **message)
@@ -73,7 +73,7 @@ class RuleEngine:
             return NO_MATCH
 
     def fill(self, document: Any, rule: dict[str, Any], topic: str, payload: bytes, **message: Any) -> Any:
-        """An action's document with its substitution templates filled, however deep; see :meth:`evaluate`."""
+        """Return an action's document with its substitution templates filled, at any depth; see :meth:`evaluate`."""
         if isinstance(document, str):
             if "${" not in document:
                 return document
@@ -95,7 +95,7 @@ def _template(text: str, statement: Statement) -> Template:
 
 
 def _texts(document: Any) -> list[str]:
-    """Every string in a document."""
+    """Return every string in a document."""
     if isinstance(document, str):
         return [document]
     members = (

@@ -14,6 +14,7 @@ from conftest import SOON
 from stack_fixtures import GLANCE, Boto, ask, close_of, dial, eventually, is_answered, mqtt, new_id, receive
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.frames import Frame, Opcode
 from websockets.typing import Subprotocol
 
 from cpsim_kit.local.launcher import LocalProcess
@@ -24,12 +25,26 @@ UNICODE = 'žluťoučký kůň 充电桩 🔌 \\u0000 "quoted"'
 
 
 async def silence(ws: ClientConnection) -> None:
-    """Nothing comes."""
+    """Assert that nothing arrives."""
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(ws.recv(), GLANCE)
 
 
-# -- Opening handshake ------------------------------------------------------------------------------------------------
+async def open_raw(process: LocalProcess, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A WebSocket connection past its handshake, as bare streams: it does not answer a close frame."""
+    port = int(process.websocket_url.rsplit(":", 1)[1])
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(
+        f"GET /{path} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        "Sec-WebSocket-Protocol: ocpp2.0.1\r\n\r\n".encode()
+    )
+    async with asyncio.timeout(SOON):
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+    return reader, writer
+
+
+# -- Opening handshake -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("subprotocol", ["ocpp1.6", "ocpp2.0", "ocpp2.0.1"])
@@ -44,7 +59,7 @@ async def test_each_subprotocol_of_the_sample_is_accepted(
 @pytest.mark.parametrize(
     ("offered", "chosen"),
     [
-        (["ocpp2.0.1", "ocpp1.6"], {"ocpp1.6"}),  # both sides' preferences count alike: 0 + 2 against 1 + 0
+        (["ocpp2.0.1", "ocpp1.6"], {"ocpp1.6"}),  # the preferences of both sides count the same: 0 + 2 against 1 + 0
         (["ocpp1.6", "ocpp2.0.1"], {"ocpp1.6"}),
         (["ocpp2.0.1", "ocpp2.0"], {"ocpp2.0.1", "ocpp2.0"}),  # a tie
         (["ocpp2.0.1", "ocpp2.0", "ocpp1.6"], {"ocpp2.0.1", "ocpp2.0", "ocpp1.6"}),  # a tie of three
@@ -52,7 +67,7 @@ async def test_each_subprotocol_of_the_sample_is_accepted(
         (["mqtt", "OCPP1.6", "ocpp2.0"], {"ocpp2.0"}),  # names are case-sensitive
     ],
 )
-async def test_of_several_subprotocols_one_of_those_both_like_best_is_chosen(
+async def test_of_several_subprotocols_the_one_that_both_sides_prefer_is_chosen(
     shared: LocalProcess, register: Register, offered: list[str], chosen: set[str]
 ) -> None:
     async with dial(shared, await register(), *offered) as ws:
@@ -61,7 +76,7 @@ async def test_of_several_subprotocols_one_of_those_both_like_best_is_chosen(
 
 
 @pytest.mark.parametrize("offer", [None, ["ocpp2.1"], ["mqtt", "OCPP2.0.1"]], ids=str)
-async def test_without_a_common_subprotocol_the_handshake_succeeds_and_1000_follows(
+async def test_without_a_common_subprotocol_the_handshake_succeeds_and_the_connection_closes_with_1000(
     shared: LocalProcess, register: Register, offer: list[Subprotocol] | None
 ) -> None:
     async with dial(shared, await register(), subprotocols=offer) as ws:
@@ -69,20 +84,20 @@ async def test_without_a_common_subprotocol_the_handshake_succeeds_and_1000_foll
         assert await close_of(ws) == (1000, "")
 
 
-async def test_subprotocol_is_looked_at_before_the_id(shared: LocalProcess) -> None:
+async def test_the_subprotocol_is_checked_before_the_id(shared: LocalProcess) -> None:
     async with dial(shared, new_id("unknown"), subprotocols=None) as ws:
         assert await close_of(ws) == (1000, "")
 
 
 @pytest.mark.parametrize("path", ["{}/", "/{}", "//{}//"])
-async def test_slashes_around_the_id_do_not_count(shared: LocalProcess, register: Register, path: str) -> None:
+async def test_slashes_around_the_id_are_ignored(shared: LocalProcess, register: Register, path: str) -> None:
     charge_point_id = await register()
     async with mqtt(shared, f"{charge_point_id}/in") as inside, dial(shared, path.format(charge_point_id)) as ws:
         await ws.send("hello")
         assert await inside.take() == [(f"{charge_point_id}/in", b"hello")]
 
 
-# -- Ids --------------------------------------------------------------------------------------------------------------
+# -- Ids ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -94,14 +109,14 @@ async def test_unknown_id_is_accepted_and_then_closed_with_1008(shared: LocalPro
         assert await close_of(ws) == (1008, f"Charge Point {path} not registered as an IoT Thing")
 
 
-async def test_a_registered_id_in_other_letters_is_unknown(shared: LocalProcess, register: Register) -> None:
+async def test_a_registered_id_in_lower_case_is_unknown(shared: LocalProcess, register: Register) -> None:
     charge_point_id = (await register()).lower()
     async with dial(shared, charge_point_id) as ws:
         assert await close_of(ws) == (1008, f"Charge Point {charge_point_id} not registered as an IoT Thing")
 
 
 @pytest.mark.parametrize("path", ["", "/", "x" * 2049, "x" * 3000], ids=["none", "slashes", "2049 bytes", "3000"])
-async def test_an_id_that_is_no_key_of_the_registry_ends_with_1011(shared: LocalProcess, path: str) -> None:
+async def test_an_id_that_cannot_be_a_key_of_the_registry_is_closed_with_1011(shared: LocalProcess, path: str) -> None:
     """The sample's server does not catch DynamoDB's ValidationException."""
     async with dial(shared, path) as ws:
         assert ws.subprotocol == "ocpp2.0.1"
@@ -109,17 +124,15 @@ async def test_an_id_that_is_no_key_of_the_registry_ends_with_1011(shared: Local
 
 
 @pytest.mark.parametrize("length", [78, 79])
-async def test_the_longest_reason_that_a_close_frame_holds_arrives_whole(shared: LocalProcess, length: int) -> None:
+async def test_the_longest_reason_of_a_close_frame_arrives_complete(shared: LocalProcess, length: int) -> None:
     path = "x" * length
     async with dial(shared, path) as ws:
         assert await close_of(ws) == (1008, f"Charge Point {path} not registered as an IoT Thing")
 
 
 @pytest.mark.parametrize("length", [80, 128, 2048])
-async def test_an_unknown_id_whose_reason_no_close_frame_holds_ends_without_one(
-    shared: LocalProcess, length: int
-) -> None:
-    """The sample's server fails on the reason of more than 123 bytes."""
+async def test_an_unknown_id_whose_reason_is_too_long_gets_no_close_frame(shared: LocalProcess, length: int) -> None:
+    """The sample's server fails on a reason of more than 123 bytes."""
     async with dial(shared, "x" * length) as ws:
         assert await close_of(ws) == (1006, "")
         assert isinstance(ws.protocol.close_exc, ConnectionClosed)
@@ -134,7 +147,7 @@ async def test_a_registered_id_of_any_length_is_served(shared: LocalProcess, bot
             assert await is_answered(ws)
 
 
-async def test_an_id_that_no_http_server_reads_is_refused_and_harms_nobody(
+async def test_an_id_that_is_too_long_for_http_is_refused_and_others_are_still_served(
     shared: LocalProcess, register: Register
 ) -> None:
     async with dial(shared, await register()) as ws:
@@ -152,12 +165,12 @@ async def test_an_id_that_no_http_server_reads_is_refused_and_harms_nobody(
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",  # a browser
         b"POST /CP1 HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}",
         b"GET /CP 1 HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /CP1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",  # and no more
+        b"GET /CP1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n",  # and nothing after it
         b"\xff" * 20_000,
     ],
     ids=["nothing", "empty lines", "TLS", "browser", "POST", "space in the path", "half a handshake", "noise"],
 )
-async def test_who_does_not_speak_websocket_is_turned_away_and_harms_nobody(
+async def test_a_client_that_is_no_websocket_is_refused_and_others_are_still_served(
     shared: LocalProcess, register: Register, raw: bytes
 ) -> None:
     port = int(shared.websocket_url.rsplit(":", 1)[1])
@@ -174,10 +187,10 @@ async def test_who_does_not_speak_websocket_is_turned_away_and_harms_nobody(
         assert await is_answered(ws)
 
 
-# -- Registry ---------------------------------------------------------------------------------------------------------
+# -- Registry ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_thing_created_by_anybody_is_accepted_soon(shared: LocalProcess, boto: Boto) -> None:
+async def test_a_created_thing_is_accepted_soon(shared: LocalProcess, boto: Boto) -> None:
     charge_point_id = new_id()
     boto("iot").create_thing(thingName=charge_point_id)
 
@@ -191,7 +204,7 @@ async def test_a_thing_created_by_anybody_is_accepted_soon(shared: LocalProcess,
     assert await eventually(is_accepted)
 
 
-async def test_a_thing_deleted_by_anybody_is_refused_soon(shared: LocalProcess, boto: Boto, register: Register) -> None:
+async def test_a_deleted_thing_is_refused_soon(shared: LocalProcess, boto: Boto, register: Register) -> None:
     charge_point_id = await register()
     boto("iot").delete_thing(thingName=charge_point_id)
 
@@ -204,7 +217,7 @@ async def test_a_thing_deleted_by_anybody_is_refused_soon(shared: LocalProcess, 
     assert await eventually(is_refused)
 
 
-async def test_a_connected_charge_point_stays_when_its_thing_is_deleted(
+async def test_a_charge_point_stays_connected_when_its_thing_is_deleted(
     shared: LocalProcess, boto: Boto, register: Register
 ) -> None:
     charge_point_id = await register()
@@ -214,7 +227,9 @@ async def test_a_connected_charge_point_stays_when_its_thing_is_deleted(
         assert await is_answered(ws)
 
 
-async def test_many_things_created_and_deleted_at_once_leave_no_ghost(shared: LocalProcess, boto: Boto) -> None:
+async def test_many_things_created_and_deleted_at_once_leave_nothing_in_the_registry(
+    shared: LocalProcess, boto: Boto
+) -> None:
     ids = [new_id("burst") for _ in range(25)]  # more than two batches of the queue of deleted Things
     for charge_point_id in ids:
         boto("iot").create_thing(thingName=charge_point_id)
@@ -224,7 +239,7 @@ async def test_many_things_created_and_deleted_at_once_leave_no_ghost(shared: Lo
     await eventually(lambda: not any(map(boto.is_registered, ids)))
 
 
-# -- Frames -----------------------------------------------------------------------------------------------------------
+# -- Frames ------------------------------------------------------------------------------------------------------------
 
 FRAMES = {
     "CALL": '[2,"1","X",{}]',
@@ -238,7 +253,7 @@ FRAMES = {
 
 
 @pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
-async def test_frames_go_to_in_as_they_are(shared: LocalProcess, register: Register, frame: str) -> None:
+async def test_frames_are_published_to_in_unchanged(shared: LocalProcess, register: Register, frame: str) -> None:
     charge_point_id = await register()
     async with mqtt(shared, f"{charge_point_id}/in") as inside, dial(shared, charge_point_id) as ws:
         await ws.send(frame)
@@ -246,18 +261,18 @@ async def test_frames_go_to_in_as_they_are(shared: LocalProcess, register: Regis
 
 
 @pytest.mark.parametrize("frame", FRAMES.values(), ids=FRAMES)
-async def test_what_an_mqtt_client_publishes_to_out_arrives_as_it_is(
+async def test_a_message_of_an_mqtt_client_to_out_arrives_unchanged(
     shared: LocalProcess, register: Register, frame: str
 ) -> None:
     charge_point_id = await register()
     async with mqtt(shared) as outside, dial(shared, charge_point_id) as ws:
-        assert await is_answered(ws)  # the gateway has made it its own
+        assert await is_answered(ws)  # the gateway has registered the connection
         await outside.publish(f"{charge_point_id}/out", frame)
         async with asyncio.timeout(SOON):
             assert await ws.recv() == frame
 
 
-async def test_what_boto3_publishes_to_out_arrives_as_it_is(
+async def test_a_message_of_boto3_to_out_arrives_unchanged(
     shared: LocalProcess, boto: Boto, register: Register
 ) -> None:
     charge_point_id = await register()
@@ -268,7 +283,7 @@ async def test_what_boto3_publishes_to_out_arrives_as_it_is(
             assert await ws.recv() == UNICODE
 
 
-async def test_a_binary_frame_goes_to_in_byte_for_byte(shared: LocalProcess, register: Register) -> None:
+async def test_a_binary_frame_is_published_to_in_byte_for_byte(shared: LocalProcess, register: Register) -> None:
     charge_point_id = await register()
     async with mqtt(shared, f"{charge_point_id}/in") as inside, dial(shared, charge_point_id) as ws:
         await ws.send(b"\xff\x00\xfe")
@@ -281,10 +296,10 @@ async def test_a_binary_frame_goes_to_in_byte_for_byte(shared: LocalProcess, reg
     [b'[2,"a","Reset",{"type":"\xff\xfe"}]', [b'[2,"1","Heartbeat",', b'{"a":"\xc3', b'"}]'], b"\xed\xa0\x80"],
     ids=["at once", "in fragments", "a surrogate"],
 )
-async def test_a_text_frame_that_is_not_utf_8_ends_the_connection_with_1007(
+async def test_a_text_frame_that_is_not_utf_8_closes_with_1007(
     shared: LocalProcess, register: Register, text: bytes | list[bytes], compression: str | None
 ) -> None:
-    """RFC 6455, 8.1; the sample's ``recv()`` does so too."""
+    """RFC 6455, 8.1; the sample's ``recv()`` does the same."""
     charge_point_id = await register()
     async with mqtt(shared, f"{charge_point_id}/in") as inside:
         async with dial(shared, charge_point_id, compression=compression) as ws:
@@ -304,7 +319,7 @@ async def test_frames_keep_their_order(shared: LocalProcess, register: Register)
         assert [int(payload) for _, payload in await inside.take(200)] == list(range(200))
 
 
-async def test_frames_reach_only_whom_they_are_for(shared: LocalProcess, register: Register) -> None:
+async def test_an_answer_reaches_only_its_own_charge_point(shared: LocalProcess, register: Register) -> None:
     first, second = await register(), await register()
     async with dial(shared, first) as one, dial(shared, second) as other:
         assert await is_answered(other)
@@ -312,7 +327,7 @@ async def test_frames_reach_only_whom_they_are_for(shared: LocalProcess, registe
         await silence(other)
 
 
-async def test_a_payload_that_is_no_text_ends_the_connection_with_1011(
+async def test_a_payload_that_is_not_utf_8_closes_with_1011(
     shared: LocalProcess, boto: Boto, register: Register
 ) -> None:
     charge_point_id = await register()
@@ -324,35 +339,39 @@ async def test_a_payload_that_is_no_text_ends_the_connection_with_1011(
         assert await is_answered(ws)
 
 
-async def test_publishing_for_somebody_who_is_not_there_harms_nobody(
-    shared: LocalProcess, boto: Boto, register: Register
+@pytest.mark.parametrize("payload", [b"anybody?", b"\xff\xfe"], ids=["text", "not UTF-8"])
+async def test_publishing_for_a_charge_point_that_is_not_connected_is_no_error(
+    shared: LocalProcess, boto: Boto, register: Register, payload: bytes
 ) -> None:
-    boto("iot-data").publish(topic=f"{new_id('absent')}/out", payload=b"anybody?")
-    boto("iot-data").publish(topic="/out", payload=b"anybody?")
+    before, absent = shared.log(1000).splitlines(), new_id("absent")
+    boto("iot-data").publish(topic=f"{absent}/out", payload=payload)
+    boto("iot-data").publish(topic="/out", payload=payload)
     async with dial(shared, await register()) as ws:
         assert await is_answered(ws)
+    logged = set(shared.log(1000).splitlines()) - set(before)
+    assert not [line for line in logged if "iot_broker" in line or absent in line]  # where a failed delivery is logged
 
 
-async def test_a_slow_reader_holds_nobody_up(shared: LocalProcess, boto: Boto, register: Register) -> None:
+async def test_a_slow_charge_point_does_not_delay_others(shared: LocalProcess, boto: Boto, register: Register) -> None:
     lazy, busy = await register(), await register()
     async with dial(shared, lazy, max_queue=1, max_size=None) as sleeper, dial(shared, busy) as ws:
         assert await is_answered(sleeper)
-        for _ in range(100):  # 10 MB that the sleeper does not read; no socket buffers so much
+        for _ in range(100):  # 10 MB, which is more than a socket buffers
             boto("iot-data").publish(topic=f"{lazy}/out", payload=b"x" * 100_000)
         for _ in range(5):
             assert await is_answered(ws)
-        for _ in range(100):  # and it has lost nothing
+        for _ in range(100):  # nothing is lost
             async with asyncio.timeout(SOON):
                 assert len(await sleeper.recv()) == 100_000
 
 
-# -- AWS IoT's limit of a message -------------------------------------------------------------------------------------
+# -- AWS IoT's limit of a message --------------------------------------------------------------------------------------
 
 LIMIT = 128 * 1024
 
 
 @pytest.mark.parametrize("as_text", [True, False], ids=["text", "binary"])
-async def test_a_frame_of_128_kib_passes_and_a_longer_one_ends_the_connection_with_1000(
+async def test_a_frame_of_128_kib_passes_and_a_longer_one_closes_with_1000(
     shared: LocalProcess, register: Register, as_text: bool
 ) -> None:
     charge_point_id = await register()
@@ -370,7 +389,7 @@ async def test_a_frame_of_128_kib_passes_and_a_longer_one_ends_the_connection_wi
         async with dial(shared, charge_point_id) as ws:
             assert await is_answered(ws)
             [(_, payload)] = await inside.take()
-            assert json.loads(payload)[2] == "Heartbeat"  # the longer one was not passed on
+            assert json.loads(payload)[2] == "Heartbeat"  # the longer one was not published
 
 
 async def test_the_limit_counts_bytes_and_whole_messages(shared: LocalProcess, register: Register) -> None:
@@ -383,7 +402,7 @@ async def test_the_limit_counts_bytes_and_whole_messages(shared: LocalProcess, r
         assert await close_of(ws) == (1000, "")
 
 
-# -- Takeover ---------------------------------------------------------------------------------------------------------
+# -- Takeover ----------------------------------------------------------------------------------------------------------
 
 
 async def test_a_second_connection_with_the_same_id_closes_the_first(shared: LocalProcess, register: Register) -> None:
@@ -395,7 +414,7 @@ async def test_a_second_connection_with_the_same_id_closes_the_first(shared: Loc
             assert await is_answered(newer)
 
 
-async def test_after_a_takeover_messages_go_to_the_newer_only(
+async def test_after_a_takeover_messages_go_to_the_newer_connection_only(
     shared: LocalProcess, boto: Boto, register: Register
 ) -> None:
     charge_point_id = await register()
@@ -408,6 +427,26 @@ async def test_after_a_takeover_messages_go_to_the_newer_only(
             async with asyncio.timeout(SOON):
                 assert await newer.recv() == "for you"
             assert [frame async for frame in older] == []
+
+
+async def test_a_frame_of_an_evicted_connection_is_not_published(shared: LocalProcess, register: Register) -> None:
+    """The older client does not answer the close frame, and sends more."""
+    charge_point_id = await register()
+    reader, writer = await open_raw(shared, charge_point_id)
+    try:
+        async with mqtt(shared, f"{charge_point_id}/in") as inside:
+            writer.write(Frame(Opcode.TEXT, b'"before"').serialize(mask=True))
+            assert await inside.take() == [(f"{charge_point_id}/in", b'"before"')]
+            async with dial(shared, charge_point_id) as newer:
+                async with asyncio.timeout(SOON):
+                    assert (await reader.readexactly(2))[0] == 0x80 | Opcode.CLOSE
+                writer.write(Frame(Opcode.TEXT, b'"after"').serialize(mask=True))
+                await writer.drain()
+                for _ in range(5):
+                    assert await is_answered(newer)
+                assert [json.loads(payload)[2] for _, payload in await inside.take(5)] == ["Heartbeat"] * 5
+    finally:
+        writer.transport.abort()
 
 
 async def test_a_takeover_shows_in_the_presence_events(shared: LocalProcess, register: Register) -> None:
@@ -450,14 +489,14 @@ async def test_an_mqtt_client_with_a_charge_points_id_takes_it_over(shared: Loca
 
 
 @pytest.mark.parametrize("protocol", [aiomqtt.ProtocolVersion.V311, aiomqtt.ProtocolVersion.V5], ids=["3.1.1", "5"])
-async def test_a_charge_point_that_connects_ends_the_mqtt_client_of_its_id(
+async def test_a_charge_point_that_connects_disconnects_the_mqtt_client_with_its_id(
     shared: LocalProcess, boto: Boto, register: Register, protocol: aiomqtt.ProtocolVersion
 ) -> None:
     charge_point_id = await register()
     events = (f"$aws/events/presence/disconnected/{charge_point_id}", f"{charge_point_id}/will")
     async with mqtt(shared, *events) as broker:
         will = aiomqtt.Will(f"{charge_point_id}/will", b"gone")
-        with contextlib.suppress(aiomqtt.MqttError):  # a lost client cannot leave in good order
+        with contextlib.suppress(aiomqtt.MqttError):  # a client that was disconnected cannot leave in good order
             async with (
                 mqtt(shared, identifier=charge_point_id, protocol=protocol, will=will) as client,
                 dial(shared, charge_point_id) as ws,
@@ -473,7 +512,7 @@ async def test_a_charge_point_that_connects_ends_the_mqtt_client_of_its_id(
     assert json.loads(taken[events[0]])["disconnectReason"] == "DUPLICATE_CLIENTID"
 
 
-async def test_charge_points_and_mqtt_clients_that_fight_for_an_id_leave_one(
+async def test_of_charge_points_and_mqtt_clients_with_one_id_one_stays(
     shared: LocalProcess, register: Register
 ) -> None:
     charge_point_id = await register()
@@ -499,7 +538,7 @@ async def test_charge_points_and_mqtt_clients_that_fight_for_an_id_leave_one(
             await asyncio.gather(*clients, return_exceptions=True)
         assert {ws.close_code for ws in connections} <= {1000, None}
     live: set[str] = set()
-    for event in events:  # one at a time, whatever it is
+    for event in events:  # one client at a time
         if event["eventType"] == "connected":
             assert not live
             live.add(event["sessionIdentifier"])
@@ -508,10 +547,10 @@ async def test_charge_points_and_mqtt_clients_that_fight_for_an_id_leave_one(
     assert len(live) == 1
 
 
-async def test_a_subscription_event_says_that_the_gateway_listens_for_the_charge_point(
+async def test_a_subscription_event_tells_that_the_gateway_listens_for_the_charge_point(
     shared: LocalProcess, boto: Boto, register: Register
 ) -> None:
-    """As AWS IoT's "Lifecycle events" has it, and as the broker says it of any client."""
+    """As in AWS IoT's "Lifecycle events", and as the broker does for any client."""
     charge_point_id, other = await register(), new_id("client")
     async with mqtt(
         shared,
@@ -535,14 +574,14 @@ async def test_a_subscription_event_says_that_the_gateway_listens_for_the_charge
     }
 
 
-async def test_a_refused_charge_point_has_no_presence(shared: LocalProcess, register: Register) -> None:
+async def test_a_refused_charge_point_has_no_presence_events(shared: LocalProcess, register: Register) -> None:
     unknown, known = new_id("unknown"), await register()
     async with mqtt(shared, "$aws/events/presence/+/+") as broker:
         async with dial(shared, unknown) as ws:
             await close_of(ws)
         seen: set[str] = set()
         async with dial(shared, known):
-            while known not in seen:  # others may have just gone
+            while known not in seen:  # events of earlier tests may still arrive
                 seen |= {event["clientId"] for event in await broker.events(1)}
     assert unknown not in seen
 
@@ -554,13 +593,13 @@ async def test_fifty_takeovers_in_a_row_leave_one_connection(shared: LocalProces
         *older, newest = connections
         assert await asyncio.gather(*map(close_of, older)) == [(1000, "")] * 49
         assert await is_answered(newest)
-        await silence(newest)  # once, not once for each
+        await silence(newest)  # one answer, not one for each connection
     finally:
         for ws in connections:
             await ws.close()
 
 
-async def test_fifty_connections_at_once_leave_one(shared: LocalProcess, register: Register) -> None:
+async def test_fifty_connections_at_once_leave_one_connection(shared: LocalProcess, register: Register) -> None:
     charge_point_id = await register()
     async with mqtt(shared, f"$aws/events/presence/+/{charge_point_id}") as broker:
         connections = await asyncio.gather(*(dial(shared, charge_point_id) for _ in range(50)))
@@ -585,10 +624,10 @@ async def test_fifty_connections_at_once_leave_one(shared: LocalProcess, registe
     assert len(live) == 1
 
 
-# -- Ends -------------------------------------------------------------------------------------------------------------
+# -- Close -------------------------------------------------------------------------------------------------------------
 
 
-async def test_a_charge_point_that_dies_without_a_close_frame_frees_its_id(
+async def test_a_charge_point_that_ends_without_a_close_frame_gives_up_its_id(
     shared: LocalProcess, register: Register
 ) -> None:
     charge_point_id = await register()
@@ -602,10 +641,10 @@ async def test_a_charge_point_that_dies_without_a_close_frame_frees_its_id(
         async with dial(shared, charge_point_id) as ws:
             assert await is_answered(ws)
             [event] = await broker.events(1)
-    assert event["eventType"] == "connected"  # and no takeover of a ghost
+    assert event["eventType"] == "connected"  # it did not take over the id
 
 
-async def test_the_gateways_mqtt_client_says_goodbye_when_a_charge_point_leaves(
+async def test_the_gateways_mqtt_client_disconnects_when_a_charge_point_leaves(
     shared: LocalProcess, register: Register
 ) -> None:
     charge_point_id = await register()
@@ -617,13 +656,13 @@ async def test_the_gateways_mqtt_client_says_goodbye_when_a_charge_point_leaves(
     assert event["clientInitiatedDisconnect"] is True
 
 
-async def test_a_close_is_answered_with_its_own_code(shared: LocalProcess, register: Register) -> None:
+async def test_a_close_frame_is_answered_with_its_code(shared: LocalProcess, register: Register) -> None:
     async with dial(shared, await register()) as ws:
         await ws.close(3000, "power cut")
     assert (ws.close_code, ws.close_reason) == (3000, "power cut")
 
 
-async def test_a_call_on_its_way_when_the_socket_closes_still_reaches_the_csms(
+async def test_a_call_sent_just_before_the_socket_closes_reaches_the_csms(
     shared: LocalProcess, register: Register
 ) -> None:
     charge_point_id = await register()
@@ -639,7 +678,7 @@ async def test_pings_are_answered(shared: LocalProcess, register: Register) -> N
         await (await ws.ping(b"alive"))
 
 
-async def test_a_fragmented_frame_arrives_whole(shared: LocalProcess, register: Register) -> None:
+async def test_a_fragmented_frame_arrives_complete(shared: LocalProcess, register: Register) -> None:
     async with dial(shared, await register()) as ws:
         await ws.send(iter(['[2,"1",', '"Heartbeat"', ",{}]"]))
         assert (await receive(ws))[:2] == [3, "1"]

@@ -1,11 +1,12 @@
-"""The contract with ministack: everything the kit asks of it, by plain boto3 and plain MQTT against a running one.
+"""The contract with ministack: what the kit relies on, by plain boto3 and plain MQTT against a running one.
 
-ministack is beta and pinned. When a test here fails after an update, the part of the kit it names has to change.
+ministack is beta and pinned. If a test fails after an update, the kit has to change.
 """
 
 import contextlib
 import inspect
 import json
+import re
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import tomllib
 from collections.abc import Awaitable, Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiomqtt
@@ -23,14 +25,17 @@ from conftest import ENDED
 from stack_fixtures import Boto, dial, eventually, is_answered, mqtt, new_id
 
 from cpsim_kit.local.launcher import LocalProcess
+from cpsim_kit.local.server import emulator, rule_actions
 from cpsim_kit.local.server.emulator import ACCOUNT
+from cpsim_kit.local.server.guard import mqtt as mqtt_guard
+from cpsim_kit.local.server.guard import shadows, things
 
 V5 = aiomqtt.ProtocolVersion.V5
 VERSIONS = pytest.mark.parametrize("protocol", [aiomqtt.ProtocolVersion.V311, V5], ids=["3.1.1", "5"])
 
 
 def refused(code: str) -> pytest.RaisesExc[ClientError]:
-    """Expects that error code. Keeps no error, as its frames would keep urllib3's sockets open."""
+    """Expect this error code. The error is not kept, because its frames would keep urllib3's sockets open."""
     return pytest.raises(ClientError, check=lambda exc: bool(exc.response["Error"]["Code"] == code))
 
 
@@ -69,12 +74,12 @@ def test_create_thing_again_is_harmless_with_the_same_attributes_only(boto: Boto
 
 
 @pytest.mark.parametrize("verb", ["describe_thing", "update_thing"])
-def test_a_thing_that_is_not_there_is_not_found(boto: Boto, verb: str) -> None:
+def test_an_absent_thing_is_not_found(boto: Boto, verb: str) -> None:
     with refused("ResourceNotFoundException"):
         getattr(boto("iot"), verb)(thingName=new_id("NONE"))
 
 
-def test_delete_thing_does_not_ask_whether_it_is_there(boto: Boto) -> None:
+def test_delete_thing_of_an_absent_thing_is_no_error(boto: Boto) -> None:
     boto("iot").delete_thing(thingName=new_id("NONE"))
 
 
@@ -84,8 +89,8 @@ def test_a_deleted_thing_is_not_found(boto: Boto, thing: str) -> None:
         boto("iot").describe_thing(thingName=thing)
 
 
-def test_list_things_gives_all_of_more_than_a_page(boto: Boto) -> None:
-    """As on AWS, 25 a page where nothing is asked; the paginator hides it."""
+def test_list_things_lists_more_than_one_page(boto: Boto) -> None:
+    """As on AWS, a page has 25 Things by default; the paginator hides it."""
     names = {new_id("PAGE") for _ in range(60)}
     for name in names:
         boto("iot").create_thing(thingName=name)
@@ -128,7 +133,7 @@ def test_the_stack_has_the_outputs_and_resources_that_the_kit_looks_for(shared: 
     assert types["DeletedThings"] == "AWS::SQS::Queue"
 
 
-def test_a_stack_that_is_not_there_is_a_validation_error_as_on_aws(boto: Boto) -> None:
+def test_an_absent_stack_is_a_validation_error_as_on_aws(boto: Boto) -> None:
     with refused("ValidationError"):
         boto("cloudformation").describe_stacks(StackName="NoSuchStack")
     with pytest.raises(ClientError, match="does not exist"):
@@ -150,7 +155,7 @@ async def test_the_created_rule_writes_to_the_table(boto: Boto, thing: str) -> N
     boto("dynamodb").delete_item(TableName=table, Key=key)  # again is harmless
 
 
-def test_a_table_that_is_not_there_is_not_found(boto: Boto) -> None:
+def test_an_absent_table_is_not_found(boto: Boto) -> None:
     with refused("ResourceNotFoundException"):
         boto("dynamodb").get_item(TableName="no-such-table", Key={"chargePointId": {"S": "x"}})
 
@@ -168,7 +173,7 @@ def test_a_queue_gives_a_message_until_it_is_deleted(boto: Boto) -> None:
         boto("sqs").delete_queue(QueueUrl=queue)
 
 
-async def test_the_queue_of_deleted_things_is_worked_off(boto: Boto) -> None:
+async def test_the_queue_of_deleted_things_becomes_empty(boto: Boto) -> None:
     name = new_id("THING")
     boto("iot").create_thing(thingName=name)
     await eventually(lambda: boto.is_registered(name))
@@ -206,7 +211,7 @@ def test_a_shadow_over_http(boto: Boto, thing: str) -> None:
     with pytest.raises(boto("iot-data").exceptions.ResourceNotFoundException):
         boto("iot-data").delete_thing_shadow(thingName=thing)
     boto("iot-data").update_thing_shadow(thingName=thing, payload='{"state": {"reported": {"a": 1}}}')
-    assert shadow_of(boto, thing)["version"] == 4  # it does not begin again
+    assert shadow_of(boto, thing)["version"] == 4  # the version does not restart
 
 
 def test_an_update_of_another_version_is_refused(boto: Boto, thing: str) -> None:
@@ -270,7 +275,7 @@ async def test_topic_filters(shared: LocalProcess) -> None:
 
 
 @VERSIONS
-async def test_mqtt_works_with_the_name_that_describe_endpoint_gives(
+async def test_mqtt_accepts_the_name_of_describe_endpoint_as_host(
     shared: LocalProcess, boto: Boto, protocol: aiomqtt.ProtocolVersion
 ) -> None:
     """As on AWS; the name does not resolve, so it goes into the Host header only."""
@@ -281,7 +286,7 @@ async def test_mqtt_works_with_the_name_that_describe_endpoint_gives(
         pass
 
 
-async def test_a_client_id_is_taken_over_and_presence_says_so(shared: LocalProcess) -> None:
+async def test_a_takeover_of_a_client_id_shows_in_the_presence_events(shared: LocalProcess) -> None:
     name = new_id("client")
     async with mqtt(shared, f"$aws/events/presence/+/{name}") as watcher:
         async with contextlib.AsyncExitStack() as first:
@@ -333,7 +338,7 @@ def test_a_topic_rule_is_created_listed_and_deleted(boto: Boto) -> None:
     assert name not in [rule["ruleName"] for rule in boto("iot").list_topic_rules()["rules"]]
 
 
-async def test_a_rule_puts_what_it_selects_into_a_queue(shared: LocalProcess, boto: Boto) -> None:
+async def test_a_rule_sends_its_event_to_a_queue(shared: LocalProcess, boto: Boto) -> None:
     name, topic = new_id("rule").replace("-", "_"), new_id("topic")
     queue = boto("sqs").create_queue(QueueName=name)["QueueUrl"]
     role = f"arn:aws:iam::{ACCOUNT}:role/any"
@@ -349,7 +354,41 @@ async def test_a_rule_puts_what_it_selects_into_a_queue(shared: LocalProcess, bo
         boto("sqs").delete_queue(QueueUrl=queue)
 
 
-# -- What is private to ministack, and used all the same --------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("topic_filter", "topic", "matches"),
+    [
+        ("topic/subtopic", "topic/subtopic", True),
+        ("topic/subtopic", "topic/subtopic-2", False),
+        ("topic/#", "topic/subtopic-3/details", True),
+        ("topic/#", "topic-2/subtopic-x", False),
+        ("topic/+", "topic/subtopic-2", True),
+        ("topic/+", "topic/subtopic-3/details", False),
+        ("sensor/#", "sensor/", True),
+        ("sensor/#", "sensor/temperature/room1", True),
+        ("sensor/#", "sensor", False),
+        ("sensor/+/room1", "sensor/humidity/room1", True),
+        ("sensor/+/room1", "sensor/temperature/room2", False),
+        ("+/in", "CP1/in", True),
+        ("+/in", "CP1/out", False),
+        ("+/in", "a/CP1/in", False),
+        ("+/in", "/in", True),
+        ("#", "a/b/c", True),
+        ("+/+/#", "a/b", False),
+        ("#", "$aws/events/thing/CP1/created", False),
+        ("+/events/thing/CP1/created", "$aws/events/thing/CP1/created", False),
+        ("$aws/events/#", "$aws/events/thing/CP1/created", True),
+        ("$aws/events/thing/+/created", "$aws/events/thing/CP1/created", True),
+        ("#", "$aws/things/CP1/shadow/update", True),
+    ],
+)
+def test_the_topic_filter_of_a_rule_matches_as_on_aws(topic_filter: str, topic: str, matches: bool) -> None:
+    """ministack finds the rules of a message. A leading wildcard matches ``$aws/things/…``, not ``$aws/events/…``."""
+    from ministack.services.iot import _subscription_matches
+
+    assert _subscription_matches(topic_filter, topic) is matches
+
+
+# -- What the kit uses and replaces of ministack's private names ------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -375,10 +414,10 @@ async def test_a_rule_puts_what_it_selects_into_a_queue(shared: LocalProcess, bo
         ("app", "app", (({}, lambda: None, lambda _: None), {})),
     ],
 )
-def test_what_the_emulator_reaches_into_is_there(
+def test_ministack_has_the_functions_that_the_kit_uses(
     module: str, name: str, call: tuple[tuple[object, ...], dict[str, object]]
 ) -> None:
-    """The signature takes the emulator's call."""
+    """The signature accepts the kit's call."""
     namespace = __import__(f"ministack.{module}", fromlist=[name])
     arguments, keywords = call
     function = getattr(namespace, name)
@@ -387,7 +426,28 @@ def test_what_the_emulator_reaches_into_is_there(
     assert inspect.iscoroutinefunction(function) == is_async
 
 
-# -- Nothing leaves the machine ---------------------------------------------------------------------------------------
+def test_the_emulator_replaces_what_its_docstring_lists_and_nothing_else() -> None:
+    from ministack.core.responses import request_scope
+    from ministack.services import dynamodb, iot, iot_data, sqs
+
+    modules = {"iot": iot, "iot_data": iot_data}
+    copies = {name: SimpleNamespace(**vars(module)) for name, module in modules.items()}
+    mqtt_guard.install(**copies)
+    shadows.install(**copies)
+    things.install(copies["iot"])
+    rule_actions.install(copies["iot"], dynamodb, sqs, request_scope)
+    replaced = {
+        attribute
+        for name, module in modules.items()
+        for attribute, value in vars(copies[name]).items()
+        if value is not getattr(module, attribute, None)
+    }
+    assert all(hasattr(iot, name) or hasattr(iot_data, name) for name in replaced)
+    table = (emulator.__doc__ or "").partition("modules ``services.iot``")[2]
+    assert set(re.findall(r"(?:iot|iot_data| )\.(\w+)", table)) == replaced
+
+
+# -- Nothing leaves the computer --------------------------------------------------------------------------------------
 
 
 async def test_every_socket_of_the_process_is_on_the_loopback_interface(
@@ -427,7 +487,7 @@ runpy.run_module("cpsim_kit.local", run_name="__main__")
 
 
 def test_starting_resolves_no_name_connects_nowhere_else_and_starts_no_program() -> None:
-    """Seen by an audit hook, so that nothing short-lived is missed."""
+    """An audit hook sees it, so that nothing short-lived is missed."""
     with subprocess.Popen(
         [sys.executable, "-c", WITNESS],
         stdin=subprocess.PIPE,
@@ -437,7 +497,7 @@ def test_starting_resolves_no_name_connects_nowhere_else_and_starts_no_program()
     ) as process:
         assert process.stdout is not None
         assert "websocket_url" in json.loads(process.stdout.readline())
-        rest, errors = process.communicate(timeout=ENDED)  # its standard input ends, and so does it
+        rest, errors = process.communicate(timeout=ENDED)  # closes its standard input, which ends it
     assert (rest, process.returncode) == ("", 0)
     seen = [json.loads(line) for line in errors.splitlines() if line.startswith('["')]
     assert seen

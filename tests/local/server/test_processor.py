@@ -1,15 +1,15 @@
-"""The local CSMS, seen by charge points: as the kit wants it, and with the AWS sample's quirks."""
+"""The local CSMS as charge points see it: the kit's, the strict one, and the AWS sample's message processor."""
 
 import asyncio
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from conftest import SOON
+from conftest import MS, SOON, until
 from ocpp.messages import MessageType, get_validator
 from schema_payloads import fullest, smallest
 from stack_fixtures import (
@@ -28,6 +28,7 @@ from websockets.asyncio.client import ClientConnection
 
 from cpsim_kit import ChargePoint, errors
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
+from cpsim_kit.local.server.processor import Csms
 from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS, Version
 
 Register = Callable[[], Awaitable[str]]
@@ -62,10 +63,10 @@ def is_naive_utc_now(text: str) -> bool:
     return moment.tzinfo is None and abs(datetime.now(UTC) - moment.replace(tzinfo=UTC)) < timedelta(seconds=SOON)
 
 
-# -- What the sample answers too --------------------------------------------------------------------------------------
+# -- Actions that the sample answers -----------------------------------------------------------------------------------
 
 
-async def test_a_boot_is_accepted_and_told_the_interval(ws: ClientConnection) -> None:
+async def test_a_boot_is_accepted_and_gets_the_interval(ws: ClientConnection) -> None:
     kind, message_id, answer = await ask(ws, "BootNotification", BOOT, "boot-1")
     assert (kind, message_id) == (3, "boot-1")
     assert answer == {"currentTime": answer["currentTime"], "interval": INTERVAL, "status": "Accepted"}
@@ -83,7 +84,7 @@ async def test_a_boot_of_ocpp_16_is_accepted(shared: LocalProcess, boto: Boto, r
 async def test_the_payload_of_a_boot_is_reported_to_the_shadow(boto: Boto, ws: ClientConnection) -> None:
     payload = {**BOOT, "customData": {"vendorId": "žluť 充电", "nested": {"deep": [1, 2.5, True]}}}
     assert (await ask(ws, "BootNotification", payload))[0] == 3
-    assert reported(boto, id_of(ws)) == payload  # it is there before the answer
+    assert reported(boto, id_of(ws)) == payload  # the shadow is updated before the answer
 
 
 async def test_a_heartbeat_is_answered_with_the_time(ws: ClientConnection) -> None:
@@ -93,23 +94,23 @@ async def test_a_heartbeat_is_answered_with_the_time(ws: ClientConnection) -> No
     assert is_utc_now(answer["currentTime"])
 
 
-async def test_a_status_is_answered_with_nothing(ws: ClientConnection) -> None:
+async def test_a_status_gets_an_empty_answer(ws: ClientConnection) -> None:
     status = {"timestamp": "2026-11-23T10:00:00Z", "connectorStatus": "Available", "evseId": 1, "connectorId": 1}
     assert await ask(ws, "StatusNotification", status, "status") == [3, "status", {}]
 
 
-async def test_only_a_boot_touches_the_shadow(boto: Boto, ws: ClientConnection) -> None:
+async def test_only_a_boot_updates_the_shadow(boto: Boto, ws: ClientConnection) -> None:
     assert await is_answered(ws)
     with pytest.raises(boto("iot-data").exceptions.ResourceNotFoundException):
         reported(boto, id_of(ws))
 
 
-# -- What the sample does not know ------------------------------------------------------------------------------------
+# -- Actions that the sample does not know -----------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def ids(shared: LocalProcess, shared_boto: Boto) -> Iterator[dict[str, str]]:
-    """One charge point for each version: the tests of actions use it in turn."""
+    """One charge point for each version, which the tests of actions share."""
     ids = {version: new_id("ACTIONS") for version in CHARGE_POINT_ACTIONS}
     for charge_point_id in ids.values():
         shared_boto("iot").create_thing(thingName=charge_point_id)
@@ -121,7 +122,7 @@ def ids(shared: LocalProcess, shared_boto: Boto) -> Iterator[dict[str, str]]:
 
 
 @pytest.mark.parametrize(("version", "action"), ACTIONS, ids=[f"{action}-{version}" for version, action in ACTIONS])
-async def test_every_action_of_a_charge_point_is_answered_validly(
+async def test_every_action_of_a_charge_point_gets_a_valid_answer(
     shared: LocalProcess, boto: Boto, ids: dict[str, str], version: str, action: str
 ) -> None:
     request = Version.get(version).request(action)
@@ -140,7 +141,7 @@ async def test_every_action_of_a_charge_point_is_answered_validly(
 
 
 def test_every_action_that_the_ocpp_package_routes_from_a_charge_point_is_known() -> None:
-    """What is left of the versions' actions is a CSMS's."""
+    """The other actions of each version are those of a CSMS."""
     of_a_csms = {
         version: {action for action in Version.get(version).actions if action not in actions}
         for version, actions in CHARGE_POINT_ACTIONS.items()
@@ -153,7 +154,7 @@ def test_every_action_that_the_ocpp_package_routes_from_a_charge_point_is_known(
         assert not [action for action in actions if action.startswith(beginnings) or action.endswith(endings)]
 
 
-async def test_each_transaction_of_ocpp_16_has_an_id_of_its_own(shared: LocalProcess, register: Register) -> None:
+async def test_each_transaction_of_ocpp_16_gets_its_own_id(shared: LocalProcess, register: Register) -> None:
     start = {"connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": "2026-11-23T10:00:00Z"}
     async with dial(shared, await register(), "ocpp1.6") as ws:
         answers = [(await ask(ws, "StartTransaction", start))[2] for _ in range(3)]
@@ -161,7 +162,7 @@ async def test_each_transaction_of_ocpp_16_has_an_id_of_its_own(shared: LocalPro
     assert {answer["idTagInfo"]["status"] for answer in answers} == {"Accepted"}
 
 
-# -- What breaks OCPP -------------------------------------------------------------------------------------------------
+# -- Messages that break OCPP ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +197,7 @@ async def strict_ws(strict: LocalProcess) -> AsyncIterator[ClientConnection]:
         ("StatusNotification", "x"),
     ],
 )
-async def test_the_samples_three_actions_are_answered_whatever_their_fields_hold(
+async def test_the_samples_three_actions_are_answered_with_any_payload(
     ws: ClientConnection, action: str, payload: Any
 ) -> None:
     kind, message_id, answer = await ask(ws, action, payload, "any")
@@ -231,7 +232,7 @@ async def test_the_samples_three_actions_are_answered_whatever_their_fields_hold
         ("Authorize", {"idTag": "x", "who": 1}, "who", "FormationViolation"),
     ],
 )
-async def test_a_charge_point_of_1_6_is_judged_by_1_6(
+async def test_a_payload_of_1_6_is_validated_by_1_6(
     ws: ClientConnection, strict_ws: ClientConnection, action: str, payload: Any, field: str, code: str
 ) -> None:
     for each in (ws, strict_ws):
@@ -241,13 +242,15 @@ async def test_a_charge_point_of_1_6_is_judged_by_1_6(
         assert field in frame[3]
 
 
-async def test_what_is_as_far_from_both_versions_is_judged_by_that_of_the_boot(strict_ws: ClientConnection) -> None:
+async def test_a_payload_that_fits_no_version_better_is_validated_by_that_of_the_boot(
+    strict_ws: ClientConnection,
+) -> None:
     assert (await ask(strict_ws, "Heartbeat", {"who": 1}))[2] == "FormatViolation"
     assert (await ask(strict_ws, "BootNotification", {"chargePointModel": "M", "chargePointVendor": "V"}))[0] == 3
     assert (await ask(strict_ws, "Heartbeat", {"who": 1}))[2] == "FormationViolation"
 
 
-async def test_a_boot_that_was_refused_says_nothing_of_the_version(strict_ws: ClientConnection) -> None:
+async def test_a_refused_boot_does_not_set_the_version(strict_ws: ClientConnection) -> None:
     assert (await ask(strict_ws, "BootNotification", {"chargePointModel": "M"}))[0] == 4
     assert (await ask(strict_ws, "Heartbeat", {"who": 1}))[2] == "FormatViolation"
 
@@ -265,14 +268,14 @@ async def test_a_boot_that_was_refused_says_nothing_of_the_version(strict_ws: Cl
         ("Heartbeat", {"who": "me"}, "FormatViolation"),
         ("Heartbeat", [], "TypeConstraintViolation"),
         ("Heartbeat", "x", "TypeConstraintViolation"),
-        ("Reset", {"type": "Immediate"}, "NotSupported"),  # a CSMS's action, of 2.0.1 and of 1.6
+        ("Reset", {"type": "Immediate"}, "NotSupported"),  # an action of the CSMS, in 2.0.1 and in 1.6
         ("RemoteStartTransaction", {"idTag": "TAG"}, "NotSupported"),
         ("NoSuchAction", {}, "NotImplemented"),
         ("heartbeat", {}, "NotImplemented"),
         ("", {}, "NotImplemented"),
     ],
 )
-async def test_what_breaks_the_schema_is_answered_with_callerror_by_the_strict_csms(
+async def test_the_strict_csms_answers_an_invalid_payload_with_callerror(
     strict_ws: ClientConnection, action: str, payload: Any, code: str
 ) -> None:
     kind, message_id, error, description, details = await ask(strict_ws, action, payload, "bad-1")
@@ -281,18 +284,18 @@ async def test_what_breaks_the_schema_is_answered_with_callerror_by_the_strict_c
     assert await is_answered(strict_ws)
 
 
-async def test_a_long_explanation_is_cut_to_what_ocpp_allows(strict_ws: ClientConnection) -> None:
+async def test_a_long_error_description_is_cut_to_255_characters(strict_ws: ClientConnection) -> None:
     frame = await ask(strict_ws, "BootNotification", {**BOOT, "reason": "ž" * 5000})
     assert frame[0] == 4
     assert len(frame[3]) <= 255
 
 
-async def test_a_boot_that_breaks_the_schema_is_reported_as_the_sample_does(boto: Boto, ws: ClientConnection) -> None:
+async def test_an_invalid_boot_is_reported_as_by_the_sample(boto: Boto, ws: ClientConnection) -> None:
     assert (await ask(ws, "BootNotification", {"reason": "Because"}))[0] == 3
     assert reported(boto, id_of(ws)) == {"reason": "Because"}
 
 
-async def test_a_boot_that_the_strict_csms_refuses_is_not_reported(
+async def test_a_boot_refused_by_the_strict_csms_is_not_reported(
     strict: LocalProcess, strict_ws: ClientConnection
 ) -> None:
     boto = Boto(strict)
@@ -306,7 +309,7 @@ async def test_a_boot_that_the_strict_csms_refuses_is_not_reported(
     "frame",
     ['[2,"7"]', '[2,"7","Heartbeat"]', '[2,"7","Heartbeat",{},{}]', '[2,"7",5,{}]', '[2,"7",null,{}]'],
 )
-async def test_a_call_of_another_form_is_answered_with_callerror(ws: ClientConnection, frame: str) -> None:
+async def test_a_malformed_call_is_answered_with_callerror(ws: ClientConnection, frame: str) -> None:
     await ws.send(frame)
     assert (await receive(ws))[:3] == [4, "7", "RpcFrameworkError"]
     assert await is_answered(ws)
@@ -333,19 +336,21 @@ async def test_a_call_of_another_form_is_answered_with_callerror(ws: ClientConne
     ],
     ids=lambda frame: frame[:24],
 )
-async def test_what_is_not_ocpp_is_ignored_and_logged(shared: LocalProcess, ws: ClientConnection, frame: str) -> None:
+async def test_a_message_that_is_not_ocpp_is_ignored_and_logged(
+    shared: LocalProcess, ws: ClientConnection, frame: str
+) -> None:
     await ws.send(frame)
-    assert await is_answered(ws)  # the next answer is the next CALL's
+    assert await is_answered(ws)  # the next answer belongs to the next CALL
     assert f"{id_of(ws)}: ignored" in shared.log(1000)
 
 
-async def test_bytes_that_are_no_text_are_ignored(ws: ClientConnection) -> None:
+async def test_bytes_that_are_not_utf_8_are_ignored(ws: ClientConnection) -> None:
     await ws.send(b"\xff\xfe")
     assert await is_answered(ws)
 
 
 @pytest.mark.parametrize("frame", ['[3,"1",{}]', '[4,"1","GenericError","",{}]'])
-async def test_an_answer_of_a_charge_point_is_left_to_who_asked(
+async def test_an_answer_of_a_charge_point_is_ignored_without_a_warning(
     shared: LocalProcess, ws: ClientConnection, frame: str
 ) -> None:
     await ws.send(frame)
@@ -353,7 +358,7 @@ async def test_an_answer_of_a_charge_point_is_left_to_who_asked(
     assert id_of(ws) not in shared.log(1000)
 
 
-async def test_many_charge_points_at_once_get_each_their_own_answers(shared: LocalProcess, register: Register) -> None:
+async def test_many_charge_points_at_once_each_get_their_own_answers(shared: LocalProcess, register: Register) -> None:
     async def chat(charge_point_id: str) -> None:
         async with dial(shared, charge_point_id) as ws:
             for number in range(20):
@@ -364,17 +369,17 @@ async def test_many_charge_points_at_once_get_each_their_own_answers(shared: Loc
     await asyncio.gather(*map(chat, ids))
 
 
-async def test_answers_come_in_the_order_of_the_questions(ws: ClientConnection) -> None:
+async def test_answers_have_the_order_of_the_calls(ws: ClientConnection) -> None:
     in_one_write(ws, *(f'[2,"{number}","Heartbeat",{{}}]' for number in range(50)))
     assert [(await receive(ws))[1] for _ in range(50)] == [str(number) for number in range(50)]
 
 
-# -- The sample's message processor -----------------------------------------------------------------------------------
+# -- The sample's message processor ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def sample() -> Iterator[LocalProcess]:
-    """A local stack with the sample's quirks, and no interval given."""
+    """A local stack with the sample's message processor and the default interval."""
     process = LocalProcess(LocalOptions(name="Sample", csms="sample"))
     yield process
     process.stop()
@@ -409,11 +414,11 @@ async def test_sample_knows_boot_heartbeat_and_status(sample_boto: Boto, sample_
 
 
 @pytest.mark.parametrize("action", ["Authorize", "TransactionEvent", "Reset", "NoSuchAction"])
-async def test_sample_answers_what_it_does_not_know_with_a_callresult(sample_ws: ClientConnection, action: str) -> None:
+async def test_sample_answers_an_unknown_action_with_a_callresult(sample_ws: ClientConnection, action: str) -> None:
     assert await ask(sample_ws, action, {}, "1") == [3, "1", {"error": f"Command [{action}] not implemented."}]
 
 
-async def test_sample_and_the_kits_charge_point_say_so_in_an_error(sample: LocalProcess, sample_id: str) -> None:
+async def test_the_kits_charge_point_raises_an_error_for_that_callresult(sample: LocalProcess, sample_id: str) -> None:
     call = Version.get("2.0.1").calls
     async with ChargePoint(sample_id, sample.websocket_url) as cp:
         assert (await cp.boot()).interval == 10
@@ -432,7 +437,7 @@ async def test_sample_validates_nothing(sample_boto: Boto, sample_ws: ClientConn
 async def test_sample_retries_the_batch_in_which_one_record_fails(
     sample: LocalProcess, sample_ws: ClientConnection, culprit: str
 ) -> None:
-    """So the answers that were sent before it failed are sent again; after three tries the batch is given up."""
+    """Answers sent before the failure are sent again. After three tries the batch is dropped."""
     in_one_write(sample_ws, '[2,"before","Heartbeat",{}]', culprit)
     answers = Counter([(await receive(sample_ws))[1] for _ in range(3)])
     assert answers == {"before": 3}
@@ -441,6 +446,41 @@ async def test_sample_retries_the_batch_in_which_one_record_fails(
     with pytest.raises(TimeoutError):
         await receive(sample_ws, GLANCE)
     assert await is_answered(sample_ws)
+
+
+class Recorder:
+    """A broker with one subscriber, which keeps what is published."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, bytes]] = []
+        self.deliver: Callable[[str, bytes], Awaitable[None]]
+
+    async def publish(self, topic: str, payload: bytes, *, client_id: str | None = None) -> None:
+        self.published.append((topic, payload))
+
+    async def subscribe(self, topic_filter: str, deliver: Callable[[str, bytes], Coroutine[Any, Any, None]]) -> None:
+        assert topic_filter == "+/in"
+        self.deliver = deliver
+
+    def client(self, client_id: str, on_lost: Callable[[], None]) -> Any:
+        raise NotImplementedError
+
+
+async def test_sample_retries_no_more_than_the_ten_records_of_a_batch() -> None:
+    broker = Recorder()
+    csms = Csms(broker, character="sample", retry_after=10 * MS)
+    await csms.start()
+    try:
+        for number in range(9):
+            await broker.deliver("CP1/in", f'[2,"{number}","Heartbeat",{{}}]'.encode())
+        await broker.deliver("CP1/in", b'[3,"culprit",{}]')  # the tenth
+        await broker.deliver("CP1/in", b'[2,"next","Heartbeat",{}]')
+        await until(lambda: len(broker.published) >= 9 * 3 + 1, "three tries")
+        await asyncio.sleep(GLANCE)
+    finally:
+        await csms.stop()
+    batch = [str(number) for number in range(9)]
+    assert [json.loads(payload)[1] for _, payload in broker.published] == [*batch, "next", *batch, *batch]
 
 
 async def test_sample_answers_others_while_a_batch_waits_for_its_retry(sample_ws: ClientConnection) -> None:

@@ -1,4 +1,4 @@
-"""What topic rules do on the local stack, by plain boto3 and MQTT, against the AWS IoT Core developer guide."""
+"""Actions of topic rules on the local stack, by plain boto3 and MQTT, as in the AWS IoT Core developer guide."""
 
 import base64
 import json
@@ -85,7 +85,7 @@ def dynamodb(table: str) -> dict[str, Any]:
     return {"dynamoDBv2": {"putItem": {"tableName": table}, "roleArn": ROLE}}
 
 
-# -- SQL version ------------------------------------------------------------------------------------------------------
+# -- SQL version -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ async def test_a_template_is_evaluated_in_the_rules_sql_version(rules: Rules, sh
     assert topic == f"{rules.topic}/2015-10-08/10.0"
 
 
-# -- Who published ----------------------------------------------------------------------------------------------------
+# -- The publisher -----------------------------------------------------------------------------------------------------
 
 WHO = "SELECT accountid() AS account, principal() AS who, clientid() AS client, traceid() AS trace"
 
@@ -122,7 +122,7 @@ async def test_a_rule_knows_the_account_and_the_principal_of_an_http_publisher(r
     rules.create(WHO, sqs(queue))
     rules.publish({})
     event = json.loads(await rules.take(queue))
-    assert event == {"account": ACCOUNT, "who": ACCOUNT, "client": "n/a"}  # the account's own user id is the account
+    assert event == {"account": ACCOUNT, "who": ACCOUNT, "client": "n/a"}  # the user id of the account is the account
 
 
 async def test_a_rule_knows_the_client_of_a_message_over_mqtt(rules: Rules, shared: LocalProcess) -> None:
@@ -148,7 +148,7 @@ async def test_a_rule_knows_the_gateway_as_principal_of_a_charge_points_messages
     assert (event["account"], event["who"], event["client"]) == (ACCOUNT, "ocpp-gateway", charge_point_id)
 
 
-async def test_a_template_knows_them_too(rules: Rules, shared: LocalProcess) -> None:
+async def test_a_template_knows_the_account_and_the_principal(rules: Rules, shared: LocalProcess) -> None:
     rules.create("SELECT *", republish(f"{rules.topic}/${{accountid()}}/${{principal()}}"))
     async with mqtt(shared, f"{rules.topic}/#") as watcher:
         rules.publish({})
@@ -156,11 +156,34 @@ async def test_a_template_knows_them_too(rules: Rules, shared: LocalProcess) -> 
     assert topic == f"{rules.topic}/{ACCOUNT}/{ACCOUNT}"
 
 
-# -- Payloads that are not JSON ---------------------------------------------------------------------------------------
+@pytest.mark.parametrize("over_mqtt", [True, False], ids=["MQTT", "HTTP"])
+async def test_clientid_in_a_template_is_the_client_that_published(
+    rules: Rules, shared: LocalProcess, over_mqtt: bool
+) -> None:
+    name = new_id("client")
+    rules.create("SELECT *", republish(f"{rules.topic}/by/${{clientid()}}"))
+    async with mqtt(shared, f"{rules.topic}/by/#", identifier=name) as client:
+        if over_mqtt:
+            await client.publish(rules.topic, b"{}")
+        else:
+            rules.publish({})
+        [(topic, _)] = await client.take()
+    assert topic == f"{rules.topic}/by/{name if over_mqtt else 'n/a'}"
+
+
+@pytest.mark.parametrize("encoded", [True, False])
+async def test_a_parameter_of_an_action_that_is_not_a_string_keeps_its_value(rules: Rules, encoded: bool) -> None:
+    queue = rules.queue()
+    rules.create("SELECT *", sqs(queue, useBase64=encoded))
+    rules.publish({"a": 1})
+    assert await rules.take(queue) == (base64.b64encode(b'{"a":1}').decode() if encoded else '{"a":1}')
+
+
+# -- Payloads that are not JSON ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("payload", [b"hello", RAW, b"", b"5", b'"text"', bytes(range(256))], ids=repr)
-async def test_a_payload_that_is_no_json_document_is_republished_byte_for_byte(
+async def test_a_payload_that_is_not_json_is_republished_byte_for_byte(
     rules: Rules, shared: LocalProcess, payload: bytes
 ) -> None:
     rules.create("SELECT *", republish(f"{rules.topic}/out"))
@@ -184,7 +207,7 @@ async def test_use_base64_has_the_json_of_the_result(rules: Rules) -> None:
     assert json.loads(base64.b64decode(await rules.take(queue))) == {"a": "ž"}
 
 
-async def test_text_comes_to_a_queue_as_it_is(rules: Rules) -> None:
+async def test_text_arrives_in_a_queue_unchanged(rules: Rules) -> None:
     queue = rules.queue()
     rules.create("SELECT *", sqs(queue))
     rules.publish("grün".encode())
@@ -199,14 +222,14 @@ async def test_encode_has_the_bytes_of_the_payload(rules: Rules, version: str | 
     assert json.loads(await rules.take(queue)) == {"data": base64.b64encode(RAW).decode(), "t": rules.topic}
 
 
-async def test_text_is_made_json_as_the_guide_says(rules: Rules) -> None:
+async def test_text_becomes_json_as_in_the_guide(rules: Rules) -> None:
     queue = rules.queue()
     rules.create("SELECT decode(encode(*, 'base64'), 'base64') AS payload", sqs(queue), version="2016-03-23")
     rules.publish(b"hello")
     assert json.loads(await rules.take(queue)) == {"payload": "hello"}
 
 
-async def test_bytes_that_are_no_text_are_a_failure_of_the_queue_not_other_text(rules: Rules) -> None:
+async def test_a_payload_that_is_not_utf_8_fails_for_a_queue(rules: Rules) -> None:
     errors = rules.queue()
     rules.create("SELECT *", sqs(rules.queue()), errorAction=sqs(errors))
     rules.publish(b"\xff\xfe")
@@ -215,7 +238,7 @@ async def test_bytes_that_are_no_text_are_a_failure_of_the_queue_not_other_text(
     assert "set useBase64" in document["failures"][0]["errorMessage"]
 
 
-# -- DynamoDBv2 -------------------------------------------------------------------------------------------------------
+# -- DynamoDBv2 --------------------------------------------------------------------------------------------------------
 
 
 async def test_nested_json_is_stored_as_map_list_number_boolean_and_null(rules: Rules, boto: Boto) -> None:
@@ -257,7 +280,9 @@ async def test_nested_json_is_stored_as_map_list_number_boolean_and_null(rules: 
     ],
     ids=repr,
 )
-async def test_what_cannot_be_an_item_goes_to_the_error_action(rules: Rules, payload: bytes, reason: str) -> None:
+async def test_an_event_that_cannot_be_an_item_goes_to_the_error_action(
+    rules: Rules, payload: bytes, reason: str
+) -> None:
     errors, table = rules.queue(), rules.table()
     rules.create("SELECT *", dynamodb(table), errorAction=sqs(errors))
     rules.publish(payload)
@@ -266,10 +291,10 @@ async def test_what_cannot_be_an_item_goes_to_the_error_action(rules: Rules, pay
     assert reason in failure["errorMessage"]
 
 
-# -- The error action's document --------------------------------------------------------------------------------------
+# -- The error action's document ---------------------------------------------------------------------------------------
 
 
-async def test_the_error_document_has_what_the_guide_says(rules: Rules, shared: LocalProcess) -> None:
+async def test_the_error_document_is_that_of_the_guide(rules: Rules, shared: LocalProcess) -> None:
     errors, name, payload = rules.queue(), new_id("client"), b'{"a": 1}'
     rule = rules.create("SELECT *", dynamodb("nosuchtable"), errorAction=sqs(errors))
     async with mqtt(shared, identifier=name) as client:
@@ -346,10 +371,10 @@ async def test_an_error_action_that_fails_is_logged(rules: Rules, shared: LocalP
     await eventually(lambda: f"rule {rule}: its error action failed on {rules.topic}" in shared.log(200))
 
 
-# -- Republish --------------------------------------------------------------------------------------------------------
+# -- Republish ---------------------------------------------------------------------------------------------------------
 
 
-async def test_rules_that_feed_each_other_end(rules: Rules, shared: LocalProcess) -> None:
+async def test_rules_that_republish_to_each_other_stop(rules: Rules, shared: LocalProcess) -> None:
     other, first = new_id("other"), rules.topic
     rule = rules.create("SELECT *", republish(other))
     rules.topic = other
@@ -358,14 +383,14 @@ async def test_rules_that_feed_each_other_end(rules: Rules, shared: LocalProcess
     await eventually(lambda: f"rule {rule}: its republish action failed on {first}" in shared.log(200))
 
 
-async def test_the_fields_of_an_object_inside_are_selected(rules: Rules) -> None:
+async def test_the_fields_of_a_nested_object_are_selected(rules: Rules) -> None:
     queue = rules.queue()
     rules.create("SELECT state.reported.*, topic() AS t", sqs(queue))
     rules.publish({"state": {"reported": {"power": 11}}})
     assert json.loads(await rules.take(queue)) == {"power": 11, "t": rules.topic}
 
 
-async def test_a_value_that_is_text_leaves_as_json(rules: Rules) -> None:
+async def test_a_string_leaves_the_rule_as_json(rules: Rules) -> None:
     """The guide's example of SELECT VALUE has the outgoing payload "red", in quotes."""
     queue = rules.queue()
     rules.create("SELECT VALUE color", sqs(queue))

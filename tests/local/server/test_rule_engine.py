@@ -1,4 +1,4 @@
-"""The rule engine's documents: templates at every depth."""
+"""The rule engine: templates in the documents of actions, at every depth."""
 
 from typing import Any
 
@@ -17,11 +17,13 @@ RULE = {"ruleName": "r", "sql": "SET @s = a.b SELECT * FROM 'x'", "awsIotSqlVers
         ({"headers": [{"key": "k", "value": "${a.b}"}]}, {"headers": [{"key": "k", "value": "7"}]}),
         ([["${@s}"], {"x": ["${accountid()}"]}], [["7"], {"x": ["123"]}]),
         ({"topic": "$$aws/things/${topic(2)}/shadow/update"}, {"topic": "$$aws/things/CP1/shadow/update"}),
-        ({"${topic()}": 1, "none": None, "yes": True}, {"${topic()}": 1, "none": None, "yes": True}),
+        ("${clientid()}/${topic(1)}", "CP7/t"),
+        ({"qos": 1, "useBase64": False, "none": None, "list": [2.5, None]},) * 2,  # what is not a string stays
+        ({"${topic()}": 1}, {"${topic()}": 1}),  # so do keys
     ],
 )
 def test_templates_are_filled_at_every_depth(document: Any, filled: Any) -> None:
-    assert RuleEngine().fill(document, RULE, "t/CP1", b'{"a": {"b": 7}}', account_id="123") == filled
+    assert RuleEngine().fill(document, RULE, "t/CP1", b'{"a": {"b": 7}}', account_id="123", client_id="CP7") == filled
 
 
 @pytest.mark.parametrize("document", ["${", {"a": ["${upper(}"]}, [{"b": "${nosuch()}"}]])

@@ -1,4 +1,4 @@
-"""Takeover in quantity: however many connections share an id, one is alive, and nothing is kept of the rest."""
+"""Many takeovers: of any number of connections with one id one stays, and nothing is kept of the others."""
 
 import asyncio
 from collections import Counter
@@ -19,7 +19,7 @@ MANY = 200
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[LocalProcess]:
-    """A process of its own, whose sockets are counted."""
+    """A separate process, because its sockets are counted."""
     process = LocalProcess(LocalOptions(name="Takeover"))
     yield process
     process.stop()
@@ -51,8 +51,8 @@ def descriptors(process: LocalProcess) -> int:
 
 
 async def stories(watcher: Mqtt, count: int) -> dict[str, list[str]]:
-    """What the next presence events say of each id. Each session begins before it ends, and one is alive at a time."""
-    told: dict[str, list[str]] = {}
+    """The next presence events of each id. Asserts that sessions of one id follow one another."""
+    seen: dict[str, list[str]] = {}
     alive: dict[str, str | None] = {}
     versions: dict[str, int] = {}
     for event in await watcher.events(count):
@@ -62,15 +62,15 @@ async def stories(watcher: Mqtt, count: int) -> dict[str, list[str]]:
             assert event["versionNumber"] > versions.get(who, -1)
             versions[who] = event["versionNumber"]
             alive[who] = session
-            told.setdefault(who, []).append("connected")
+            seen.setdefault(who, []).append("connected")
         else:
             assert (session, event["versionNumber"]) == (alive[who], versions[who])
             alive[who] = None
-            told[who].append(event["disconnectReason"])
-    return told
+            seen[who].append(event["disconnectReason"])
+    return seen
 
 
-async def test_200_takeovers_in_a_row_leave_one_connection_and_nothing_else(
+async def test_200_takeovers_in_a_row_leave_one_connection_only(
     process: LocalProcess, stack: Stack, boto: Boto
 ) -> None:
     charge_point_id = new_id()
@@ -87,8 +87,8 @@ async def test_200_takeovers_in_a_row_leave_one_connection_and_nothing_else(
             boto("iot-data").publish(topic=f"{charge_point_id}/out", payload=b'"for the newest"')
             assert await receive(newest) == "for the newest"
             await eventually(lambda: gateway_connections(process) == 1)
-        told = await stories(watcher, 2 * (MANY + 1))
-        assert told == {
+        seen = await stories(watcher, 2 * (MANY + 1))
+        assert seen == {
             charge_point_id: ["connected", "DUPLICATE_CLIENTID"] * MANY + ["connected", "CLIENT_INITIATED_DISCONNECT"]
         }
         boto.disconnect()
@@ -96,9 +96,7 @@ async def test_200_takeovers_in_a_row_leave_one_connection_and_nothing_else(
         await eventually(lambda: descriptors(process) <= before + 2)
 
 
-async def test_200_ids_reconnecting_at_once_leave_one_connection_each_and_nothing_else(
-    process: LocalProcess, stack: Stack
-) -> None:
+async def test_200_ids_reconnecting_at_once_leave_one_connection_each_only(process: LocalProcess, stack: Stack) -> None:
     ids = [new_id() for _ in range(MANY)]
     assert len((await stack.things.create_many(ids, progress=False)).done) == MANY
     async with mqtt(process, "$aws/events/presence/+/+") as watcher:
@@ -115,16 +113,16 @@ async def test_200_ids_reconnecting_at_once_leave_one_connection_each_and_nothin
             assert all(await asyncio.gather(*map(is_answered, newer)))
             assert all(ws.close_code is None for ws in newer)
             assert gateway_connections(process) == MANY
-        told = await stories(watcher, 4 * MANY)
-        assert told.keys() == set(ids)
-        for story in told.values():
+        seen = await stories(watcher, 4 * MANY)
+        assert seen.keys() == set(ids)
+        for story in seen.values():
             assert story == ["connected", "DUPLICATE_CLIENTID", "connected", "CLIENT_INITIATED_DISCONNECT"]
         await eventually(lambda: gateway_connections(process) == 0)
         await eventually(lambda: descriptors(process) <= before + 2)
     await stack.things.delete_many(ids, progress=False)
 
 
-async def test_200_connections_of_one_id_at_once_leave_one(process: LocalProcess, stack: Stack) -> None:
+async def test_200_connections_of_one_id_at_once_leave_one_connection(process: LocalProcess, stack: Stack) -> None:
     charge_point_id = new_id()
     await stack.things.create(charge_point_id)
     async with mqtt(process, "$aws/events/presence/+/+") as watcher:
@@ -135,16 +133,16 @@ async def test_200_connections_of_one_id_at_once_leave_one(process: LocalProcess
             [survivor] = [ws for ws in connections if ws.close_code is None]
             assert await is_answered(survivor)
             assert Counter(ws.close_code for ws in connections) == {1000: MANY - 1, None: 1}
-        told = await stories(watcher, 2 * MANY)
-    assert Counter(told[charge_point_id]) == {
+        seen = await stories(watcher, 2 * MANY)
+    assert Counter(seen[charge_point_id]) == {
         "connected": MANY,
         "DUPLICATE_CLIENTID": MANY - 1,
         "CLIENT_INITIATED_DISCONNECT": 1,
     }
 
 
-async def test_two_charge_points_that_fight_for_an_id_take_turns(process: LocalProcess, stack: Stack) -> None:
-    """What a reader sees in the notebook: the older one's call fails, and it may come back."""
+async def test_two_charge_points_with_one_id_evict_each_other(process: LocalProcess, stack: Stack) -> None:
+    """As in the notebook: the call of the older one fails, and it may connect again."""
     charge_point_id = new_id()
     await stack.things.create(charge_point_id)
     one: ChargePoint = stack.charge_point(charge_point_id)

@@ -1,1 +1,1 @@
-"""Guards in front of ministack: what AWS refuses, and ministack does not."""
+"""Guards in front of ministack: they refuse what AWS refuses and ministack accepts. `door` decides who may use it."""

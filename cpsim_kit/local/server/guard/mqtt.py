@@ -1,4 +1,4 @@
-"""The message broker's limits, over MQTT and HTTPS, and takeovers that leave one client of an id.
+"""The limits of the message broker, over MQTT and HTTPS, and takeovers after which one client has the id.
 
 AWS General Reference, "AWS IoT Core endpoints and quotas", section "Message broker and protocol limits"; AWS IoT Core
 developer guide, "MQTT" (a client that exceeds a limit is disconnected) and "Lifecycle events" (with CLIENT_ERROR).
@@ -35,7 +35,7 @@ _QUOTA_EXCEEDED = 0x97
 
 
 def install(iot: Any, iot_data: Any) -> None:
-    """Guard ministack's broker.
+    """Replace functions of ministack's broker.
 
     Args:
         iot: ministack's module ``services.iot``, which has the broker.
@@ -43,20 +43,23 @@ def install(iot: Any, iot_data: Any) -> None:
     """
     _limit_sessions(iot)
     _limit_https(iot_data)
-    _take_turns(iot)
+    _evict_in_turn(iot)
 
 
 def _limit_sessions(iot: Any) -> None:
-    """Disconnect an MQTT client that exceeds a limit; MQTT 5 says why, and refuses a filter alone."""
+    """Disconnect an MQTT client that exceeds a limit. MQTT 5 tells the reason, and refuses a wrong filter only."""
     is_allowed, is_topic = iot._reserved_filter_subscribe_allowed, iot._validate_publish_topic
 
     def refusal(session: Any, packet_type: int, flags: int, body: bytes) -> tuple[int, str] | None:
-        """The reason code of a packet that exceeds a limit, and the reason in words."""
+        """Return the reason code and the reason of a packet that exceeds a limit; None if it does not."""
         is_v5 = session.protocol_version == iot.MQTT_5
         if packet_type == iot.PKT_PUBLISH:
             topic, offset = iot._read_string(body, 0)
             if is_too_long(topic):
-                return _TOPIC_NAME_INVALID, f"a topic beyond {LONGEST_TOPIC} bytes or {MOST_SLASHES} slashes: {topic}"
+                return (
+                    _TOPIC_NAME_INVALID,
+                    f"a topic of more than {LONGEST_TOPIC} bytes or {MOST_SLASHES} slashes: {topic}",
+                )
             if len(body) > MOST_PAYLOAD:
                 offset += 2 if flags & 0x06 else 0  # the packet identifier
                 if is_v5:
@@ -75,7 +78,7 @@ def _limit_sessions(iot: Any) -> None:
         return None
 
     class Session(iot._WSSession):  # type: ignore[misc]
-        """An MQTT connection that is held to the limits."""
+        """An MQTT connection with the limits of AWS IoT."""
 
         async def _dispatch_packet(self, pkt_type: int, flags: int, body: bytes) -> bool:
             refused = refusal(self, pkt_type, flags, body)
@@ -88,7 +91,7 @@ def _limit_sessions(iot: Any) -> None:
                 if self.protocol_version == iot.MQTT_5:
                     await self.send_bytes(iot._make_disconnect(code))
             ended = not goes_on and pkt_type in (iot.PKT_PUBLISH, iot.PKT_SUBSCRIBE)
-            if ended and self.disconnect_reason() == "CONNECTION_LOST":  # no better one
+            if ended and self.disconnect_reason() == "CONNECTION_LOST":  # no other reason is known
                 self._forced_disconnect_reason = "CLIENT_ERROR"
             return goes_on
 
@@ -98,7 +101,7 @@ def _limit_sessions(iot: Any) -> None:
 
 
 def _limit_https(iot_data: Any) -> None:
-    """Refuse what exceeds a limit over HTTPS."""
+    """Refuse a publish over HTTPS that exceeds a limit."""
     validate_topic, publish = iot_data._validate_topic, iot_data._publish
 
     def validate(topic: str) -> Answer | None:
@@ -113,12 +116,12 @@ def _limit_https(iot_data: Any) -> None:
             return iot_data.error_response_json("RequestEntityTooLargeException", text, 413)  # type: ignore[no-any-return]
         return await publish(topic, body, *rest)  # type: ignore[no-any-return]
 
-    iot_data._MAX_TOPIC_BYTES = sys.maxsize  # that limit counts Basic Ingest's prefix, which AWS does not
+    iot_data._MAX_TOPIC_BYTES = sys.maxsize  # this limit counts the prefix of Basic Ingest; AWS does not
     iot_data._validate_topic, iot_data._publish = validate, publish_within_limit
 
 
-def _take_turns(iot: Any) -> None:
-    """Evict one client of an id after the other: two that connect at once would both stay."""
+def _evict_in_turn(iot: Any) -> None:
+    """Evict the clients of one id one after the other. Two that connect at once would both stay."""
     evict = iot._force_disconnect_duplicate
     locks: WeakValueDictionary[tuple[str, str, str], asyncio.Lock] = WeakValueDictionary()
 
@@ -127,7 +130,7 @@ def _take_turns(iot: Any) -> None:
         lock = locks.get(key)
         if lock is None:
             lock = locks[key] = asyncio.Lock()
-        async with lock:  # who asked registers itself before the next one is woken
+        async with lock:  # the caller registers its client before the next caller goes on
             reason: str | None = await evict(account, region, client_id)
             return reason
 

@@ -1,4 +1,4 @@
-"""Topic rules that AWS refuses, or that the local stack would take and then not carry out.
+"""Refuses topic rules that AWS refuses, or that the local stack would accept and not carry out.
 
 AWS IoT Core developer guide, "SQL versions" (iot-rule-sql-version), "Creating an AWS IoT rule" (iot-create-rule: a rule
 without a version has 2015-10-08) and "AWS IoT rule actions" (iot-rule-actions). API Reference, CreateTopicRule.
@@ -20,11 +20,11 @@ ACTIONS = ("dynamoDBv2", "republish", "sqs")
 
 
 def install(iot: Any, engine: RuleEngine) -> None:
-    """Guard CreateTopicRule, ReplaceTopicRule and CloudFormation's AWS::IoT::TopicRule.
+    """Check the rules of CreateTopicRule, ReplaceTopicRule and CloudFormation's AWS::IoT::TopicRule.
 
     Args:
         iot: ministack's module ``services.iot``.
-        engine: What compiles the statements.
+        engine: Compiles the statements.
     """
     put = iot.put_topic_rule
 
@@ -33,7 +33,7 @@ def install(iot: Any, engine: RuleEngine) -> None:
         version = DEFAULT_VERSION if version is None else version
         actions = [*(payload.get("actions") or []), *filter(None, [payload.get("errorAction")])]
         if version not in VERSIONS:
-            # ministack's one error that becomes an InvalidRequestException whatever its text
+            # ministack's only error that becomes an InvalidRequestException with any text
             raise iot.RuleRepublishError(f"rule {name}: {version!r} is not an SQL version; AWS has {_listed(VERSIONS)}")
         for action in actions:
             if reason := _refusal(action):
@@ -49,12 +49,12 @@ def install(iot: Any, engine: RuleEngine) -> None:
         return put(name, {**payload, "awsIotSqlVersion": version}, **options)
 
     iot.put_topic_rule = put_topic_rule
-    iot._validate_rule_sql = lambda _sql: None  # done above, with the rule's version
+    iot._validate_rule_sql = lambda _sql: None  # the engine has done it, with the rule's version
     iot._unimplemented_sql_functions = lambda _sql: []
 
 
 def _refusal(action: Any) -> str | None:
-    """Why the local stack does not take an action; None where it does."""
+    """Return why the local stack does not accept an action; None if it does."""
     kinds = [kind for kind, spec in action.items() if spec is not None] if isinstance(action, dict) else []
     unknown = [kind for kind in kinds if kind not in ACTIONS]
     if unknown:

@@ -1,8 +1,8 @@
-"""Device Shadows as AWS IoT Core keeps them: what is refused, what a null removes, what differs.
+"""Device Shadows as in AWS IoT Core: what an update may contain, what a null removes, what the delta is.
 
 AWS IoT Core developer guide, "Device Shadow service documents" and "Device Shadow error messages"; AWS General
-Reference, "AWS IoT Core Device Shadow service limits and quotas": 8 KB without metadata, 8 levels. What these leave
-open is as AWS's own shadow manager for Greengrass has it, which is kept in step with the service.
+Reference, "AWS IoT Core Device Shadow service limits and quotas": 8 KB without metadata, 8 levels. Where these do not
+say, this module does as AWS's shadow manager for Greengrass, which follows the service.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Answer = tuple[Any, ...]
 Json = dict[str, Any]
 
 _SECTIONS = ("desired", "reported")
-_IGNORED = "delta"  # in the answer of a get, which clients send back
+_IGNORED = "delta"  # it is in the answer of a get, and clients send it back
 _LEVELS = 8
 _LONGEST_TOKEN = 64  # bytes
 _LARGEST = 8 * 1024  # bytes of both sections, as compact JSON
@@ -30,7 +30,7 @@ _EXCEPTIONS = {
 
 
 def install(iot: Any, iot_data: Any) -> None:
-    """Guard ministack's shadows, over HTTP and over MQTT.
+    """Replace functions of ministack's shadows, over HTTP and over MQTT.
 
     Args:
         iot: ministack's module ``services.iot``, which keeps the shadows.
@@ -48,7 +48,7 @@ def install(iot: Any, iot_data: Any) -> None:
         if reason := refusal(request):
             return 400, {"message": reason}
         key = (thing_name, shadow_name)
-        record = iot._shadows.get(key) or {"version": 0}  # of a deleted one, only the version is left
+        record = iot._shadows.get(key) or {"version": 0}  # a deleted shadow has only its version
         if request.get("version") not in (None, record["version"]):
             return 409, {"message": "Version conflict"}
         now = iot._shadow_now()
@@ -95,7 +95,7 @@ def install(iot: Any, iot_data: Any) -> None:
 
 
 def refusal(request: Any) -> str:
-    """Why AWS IoT answers 400 to an update of a shadow; "" where it does not."""
+    """Return why AWS IoT answers 400 to an update of a shadow; "" if it does not."""
     if not isinstance(request, dict) or "state" not in request:
         return "Missing required node: state"
     state, token, version = request["state"], request.get("clientToken"), request.get("version")
@@ -118,14 +118,14 @@ def refusal(request: Any) -> str:
 
 
 def merge(state: Json, stamps: Json, patch: Json, now: int) -> tuple[Json, Json]:
-    """A state and its metadata after an update.
+    """Return a state and its metadata after an update.
 
-    A null removes its key, at any depth; an object that is left without a key is not kept; an array is a value.
+    A null removes its key, at any depth. An object without keys is removed. An array is a value.
 
     Args:
-        state: The state, which stays as it is: an object with the sections, or any within it.
+        state: The object with the sections, or any object in it. It is not changed.
         stamps: Its metadata: the same keys, with ``{"timestamp": seconds}`` in the place of each value.
-        patch: What the update says of it.
+        patch: The object of the update at the same place.
         now: Seconds since the epoch.
     """
     state, stamps = dict(state), dict(stamps)
@@ -144,7 +144,7 @@ def merge(state: Json, stamps: Json, patch: Json, now: int) -> tuple[Json, Json]
 
 
 def delta(desired: Json, reported: Json) -> Json:
-    """The fields of ``desired`` that ``reported`` has not, or has with another value. In JSON true is not 1."""
+    """Return the fields of ``desired`` that ``reported`` lacks or has with another value. In JSON, true is not 1."""
     different = {}
     for key, value in desired.items():
         there = reported.get(key)
@@ -157,7 +157,7 @@ def delta(desired: Json, reported: Json) -> Json:
 
 
 def _unreadable(shadow_name: str | None, payload: bytes) -> tuple[int, str]:
-    """Why a request is refused before its document is read: status and message; 0 where it is not."""
+    """Return why a request is refused before its document is parsed, as status and message; status 0 if it is not."""
     if shadow_name and not _NAME.fullmatch(shadow_name):
         return 400, f"Invalid shadow name: AWS IoT takes {_NAME.pattern}"
     try:
@@ -173,7 +173,7 @@ def _size(state: Json) -> int:
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
-    """Whether objects and arrays are nested deeper than that; empty ones are no level."""
+    """Whether objects and arrays are nested deeper than ``levels``; an empty one is not a level."""
     if not value or not isinstance(value, dict | list):
         return False
     children = value.values() if isinstance(value, dict) else value
@@ -193,7 +193,7 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal; Python's True and 1 are, JSON's are not."""
+    """Whether two JSON values are equal. In JSON, true and 1 are not."""
     if isinstance(one, list) and isinstance(other, list):
         return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, dict) and isinstance(other, dict):

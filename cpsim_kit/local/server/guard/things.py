@@ -1,4 +1,4 @@
-"""The Thing registry's limits, filters and pages, which ministack ignores.
+"""Limits, filters and pages of the Thing registry, which ministack ignores.
 
 AWS IoT API Reference: CreateThing, UpdateThing, DeleteThing, ListThings, AttributePayload; AWS General Reference,
 "AWS IoT Core endpoints and quotas", section "AWS IoT Core thing resource limits and quotas".
@@ -23,7 +23,7 @@ _PAGE, _LARGEST_PAGE = 25, 250
 
 
 def install(iot: Any) -> None:
-    """Guard ministack's registry.
+    """Replace functions of ministack's registry.
 
     Args:
         iot: ministack's module ``services.iot``.
@@ -86,7 +86,7 @@ def install(iot: Any) -> None:
 
 
 def _refusal(attributes: dict[str, str]) -> str:
-    """Why AWS takes no such names or values; "" where it does."""
+    """Return why AWS refuses these attributes; "" if it accepts them."""
     for what, pattern, texts in (("keys", _NAME, attributes.keys()), ("value", _VALUE, attributes.values())):
         for text in texts:
             if not isinstance(text, str) or not pattern.fullmatch(text):
@@ -120,10 +120,10 @@ def _matches(thing: dict[str, Any], query: dict[str, str]) -> bool:
 
 
 def _page(query: dict[str, str]) -> tuple[int, str]:
-    """How many Things, and the name after which they begin.
+    """Return the size of a page, and the name after which it begins.
 
     Raises:
-        ValueError: AWS takes no such page.
+        ValueError: AWS refuses such a page.
     """
     given = query.get("maxResults", str(_PAGE))
     if not (given.isdecimal() and 1 <= int(given) <= _LARGEST_PAGE):

@@ -1,4 +1,4 @@
-"""Who may use a local stack, tried from outside: by plain sockets and clients that know nothing of the kit."""
+"""Who may use a local stack, tested from outside: with plain sockets and clients that do not use the kit."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ REGION = "us-east-1"
 
 @pytest.fixture(scope="module")
 def plain() -> Iterator[LocalProcess]:
-    """A local stack as a reader starts it, with no more services than the kit uses."""
+    """A local stack as a user starts it, with the services of the kit only."""
     process = LocalProcess(LocalOptions(name="Plain"))
     yield process
     process.stop()
@@ -61,7 +61,7 @@ def signed(
     by: type[SigV4Auth] = SigV4Auth,
     **options: Any,
 ) -> tuple[str, dict[str, str]]:
-    """The path and the headers of a request, signed by botocore."""
+    """Path and headers of a request that botocore has signed."""
     key = key or process.key
     request = AWSRequest(method, f"{process.endpoint_url}{path}", data=body, headers=headers or {})
     by(Credentials(key.id, key.secret), service, REGION, **options).add_auth(request)
@@ -85,7 +85,7 @@ def send(
 
 
 def boto3_call(process: LocalProcess, verb: str, key: AccessKey | None = None, **parameters: Any) -> dict[str, Any]:
-    """What plain boto3 gets for e.g. "iot.list_things"."""
+    """The answer, or the error, of plain boto3 for e.g. "iot.list_things"."""
     key, (service, operation) = key or process.key, verb.split(".")
     client = nobodys_session().client(
         service,
@@ -98,15 +98,15 @@ def boto3_call(process: LocalProcess, verb: str, key: AccessKey | None = None, *
     with contextlib.closing(client):
         try:
             answer: dict[str, Any] = getattr(client, operation)(**parameters)
-        except ClientError as exc:  # whose traceback would hold the connection open
+        except ClientError as exc:  # its traceback would keep the connection open
             answer = exc.response
     return answer
 
 
-# -- The key ----------------------------------------------------------------------------------------------------------
+# -- The key -----------------------------------------------------------------------------------------------------------
 
 
-def test_each_stack_has_a_key_of_its_own(plain: LocalProcess, shared: LocalProcess) -> None:
+def test_each_stack_has_its_own_key(plain: LocalProcess, shared: LocalProcess) -> None:
     assert plain.key.id != shared.key.id
     assert plain.key.secret != shared.key.secret
     assert len(plain.key.secret) == 40
@@ -144,7 +144,7 @@ def test_another_key_is_refused(plain: LocalProcess, wrong: Callable[[AccessKey]
         "sts.get_caller_identity",
     ],
 )
-def test_another_stacks_key_is_refused_in_words_that_boto3_reads(
+def test_the_key_of_another_stack_is_refused_with_an_error_that_boto3_parses(
     plain: LocalProcess, shared: LocalProcess, verb: str
 ) -> None:
     refused = boto3_call(plain, verb, shared.key)
@@ -171,11 +171,11 @@ async def test_a_card_and_a_repr_of_a_stack_do_not_show_the_secret(stack: Stack,
     assert shared.key.secret in stack.mqtt_url, "asked for, it is there"
 
 
-def test_a_stack_that_was_attached_to_has_no_key_to_show(stack: Stack) -> None:
+def test_an_attached_stack_does_not_know_the_key(stack: Stack) -> None:
     assert stack.access_key is None
 
 
-async def test_a_stack_that_this_process_started_tells_its_key(environment: pytest.MonkeyPatch) -> None:
+async def test_a_stack_that_this_process_started_knows_its_key(environment: pytest.MonkeyPatch) -> None:
     async with Stack.local(name=new_id("Told")) as stack:
         key = stack.access_key
         assert key is not None
@@ -185,7 +185,7 @@ async def test_a_stack_that_this_process_started_tells_its_key(environment: pyte
         assert key.secret not in stack.log(1000) + repr(stack) + stack._repr_html_()
 
 
-# -- Requests ---------------------------------------------------------------------------------------------------------
+# -- Requests ----------------------------------------------------------------------------------------------------------
 
 LAMBDA = json.dumps({"FunctionName": "f", "Runtime": "python3.11", "Role": "r", "Handler": "h.h", "Code": {}}).encode()
 
@@ -240,8 +240,8 @@ def test_a_changed_request_is_refused(plain: LocalProcess) -> None:
     assert send(plain, "POST", path, body, headers)[0] == 200
 
 
-def test_a_digest_in_a_header_is_held_against_the_body(plain: LocalProcess) -> None:
-    """A signature covers what the header says; without a look at the body, any body would pass."""
+def test_a_digest_in_a_header_is_compared_with_the_body(plain: LocalProcess) -> None:
+    """A signature covers the digest in the header. Without this comparison, any body would pass."""
     claimed = {"x-amz-content-sha256": "0" * 64}
     path, headers = signed(plain, method="POST", path="/things/DOOR-3", body=b"{}", headers=claimed)
     status, _headers, text = send(plain, "POST", path, b"{}", headers)
@@ -273,7 +273,7 @@ def test_a_presigned_url_is_served_until_it_expires(plain: LocalProcess, monkeyp
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example:80", "0.0.0.0", ""])
-def test_a_host_that_is_not_this_computer_is_refused_with_the_right_signature_too(
+def test_a_host_that_is_not_this_computer_is_refused_even_with_the_right_signature(
     plain: LocalProcess, host: str
 ) -> None:
     path, headers = signed(plain, headers={"host": host})
@@ -309,7 +309,7 @@ def test_the_name_of_the_stacks_own_iot_endpoint_is_served(plain: LocalProcess) 
         ("https://[::1]:1", True),
     ],
 )
-def test_a_page_of_another_computer_is_refused_with_the_right_signature_too(
+def test_a_page_of_another_computer_is_refused_even_with_the_right_signature(
     plain: LocalProcess, origin: str, served: bool
 ) -> None:
     path, headers = signed(plain)
@@ -348,7 +348,7 @@ def test_a_service_that_the_kit_does_not_use_is_unknown(plain: LocalProcess, ver
         ("lambda", "/2015-03-31/functions", {}),
     ],
 )
-def test_no_header_leads_past_the_list_of_services(
+def test_no_header_gives_access_to_other_services(
     plain: LocalProcess, service: str, path: str, headers: dict[str, str]
 ) -> None:
     path, all_headers = signed(plain, service=service, path=path, method="POST", headers=headers)
@@ -356,7 +356,7 @@ def test_no_header_leads_past_the_list_of_services(
 
 
 @pytest.mark.parametrize("path", ["/_ministack/health", "/_ministack/reset", "/_localstack/health", "/health"])
-def test_ministacks_own_paths_are_closed_to_the_right_key_too(plain: LocalProcess, path: str) -> None:
+def test_ministacks_own_paths_are_closed_even_with_the_right_key(plain: LocalProcess, path: str) -> None:
     boto3_call(plain, "iot.create_thing", thingName=(name := new_id("KEPT")))
     for method in ("GET", "POST"):
         target, headers = signed(plain, path=path, method=method)
@@ -366,17 +366,17 @@ def test_ministacks_own_paths_are_closed_to_the_right_key_too(plain: LocalProces
     assert boto3_call(plain, "iot.describe_thing", thingName=name)["thingName"] == name
 
 
-def test_a_body_larger_than_any_of_these_services_takes_is_refused(plain: LocalProcess) -> None:
+def test_a_body_that_is_too_large_is_refused(plain: LocalProcess) -> None:
     body = b"x" * (20 * 2**20 + 1)
     path, headers = signed(plain, method="POST", path="/topics/a", service="iotdata", body=body)
     assert send(plain, "POST", path, body, headers)[0] == 413
 
 
-# -- MQTT -------------------------------------------------------------------------------------------------------------
+# -- MQTT --------------------------------------------------------------------------------------------------------------
 
 
 async def upgrade(process: LocalProcess, path: str, host: str = "127.0.0.1", **headers: str) -> int:
-    """The status of a WebSocket handshake, with a Host of this name."""
+    """The status of a WebSocket handshake with this Host."""
     url = f"ws://{host}:{port_of(process)}{path}"
     options = {"subprotocols": [Subprotocol("mqtt")], "additional_headers": headers, "proxy": None}
     try:
@@ -392,7 +392,7 @@ def signed_mqtt(process: LocalProcess, host: str | None = None, key: AccessKey |
     return signed(process, key=key, expires=60, **options)[0]
 
 
-async def test_mqtt_takes_a_signed_path(plain: LocalProcess) -> None:
+async def test_mqtt_accepts_a_signed_path(plain: LocalProcess) -> None:
     path = signed_mqtt(plain)
     assert await upgrade(plain, path) == 101
     assert await upgrade(plain, f"{path}&X-Amz-Security-Token=a%2Fb") == 101, "appended after signing, as AWS has it"
@@ -400,13 +400,13 @@ async def test_mqtt_takes_a_signed_path(plain: LocalProcess) -> None:
     assert await upgrade(plain, signed_mqtt(plain, key=AccessKey("test", "test"))) == 403
 
 
-async def test_mqtt_takes_the_secret_in_the_path(plain: LocalProcess) -> None:
+async def test_mqtt_accepts_the_secret_in_the_path(plain: LocalProcess) -> None:
     async with mqtt(plain, "a") as listener:
         await listener.publish("a", "b")
         assert await listener.take() == [("a", b"b")]
 
 
-async def test_mqtt_takes_nothing_else(plain: LocalProcess, shared: LocalProcess) -> None:
+async def test_mqtt_accepts_nothing_else(plain: LocalProcess, shared: LocalProcess) -> None:
     secrets = ["", "/", "/local", f"/{shared.key.secret}", f"/{plain.key.secret}x", f"/{plain.key.secret}/", "/%00"]
     paths = [f"/mqtt{secret}" for secret in secrets]
     paths += [f"/{plain.key.secret}", "/", "/mqtt?X-Amz-A=1", f"/mqtt?secret={plain.key.secret}"]
@@ -422,13 +422,13 @@ async def test_mqtt_is_closed_to_other_hosts_and_pages(plain: LocalProcess) -> N
     assert await upgrade(plain, right, host="localhost") == 101
 
 
-async def test_what_is_refused_is_said_in_the_log_without_the_secret(plain: LocalProcess) -> None:
+async def test_a_refusal_is_logged_without_the_secret(plain: LocalProcess) -> None:
     await upgrade(plain, f"/mqtt/{plain.key.secret}", Origin="https://log.example")
     assert "pages of 'https://log.example' may not use the local stack" in plain.log(1000)
     assert plain.key.secret not in plain.log(10_000)
 
 
-# -- The gateway ------------------------------------------------------------------------------------------------------
+# -- The gateway -------------------------------------------------------------------------------------------------------
 
 
 async def registered(process: LocalProcess) -> str:
@@ -440,13 +440,13 @@ async def registered(process: LocalProcess) -> str:
     return charge_point_id
 
 
-async def test_the_gateway_stays_open_to_any_charge_point_also_a_web_page(plain: LocalProcess) -> None:
+async def test_the_gateway_is_open_to_any_charge_point_and_to_web_pages(plain: LocalProcess) -> None:
     charge_point_id = await registered(plain)
     async with dial(plain, charge_point_id, additional_headers={"Origin": "https://simulator.example"}) as ws:
         assert (await ask(ws, "Heartbeat", {}))[0] == 3
 
 
-# -- A page in the real browser ---------------------------------------------------------------------------------------
+# -- A page in the real browser ----------------------------------------------------------------------------------------
 
 PAGE = """
 async (address) => {
@@ -478,7 +478,7 @@ async (address) => {
 
 @asynccontextmanager
 async def page_of(origin_host: str, chromium: str, state: Path) -> AsyncIterator[Any]:
-    """A page that another computer seems to serve, in a real browser: its name leads here."""
+    """A page in a real browser, from a host name that looks like another computer and points here."""
     from playwright.async_api import async_playwright
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -510,7 +510,7 @@ async def page_of(origin_host: str, chromium: str, state: Path) -> AsyncIterator
 
 
 @pytest.mark.slow
-async def test_a_page_in_the_readers_browser_reaches_the_gateway_and_nothing_else(
+async def test_a_page_in_the_users_browser_reaches_the_gateway_and_nothing_else(
     plain: LocalProcess, chromium: str, tmp_path: Path
 ) -> None:
     charge_point_id = await registered(plain)
@@ -522,7 +522,9 @@ async def test_a_page_in_the_readers_browser_reaches_the_gateway_and_nothing_els
     }
     async with page_of("evil.example", chromium, tmp_path) as page:
         tried = await page.evaluate(PAGE, {**address, "host": "127.0.0.1"})
-        rebound = await page.evaluate(PAGE, {**address, "host": "evil.example"})  # its own name, led to the stack
+        rebound = await page.evaluate(
+            PAGE, {**address, "host": "evil.example"}
+        )  # its own name, which points to the stack
     closed = {"mqtt": "refused", "mqtt with the secret": "refused", "charge point": "open"}
     assert tried.pop("POST no-cors") == "opaque 0 ", "sent, and nothing of the answer can be read"
     assert tried.pop("POST cors") == tried.pop("GET") == "TypeError: Failed to fetch"

@@ -26,7 +26,7 @@ SEVEN, EIGHT = "/2/3/4/5/6/7/8", "/2/3/4/5/6/7/8/9"
 
 
 class Client:
-    """An MQTT client whose connection may be ended by the broker; left in whatever state it is."""
+    """An MQTT client that the broker may disconnect; it is left in any state."""
 
     def __init__(self, process: LocalProcess, protocol: aiomqtt.ProtocolVersion) -> None:
         self.id = new_id("client")
@@ -48,22 +48,22 @@ class Client:
 
     @property
     def paho(self) -> Any:
-        """What sends without waiting for an answer: aiomqtt waits long for one that never comes."""
+        """The client below aiomqtt. It sends without waiting for an answer, which may never come."""
         return self.client._client
 
-    async def is_hung_up_on(self) -> None:
-        """The broker has ended the connection."""
+    async def is_disconnected(self) -> None:
+        """Wait until the broker has closed the connection."""
         with pytest.raises(aiomqtt.MqttError):
             await asyncio.wait_for(anext(self.client.messages), SOON)
 
 
-def goodbyes(process: LocalProcess, client: Client) -> contextlib.AbstractAsyncContextManager[Mqtt]:
-    """Who is told of the client's end."""
+def presence_of(process: LocalProcess, client: Client) -> contextlib.AbstractAsyncContextManager[Mqtt]:
+    """An MQTT client that is subscribed to the event of the client's end."""
     return mqtt(process, f"$aws/events/presence/disconnected/{client.id}")
 
 
 async def end_of(broker: Mqtt) -> tuple[str, bool]:
-    """What the next presence event says of the end."""
+    """Reason and initiator of the end in the next presence event."""
     [event] = await broker.events(1)
     return event["disconnectReason"], event["clientInitiatedDisconnect"]
 
@@ -71,24 +71,24 @@ async def end_of(broker: Mqtt) -> tuple[str, bool]:
 CLIENT_ERROR = ("CLIENT_ERROR", False)
 
 
-# -- Messages ---------------------------------------------------------------------------------------------------------
+# -- Messages ----------------------------------------------------------------------------------------------------------
 
 
 @VERSIONS
 @pytest.mark.parametrize("qos", [0, 1])
-async def test_a_payload_of_128_kib_passes_and_a_longer_one_is_hung_up_on(
+async def test_a_payload_of_128_kib_passes_and_a_longer_one_disconnects(
     shared: LocalProcess, protocol: aiomqtt.ProtocolVersion, qos: int
 ) -> None:
     topic = new_id("topic")
     async with mqtt(shared, topic) as listener, Client(shared, protocol) as client:
-        async with goodbyes(shared, client) as broker:
+        async with presence_of(shared, client) as broker:
             await client.client.publish(topic, b"x" * LIMIT, qos=qos)
             assert await listener.take() == [(topic, b"x" * LIMIT)]
             client.paho.publish(topic, b"y" * (LIMIT + 1), qos)
-            await client.is_hung_up_on()
+            await client.is_disconnected()
             assert await end_of(broker) == CLIENT_ERROR
         await listener.publish(topic, "next")
-        assert await listener.take() == [(topic, b"next")]  # and the longer one was not passed on
+        assert await listener.take() == [(topic, b"next")]  # the longer one was not delivered
 
 
 def test_https_publish_takes_128_kib_and_answers_413_to_more(boto: Boto) -> None:
@@ -107,22 +107,22 @@ TOO_LONG = {"8 slashes": EIGHT, "257 bytes": "x" * 257, "258 bytes of 129 letter
 
 @VERSIONS
 @pytest.mark.parametrize("end", TOO_LONG.values(), ids=TOO_LONG)
-async def test_who_publishes_to_a_topic_beyond_the_limits_is_hung_up_on(
+async def test_a_client_that_publishes_to_a_topic_beyond_the_limits_is_disconnected(
     shared: LocalProcess, protocol: aiomqtt.ProtocolVersion, end: str
 ) -> None:
-    async with Client(shared, protocol) as client, goodbyes(shared, client) as broker:
+    async with Client(shared, protocol) as client, presence_of(shared, client) as broker:
         client.paho.publish(end if end != EIGHT else f"{new_id('t')}{end}", b"1", 1)
-        await client.is_hung_up_on()
+        await client.is_disconnected()
         assert await end_of(broker) == CLIENT_ERROR
 
 
 @VERSIONS
-async def test_topics_within_the_limits_pass_with_reserved_prefixes_apart(
+async def test_topics_within_the_limits_pass_and_reserved_prefixes_do_not_count(
     shared: LocalProcess, boto: Boto, protocol: aiomqtt.ProtocolVersion
 ) -> None:
     topic = f"{new_id('t')}{SEVEN}"
     async with mqtt(shared, topic) as listener, Client(shared, protocol) as client:
-        for ingested in (topic, "x" * 256):  # by Basic Ingest; no rule of that name is here
+        for ingested in (topic, "x" * 256):  # by Basic Ingest; there is no rule with that name
             await client.client.publish(f"$aws/rules/noSuchRule/{ingested}", b"0", qos=1)
             boto("iot-data").publish(topic=f"$aws/rules/noSuchRule/{ingested}", payload=b"0")
         await client.client.publish(f"{new_id('t')}".ljust(256, "x"), b"1", qos=1)
@@ -138,11 +138,11 @@ def test_https_publish_refuses_a_topic_beyond_the_limits(boto: Boto) -> None:
             publish(topic=topic, payload=b"1")
 
 
-# -- Subscriptions ----------------------------------------------------------------------------------------------------
+# -- Subscriptions -----------------------------------------------------------------------------------------------------
 
 
 @VERSIONS
-async def test_eight_filters_in_a_subscribe_pass_and_nine_are_hung_up_on(
+async def test_eight_filters_in_a_subscribe_pass_and_nine_disconnect(
     shared: LocalProcess, protocol: aiomqtt.ProtocolVersion
 ) -> None:
     topics = [new_id("topic") for _ in range(9)]
@@ -152,14 +152,14 @@ async def test_eight_filters_in_a_subscribe_pass_and_nine_are_hung_up_on(
             return [(topic, aiomqtt.client.SubscribeOptions(qos=1)) for topic in topics[:count]]
         return [(topic, 1) for topic in topics[:count]]
 
-    async with Client(shared, protocol) as client, goodbyes(shared, client) as broker:
+    async with Client(shared, protocol) as client, presence_of(shared, client) as broker:
         granted = await client.client.subscribe(filters(8))
         assert len(granted) == 8
         for topic in topics[:8]:
             await client.client.publish(topic, topic)
             assert str((await anext(client.client.messages)).topic) == topic
         client.paho.subscribe(filters(9))
-        await client.is_hung_up_on()
+        await client.is_disconnected()
         assert await end_of(broker) == CLIENT_ERROR
 
 
@@ -173,14 +173,14 @@ FILTERS = {
 
 
 @pytest.mark.parametrize("end", FILTERS.values(), ids=FILTERS)
-async def test_a_filter_that_aws_refuses_ends_mqtt_3_and_is_refused_alone_by_mqtt_5(
+async def test_a_wrong_filter_disconnects_mqtt_3_and_is_refused_by_mqtt_5(
     shared: LocalProcess, boto: Boto, end: str
 ) -> None:
     wrong, right = f"t{end}", new_id("topic")
-    async with Client(shared, V311) as client, goodbyes(shared, client) as broker:
-        # paho itself refuses what is no filter, so the packet is written by hand
+    async with Client(shared, V311) as client, presence_of(shared, client) as broker:
+        # paho refuses a wrong filter, so the packet is built here
         await subscribe_raw(client, wrong)
-        await client.is_hung_up_on()
+        await client.is_disconnected()
         assert await end_of(broker) == CLIENT_ERROR
     if "#/" in end or "a+" in end:
         return
@@ -194,7 +194,7 @@ async def test_a_filter_that_aws_refuses_ends_mqtt_3_and_is_refused_alone_by_mqt
 
 
 async def subscribe_raw(client: Client, topic_filter: str) -> None:
-    """Send a SUBSCRIBE of MQTT 3.1.1 as it is."""
+    """Send a SUBSCRIBE of MQTT 3.1.1 without a check."""
     encoded = topic_filter.encode()
     body = struct.pack("!HH", 9, len(encoded)) + encoded + b"\x01"
     length = bytes([len(body)]) if len(body) < 128 else bytes([len(body) % 128 | 0x80, len(body) // 128])
@@ -211,7 +211,7 @@ async def test_a_filter_within_the_limits_is_granted(
         assert await broker.take() == [(topic, b"1")]
 
 
-# -- When a newer ministack makes the guard needless ------------------------------------------------------------------
+# -- Whether ministack still needs the guard ---------------------------------------------------------------------------
 
 
 class Session:
@@ -240,8 +240,8 @@ def text(value: str) -> bytes:
     return struct.pack("!H", len(value)) + value.encode()
 
 
-async def test_ministack_alone_takes_what_the_guard_refuses() -> None:
-    """Where this fails, ministack refuses it by itself, and the guard's part may go."""
+async def test_ministack_alone_accepts_what_the_guard_refuses() -> None:
+    """If this fails, ministack refuses it, and that part of the guard can be deleted."""
     client = Session(new_id("client"))
     await client.connect()
     try:
@@ -258,8 +258,8 @@ async def test_ministack_alone_takes_what_the_guard_refuses() -> None:
     assert (await iot_data._publish("t", b"x" * (LIMIT + 1), {}, {}, ""))[0] == 200
 
 
-async def test_ministack_alone_leaves_two_clients_that_take_an_id_over_at_once() -> None:
-    """Where this fails, ministack takes turns by itself, and the guard's part may go."""
+async def test_ministack_alone_keeps_two_clients_that_take_over_an_id_at_once() -> None:
+    """If this fails, ministack evicts in turn, and that part of the guard can be deleted."""
     name = new_id("client")
     first, second, third = Session(name), Session(name), Session(name)
     try:
@@ -308,16 +308,16 @@ async def test_ministack_alone_leaves_two_clients_that_take_an_id_over_at_once()
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_the_guards_reach_into_is_there(
+def test_ministack_has_the_functions_that_the_guards_use(
     module: Any, name: str, arguments: tuple[object, ...], is_async: bool
 ) -> None:
-    """The signature takes the guards' call."""
+    """The signature accepts the guards' call."""
     function = getattr(module, name)
     inspect.signature(function).bind(*arguments)
     assert inspect.iscoroutinefunction(function) is is_async
 
 
-def test_what_the_guards_keep_their_books_in_is_there() -> None:
+def test_ministack_has_the_tables_that_the_guards_use() -> None:
     assert isinstance(iot._connected_clients, dict)
     assert isinstance(iot._persistent_sessions, dict)
     assert json.dumps(dict(iot._shadows.items())) == "{}"

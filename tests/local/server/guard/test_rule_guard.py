@@ -31,7 +31,7 @@ def create(boto: Boto, name: str, sql: str = SQL, **payload: Any) -> None:
 
 
 def refusal(boto: Boto, verb: str, name: str, **payload: Any) -> tuple[str, str]:
-    """Code and message of a refused CreateTopicRule or ReplaceTopicRule."""
+    """Error code and message of CreateTopicRule or ReplaceTopicRule."""
     try:
         getattr(boto("iot"), verb)(ruleName=name, topicRulePayload={"sql": SQL, "actions": [REPUBLISH], **payload})
     except ClientError as exc:
@@ -39,7 +39,7 @@ def refusal(boto: Boto, verb: str, name: str, **payload: Any) -> tuple[str, str]
     raise AssertionError("accepted")
 
 
-# -- SQL version ------------------------------------------------------------------------------------------------------
+# -- SQL version -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("given", [None, "2015-10-08", "2016-03-23", "beta"])
@@ -67,22 +67,20 @@ def test_an_unknown_sql_version_is_refused(boto: Boto, name: str, version: str) 
 @pytest.mark.parametrize(
     "sql", ["SELECT (SELECT a FROM b) AS c FROM 'a/b'", "SELECT [1] AS c FROM 'a/b'", "SELECT {'a': 1} AS c FROM 'a/b'"]
 )
-def test_what_needs_2016_03_23_is_refused_where_a_rule_names_no_version(boto: Boto, name: str, sql: str) -> None:
+def test_sql_of_2016_03_23_is_refused_in_a_rule_without_a_version(boto: Boto, name: str, sql: str) -> None:
     code, message = refusal(boto, "create_topic_rule", name, sql=sql)
     assert code == "SqlParseException"
     assert "needs SQL version 2016-03-23" in message
     create(boto, name, sql, awsIotSqlVersion="2016-03-23")
 
 
-async def test_a_function_newer_than_the_rules_version_is_told_in_the_log(
-    boto: Boto, shared: LocalProcess, name: str
-) -> None:
+async def test_a_function_newer_than_the_rules_version_is_logged(boto: Boto, shared: LocalProcess, name: str) -> None:
     create(boto, name, "SELECT length(a) AS n FROM 'a/b'")
     text = f"rule {name}: AWS documents length() for SQL version 2016-03-23 and later, and this rule has 2015-10-08"
     await eventually(lambda: text in shared.log(200))
 
 
-# -- Actions ----------------------------------------------------------------------------------------------------------
+# -- Actions -----------------------------------------------------------------------------------------------------------
 
 NOT_CARRIED_OUT: dict[str, dict[str, Any]] = {
     "cloudwatchAlarm": {"alarmName": "a", "stateReason": "r", "stateValue": "OK", "roleArn": ROLE},
@@ -120,7 +118,7 @@ NOT_CARRIED_OUT: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", NOT_CARRIED_OUT)
-def test_an_action_that_the_local_stack_does_not_carry_out_is_refused_by_name(boto: Boto, name: str, kind: str) -> None:
+def test_an_action_that_the_local_stack_lacks_is_refused_by_name(boto: Boto, name: str, kind: str) -> None:
     action = {kind: NOT_CARRIED_OUT[kind]}
     told = f"does not carry out the action {kind}; it carries out dynamoDBv2, republish and sqs"
     for payload in ({"actions": [action]}, {"actions": [REPUBLISH, action]}, {"errorAction": action}):
@@ -139,18 +137,18 @@ def test_an_action_of_no_kind_or_of_two_is_refused(boto: Boto, name: str, action
 
 
 @pytest.mark.parametrize("where", ["actions", "errorAction"])
-def test_a_wrong_template_is_refused_with_its_place(boto: Boto, name: str, where: str) -> None:
+def test_a_wrong_template_is_refused_with_its_position(boto: Boto, name: str, where: str) -> None:
     action = {"republish": {"topic": "a/${upper(}", "roleArn": ROLE}}
     code, message = refusal(boto, "create_topic_rule", name, **{where: [action] if where == "actions" else action})
     assert code == "SqlParseException"
     assert "line 1, column" in message
 
 
-# -- CloudFormation ---------------------------------------------------------------------------------------------------
+# -- CloudFormation ----------------------------------------------------------------------------------------------------
 
 
 def deploy(boto: Boto, stack_name: str, rule: dict[str, Any] | str) -> str:
-    """Create a stack with a rule; return why it failed, or "" where it did not."""
+    """Create a stack with a rule; return why it failed, "" if it did not."""
     if isinstance(rule, dict):
         properties = {"RuleName": stack_name.replace("-", "_"), "TopicRulePayload": rule}
         rule = json.dumps({"Resources": {"Rule": {"Type": "AWS::IoT::TopicRule", "Properties": properties}}})
@@ -185,7 +183,7 @@ _PASCAL = {"Republish": {"Topic": "elsewhere", "RoleArn": ROLE}}
     ],
     ids=["version", "s3", "dynamoDB", "errorAction", "sql"],
 )
-def test_cloudformation_refuses_it_likewise(boto: Boto, stack_name: str, payload: dict[str, Any], reason: str) -> None:
+def test_cloudformation_refuses_such_a_rule(boto: Boto, stack_name: str, payload: dict[str, Any], reason: str) -> None:
     assert reason in deploy(boto, stack_name, {"Sql": SQL, "Actions": [_PASCAL], **payload})
     assert stack_name.replace("-", "_") not in [rule["ruleName"] for rule in boto("iot").list_topic_rules()["rules"]]
 
@@ -199,7 +197,7 @@ def test_cloudformations_rule_has_the_version_of_its_template(boto: Boto, stack_
 
 
 def test_a_version_in_yaml_needs_no_quotes(boto: Boto, stack_name: str) -> None:
-    """To YAML 2016-03-23 is a date."""
+    """YAML reads 2016-03-23 as a date."""
     name = stack_name.replace("-", "_")
     template = f"""
 Resources:
@@ -221,7 +219,7 @@ async def test_the_kits_own_rule_names_its_version(stack: Stack, boto: Boto, nam
         assert boto("iot").get_topic_rule(ruleName=name)["rule"]["awsIotSqlVersion"] == "2016-03-23"
 
 
-# -- When a newer ministack makes the guard needless ------------------------------------------------------------------
+# -- Whether ministack still needs the guard ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -234,8 +232,8 @@ async def test_the_kits_own_rule_names_its_version(stack: Stack, boto: Boto, nam
     ],
     ids=["version", "action", "errorAction", "none"],
 )
-def test_ministack_alone_takes_what_the_guard_refuses(payload: dict[str, Any]) -> None:
-    """Where this fails, ministack refuses it by itself, and the guard's part may go."""
+def test_ministack_alone_accepts_what_the_guard_refuses(payload: dict[str, Any]) -> None:
+    """If this fails, ministack refuses it, and that part of the guard can be deleted."""
     with request_scope(new_id("account"), "us-east-1"):
         assert iot.put_topic_rule("name", {"sql": SQL, "actions": [], **payload})
 

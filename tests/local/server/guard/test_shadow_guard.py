@@ -1,4 +1,4 @@
-"""Device Shadows of the local stack, against AWS's own words: over HTTP by plain boto3, and over MQTT.
+"""Device Shadows of the local stack, compared with AWS's documentation: over HTTP by plain boto3, and over MQTT.
 
 AWS IoT Core developer guide, "Device Shadow service documents" and "Device Shadow error messages".
 """
@@ -19,7 +19,7 @@ NAMES = pytest.mark.parametrize("name", ["", "config"], ids=["classic", "named"]
 
 
 def nested(levels: int, innermost: Any = 1) -> Any:
-    """An object with so many levels of keys."""
+    """An object with this many levels of keys."""
     for level in range(levels, 0, -1):
         innermost = {f"level{level}": innermost}
     return innermost
@@ -40,7 +40,7 @@ class Shadows:
         return json.loads(self._client.update_thing_shadow(**self._parameters(name), payload=text)["payload"].read())
 
     def refused(self, document: Any, name: str = "") -> tuple[int, str, str]:
-        """HTTP status, code and message of an update that is refused."""
+        """HTTP status, code and message of a refused update."""
         try:
             answer = self.update(document, name)
         except ClientError as exc:
@@ -60,7 +60,7 @@ def shadows(boto: Boto) -> Shadows:
     return Shadows(boto)
 
 
-# -- Refused ----------------------------------------------------------------------------------------------------------
+# -- Refusals ----------------------------------------------------------------------------------------------------------
 
 DEEP = "JSON contains too many levels of nesting; maximum is 8"
 REFUSED: dict[str, tuple[Any, str]] = {
@@ -101,7 +101,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize(("document", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_aws_refuses(document: Any, message: str) -> None:
+def test_documents_that_aws_refuses(document: Any, message: str) -> None:
     assert refusal(document) == message
 
 
@@ -138,12 +138,12 @@ async def test_mqtt_rejects_with_the_code_and_changes_nothing(
 
 
 @pytest.mark.parametrize("payload", ["no JSON", "{", '{"state": NaN}', "[" * 5000, "[" * 100_000])
-def test_what_is_no_json_is_400(shadows: Shadows, payload: str) -> None:
+def test_a_payload_that_is_not_json_is_400(shadows: Shadows, payload: str) -> None:
     assert shadows.refused(payload) == (400, "InvalidRequestException", "Payload contains invalid json")
 
 
 @pytest.mark.parametrize("name", ["x" * 65, "a b", "a.b", "ž"])
-async def test_a_name_that_no_shadow_can_have_is_400(shared: LocalProcess, shadows: Shadows, name: str) -> None:
+async def test_a_wrong_name_of_a_shadow_is_400(shared: LocalProcess, shadows: Shadows, name: str) -> None:
     status, code, message = shadows.refused({"state": {"reported": {"a": 1}}}, name)
     assert (status, code) == (400, "InvalidRequestException")
     with pytest.raises(ClientError, match="Invalid shadow name"):
@@ -155,14 +155,14 @@ async def test_a_name_that_no_shadow_can_have_is_400(shared: LocalProcess, shado
         assert await broker.events(2) == [{"code": 400, "message": message}] * 2
 
 
-def test_the_longest_name_of_a_shadow_is_taken(shadows: Shadows) -> None:
+def test_the_longest_name_of_a_shadow_is_accepted(shadows: Shadows) -> None:
     name = "$aZ0:_-".ljust(64, "x")
     shadows.update({"state": {"reported": {"a": 1}}}, name)
     assert shadows.get(name)["state"] == {"reported": {"a": 1}}
 
 
 @NAMES
-async def test_what_is_not_utf_8_is_415(shared: LocalProcess, shadows: Shadows, name: str) -> None:
+async def test_a_payload_that_is_not_utf_8_is_415(shared: LocalProcess, shadows: Shadows, name: str) -> None:
     document = '{"state": {"desired": {"a": "ž"}}}'
     message = "Unsupported documented encoding; supported encoding is UTF-8"
     topic = f"$aws/things/{shadows.thing}/shadow{f'/name/{name}' if name else ''}/update"
@@ -184,7 +184,7 @@ async def test_what_is_not_utf_8_is_415(shared: LocalProcess, shadows: Shadows, 
         {"state": {"reported": {"c": []}}},
         {"state": {"reported": {}}, "clientToken": "t" * 64},
         {"state": {"reported": {}}, "clientToken": "ž" * 32, "version": 0},
-        {"state": {"reported": {"a": 1}}, "metadata": {}, "timestamp": 1},  # as the answer of a get has them
+        {"state": {"reported": {"a": 1}}, "metadata": {}, "timestamp": 1},  # as in the answer of a get
         {"state": {"reported": {"a": 1}, "delta": {"b": 2}}},
         {"state": {"desired": None, "reported": {"a": None}}, "version": None},
         {"state": {}},
@@ -192,7 +192,7 @@ async def test_what_is_not_utf_8_is_415(shared: LocalProcess, shadows: Shadows, 
     ],
     ids=str,
 )
-def test_what_aws_accepts(document: Any) -> None:
+def test_documents_that_aws_accepts(document: Any) -> None:
     assert refusal(document) == ""
 
 
@@ -207,10 +207,12 @@ def test_8_kib_of_state_pass_and_more_is_413(shadows: Shadows, name: str) -> Non
     after = shadows.get(name)
     assert (after["state"]["desired"], after["state"]["reported"]) == (fits["desired"], fits["reported"])
     assert after["version"] == 1
-    assert shadows.update({"state": {"desired": None, "reported": {"s": 1}}}, name)["version"] == 2  # there is room
+    assert (
+        shadows.update({"state": {"desired": None, "reported": {"s": 1}}}, name)["version"] == 2
+    )  # it is small enough
 
 
-# -- Merged -----------------------------------------------------------------------------------------------------------
+# -- Merges ------------------------------------------------------------------------------------------------------------
 
 MERGED: list[tuple[Any, Any, Any]] = [
     ({}, {"station": {"model": "M", "modem": None}}, {"station": {"model": "M"}}),
@@ -248,7 +250,7 @@ def test_merge(before: Any, patch: Any, after: Any) -> None:
     assert shape_of_stamps(stamps, merged) == shape(merged)
 
 
-def test_metadata_says_when_each_value_was_written_and_follows_a_change_of_type() -> None:
+def test_metadata_has_the_time_of_each_value_and_follows_a_change_of_type() -> None:
     state, stamps = merge({}, {}, {"a": 1, "b": {"c": 1, "timestamp": 5}, "l": [1, 2]}, 10)
     assert stamps == {
         "a": {"timestamp": 10},
@@ -316,7 +318,7 @@ async def test_clearing_over_mqtt_is_accepted(shared: LocalProcess, shadows: Sha
     assert taken["documents"]["current"]["state"] == {}
 
 
-# -- Delta ------------------------------------------------------------------------------------------------------------
+# -- Delta -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -340,7 +342,7 @@ def test_delta(desired: Any, reported: Any, different: Any) -> None:
     assert delta(desired, reported) == different
 
 
-async def test_a_delta_tells_true_from_1_over_http_and_mqtt(shared: LocalProcess, shadows: Shadows) -> None:
+async def test_a_delta_distinguishes_true_from_1_over_http_and_mqtt(shared: LocalProcess, shadows: Shadows) -> None:
     async with mqtt(shared, f"$aws/things/{shadows.thing}/shadow/update/delta") as broker:
         shadows.update({"state": {"desired": {"locked": True, "n": 0}, "reported": {"locked": 1, "n": False}}})
         [event] = await broker.events(1)
@@ -349,11 +351,11 @@ async def test_a_delta_tells_true_from_1_over_http_and_mqtt(shared: LocalProcess
     assert shadows.get()["state"]["delta"] == {"locked": True, "n": 0}
 
 
-# -- Versions and deletion --------------------------------------------------------------------------------------------
+# -- Versions and deletion ---------------------------------------------------------------------------------------------
 
 
 @NAMES
-def test_a_version_conflict_is_409_and_versions_go_on_after_a_deletion(shadows: Shadows, name: str) -> None:
+def test_a_version_conflict_is_409_and_versions_continue_after_a_deletion(shadows: Shadows, name: str) -> None:
     assert shadows.refused({"state": {"reported": {"a": 1}}, "version": 3}, name)[:2] == (409, "ConflictException")
     assert shadows.update({"state": {"reported": {"a": 1}}, "version": 0}, name)["version"] == 1
     conflict = (409, "ConflictException", "Version conflict")
@@ -368,19 +370,19 @@ def test_a_version_conflict_is_409_and_versions_go_on_after_a_deletion(shadows: 
     assert shadows.get(name)["state"] == {"reported": {"b": 1}}
 
 
-# -- When a newer ministack makes the guard needless ------------------------------------------------------------------
+# -- Whether ministack still needs the guard ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "document", [document for document, message in REFUSED.values() if "Missing" not in message], ids=str
 )
-def test_ministack_alone_does_not_tell_what_aws_tells(document: Any) -> None:
-    """Where this fails, ministack refuses it by itself, and the guard's part may go."""
+def test_ministack_alone_accepts_what_aws_refuses(document: Any) -> None:
+    """If this fails, ministack refuses it, and that part of the guard can be deleted."""
     with request_scope(new_id("account"), "us-east-1"):
         assert iot.update_thing_shadow("thing", "", document) != (400, {"message": refusal(document)})
 
 
-def test_ministack_alone_keeps_nulls_of_a_new_object_and_takes_true_for_1() -> None:
+def test_ministack_alone_keeps_nulls_of_a_new_object_and_treats_true_as_1() -> None:
     with request_scope(new_id("account"), "us-east-1"):
         iot.update_thing_shadow("thing", "", {"state": {"reported": {"a": {"b": None, "c": 1}}}})
         assert iot.get_thing_shadow("thing", "")[1]["state"] == {"reported": {"a": {"b": None, "c": 1}}}

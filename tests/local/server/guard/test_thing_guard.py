@@ -1,4 +1,4 @@
-"""Things of the local stack, against the AWS IoT API Reference, by plain boto3."""
+"""Things of the local stack, compared with the AWS IoT API Reference, by plain boto3."""
 
 import json
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from stack_fixtures import Boto, new_id
 
 
 def error_of(call: Any, **parameters: Any) -> tuple[int, str]:
-    """HTTP status and code of a call that is refused."""
+    """HTTP status and code of a refused call."""
     try:
         answer = call(**parameters)
     except ClientError as exc:
@@ -38,7 +38,7 @@ def thing_type(boto: Boto) -> str:
     return name
 
 
-# -- Attributes -------------------------------------------------------------------------------------------------------
+# -- Attributes --------------------------------------------------------------------------------------------------------
 
 FOUR = {"a": "1", "b": "2", "c": "3", "d": "4"}
 
@@ -48,7 +48,7 @@ FOUR = {"a": "1", "b": "2", "c": "3", "d": "4"}
     [{"a": "zone=[a]"}, {"A_.,@/:#-9": "A_.,@/:#=[]-9"}, {"x" * 128: "x" * 800}, {"a": "1", "b": "2", "c": "3"}],
     ids=lambda attributes: str(attributes)[:20],
 )
-def test_attributes_that_aws_takes(boto: Boto, attributes: dict[str, str]) -> None:
+def test_attributes_that_aws_accepts(boto: Boto, attributes: dict[str, str]) -> None:
     name = new_id("THING")
     boto("iot").create_thing(thingName=name, attributePayload={"attributes": attributes})
     assert boto("iot").describe_thing(thingName=name)["attributes"] == attributes
@@ -81,7 +81,7 @@ def test_attributes_that_aws_refuses(boto: Boto, thing: str, attributes: dict[st
     assert (after["attributes"], after["version"]) == ({"site": "A"}, 1)
 
 
-def test_merged_attributes_are_three_at_most_and_those_removed_do_not_count(boto: Boto, thing: str) -> None:
+def test_merged_attributes_are_three_at_most_without_those_removed(boto: Boto, thing: str) -> None:
     update = boto("iot").update_thing
     payload = {"attributes": {"a": "1", "b": "2"}, "merge": True}
     update(thingName=thing, attributePayload=payload)
@@ -108,10 +108,10 @@ def test_a_thing_with_a_type_has_fifty_attributes_at_most(boto: Boto, thing_type
     assert boto("iot").describe_thing(thingName=name)["attributes"] == FOUR
 
 
-# -- Versions ---------------------------------------------------------------------------------------------------------
+# -- Versions ----------------------------------------------------------------------------------------------------------
 
 
-def test_an_expected_version_that_is_not_there_is_a_conflict(boto: Boto, thing: str) -> None:
+def test_another_expected_version_is_a_conflict(boto: Boto, thing: str) -> None:
     iot_client, conflict = boto("iot"), (409, "VersionConflictException")
     payload = {"attributes": {"site": "B"}}
     for wrong in (0, 2, 99):
@@ -128,17 +128,17 @@ def test_an_expected_version_that_is_not_there_is_a_conflict(boto: Boto, thing: 
     assert error_of(iot_client.describe_thing, thingName=thing) == (404, "ResourceNotFoundException")
 
 
-def test_a_thing_that_is_not_there_has_no_version_conflict(boto: Boto) -> None:
+def test_an_absent_thing_has_no_version_conflict(boto: Boto) -> None:
     parameters = {"thingName": new_id("NONE"), "expectedVersion": 7}
     assert error_of(boto("iot").update_thing, **parameters) == (404, "ResourceNotFoundException")
 
 
-# -- Lists ------------------------------------------------------------------------------------------------------------
+# -- Lists -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def site(boto: Boto) -> Iterator[str]:
-    """Seven Things with a site that begins with this, and a floor for some."""
+    """A prefix of the site of seven Things; some of them have a floor."""
     mark = new_id("site")
     names = [f"{mark}-T{number}" for number in range(7)]
     for number, name in enumerate(names):
@@ -181,7 +181,7 @@ def test_a_list_is_filtered_by_type_and_attribute(boto: Boto, site: str, thing_t
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 6, 7, 250])
-def test_pages_have_all_things_once(boto: Boto, site: str, size: int) -> None:
+def test_pages_list_every_thing_once(boto: Boto, site: str, size: int) -> None:
     parameters: dict[str, Any] = {"attributeName": "site", "attributeValue": site, "usePrefixAttributeValue": True}
     found, token, pages = [], None, 0
     while pages == 0 or token:
@@ -193,7 +193,7 @@ def test_pages_have_all_things_once(boto: Boto, site: str, size: int) -> None:
     assert pages == -(-7 // size)
 
 
-def test_a_page_goes_on_where_the_last_one_ended_whatever_was_deleted_meanwhile(boto: Boto, site: str) -> None:
+def test_a_page_continues_after_the_last_one_although_things_were_deleted(boto: Boto, site: str) -> None:
     parameters = {"attributeName": "site", "attributeValue": site, "usePrefixAttributeValue": True}
     page = boto("iot").list_things(**parameters, maxResults=3)
     assert numbers(page["things"]) == [0, 1, 2]
@@ -203,7 +203,7 @@ def test_a_page_goes_on_where_the_last_one_ended_whatever_was_deleted_meanwhile(
     assert numbers(rest["things"]) == [3, 4, 5, 6]
 
 
-def test_a_page_has_25_things_where_nothing_is_asked(boto: Boto) -> None:
+def test_a_page_has_25_things_by_default(boto: Boto) -> None:
     mark = new_id("many")
     for number in range(26):
         boto("iot").create_thing(thingName=f"{mark}-{number}", attributePayload={"attributes": {"site": mark}})
@@ -214,15 +214,15 @@ def test_a_page_has_25_things_where_nothing_is_asked(boto: Boto) -> None:
 
 
 @pytest.mark.parametrize("parameters", [{"maxResults": 251}, {"nextToken": "no token"}, {"nextToken": "_w=="}], ids=str)
-def test_a_page_that_aws_does_not_give_is_refused(boto: Boto, parameters: dict[str, Any]) -> None:
+def test_a_page_size_that_aws_refuses_is_refused(boto: Boto, parameters: dict[str, Any]) -> None:
     assert error_of(boto("iot").list_things, **parameters) == INVALID
 
 
-# -- When a newer ministack makes the guard needless ------------------------------------------------------------------
+# -- Whether ministack still needs the guard ---------------------------------------------------------------------------
 
 
-def test_ministack_alone_ignores_what_the_guard_heeds() -> None:
-    """Where this fails, ministack heeds it by itself, and the guard's part may go."""
+def test_ministack_alone_ignores_limits_and_filters() -> None:
+    """If this fails, ministack does it, and that part of the guard can be deleted."""
 
     def answer(reply: tuple[Any, ...]) -> tuple[int, Any]:
         return reply[0], json.loads(reply[2])

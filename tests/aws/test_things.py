@@ -1,20 +1,16 @@
-"""Things, and what they have to do with Device Shadows; more of the latter in test_shadow.py."""
+"""Things: created, changed, listed and deleted one by one."""
 
 import asyncio
-import json
 from typing import Any, cast
 
 import pandas as pd
 import pytest
-from conftest import MS
 from stack_fixtures import Boto, close_of, dial, is_answered, new_id
 
 from cpsim_kit import Stack, Thing, errors
 from cpsim_kit.aws.session import Aws
 from cpsim_kit.aws.things import Things
 from cpsim_kit.local.launcher import LocalProcess
-
-# -- Things -----------------------------------------------------------------------------------------------------------
 
 
 async def test_create_is_idempotent_and_says_whether_it_created(stack: Stack) -> None:
@@ -168,79 +164,3 @@ async def test_an_empty_list_has_the_same_columns(shared: LocalProcess, credenti
         aws.close()
     assert list(frame.columns) == ["charge_point_id", "attributes", "version"]
     assert len(frame) == 0
-
-
-async def test_a_registry_that_does_not_learn_of_the_thing_is_a_timeout(
-    shared: LocalProcess, boto: Boto, credentials: pytest.MonkeyPatch
-) -> None:
-    """As where thing events are off, or the stack's rule is gone."""
-    table = new_id("DeafTable")
-    boto("dynamodb").create_table(
-        TableName=table,
-        AttributeDefinitions=[{"AttributeName": "chargePointId", "AttributeType": "S"}],
-        KeySchema=[{"AttributeName": "chargePointId", "KeyType": "HASH"}],
-        BillingMode="PAY_PER_REQUEST",
-    )
-    aws, charge_point_id = Aws(region="us-east-1", endpoint_url=shared.endpoint_url), new_id("DEAF")
-    remembered: list[str] = []
-    try:
-        things = Things(aws, table, lambda what, _: remembered.append(what))
-        with pytest.raises(errors.WaitTimeout, match=f"{table}.*accept {charge_point_id}"):
-            await things.create(charge_point_id, timeout=200 * MS)
-        assert remembered == [f"Thing {charge_point_id}"]  # it was made, so close() is to delete it
-        boto("dynamodb").put_item(TableName=table, Item={"chargePointId": {"S": charge_point_id}})
-        with pytest.raises(errors.WaitTimeout, match=f"{table}.*forget {charge_point_id}"):
-            await things.delete(charge_point_id, timeout=200 * MS)
-    finally:
-        aws.close()
-        boto("dynamodb").delete_table(TableName=table)
-
-
-async def test_without_a_registry_table_nothing_is_waited_for(
-    shared: LocalProcess, credentials: pytest.MonkeyPatch
-) -> None:
-    aws = Aws(region="us-east-1", endpoint_url=shared.endpoint_url)
-    try:
-        things = Things(aws, None, lambda *_: None)
-        thing = await things.create(new_id(), timeout=0)
-        await things.delete(thing.charge_point_id, timeout=0)
-    finally:
-        aws.close()
-
-
-# -- Shadows ----------------------------------------------------------------------------------------------------------
-
-
-async def test_the_shadow_after_a_boot_is_its_payload(stack: Stack) -> None:
-    charge_point_id = new_id()
-    await stack.things.create(charge_point_id)
-    async with stack.charge_point(charge_point_id, model="M", serial_number="S") as cp:
-        await cp.boot(reason="RemoteReset")
-        shadow = await stack.shadow(charge_point_id)
-        assert shadow.reported == next(iter(cp.messages)).payload
-    assert shadow.reported["chargingStation"]["model"] == "M"
-    assert shadow.reported["reason"] == "RemoteReset"
-    assert shadow.desired == {}
-
-
-async def test_a_shadow_of_an_impossible_name_is_an_error_of_the_kit(stack: Stack) -> None:
-    for name in ("", "CP 1", "x" * 129):
-        with pytest.raises(errors.AwsError):
-            await stack.shadow(name)
-
-
-async def test_wait_for_returns_the_version_for_which_it_is_true(stack: Stack, boto: Boto) -> None:
-    charge_point_id = new_id()
-    waiting = asyncio.create_task(stack.shadow(charge_point_id).wait_for(lambda s: s.reported.get("n", 0) >= 3))
-    for number in range(1, 4):
-        payload = json.dumps({"state": {"reported": {"n": number}}})
-        update = boto("iot-data").update_thing_shadow
-        await asyncio.to_thread(update, thingName=charge_point_id, payload=payload)
-        if number < 3:
-            await asyncio.sleep(20 * MS)
-            assert not waiting.done()
-    assert (await waiting).reported == {"n": 3}
-
-
-async def test_a_request_shows_how_to_use_it(stack: Stack) -> None:
-    assert repr(stack.shadow("CP1")) == '<ShadowRequest CP1: write await stack.shadow("CP1")>'

@@ -1,0 +1,224 @@
+"""What a stack gives, wherever it runs: its Things, shadows, rules, topics and charge points, by its addresses alone.
+
+``Stack`` adds how it is opened, and what it knows of a local stack's process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from typing import Any, Self
+from weakref import WeakSet
+
+from cpsim_kit.aws.cleanup import Cleanup
+from cpsim_kit.aws.csms_calls import CsmsCaller
+from cpsim_kit.aws.deployment import Deployment
+from cpsim_kit.aws.monitor import Monitor
+from cpsim_kit.aws.rules import Rule
+from cpsim_kit.aws.session import Aws
+from cpsim_kit.aws.shadow import ShadowRequest
+from cpsim_kit.aws.things import Things
+from cpsim_kit.charge_point import ChargePoint
+from cpsim_kit.errors import AwsError, CpsimError
+
+__all__ = ["AttachedStack"]
+
+logger = logging.getLogger("cpsim.stack")
+
+
+class AttachedStack:
+    """A gateway that was found by its CloudFormation stack, and what was opened and created there.
+
+    Args:
+        aws: The door to boto3.
+        deployment: Its addresses.
+        explain: Called when a charge point's connection fails; an error that it returns is raised instead.
+    """
+
+    def __init__(
+        self, aws: Aws, deployment: Deployment, explain: Callable[[], CpsimError | None] | None = None
+    ) -> None:
+        self.name = deployment.name
+        self.region = aws.region
+        self.websocket_url = deployment.websocket_url
+        self.endpoint_url = aws.endpoint_url
+        self._aws = aws
+        self._explain = explain
+        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
+        self._cleanup = Cleanup()
+        self._rules: dict[str, list[Rule]] = {}
+        self._charge_points: WeakSet[ChargePoint] = WeakSet()
+        self._watching: WeakSet[Any] = WeakSet()  # monitors and gateway watches
+        self._caller = CsmsCaller(aws, aws.mqtt_endpoint)
+        self.things = Things(aws, deployment.registry_table, self._cleanup.add)
+
+    def _require_open(self) -> None:
+        if self._closed:  # the boto3 session stays open until everything is deleted
+            raise RuntimeError("this stack is closed; open another: stack = await Stack.open()")
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of this stack's session, for ad hoc use; made once. Its calls block the cell."""
+        self._require_open()
+        return self._aws.client(service)
+
+    def charge_point(self, charge_point_id: str, **options: Any) -> ChargePoint:
+        """A charge point at this stack's gateway; awaited or entered. Closing the stack closes it.
+
+        Args:
+            charge_point_id: The identity; its Thing must exist.
+            **options: As :class:`~cpsim_kit.charge_point.ChargePoint` takes them.
+        """
+        self._require_open()
+        charge_point = ChargePoint(charge_point_id, self.websocket_url, explain=self._explain, **options)
+        self._charge_points.add(charge_point)
+        return charge_point
+
+    def shadow(self, charge_point_id: str, name: str = "") -> ShadowRequest:
+        """The Device Shadow of a charge point: ``await stack.shadow("CP1")``, or ``.wait_for(…)``, ``.update(…)``.
+
+        Args:
+            charge_point_id: The Thing's name.
+            name: A named shadow; "" for the classic one, where boots are reported.
+
+        Raises, when awaited:
+            NotFound: The charge point has none, e.g. because it never booted.
+            AwsError: AWS refused.
+        """
+        self._require_open()
+        return ShadowRequest(self._aws, charge_point_id, name, self.monitor)
+
+    def monitor(self, *filters: str, limit: int = 10_000, reconnect: tuple[float, float] = (1, 10)) -> Monitor:
+        """Watch MQTT topics; entered, e.g. ``async with stack.monitor("+/in", "+/out") as monitor``.
+
+        On AWS it needs iot:DescribeEndpoint, iot:Connect, iot:Subscribe and iot:Receive.
+
+        Args:
+            *filters: Topic filters, with ``+`` for one level and ``#`` for the rest.
+            limit: How many messages are kept.
+            reconnect: Seconds before a lost connection is opened again: of the first and of the longest pause.
+        """
+        self._require_open()
+        monitor = Monitor(self._aws.mqtt_endpoint, filters, limit=limit, reconnect=reconnect)
+        self._watching.add(monitor)
+        return monitor
+
+    def rule(
+        self,
+        name: str,
+        *,
+        sql: str,
+        table: str | None = None,
+        queue: str | None = None,
+        republish: str | None = None,
+    ) -> Rule:
+        """A topic rule with one action; awaited or entered, see :class:`~cpsim_kit.aws.rules.Rule`.
+
+        Args:
+            name: Letters, digits and underscores.
+            sql: AWS IoT SQL.
+            table: A DynamoDB table for the results, created where it is not there.
+            queue: An SQS queue for them, created where it is not there.
+            republish: A topic for them.
+        """
+        self._require_open()
+        targets = {"table": table, "queue": queue, "republish": republish}
+        return Rule(self._aws, self._cleanup.add, name, sql=sql, **targets, holders=self._rules)
+
+    async def publish(self, topic: str, payload: str | bytes | dict[str, Any] | list[Any], *, qos: int = 1) -> None:
+        """Publish an MQTT message by AWS IoT's HTTPS API.
+
+        Args:
+            topic: The topic, without wildcards.
+            payload: Text or bytes as they are; a dict or list as JSON.
+            qos: 0 or 1.
+
+        Raises:
+            AwsError: AWS refused.
+        """
+        self._require_open()
+        body = json.dumps(payload) if isinstance(payload, dict | list) else payload
+        await self._aws.call("iot-data.publish", topic=topic, qos=qos, payload=body)
+
+    async def send(self, charge_point_id: str, payload: Any, *, timeout: float = 30) -> Any:
+        """Send a CALL to a charge point as the CSMS does, over ``{id}/out``, and return its answer from ``{id}/in``.
+
+        Args:
+            charge_point_id: The charge point; it must be connected.
+            payload: A ``call`` dataclass, e.g. ``ocpp.v201.call.Reset(type="Immediate")``.
+            timeout: Seconds to wait for the answer.
+
+        Returns:
+            The ``call_result`` dataclass of the same name.
+
+        Raises:
+            CallTimeout: No answer; an unknown or unconnected id looks the same.
+            CallFailed: The charge point answered CALLERROR.
+            ProtocolViolation: The payload or the answer breaks the schema.
+            AwsError: AWS refused.
+        """
+        self._require_open()
+        return await self._caller.send(charge_point_id, payload, timeout)
+
+    # -- Closing ------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        try:
+            await self.close()
+        except Exception as left_behind:
+            if error is None:
+                raise
+            error.add_note(str(left_behind))  # the body's own error goes first
+
+    async def close(self) -> None:
+        """Close its charge points, delete what this object created, newest first, and stop a local stack it started.
+
+        Closing twice is harmless. Everything is tried before anything is raised.
+
+        Raises:
+            AwsError: Something could not be deleted; the message names it, so that you can delete it by hand.
+            Exception: What one of its charge points or monitors raised when it was closed; the log has all of them.
+        """
+        if self._closing is None:
+            self._closed = True
+            self._leave()  # at once: a cell that opens a stack meanwhile gets another one
+            self._closing = asyncio.create_task(self._close_all(), name=f"cpsim[{self.name}].close")
+        elif self._closing.done():
+            return
+        await asyncio.shield(self._closing)  # a second call returns once the stack is closed
+
+    def _leave(self) -> None:
+        """Called before everything else when the stack closes."""
+
+    async def _end(self) -> None:
+        """Called when everything is closed and deleted."""
+
+    @property
+    def _has_died(self) -> bool:
+        """Whether the stack has died, and everything that was created there with it."""
+        return False
+
+    async def _close_all(self) -> None:
+        try:
+            open_ones: list[Any] = [*self._charge_points, *self._watching, self._caller]
+            ends = await asyncio.gather(*(one.close() for one in open_ones), return_exceptions=True)
+            left_behind = await self._cleanup.run(is_gone=lambda: self._has_died)
+        finally:
+            self._aws.close()
+            await self._end()
+        faults = [end for end in ends if isinstance(end, Exception)]
+        for one, end in zip(open_ones, ends, strict=True):
+            if isinstance(end, Exception):
+                logger.warning("%r did not close in good order: %r", one, end)
+        for name, error in left_behind:
+            logger.warning("could not delete %s: %s", name, error)
+        if left_behind:
+            names = "; ".join(f"{name} ({error})" for name, error in left_behind)
+            raise AwsError(f"{self.name}: could not delete {names}", verb="close")
+        if faults:
+            raise faults[0]

@@ -1,0 +1,42 @@
+"""What is read of a gateway's CloudFormation stack."""
+
+import json
+
+from stack_fixtures import Boto, new_id
+
+from cpsim_kit import Stack
+from cpsim_kit.aws.deployment import OUTPUT_KEY, find_deployment
+
+TABLE = {
+    "Type": "AWS::DynamoDB::Table",
+    "Properties": {
+        "AttributeDefinitions": [{"AttributeName": "chargePointId", "AttributeType": "S"}],
+        "KeySchema": [{"AttributeName": "chargePointId", "KeyType": "HASH"}],
+        "BillingMode": "PAY_PER_REQUEST",
+    },
+}
+
+
+def deploy(boto: Boto, *tables: str) -> tuple[str, dict[str, str]]:
+    """The name of a new CloudFormation stack, and its resources by logical id."""
+    name = new_id("Deployed")
+    outputs = {OUTPUT_KEY: {"Value": "ws://example.com/"}, "Other": {"Value": "x"}}
+    body = {"Resources": {"Queue": {"Type": "AWS::SQS::Queue"}} | dict.fromkeys(tables, TABLE), "Outputs": outputs}
+    boto("cloudformation").create_stack(StackName=name, TemplateBody=json.dumps(body))
+    waiter = boto("cloudformation").get_waiter("stack_create_complete")
+    waiter.wait(StackName=name, WaiterConfig={"Delay": 0.02, "MaxAttempts": 500})
+    resources = boto("cloudformation").describe_stack_resources(StackName=name)["StackResources"]
+    return name, {each["LogicalResourceId"]: each["PhysicalResourceId"] for each in resources}
+
+
+async def test_the_registry_is_the_charge_point_table_and_no_other(stack: Stack, boto: Boto) -> None:
+    name, resources = deploy(boto, "AuditTable", "ChargePointTable1F0B", "SessionTable")
+    deployment = await find_deployment(stack._aws, name)
+    assert deployment.registry_table == resources["ChargePointTable1F0B"]
+    assert deployment.websocket_url == "ws://example.com"
+    assert deployment.outputs == {OUTPUT_KEY: "ws://example.com/", "Other": "x"}
+
+
+async def test_a_stack_without_such_a_table_has_no_registry(stack: Stack, boto: Boto) -> None:
+    name, _ = deploy(boto, "AuditTable")
+    assert (await find_deployment(stack._aws, name)).registry_table is None
