@@ -29,7 +29,7 @@ from cpsim_kit.notebook import let_signals_wake_the_loop
 from cpsim_kit.observe.gateway_watch import GatewayWatch, LocalGateway
 from cpsim_kit.observe.support_matrix import support_matrix
 from cpsim_kit.observe.trace import Trace
-from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS
+from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS, Version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,7 +184,12 @@ class Stack(AttachedStack):
     @classmethod
     async def _open_local(cls, options: LocalOptions) -> Stack:
         async with waiting("the local stack starts"):
-            process = await asyncio.to_thread(LocalProcess.shared, options)
+            process, _ = await asyncio.gather(
+                asyncio.to_thread(LocalProcess.shared, options),
+                asyncio.to_thread(
+                    Version.get("2.0.1").load
+                ),  # takes a second, too, and the first charge point needs it
+            )
         if (found := _open.find(process)) is not None:
             return found
         try:
