@@ -188,7 +188,7 @@ class Stack(AttachedStack):
                 asyncio.to_thread(LocalProcess.shared, options),
                 asyncio.to_thread(
                     Version.get("2.0.1").load
-                ),  # takes a second, too, and the first charge point needs it
+                ),  # it takes a second, too
             )
         if (found := _open.find(process)) is not None:
             return found
