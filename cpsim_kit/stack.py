@@ -19,7 +19,6 @@ from cpsim_kit.aws.attached_stack import AttachedStack
 from cpsim_kit.aws.deployment import Deployment, find_deployment
 from cpsim_kit.aws.ecs import EcsService
 from cpsim_kit.aws.open_stacks import Opening, OpenStacks
-from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.waiting import waiting
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import LocalStackError
@@ -30,7 +29,7 @@ from cpsim_kit.notebook import let_signals_wake_the_loop
 from cpsim_kit.observe.gateway_watch import GatewayWatch, LocalGateway
 from cpsim_kit.observe.support_matrix import support_matrix
 from cpsim_kit.observe.trace import Trace
-from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS
+from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS, Version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,26 +81,13 @@ class Stack(AttachedStack):
         state = " closed" if self._closed else " died" if self._has_died else ""
         return f"<Stack {self.name} {where} {self.region} {self.websocket_url}{state}>"
 
-    def _repr_html_(self) -> str:
-        state = (
-            "closed"
-            if self._closed
-            else "local, its process has died"
-            if self._has_died
-            else "local, on this computer"
-            if self._process is not None
-            else "local, started elsewhere"
-            if self._other is not None
-            else "deployed on AWS"
-        )
-        rows = {
-            "region": self.region,
-            "charge points connect to": self.websocket_url,
-            "boto3 connects to": self.endpoint_url,
-            "open charge points": ", ".join(sorted(each.id for each in self._charge_points if each.is_open)[:10]),
-            "created here": ", ".join(self._cleanup.names[:10]),
-        }
-        return card(f"Stack {self.name}", state, {} if self._closed else rows)
+    @property
+    def _state(self) -> str:
+        if self._closed:
+            return "closed"
+        if self._process is not None:
+            return "local, its process has died" if self._has_died else "local, on this computer"
+        return "deployed on AWS" if self._other is None else "local, started elsewhere"
 
     @property
     def _has_died(self) -> bool:
@@ -198,7 +184,12 @@ class Stack(AttachedStack):
     @classmethod
     async def _open_local(cls, options: LocalOptions) -> Stack:
         async with waiting("the local stack starts"):
-            process = await asyncio.to_thread(LocalProcess.shared, options)
+            process, _ = await asyncio.gather(
+                asyncio.to_thread(LocalProcess.shared, options),
+                asyncio.to_thread(
+                    Version.get("2.0.1").load
+                ),  # it takes a second, too
+            )
         if (found := _open.find(process)) is not None:
             return found
         try:

@@ -20,6 +20,7 @@ from cpsim_kit.aws.rules import Rule
 from cpsim_kit.aws.session import Aws
 from cpsim_kit.aws.shadow import ShadowRequest
 from cpsim_kit.aws.things import Things
+from cpsim_kit.basics.cards import card
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import AwsError, CpsimError
 
@@ -54,6 +55,20 @@ class AttachedStack:
         self._watching: WeakSet[Any] = WeakSet()  # monitors and gateway watches
         self._caller = CsmsCaller(aws, aws.mqtt_endpoint)
         self.things = Things(aws, deployment.registry_table, self._cleanup.add)
+
+    @property
+    def _state(self) -> str:
+        return "closed" if self._closed else "open"
+
+    def _repr_html_(self) -> str:
+        rows = {
+            "region": self.region,
+            "charge points connect to": self.websocket_url,
+            "boto3 connects to": self.endpoint_url,
+            "open charge points": ", ".join(sorted(each.id for each in self._charge_points if each.is_open)[:10]),
+            "created here": ", ".join(self._cleanup.names[:10]),
+        }
+        return card(f"Stack {self.name}", self._state, {} if self._closed else rows)
 
     def _require_open(self) -> None:
         if self._closed:  # the boto3 session stays open until everything is deleted

@@ -235,6 +235,7 @@ class ChargePoint:
 
     # -- Opening and closing ------------------------------------------------------------------------------------------
 
+    # Not by AwaitedOrEntered, whose type cannot say that a subclass is awaited as itself.
     def __await__(self) -> Generator[Any, None, Self]:
         return self.connect().__await__()
 

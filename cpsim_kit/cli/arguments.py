@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from cpsim_kit import __version__
 from cpsim_kit.charge_point import OWN_INTERVAL
 from cpsim_kit.cli.terminal import BAD_ARGUMENTS
+from cpsim_kit.errors import THING_NAME
 
 __all__ = ["LOCAL_INTERVAL", "parse"]
 
@@ -228,7 +229,7 @@ def _scheduler(text: str) -> str:
 
 
 def _charge_point_id(text: str) -> str:
-    if not re.fullmatch(r"[a-zA-Z0-9:_-]{1,128}", text):
+    if not THING_NAME.fullmatch(text):
         allowed = "at most 128 letters, digits, colons, underscores and hyphens are allowed"
         raise argparse.ArgumentTypeError(
             f"{allowed}, not {len(text)}: {text!r}" if len(text) > 128 else f"{allowed}, not {text!r}"

@@ -76,13 +76,15 @@ class FleetActor:
         self._share = Share(cloudpickle.loads(plan))
         self._share.load()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._duration: float | None = None
         self._running: asyncio.Task[None] | None = None
         self._fault: BaseException | None = None
         self._started, self._ended = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="cpsim[fleet].actor", daemon=True)
 
-    def begin(self) -> None:
-        """Start the charge points."""
+    def begin(self, duration: float | None) -> None:
+        """Start the charge points; their end is so many seconds from now, or the plan's."""
+        self._duration = duration
         self._thread.start()
         self._started.wait()
 
@@ -112,7 +114,7 @@ class FleetActor:
             self._running = asyncio.current_task()
             self._started.set()
             try:
-                await self._share.run()
+                await self._share.run(self._duration)
             except asyncio.CancelledError:
                 pass
             except BaseException as exc:  # noqa: BLE001 - drain() returns it
@@ -156,14 +158,18 @@ class ClusterShare:
         future = self._cluster.submit(FleetActor, pack_plan(self.plan), actor=True, pure=False, workers=[self.address])
         self._actor = await self._answer(future)
 
-    async def run(self, reported: Callable[[Report], None]) -> None:
+    async def run(self, reported: Callable[[Report], None], duration: float | None = None) -> None:
         """Let it begin, and call ``reported`` twice a second until it has ended.
+
+        Args:
+            reported: Called with each report.
+            duration: Seconds from now to the end; the plan's when None.
 
         Raises:
             ShareLost: The worker is gone.
             Exception: A scenario's own fault.
         """
-        await self._answer(self._call("begin"))
+        await self._answer(self._call("begin", duration))
         while True:
             await asyncio.sleep(SAMPLE)
             report, packed = await self._answer(self._call("drain"))
@@ -182,9 +188,9 @@ class ClusterShare:
                 await self._answer(self._call("stop"))
         self._actor = None
 
-    def _call(self, method: str) -> Any:
+    def _call(self, method: str, *arguments: Any) -> Any:
         try:
-            return getattr(self._actor, method)()
+            return getattr(self._actor, method)(*arguments)
         except RuntimeError as exc:  # of Dask
             raise ShareLost(f"the worker {self.address} is gone") from exc
 

@@ -264,7 +264,7 @@ class Fleet:
         for restarts_left in reversed(range(_RESTARTS + 1)):
             if lost is None:
                 try:
-                    return await share.run(lambda report: joined.report(number, report))
+                    return await share.run(lambda report: joined.report(number, report), end - joined.elapsed)
                 except ShareLost as exc:
                     lost = exc
             joined.mark_lost(number, str(lost))

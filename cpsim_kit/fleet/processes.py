@@ -51,13 +51,17 @@ class LocalShare:
         """Prepare the share; in a thread, so that the event loop is not blocked."""
         await asyncio.to_thread(self._share.load)
 
-    async def run(self, reported: Callable[[Report], None]) -> None:
+    async def run(self, reported: Callable[[Report], None], duration: float | None = None) -> None:
         """Run the share, and call ``reported`` twice a second.
+
+        Args:
+            reported: Called with each report.
+            duration: Seconds from now to the end; the plan's when None.
 
         Raises:
             Exception: A scenario's own fault.
         """
-        running = asyncio.create_task(self._share.run(), name="cpsim[fleet].share")
+        running = asyncio.create_task(self._share.run(duration), name="cpsim[fleet].share")
         try:
             while not running.done():
                 await asyncio.wait([running], timeout=SAMPLE)
@@ -119,14 +123,18 @@ class ProcessShare:
         if answer != "ready":
             raise ValueError(f"a worker process cannot read this fleet: {answer}")
 
-    async def run(self, reported: Callable[[Report], None]) -> None:
+    async def run(self, reported: Callable[[Report], None], duration: float | None = None) -> None:
         """Let the child begin, and call ``reported`` with each of its reports until it has ended.
+
+        Args:
+            reported: Called with each report.
+            duration: Seconds from now to the end; the plan's when None.
 
         Raises:
             ShareLost: The child ended before its share did.
             Exception: A scenario's own fault.
         """
-        await self._write(pickle.dumps("go"))
+        await self._write(pickle.dumps(duration))
         while True:
             match await self._read(self._silence, "has said nothing for"):
                 case Report() as report:
@@ -256,8 +264,8 @@ def _exit() -> None:
 
 
 async def _carry_out(share: Share, outbox: _Outbox) -> None:
-    await asyncio.to_thread(_read_one)
-    running = asyncio.create_task(share.run(), name="cpsim[worker].share")
+    duration = pickle.loads(await asyncio.to_thread(_read_one))  # noqa: S301 - of our own parent
+    running = asyncio.create_task(share.run(duration), name="cpsim[worker].share")
     ending = (asyncio.get_running_loop(), running, share.plan.cancel_timeout)
     threading.Thread(target=_end_with_stdin, args=ending, daemon=True).start()
     fault: BaseException | None = None

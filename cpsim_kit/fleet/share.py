@@ -77,7 +77,7 @@ class Share:
         self._ssl = ssl() if callable(ssl) else ssl
         self._timer = SharedTimer()
         self._random = random.Random(plan.seed)  # noqa: S311 - waits, no secrets
-        self._began = 0.0
+        self._began = self._end = 0.0
         self._not_tried = len(plan.starts)  # charge points that have not tried to connect yet
         self._on_all_tried: Callable[[], None] = lambda: None
         self._open_at_end: int | None = None  # then they are closed, which is no loss
@@ -106,19 +106,23 @@ class Share:
         """The last error of each charge point that never connected."""
         return [member.error for member in self.members if member.error is not None and not member.has_connected]
 
-    async def run(self) -> None:
+    async def run(self, duration: float | None = None) -> None:
         """Start the charge points as planned, and close them at the end.
+
+        Args:
+            duration: Seconds from now to the end; the plan's when None.
 
         Raises:
             Exception: An error of a scenario that is not the kit's; all charge points were stopped.
         """
         raise_file_limit()
         self._began = time.perf_counter()
+        self._end = self._began + (self.plan.duration if duration is None else duration)
         crew = asyncio.create_task(self._start_all(), name="cpsim[fleet].crew")
         try:
             with COLLECTOR.paused() as self._on_all_tried:
                 try:
-                    await asyncio.wait([crew], timeout=self.plan.duration)
+                    await asyncio.wait([crew], timeout=self._end - self._began)
                 finally:
                     if not crew.done():
                         crew.cancel()
@@ -262,7 +266,7 @@ class Share:
     def _note_what_was_due(self, member: _Member) -> None:
         """At the end, add a row for each heartbeat that was due and not sent, because the one before had no answer."""
         interval = self._interval(member.charge_point)
-        end = min(time.perf_counter(), self._began + self.plan.duration)
+        end = min(time.perf_counter(), self._end)
         while member.due is not None and member.due < end:
             now = time.perf_counter()
             self._note(member.charge_point, "Heartbeat", member.due, member.due, now, asyncio.CancelledError())

@@ -19,7 +19,7 @@ import signal
 import sys
 import threading
 
-from cpsim_kit.basics.process import raise_file_limit
+from cpsim_kit.basics.process import raise_file_limit, run_fast
 from cpsim_kit.local.server import CHARACTERS, Csms, Emulator, Gateway, Registry
 from cpsim_kit.local.server.guard.door import SERVICES
 
@@ -105,12 +105,7 @@ def main() -> None:
     logging.getLogger("cpsim").setLevel(logging.INFO)
     logging.getLogger("kms").setLevel(logging.ERROR)  # it warns that cryptography is missing, which is not needed here
     raise_file_limit()
-    if sys.platform == "win32":
-        asyncio.run(_main(options))
-    else:
-        import uvloop  # noqa: PLC0415 - not on Windows
-
-        uvloop.run(_main(options))
+    run_fast(_main(options))
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def start_child(plan: Plan) -> subprocess.Popen[bytes]:
     pipe = subprocess.PIPE
     child = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, env=environment)
     assert child.stdin is not None
-    for message in (pack_plan(plan), pickle.dumps("go")):
+    for message in (pack_plan(plan), pickle.dumps(None)):
         child.stdin.write(struct.pack("!I", len(message)) + message)
     child.stdin.flush()
     return child

@@ -19,7 +19,7 @@ from ocpp.v201 import call
 from small_fleets import UNIT, children, fewest, fleet_of, only_boot, plan_of, run_quietly, run_until, running
 
 from cpsim_kit import Backoff, ChargePoint
-from cpsim_kit.fleet.processes import ProcessShare
+from cpsim_kit.fleet.processes import LocalShare, ProcessShare
 from cpsim_kit.fleet.share import Report, Share
 
 REJECTED = {"currentTime": "2026-11-23T10:00:00Z", "interval": 0, "status": "Rejected"}
@@ -405,3 +405,16 @@ async def test_the_waits_of_a_reconnection_begin_anew_after_a_success(csms: Csms
     fleet = fleet_of(csms, 1, reconnect=Recorded(UNIT, 0, 5))
     await run_until(fleet, lambda: len(waits) >= 3, "three lost connections")
     assert waits[:3] == [UNIT] * 3
+
+
+@pytest.mark.parametrize("kind", [LocalShare, ProcessShare])
+async def test_a_share_that_starts_late_ends_in_the_time_that_is_left(
+    csms: Csms, kind: type[LocalShare | ProcessShare]
+) -> None:
+    share = kind(plan_of(csms, 1, duration=100 * SOON))
+    reports: list[Report] = []
+    await share.start()
+    async with asyncio.timeout(SOON):
+        await share.run(reports.append, 20 * UNIT)
+    await share.close()
+    assert reports[-1].connected == 1
