@@ -1,7 +1,7 @@
 """The versions of OCPP: their actions, dataclasses, schemas, names, and how each spells the CALLERROR codes. No I/O.
 
 The dataclasses and the JSON schemas are those of the ``ocpp`` package. Its dataclasses are imported when they are first
-needed: with them comes ``jsonschema``, which takes a second or two where JupyterLab is installed.
+needed: that takes half a second, as the package imports ``jsonschema`` too.
 """
 
 from __future__ import annotations
