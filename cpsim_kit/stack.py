@@ -186,9 +186,7 @@ class Stack(AttachedStack):
         async with waiting("the local stack starts"):
             process, _ = await asyncio.gather(
                 asyncio.to_thread(LocalProcess.shared, options),
-                asyncio.to_thread(
-                    Version.get("2.0.1").load
-                ),  # it takes a second, too
+                asyncio.to_thread(Version.get("2.0.1").load),  # it takes a second, too
             )
         if (found := _open.find(process)) is not None:
             return found

@@ -1,7 +1,7 @@
 """The versions of OCPP: their actions, dataclasses, schemas, names, and spellings of the CALLERROR codes. No I/O.
 
 The dataclasses and the JSON schemas are those of the ``ocpp`` package. The dataclasses are imported at their first use,
-because they import ``jsonschema``, which takes a second or two where JupyterLab is installed.
+which takes half a second, because the package imports ``jsonschema`` too.
 """
 
 from __future__ import annotations
