@@ -43,6 +43,7 @@ ROWS = [
 STRANGERS = {
     "charge_point": {"plots"},  # a charge point draws nothing
     "fleet": {"aws", "local"},  # it is handed what creates its Things
+    "observe": {"local"},  # it is handed what it watches
     "cli": {"aws", "local"},  # it has a Stack
 }
 # Libraries, and the modules that import them. An import for types alone does not count.

@@ -38,8 +38,6 @@ from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import epoch, notice_step
 from cpsim_kit.basics.tables import table
 from cpsim_kit.errors import CpsimError, LocalStackError
-from cpsim_kit.local.launcher import LocalProcess
-from cpsim_kit.local.usage import OtherProcess
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,6 +85,30 @@ class _Source(Protocol):
         """``cpu_percent``, ``memory_percent`` and ``memory_mib`` of a look; NaN for what is not known yet."""
 
 
+class _Usage(Protocol):
+    @property
+    def cpu_s(self) -> float: ...
+
+    @property
+    def memory_mib(self) -> float: ...
+
+    @property
+    def memory_percent(self) -> float: ...
+
+
+class _Process(Protocol):
+    """What is needed of a local stack's process; see ``local.launcher`` and ``local.usage``."""
+
+    pid: int
+
+    @property
+    def is_running(self) -> bool: ...
+
+    def usage(self) -> _Usage | None: ...
+
+    def why_dead(self) -> LocalStackError | None: ...
+
+
 class LocalGateway:
     """The process of a local stack: gateway, CSMS and AWS services in one.
 
@@ -96,7 +118,7 @@ class LocalGateway:
 
     kind = "process"
 
-    def __init__(self, process: LocalProcess | OtherProcess) -> None:
+    def __init__(self, process: _Process) -> None:
         self._process = process
         self._last: tuple[float, float] | None = None  # when, and CPU seconds by then
         self._looks: dict[float, tuple[float, float, float]] = {}
