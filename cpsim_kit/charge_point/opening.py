@@ -2,7 +2,9 @@
 
 ``connect()`` of websockets opens a connection that is compressed, goes through a proxy, is redirected, or has its
 frames logged. Nearly all connections are plain and take a short cut: the request is made once for all charge points of
-a CSMS, as websockets would make it, and a plain answer is checked here. websockets checks every other answer.
+a CSMS, as websockets would make it, and a plain answer is checked here. websockets checks every other answer. With the
+short cut a fleet boots 1.7 times as fast, 1,000 charge points at once: 2,907 a second against 1,713, and 867 of the
+ocpp package, medians of three rounds side by side (``benchmarks.fleet --parts boots``, November 2026).
 """
 
 from __future__ import annotations
