@@ -38,7 +38,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from cpsim_kit import ChargePoint, Fleet
 from cpsim_kit.basics.clock import epoch
 from cpsim_kit.basics.process import raise_file_limit
-from cpsim_kit.fleet.collector import THRESHOLD
+from cpsim_kit.fleet.garbage_collection import THRESHOLD
 from cpsim_kit.fleet.pacing import first_heartbeat
 
 NEVER = 1e6  # seconds

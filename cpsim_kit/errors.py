@@ -6,7 +6,7 @@ This module imports nothing of the kit.
     ├── ConnectError          never opened: address, TLS, HTTP status, no common subprotocol
     ├── ConnectionLost        was open, and has ended
     │   └── NotRegistered     the gateway closed with 1008: no such Thing
-    ├── CallFailed            the CSMS answered CALLERROR
+    ├── CallFailed            the other side answered CALLERROR
     ├── UnsupportedByCsms     the AWS sample's CALLRESULT {"error": "Command [X] not implemented."}
     ├── ProtocolViolation     not OCPP-J, or breaks the JSON schema
     ├── Timeout (also TimeoutError)
@@ -63,7 +63,8 @@ class Closed:
     Attributes:
         code: The close code of RFC 6455 section 7.4; 1006 when no close frame came.
         reason: The close reason, often empty.
-        by: Who ended it: "gateway" (the other side), "charge point" (this side) or "network" (no close frame).
+        by: Who ended it: "gateway" (the other side), "charge point" (this side) or "network" (no close frame came, or
+            this side ended it because of a fault: no pong, a wrong frame).
     """
 
     code: int

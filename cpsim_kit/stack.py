@@ -41,7 +41,8 @@ logger = logging.getLogger("cpsim.stack")
 _NAME = re.compile(r"[a-zA-Z][-a-zA-Z0-9]{0,127}")  # CreateStack, StackName
 _WATCH = 0.2  # seconds between two looks at the process
 
-_open: OpenStacks[Stack] = OpenStacks()  # by the process of a local stack, or by what decides where Stack.open() leads
+# By the process of a local stack, or by the name and the variables that decide which stack Stack.open() opens.
+_open: OpenStacks[Stack] = OpenStacks()
 _DECIDING = (
     "AWS_ENDPOINT_URL",
     "AWS_DEFAULT_REGION",

@@ -23,7 +23,7 @@ PIP_SPECS = next(spec["pip"] for spec in ENVIRONMENT["dependencies"] if isinstan
 CONDA_NAMES = {"matplotlib": "matplotlib-base"}
 OWNERS_SIX = {"ocpp", "websockets", "jupyterlab", "boto3", "pandas", "nest-asyncio2"}
 
-# A package imports only from the rows above its own.
+# A package imports only from itself and the rows above its own.
 ROWS = [
     "errors",
     "notebook",

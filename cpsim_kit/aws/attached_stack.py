@@ -113,7 +113,7 @@ class AttachedStack:
         Args:
             *filters: Topic filters, with ``+`` for one level and ``#`` for the rest.
             limit: How many messages are kept.
-            reconnect: Seconds before a lost connection is opened again: of the first and of the longest pause.
+            reconnect: Seconds to wait before a lost connection is opened again: the first wait, and the longest.
         """
         self._require_open()
         monitor = Monitor(self._aws.mqtt_endpoint, filters, limit=limit, reconnect=reconnect)

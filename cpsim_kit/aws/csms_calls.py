@@ -23,9 +23,9 @@ class CsmsCaller:
     Args:
         aws: The door to boto3, by which CALLs are published.
         endpoint: Where to connect for the answers.
-        most_subscriptions: To so many single charge points; the next subscription is to all of them. AWS IoT Core
+        most_subscriptions: How many charge points get a subscription each; after that, one covers all. AWS IoT Core
             allows 50 subscriptions a connection.
-        reconnect: Seconds before a lost connection is opened again: of the first and of the longest pause.
+        reconnect: Seconds to wait before a lost connection is opened again: the first wait, and the longest.
     """
 
     def __init__(

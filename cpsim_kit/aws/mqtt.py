@@ -82,7 +82,7 @@ class MqttConnection:
         on_message: Called in the event loop with topic, payload and the moment of ``time.perf_counter()``.
         on_gap: Called in the event loop once subscribed again after the connection was lost, with the two moments
             between which messages may have been missed.
-        reconnect: Seconds before a lost connection is opened again: of the first and of the longest pause.
+        reconnect: Seconds to wait before a lost connection is opened again: the first wait, and the longest.
 
     Attributes:
         client_id: The MQTT client id; random, so that no charge point's connection is taken over.

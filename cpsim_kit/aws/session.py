@@ -1,4 +1,4 @@
-"""The one door to boto3: clients of one session, calls in threads, botocore's errors translated to the kit's.
+"""The door to boto3: clients of one session, calls in threads, botocore's errors translated to the kit's.
 
 A session is an object that is passed in; there is no module-level client. It knows nothing of stacks.
 """

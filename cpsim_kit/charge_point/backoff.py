@@ -6,9 +6,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Backoff", "own_boot_waits"]
+__all__ = ["FIRST_BOOT_WAIT", "Backoff", "own_boot_waits"]
 
-_FIRST_BOOT, _LONGEST_BOOT = 5, 320  # seconds
+FIRST_BOOT_WAIT, _LONGEST_BOOT_WAIT = 5, 320  # seconds
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Backoff:
             doublings = min(doublings + 1, self.repeat_times)
 
 
-def own_boot_waits(first: float = _FIRST_BOOT) -> Iterator[float]:
+def own_boot_waits(first: float = FIRST_BOOT_WAIT) -> Iterator[float]:
     """Yield the seconds before each next BootNotification where the CSMS sets no time: 5, 10, … 320.
 
     The CSMS may answer a boot Pending or Rejected with an interval of 0. The charge point then chooses a time itself,
@@ -54,4 +54,4 @@ def own_boot_waits(first: float = _FIRST_BOOT) -> Iterator[float]:
     wait = first
     while True:
         yield wait
-        wait = min(2 * wait, _LONGEST_BOOT)
+        wait = min(2 * wait, _LONGEST_BOOT_WAIT)

@@ -137,7 +137,7 @@ class Connection:
         if (closed.by, closed.code) == ("network", 1011):
             hint = f"The gateway answered no ping within {self._options.ping_timeout} s. Open it again: await cp"
         if closed.code == 1006 and len(self._id) >= _NO_REASON:
-            hint += f". Or no Thing has this id: of one with {_NO_REASON} characters or more the gateway cannot say so"
+            hint += f". Or no Thing has this id: the gateway cannot say so for an id of {_NO_REASON} characters or more"
         message = f"{self._id}: connection lost, code {closed.code}{reason}. {hint}".rstrip()
         return ConnectionLost(message, closed=closed)
 

@@ -239,7 +239,7 @@ class Exchange:
         if pending is None or pending.message_id != message_id:
             if isinstance(frame, Malformed) and frame.code == "FormatViolation":  # not JSON
                 return self._ignore("malformed", text, frame.reason)
-            return self._ignore(self._message_ids.settled(message_id), text, "no call waits for it")
+            return self._ignore(self._message_ids.classify_answer(message_id), text, "no call waits for it")
         pending.answered = time.perf_counter()
         is_cancelled = pending.future.done()
         self._settle(pending, "duplicate")

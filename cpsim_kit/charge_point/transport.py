@@ -34,7 +34,7 @@ class Transport(Protocol):
     def receive(self, on_message: Callable[[bytes], None], on_closed: Callable[[Closed], None]) -> None:
         """Call ``on_message`` with every message until the connection ends, then ``on_closed`` once.
 
-        ``Closed.by`` is "gateway" where the other side began, else "network".
+        ``Closed.by`` is "gateway" if the other side began to close the connection, otherwise "network".
         """
         ...
 

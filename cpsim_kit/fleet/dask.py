@@ -16,7 +16,7 @@ from typing import Any
 
 from cpsim_kit.basics.process import run_fast
 from cpsim_kit.errors import ConnectError, CpsimError
-from cpsim_kit.fleet.packing import pack_errors, pack_plan
+from cpsim_kit.fleet.pickles import pack_errors, pack_plan
 from cpsim_kit.fleet.plan import Plan
 from cpsim_kit.fleet.share import SAMPLE, Report, Share, ShareLost
 

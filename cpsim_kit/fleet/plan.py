@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cpsim_kit.charge_point import ChargePoint
-from cpsim_kit.charge_point.backoff import Backoff
+from cpsim_kit.charge_point.backoff import FIRST_BOOT_WAIT, Backoff
 
 __all__ = ["Plan", "Scenario", "start_times"]
 
@@ -45,7 +45,7 @@ class Plan:
     seed: int = 0
     options: dict[str, Any] = field(default_factory=dict)
     cancel_timeout: float = 5.0
-    first_boot_wait: float = 5.0
+    first_boot_wait: float = FIRST_BOOT_WAIT
 
     def divide(self, shares: int) -> list[Plan]:
         """Divide the charge points over processes.

@@ -1,9 +1,9 @@
 """Where a share runs on this machine: in this process, or in a child process; and the child's side of that.
 
 Parent and child exchange pickles over the child's stdin and stdout, each after its length. The child ends when its
-stdin does, so it never outlives its parent. It reports twice a second, so a child that dies loses no more calls than of
-half a second. A thread of the child writes the reports: where the parent does not read, because it is stopped or busy,
-the child goes on measuring, keeps the calls in its compact table, and sends all of them once the parent reads again.
+stdin does, so it never outlives its parent. It reports twice a second: if a child dies, at most the calls of the last
+half second are lost. A thread of the child writes the reports. If the parent does not read, because it is stopped or
+busy, the child goes on measuring, keeps the calls in its compact table, and sends all once the parent reads again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from cpsim_kit.basics.process import run_fast
 from cpsim_kit.errors import CpsimError
-from cpsim_kit.fleet.packing import pack_errors, pack_plan
+from cpsim_kit.fleet.pickles import pack_errors, pack_plan
 from cpsim_kit.fleet.plan import Plan
 from cpsim_kit.fleet.share import SAMPLE, Report, Share, ShareLost
 
@@ -30,7 +30,7 @@ __all__ = ["LocalShare", "ProcessShare"]
 
 _LENGTH = struct.Struct("!I")
 _READY = 60.0  # seconds for a child to start
-_CHECKS = 20  # a time-out of the parent is this many shorter ones: while it is stopped itself, at most one of them ends
+_CHECKS = 20  # short waits that make a time-out of the parent; if it is suspended itself, at most one of them runs out
 
 
 class LocalShare:
@@ -169,7 +169,7 @@ class ProcessShare:
             raise ShareLost("a worker process ended at once; its output is above") from exc
 
     async def _read(self, seconds: float, too_late: str) -> Any:
-        """The child's next message; ShareLost if none comes in this time, in which this process runs itself."""
+        """The child's next message; ShareLost if none comes in time, not counting while this process is suspended."""
         reading = asyncio.create_task(self._read_one(), name="cpsim[worker].read")
         try:
             for _ in range(_CHECKS):

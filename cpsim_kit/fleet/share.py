@@ -22,7 +22,7 @@ from cpsim_kit.charge_point.backoff import own_boot_waits
 from cpsim_kit.charge_point.lifecycle import boot_until_accepted, keep_connected
 from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError
 from cpsim_kit.fleet.call_table import CallTable, Rows
-from cpsim_kit.fleet.collector import COLLECTOR
+from cpsim_kit.fleet.garbage_collection import COLLECTOR
 from cpsim_kit.fleet.pacing import SharedTimer, first_heartbeat
 from cpsim_kit.fleet.plan import Plan
 from cpsim_kit.ocpp_j.versions import Version
@@ -80,7 +80,7 @@ class Share:
         self._began = self._end = 0.0
         self._not_tried = len(plan.starts)  # charge points that have not tried to connect yet
         self._on_all_tried: Callable[[], None] = lambda: None
-        self._open_at_end: int | None = None  # then they are closed, which is no loss
+        self._open_at_end: int | None = None  # connections that were open when the run ended; then they are closed
         self._noted: WeakSet[CpsimError] = WeakSet()  # errors that have a row
         self._faults: dict[str, Exception] = {}  # the last error of each charge point that is not the kit's: has a row
         self._working: set[str] = set()  # charge points whose scenario has not ended

@@ -127,7 +127,7 @@ _NINETEEN_DIGITS = b"0" * 19
 def parse(text: str | bytes) -> Frame:
     """Parse a frame of any version.
 
-    An answer that is not JSON may still begin with a readable message id. Its CALL then need not wait for the timeout.
+    An answer that is not JSON may still begin with a readable message id. Then its CALL can fail at once.
     """
     try:
         frame = load_json(text)

@@ -1,4 +1,4 @@
-"""The message ids of one charge point's CALLs."""
+"""The message ids of one charge point's CALLs; they tell a late answer from a duplicate one. Does no I/O."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class MessageIds:
         """Remember that the answer to this CALL did not come: an answer from now on is late."""
         self._given_up = (*self._given_up, message_id)[-_REMEMBERED:]
 
-    def settled(self, message_id: str) -> str:
+    def classify_answer(self, message_id: str) -> str:
         """Classify an answer that no CALL waits for: "late", "duplicate", or "unknown" without a recent CALL."""
         if message_id in self._given_up:
             return "late"

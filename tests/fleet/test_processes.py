@@ -22,7 +22,7 @@ from csms_stub import Csms
 from small_fleets import STARTED, UNIT, children, fleet_of, only_boot, run_quietly
 
 from cpsim_kit import ChargePoint
-from cpsim_kit.fleet.packing import pack_plan
+from cpsim_kit.fleet.pickles import pack_plan
 from cpsim_kit.fleet.plan import Plan
 from cpsim_kit.fleet.processes import ProcessShare
 from cpsim_kit.fleet.share import Report, ShareLost
@@ -31,7 +31,7 @@ MANY_CALLS = 4000  # with 28 bytes each, more than a pipe takes
 PARENT = """
 import asyncio, sys
 from cpsim_kit.fleet.call_table import CallTable, Incoming
-from cpsim_kit.fleet.packing import pack_plan
+from cpsim_kit.fleet.pickles import pack_plan
 from cpsim_kit.fleet.plan import Plan
 from cpsim_kit.fleet.processes import ProcessShare
 from cpsim_kit.fleet.share import Report, ShareLost

@@ -12,8 +12,8 @@ from typing import Any, Final
 from sqlglot import exp
 from sqlglot.tokenizer_core import Token, TokenType
 
-from cpsim_kit.local.iot_sql import evaluate, operators
-from cpsim_kit.local.iot_sql.evaluate import MESSAGE_FUNCTIONS, Expression, undefined
+from cpsim_kit.local.iot_sql import expressions, operators
+from cpsim_kit.local.iot_sql.expressions import MESSAGE_FUNCTIONS, Expression, undefined
 from cpsim_kit.local.iot_sql.functions import FUNCTIONS, UNSUPPORTED
 from cpsim_kit.local.iot_sql.json_functions import get
 from cpsim_kit.local.iot_sql.parser import Source, SqlError
@@ -135,12 +135,12 @@ class Compiler:
             raise self.fail("SELECT needs an item", self.source.tokens[0])
         if len(items) == 1 and isinstance(items[0], exp.Star):
             self._check(items[0])
-            return evaluate.row_or_payload if outermost else evaluate.row
+            return expressions.row_or_payload if outermost else expressions.row
         if select.args.get("kind"):
             if len(items) > 1 or isinstance(items[0], exp.Alias):
                 raise self.fail("SELECT VALUE takes one expression, without a name", items[-1])
             value = self._starred(items[0]) or self.expression(items[0])
-            return evaluate.or_empty(value) if outermost else value
+            return expressions.or_empty(value) if outermost else value
         stars: list[Expression] = []
         fields: list[tuple[str, Expression]] = []
         for item in items:
@@ -149,25 +149,25 @@ class Compiler:
                 fields.append((self._name(item), self._item(item)))
             else:
                 stars.append(star)
-        return evaluate.projection(stars, fields)
+        return expressions.projection(stars, fields)
 
     def _starred(self, item: exp.Expr) -> Expression | None:
         """Compile ``*`` or ``path.*`` into the Object whose fields it adds; return None for any other item."""
         if isinstance(item, exp.Star):
             self._check(item)
-            return evaluate.row
+            return expressions.row
         if isinstance(item, exp.Column) and isinstance(item.this, exp.Star):
             self._check(item.this)
-            return evaluate.only_object(self._path(item, item.parts[:-1]))
+            return expressions.only_object(self._path(item, item.parts[:-1]))
         if isinstance(item, exp.Dot) and isinstance(item.expression, exp.Star):
             self._check(item.expression)
-            return evaluate.only_object(self.expression(item.this))
+            return expressions.only_object(self.expression(item.this))
         return None
 
     def _item(self, item: exp.Expr) -> Expression:
         if isinstance(item, exp.Alias):
             expression = self._starred(item.this) or self.expression(item.this)
-            return evaluate.row_or_base64 if expression is evaluate.row and not self._queries else expression
+            return expressions.row_or_base64 if expression is expressions.row and not self._queries else expression
         return self.expression(item)
 
     def _name(self, item: exp.Expr) -> str:
@@ -204,20 +204,22 @@ class Compiler:
     def _binary(self, node: exp.Expr, operation: Callable[[Any, Any], Any]) -> Expression:
         left, right = self.expression(node.this), self.expression(node.expression)
         if operation is operators.equal and node.expression.is_string:
-            return evaluate.equals_text(left, node.expression.this)
-        return evaluate.binary(left, right, operation, self._convert)
+            return expressions.equals_text(left, node.expression.this)
+        return expressions.binary(left, right, operation, self._convert)
 
     def _and(self, node: exp.Expr) -> Expression:
-        return evaluate.connected([self.expression(operand) for operand in node.flatten()], all)
+        return expressions.connected([self.expression(operand) for operand in node.flatten()], all)
 
     def _or(self, node: exp.Expr) -> Expression:
-        return evaluate.connected([self.expression(operand) for operand in node.flatten()], any)
+        return expressions.connected([self.expression(operand) for operand in node.flatten()], any)
 
     def _not(self, node: exp.Expr) -> Expression:
-        return evaluate.negated(self.expression(node.this))
+        return expressions.negated(self.expression(node.this))
 
     def _neg(self, node: exp.Expr) -> Expression:
-        return evaluate.binary(evaluate.constant(0), self.expression(node.this), operators.subtract, self._convert)
+        return expressions.binary(
+            expressions.constant(0), self.expression(node.this), operators.subtract, self._convert
+        )
 
     def _paren(self, node: exp.Expr) -> Expression:
         return self.expression(node.this)
@@ -230,12 +232,12 @@ class Compiler:
             value = integer(int(value)) if value.isdigit() and len(value) < 40 else self._convert(float(value))
         if value is UNDEFINED:
             raise self.fail("this number is too large", node)
-        return evaluate.constant(value)
+        return expressions.constant(value)
 
     _boolean = _null = _literal
 
     def _star(self, _node: exp.Expr) -> Expression:
-        return evaluate.row
+        return expressions.row
 
     def _column(self, node: exp.Column) -> Expression:
         return self._path(node, node.parts)
@@ -250,22 +252,22 @@ class Compiler:
         if first.startswith("@"):
             if first not in self.variables:
                 raise self.fail(f"{first} is not set", node)
-            return evaluate.members(evaluate.variable(first), rest, self._convert)
-        return evaluate.members(evaluate.row, rest if first == self._alias else [first, *rest], self._convert)
+            return expressions.members(expressions.variable(first), rest, self._convert)
+        return expressions.members(expressions.row, rest if first == self._alias else [first, *rest], self._convert)
 
     def _dot(self, node: exp.Expr) -> Expression:
         if not isinstance(node.expression, exp.Identifier):
             raise self.fail("only a plain word may follow '.'", node.expression)
-        return evaluate.members(self.expression(node.this), [node.expression.name], self._convert)
+        return expressions.members(self.expression(node.this), [node.expression.name], self._convert)
 
     def _bracket(self, node: exp.Expr) -> Expression:
         if len(node.expressions) != 1:
             raise self.fail("an index is one expression", node)
-        return evaluate.call(get, [self.expression(node.this), self.expression(node.expressions[0])], self._convert)
+        return expressions.call(get, [self.expression(node.this), self.expression(node.expressions[0])], self._convert)
 
     def _array(self, node: exp.Expr) -> Expression:
         self._check_version("an array literal", node)
-        return evaluate.array([self.expression(element) for element in node.expressions])
+        return expressions.array([self.expression(element) for element in node.expressions])
 
     def _struct(self, node: exp.Expr) -> Expression:
         self._check_version("an object literal", node)
@@ -274,14 +276,14 @@ class Compiler:
             if not isinstance(member, exp.PropertyEQ):
                 raise self.fail("an object literal is {'key': value, …}", member)
             fields.append((member.name, self.expression(member.expression)))
-        return evaluate.object_of(fields)
+        return expressions.object_of(fields)
 
     def _in(self, node: exp.Expr) -> Expression:
         item = self.expression(node.this)
         items = self.expression(
             node.args.get("field") or node.args.get("query") or exp.Array(expressions=node.expressions)
         )
-        return evaluate.binary(item, items, operators.contains, self._convert)
+        return expressions.binary(item, items, operators.contains, self._convert)
 
     def _case(self, node: exp.Expr) -> Expression:
         if node.this is None:
@@ -289,7 +291,7 @@ class Compiler:
         subject = self.expression(node.this)
         branches = [(self.expression(branch.this), self.expression(branch.args["true"])) for branch in node.args["ifs"]]
         default = node.args.get("default")
-        return evaluate.case(subject, branches, self.expression(default) if default else undefined)
+        return expressions.case(subject, branches, self.expression(default) if default else undefined)
 
     # Nested queries
 
@@ -297,7 +299,7 @@ class Compiler:
         return self._query(node.this)
 
     def _exists(self, node: exp.Expr) -> Expression:
-        return evaluate.exists(self._query(node.this))
+        return expressions.exists(self._query(node.this))
 
     def _query(self, select: exp.Select) -> Expression:
         """Compile a nested query. "Nested object queries" in the guide."""
@@ -313,7 +315,7 @@ class Compiler:
         condition, project = self.condition(select), self.projection(select)
         self._alias = outer
         self._queries -= 1
-        return evaluate.nested_query(rows, condition, project)
+        return expressions.nested_query(rows, condition, project)
 
     # Functions
 
@@ -332,15 +334,17 @@ class Compiler:
         if not function.least <= len(node.expressions) <= function.most:
             return undefined
         if name == "encode" and node.expressions[0].is_star and not self._queries:
-            return evaluate.payload_base64
-        return evaluate.call(function.call, [self.expression(argument) for argument in node.expressions], self._convert)
+            return expressions.payload_base64
+        return expressions.call(
+            function.call, [self.expression(argument) for argument in node.expressions], self._convert
+        )
 
     def _of_message(self, node: exp.Expr, name: str) -> Expression:
         """Compile a function that looks at the message, not at values."""
         if name == "topic" and len(node.expressions) == 1:
-            return evaluate.topic_level(self.expression(node.expressions[0]))
+            return expressions.topic_level(self.expression(node.expressions[0]))
         if name == "sql_version":
-            return undefined if node.expressions else evaluate.constant(self.version)
+            return undefined if node.expressions else expressions.constant(self.version)
         if name not in MESSAGE_FUNCTIONS:
             raise self.fail(f"{node.name}() is not a function of AWS IoT SQL", node)
         return undefined if node.expressions else MESSAGE_FUNCTIONS[name]
@@ -363,4 +367,4 @@ class Compiler:
             raise self.fail(f"{alias.alias} is not a type of cast()", alias.args["alias"])
         if alias.alias.lower() in ("decimal", "bool", "boolean"):
             self._check_version(f"cast() to {alias.alias}", alias.args["alias"])
-        return evaluate.call(functools.partial(cast, kind), [self.expression(alias.this)], self._convert)
+        return expressions.call(functools.partial(cast, kind), [self.expression(alias.this)], self._convert)

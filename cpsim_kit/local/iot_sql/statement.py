@@ -24,7 +24,7 @@ from sqlglot import exp
 from sqlglot.tokenizer_core import Token, TokenType
 
 from cpsim_kit.local.iot_sql.compile import Compiler
-from cpsim_kit.local.iot_sql.evaluate import Message
+from cpsim_kit.local.iot_sql.expressions import Message
 from cpsim_kit.local.iot_sql.parser import CLOSING, OPENING
 from cpsim_kit.local.iot_sql.values import Sentinel, to_bool
 

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 from cpsim_kit.local.iot_sql.compile import Compiler
-from cpsim_kit.local.iot_sql.evaluate import Expression, Message
+from cpsim_kit.local.iot_sql.expressions import Expression, Message
 from cpsim_kit.local.iot_sql.parser import SqlError
 from cpsim_kit.local.iot_sql.statement import NEWEST_VERSION, Statement
 from cpsim_kit.local.iot_sql.values import UNDEFINED, to_string

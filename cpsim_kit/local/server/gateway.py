@@ -1,8 +1,8 @@
 """The OCPP gateway: WebSocket -> ``{id}/in``, ``{id}/out`` -> WebSocket, as the AWS OCPP Gateway sample does it.
 
-To a client it is exactly like the sample: subprotocols, close codes, reasons, takeover. Inside, one subscription to
-``+/out`` serves every charge point; the sample subscribes once for each. Uses no AWS service: it gets a broker, and a
-function that tells whether an id is registered.
+Clients see what they see of the sample: subprotocols, close codes, reasons, takeover. Inside, one subscription to
+``+/out`` serves every charge point; the sample subscribes once for each. It is given a broker, and a function
+that tells whether an id is registered.
 """
 
 from __future__ import annotations

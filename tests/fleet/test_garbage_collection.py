@@ -13,7 +13,7 @@ from csms_stub import Csms
 from small_fleets import UNIT, fleet_of, run_quietly
 
 from cpsim_kit import ChargePoint, Fleet, errors
-from cpsim_kit.fleet.collector import THRESHOLD, Collector
+from cpsim_kit.fleet.garbage_collection import THRESHOLD, Collector
 
 Settings = tuple[bool, tuple[int, int, int]]
 
