@@ -270,34 +270,35 @@ class _Keys:
         return keys
 
     def to_wire(self, value: Any) -> Any:
-        """Convert a value to the names on the wire; keys that the schema does not name stay as they are."""
+        """A value in wire names; keys that the schema does not name stay as they are."""
         kind = type(value)
-        if kind is list or kind is tuple:
-            items = [item for item in value if item is not None]
-            try:
-                return [self.to_wire(item) for item in items]
-            except NotJson:
-                raise first_not_json(self.to_wire, enumerate(items)) from None
-        if is_dataclass(kind):
-            value = value.__dict__
-        elif kind is not dict and not isinstance(value, dict):
-            return plain(value)
+        if kind is not dict:
+            if kind is list or kind is tuple:
+                try:
+                    return [self.to_wire(item) for item in value if item is not None]
+                except NotJson:
+                    items = enumerate(item for item in value if item is not None)
+                    raise first_not_json(self.to_wire, items) from None
+            if is_dataclass(kind):
+                value = value.__dict__
+            elif not isinstance(value, dict):
+                return plain(value)
         names, below, scalars, enums = self.names, self.below, _SCALARS, enum.EnumType
-        data = {}
+        data: dict[str, Any] = {}
         name = ""
         try:
             for name, item in value.items():
-                if item is None:
-                    continue
                 kind = type(item)
                 if kind in scalars:
                     data[names.get(name, name)] = item
+                elif item is None:
+                    continue
                 elif name in below:
                     data[names[name]] = below[name].to_wire(item)
-                elif kind is float and item - item == 0:  # finite
-                    data[names.get(name, name)] = item
                 elif type(kind) is enums:
                     data[names.get(name, name)] = item._value_
+                elif kind is float and item - item == 0:  # finite
+                    data[names.get(name, name)] = item
                 else:
                     data[names.get(name, name)] = plain(item)
         except NotJson as exc:
