@@ -10,7 +10,8 @@ import dataclasses
 import enum
 import functools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from types import ModuleType
+from typing import Any, Literal, Protocol
 
 import jsonschema_rs
 
@@ -18,9 +19,6 @@ from cpsim_kit.errors import ProtocolViolation
 from cpsim_kit.ocpp_j.frames import dump_json
 from cpsim_kit.ocpp_j.schemas import example, resolve
 from cpsim_kit.ocpp_j.values import NotJson, find_not_json, first_not_json, is_dataclass, plain
-
-if TYPE_CHECKING:
-    from cpsim_kit.ocpp_j.versions import Version
 
 __all__ = ["Message"]
 
@@ -39,6 +37,22 @@ _CODES = {
 Kind = Literal["request", "response"]
 
 
+class _Version(Protocol):
+    """What a message needs of its version; see ``versions``."""
+
+    name: str
+
+    @property
+    def calls(self) -> ModuleType: ...
+
+    @property
+    def call_results(self) -> ModuleType: ...
+
+    def code(self, name: str) -> str: ...
+
+    def python_name(self, wire: str) -> str: ...
+
+
 class Message:
     """A request or a response of one version: its dataclass, validator and key conversions.
 
@@ -47,7 +61,7 @@ class Message:
         schema: The JSON schema, as the ocpp package ships it.
     """
 
-    def __init__(self, version: Version, action: str, kind: Kind, schema: dict[str, Any]) -> None:
+    def __init__(self, version: _Version, action: str, kind: Kind, schema: dict[str, Any]) -> None:
         self.action = action
         self.schema = schema
         self._version = version
