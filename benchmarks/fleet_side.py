@@ -40,6 +40,7 @@ from cpsim_kit.basics.clock import epoch
 from cpsim_kit.basics.process import raise_file_limit
 from cpsim_kit.fleet.garbage_collection import THRESHOLD
 from cpsim_kit.fleet.pacing import first_heartbeat
+from cpsim_kit.ocpp_j.versions import Version
 
 NEVER = 1e6  # seconds
 PATIENCE = 300.0  # seconds to wait for a connection or an answer: all come at once here, and a slow side takes long
@@ -297,7 +298,8 @@ async def beats(job: Job) -> dict[str, float]:
 
 
 async def memory(job: Job) -> dict[str, float]:
-    """What each takes, connected and booted."""
+    """What each takes, connected and booted; both sides have imported the ocpp package before."""
+    Version.get("2.0.1").load()
     gc.collect()
     before = psutil.Process().memory_full_info()
     side: Side = SIDES[job.side](job)
