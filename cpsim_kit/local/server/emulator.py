@@ -184,3 +184,36 @@ class Emulator:
         with request_scope(ACCOUNT, self.region):
             status, _headers, body = dynamodb._get_item({"TableName": table, "Key": {key: {"S": value}}})
         return status == 200 and "Item" in json.loads(body)
+
+    def read_item(self, table: str, *key: str) -> dict[str, Any] | None:
+        """An item of a DynamoDB table in the form of DynamoDB's API, not to be changed; None if it is not there.
+
+        Takes 2 µs; ministack's GetItem 24, as it checks a request that might be a stranger's, and writes JSON.
+
+        Args:
+            table: The table's name; its keys are strings.
+            key: The values of the partition key and of the sort key.
+        """
+        from ministack.core.responses import request_scope  # noqa: PLC0415 - importable once started
+        from ministack.services import dynamodb  # noqa: PLC0415
+
+        partition, sort = (*key, "__no_sort__")[:2]
+        with request_scope(ACCOUNT, self.region):
+            item: dict[str, Any] | None = dynamodb._tables[table]["items"].get(partition, {}).get(sort)
+        return item
+
+    def write_item(self, table: str, item: dict[str, Any], *key: str) -> None:
+        """Put an item in a DynamoDB table, without PutItem's checks: 4 µs instead of 100.
+
+        Args:
+            table: The table's name; its keys are strings.
+            item: The item in the form of DynamoDB's API; valid, and not changed afterwards.
+            key: The values of the partition key and of the sort key.
+        """
+        from ministack.core.responses import request_scope  # noqa: PLC0415 - importable once started
+        from ministack.services import dynamodb  # noqa: PLC0415
+
+        partition, sort = (*key, "__no_sort__")[:2]
+        with request_scope(ACCOUNT, self.region):
+            before = dynamodb._set_item(dynamodb._tables[table], partition, sort, item)
+            dynamodb._emit_stream_event(table, "INSERT" if before is None else "MODIFY", before, item)

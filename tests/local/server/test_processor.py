@@ -155,11 +155,16 @@ def test_every_action_that_the_ocpp_package_routes_from_a_charge_point_is_known(
 
 
 async def test_each_transaction_of_ocpp_16_gets_its_own_id(shared: LocalProcess, register: Register) -> None:
-    start = {"connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": "2026-11-23T10:00:00Z"}
+    starts = [
+        {"connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": f"2026-11-23T10:00:0{second}Z"}
+        for second in range(3)
+    ]
     async with dial(shared, await register(), "ocpp1.6") as ws:
-        answers = [(await ask(ws, "StartTransaction", start))[2] for _ in range(3)]
+        answers = [(await ask(ws, "StartTransaction", start))[2] for start in starts]
+        again = [(await ask(ws, "StartTransaction", start))[2] for start in starts]
     assert len({answer["transactionId"] for answer in answers}) == 3
     assert {answer["idTagInfo"]["status"] for answer in answers} == {"Accepted"}
+    assert again == answers
 
 
 # -- Messages that break OCPP ------------------------------------------------------------------------------------------
