@@ -219,5 +219,5 @@ def _to_frame(tokens: Sequence[Token]) -> pd.DataFrame:
 
     rows = [(each.id, each.status, each.group, each.expires, each.status_in_transaction) for each in tokens]
     frame = pd.DataFrame(rows, columns=["token", "status", "group", "expires", "status_in_transaction"])
-    frame["expires"] = pd.to_datetime(frame["expires"], utc=True)
+    frame["expires"] = pd.to_datetime(frame["expires"], utc=True).astype("datetime64[us, UTC]")
     return frame

@@ -468,7 +468,7 @@ def _wh(sample: dict[str, Any]) -> Decimal | None:
     unit, multiplier = sample.get("unit", "Wh"), 0  # OCPP 1.6
     if isinstance(of_measure := sample.get("unitOfMeasure"), dict):  # OCPP 2.x
         unit, multiplier = of_measure.get("unit", "Wh"), of_measure.get("multiplier", 0)
-    if unit not in _FACTORS or not _is_integer(multiplier) or abs(multiplier) > 15:
+    if _text(unit) not in _FACTORS or not _is_integer(multiplier) or abs(multiplier) > 15:
         return None
     try:
         wh = Decimal(str(sample.get("value"))).scaleb(multiplier) * _FACTORS[unit]
