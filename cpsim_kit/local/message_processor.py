@@ -223,7 +223,7 @@ class MessageProcessor:
             return [4, message_id, exc.code, exc.description[:255], {}]
 
     def knows(self, action: str) -> bool:
-        """Whether this processor does what the action asks for; otherwise it refuses politely."""
+        """Whether this processor does what the action asks for; it refuses every other action."""
         return action in self._answers or action in ANSWERED_EMPTY
 
     def answer(self, charge_point_id: str, action: str, payload: Any) -> dict[str, Any]:
@@ -376,10 +376,13 @@ class MessageProcessor:
         if seq_no < 0:
             raise Refused("PropertyConstraintViolation", "seqNo is not below 0")
         transaction_id = _need(info, "transactionId", str)
-        if not 0 < len(transaction_id) <= _LONGEST_KEY:
-            raise Refused("PropertyConstraintViolation", f"transactionId has 1 to {_LONGEST_KEY} characters")
+        if len(transaction_id) > _LONGEST_KEY:
+            raise Refused("PropertyConstraintViolation", f"transactionId has at most {_LONGEST_KEY} characters")
         id_token = _need(fields, "idToken", dict) if "idToken" in fields else None
         answer = {} if id_token is None else {"idTokenInfo": self._id_token_info(id_token, in_transaction=True)}
+        if not transaction_id:  # valid by the schema, and no key of a table
+            logger.warning("%s: an event without a transactionId is not kept", charge_point_id)
+            return answer
 
         def note(item: dict[str, Any]) -> bool:
             seen = _ranges(item.get("seqNosSeen", ""))

@@ -227,10 +227,12 @@ async def test_an_invalid_event_is_not_kept(boto: Boto, ws: ClientConnection) ->
 async def test_what_the_message_processor_refuses_is_answered_with_callerror(
     shared: LocalProcess, boto: Boto, ws: ClientConnection
 ) -> None:
-    """The schema allows an empty id, which cannot be a key of the table."""
-    frame = await ask(ws, "TransactionEvent", {**EVENT, "transactionInfo": {"transactionId": ""}})
+    """The schema allows an integer that is no number of DynamoDB."""
+    stop = {"transactionId": 1, "meterStop": 10**40, "timestamp": "2026-11-23T10:00:00Z"}
+    frame = await ask(ws, "StopTransaction", stop)
     assert (frame[0], frame[2]) == (4, "PropertyConstraintViolation")
-    assert f"{id_of(ws)}: refused TransactionEvent: PropertyConstraintViolation" in shared.log(1000)
+    assert f"{id_of(ws)}: refused StopTransaction: PropertyConstraintViolation" in shared.log(1000)
+    assert ledger_of(boto, id_of(ws)) == {}
     assert await is_answered(ws)
 
 
