@@ -4,9 +4,10 @@ It knows one EVSE with one connector and the TransactionEvents of its transactio
 TxStopPoint out of EVConnected, Authorized, PowerPathClosed and EnergyTransfer. It imports nothing of the package
 that it judges. Events with the triggers MeterValuePeriodic and MeterValueClock are no part of it: leave them out.
 
-``expected(start, stop, acts)`` gives the events of each act in the reading of the specification that comes first
-below; ``check`` compares one act with what was sent. Where two readings part for good (one ends the transaction, the
-other does not), ``check_run`` follows the station through either, and through nothing else.
+``expected(start, stop, acts)`` gives the events of each act, in all the forms in which they may be told; ``check``
+compares one act with what was sent. Some places of the specification can be read in two ways that lead to different
+situations (one ends the transaction, the other does not): "two readings" below, the first one first. ``expected``
+follows the first; ``check_run`` accepts either, and then holds the station to what follows from it.
 
 StopTxOnEVSideDisconnect and StopTxOnInvalidId are true, AuthorizeRemoteStart is false. The tokens are TAG-1 (act
 ``swipe``), TAG-1B of the same group (``swipe_same_group``) and TAG-2 without a group (``swipe_other``).
@@ -27,6 +28,7 @@ What is decided, and by what (part 2, edition 2.0.1; "errata" is the sheet of 20
       plug-in after a card: idToken, and no trigger Authorized                        E03.FR.01, errata 2.17
       first event after RequestStartTransaction: RemoteStart, remoteStartId, idToken  F01.FR.19, .25, F02.FR.05, .21
         a plug-in that it reports may be told again by CablePluggedIn                 E02.FR.17 "not forbidden"
+        the authorization ends before any event: the request is forgotten             C01.FR.26, TC_E_39
       evse: in the first event after the EV has connected, in no other                E01.FR.16, E 1.5
         EV connected a second time in one transaction: either                         E01.FR.16 against E 1.5
     State of charging
@@ -141,7 +143,7 @@ _FIELDS: Final = tuple(each.name for each in fields(Expected) if each.name not i
 
 
 @dataclass(frozen=True)
-class _Transaction:
+class Transaction:
     """A transaction that has been Started and not Ended."""
 
     initial: str | None  # the token that authorized it first
@@ -151,7 +153,7 @@ class _Transaction:
 
 
 @dataclass(frozen=True)
-class _Situation:
+class Situation:
     """Everything that decides what an act makes the station say."""
 
     connected: bool = False
@@ -161,7 +163,7 @@ class _Situation:
     cable_was_first: bool = False  # the cable was in when the authorization began
     remote_due: bool = False  # RequestStartTransaction has been accepted, and no event has told of it
     waits_for_car: bool = False  # EVConnectionTimeOut is running
-    transaction: _Transaction | None = None
+    transaction: Transaction | None = None
 
     @property
     def charging_state(self) -> str:
@@ -179,25 +181,31 @@ class _Situation:
         state = self.charging_state
         return _any("SuspendedEV", "EVConnected") if state == "SuspendedEV" else _any(state)
 
-    def ended(self) -> _Situation:
+    def reasons(self, own: str) -> frozenset[str | None]:
+        """The stoppedReasons of an end: its own, or what has begun the stop; Local may be left out (E06.FR.09)."""
+        assert self.transaction is not None
+        reasons = self.transaction.causes | {own}
+        return reasons | _ABSENT if "Local" in reasons else reasons
+
+    def ended(self) -> Situation:
         """The same with no transaction: its end is the authorization's end, too."""
         return replace(self, holder=None, remote_due=False, waits_for_car=False, transaction=None)
 
-    def going_on(self, **changes: Any) -> _Situation:
+    def going_on(self, **changes: Any) -> Situation:
         assert self.transaction is not None
         return replace(self, transaction=replace(self.transaction, **changes))
 
 
 @dataclass(frozen=True)
-class _Reading:
+class Reading:
     """One way to read the specification: what is sent, and the situation that follows."""
 
     messages: tuple[Expected, ...]
-    after: _Situation
+    after: Situation
 
 
-def _nothing(after: _Situation) -> list[_Reading]:
-    return [_Reading((), after)]
+def _nothing(after: Situation) -> list[Reading]:
+    return [Reading((), after)]
 
 
 def _change(state: Values, **other: Any) -> Expected:
@@ -216,7 +224,7 @@ def _with_progress(
     first: Expected,
     *,
     unchanged: frozenset[str | None],
-    after: _Situation,
+    after: Situation,
     state_triggers: frozenset[str | None] = frozenset(),
     then: tuple[Expected, ...] = (),
 ) -> tuple[Expected, ...]:
@@ -248,13 +256,13 @@ def _with_progress(
     return tuple(messages)
 
 
-def _started(after: _Situation) -> _Situation:
+def _started(after: Situation) -> Situation:
     """The situation once the Started event has told everything that was to be told."""
-    transaction = _Transaction(after.holder, after.connected, after.reportable)
+    transaction = Transaction(after.holder, after.connected, after.reportable)
     return replace(after, remote_due=False, transaction=transaction)
 
 
-def _start_event(after: _Situation, trigger: frozenset[str | None], state: frozenset[str | None]) -> Expected:
+def _start_event(after: Situation, trigger: frozenset[str | None], state: frozenset[str | None]) -> Expected:
     return Expected(
         _any("Started"),
         _any("RemoteStart") if after.remote_due else trigger,
@@ -265,7 +273,7 @@ def _start_event(after: _Situation, trigger: frozenset[str | None], state: froze
     )
 
 
-def _plug_in(start: frozenset[str], now: _Situation) -> list[_Reading]:
+def _plug_in(start: frozenset[str], now: Situation) -> list[Reading]:
     if now.connected:
         return _nothing(now)
     after = replace(now, connected=True, ev_takes=True, waits_for_car=False)
@@ -274,20 +282,20 @@ def _plug_in(start: frozenset[str], now: _Situation) -> list[_Reading]:
     if (transaction := now.transaction) is not None:
         first = Expected(_any("Updated"), trigger, connected, has_evse=DONT_CARE if transaction.evse_sent else True)
         told = after.going_on(evse_sent=True, reported=after.reportable)
-        return [_Reading(_with_progress(first, unchanged=connected, after=after), told)]
+        return [Reading(_with_progress(first, unchanged=connected, after=after), told)]
     then: tuple[Expected, ...] = ()
     if after.remote_due:  # E02.FR.17: not forbidden to tell the plug-in, too
         plugged = _any("CablePluggedIn")
         then = (Expected(_any("Updated"), plugged, _ABSENT | connected | after.reportable, optional=True),)
     if "EVConnected" in start or ("PowerPathClosed" in start and after.holder is not None):
         first = _start_event(after, trigger, connected)
-        return [_Reading(_with_progress(first, unchanged=connected, after=after, then=then), _started(after))]
+        return [Reading(_with_progress(first, unchanged=connected, after=after, then=then), _started(after))]
     if "EnergyTransfer" in start and after.charging_state == "Charging":
-        return [_Reading((_start_event(after, trigger, after.reportable), *then), _started(after))]
+        return [Reading((_start_event(after, trigger, after.reportable), *then), _started(after))]
     return _nothing(after)
 
 
-def _authorize(start: frozenset[str], now: _Situation, token: str, *, remote: bool) -> list[_Reading]:
+def _authorize(start: frozenset[str], now: Situation, token: str, *, remote: bool) -> list[Reading]:
     after = replace(
         now,
         holder=token,
@@ -300,25 +308,25 @@ def _authorize(start: frozenset[str], now: _Situation, token: str, *, remote: bo
         first = Expected(_any("Updated"), trigger, None, has_id_token=True, has_remote_start_id=remote)
         messages = _with_progress(first, unchanged=_ABSENT | transaction.reported, after=after)
         told = after.going_on(initial=transaction.initial or token, reported=after.reportable, causes=frozenset())
-        return [_Reading(messages, told)]
+        return [Reading(messages, told)]
     # Part 6 lets table 428 send nothing before the power path is closed or energy flows, and table 430 tell it then
     # by ChargingStateChanged; E02.FR.20 asks for Authorized in whatever comes next. Both are right.
     late = frozenset[str | None]() if remote or "Authorized" in start else _STATE_CHANGED
     before = _any("EVConnected") if now.connected else _any("Idle")
     first = _start_event(after, trigger, before)
-    starting = _Reading(_with_progress(first, unchanged=before, after=after, state_triggers=late), _started(after))
+    starting = Reading(_with_progress(first, unchanged=before, after=after, state_triggers=late), _started(after))
     if "Authorized" in start or ("PowerPathClosed" in start and now.connected):
         return [starting]
     waiting = _nothing(after)
     if "EnergyTransfer" in start and after.charging_state == "Charging":
         flowing = _start_event(after, trigger | late, after.reportable)
-        waiting = [_Reading((flowing,), _started(after))]
+        waiting = [Reading((flowing,), _started(after))]
     if "EVConnected" in start and now.connected:  # E01.FR.02 against 2.6.6.1: the cable is in since before
         return [starting, *waiting]
     return waiting
 
 
-def _end_authorization(stop: frozenset[str], now: _Situation, trigger: str, reason: str) -> list[_Reading]:
+def _end_authorization(stop: frozenset[str], now: Situation, trigger: str, reason: str) -> list[Reading]:
     """A card or a RequestStopTransaction ends the authorization, if there is one."""
     transaction = now.transaction
     after = replace(now, holder=None, remote_due=False)
@@ -331,9 +339,9 @@ def _end_authorization(stop: frozenset[str], now: _Situation, trigger: str, reas
     updates = _with_progress(first, unchanged=unchanged, after=after) if was_authorized else (first,)
     causes = transaction.causes | {reason}
     reported = after.reportable if was_authorized else transaction.reported
-    goes_on = _Reading(updates, after.going_on(reported=reported, causes=causes))
+    goes_on = Reading(updates, after.going_on(reported=reported, causes=causes))
 
-    reasons = causes | _ABSENT if "Local" in causes else causes
+    reasons = now.reasons(reason)
     states = _ABSENT | (after.reportable if was_authorized else transaction.reported)
     ended = replace(first, event_type=_any("Ended"), charging_state=states, stopped_reason=reasons)
     end: tuple[Expected, ...] = (ended,)
@@ -344,7 +352,7 @@ def _end_authorization(stop: frozenset[str], now: _Situation, trigger: str, reas
             replace(first, charging_state=unchanged - after.reportable, form="apart"),
             replace(last, form="apart"),
         )
-    ends = _Reading(end, after.ended())
+    ends = Reading(end, after.ended())
 
     if stop & {"Authorized", "PowerPathClosed"}:
         return [ends] if was_authorized else [ends, goes_on]
@@ -353,7 +361,7 @@ def _end_authorization(stop: frozenset[str], now: _Situation, trigger: str, reas
     return [goes_on]
 
 
-def _present(start: frozenset[str], stop: frozenset[str], now: _Situation, token: str) -> list[_Reading]:
+def _present(start: frozenset[str], stop: frozenset[str], now: Situation, token: str) -> list[Reading]:
     """A card is held to the reader."""
 
     def same_driver(other: str) -> bool:
@@ -370,14 +378,14 @@ def _present(start: frozenset[str], stop: frozenset[str], now: _Situation, token
     return [*_nothing(now), *accepted] if same_driver(initial) else _nothing(now)  # C01.FR.23: SHOULD not
 
 
-def _remote_start(start: frozenset[str], now: _Situation) -> list[_Reading]:
+def _remote_start(start: frozenset[str], now: Situation) -> list[Reading]:
     if now.transaction is not None and now.transaction.initial is not None:
         return _nothing(now)  # F01.FR.24, F02.FR.26: Rejected
     accepted = _authorize(start, now, "TAG-1", remote=True)
     return accepted if now.holder is None else [*accepted, *_nothing(now)]
 
 
-def _deauthorize(stop: frozenset[str], now: _Situation) -> list[_Reading]:
+def _deauthorize(stop: frozenset[str], now: Situation) -> list[Reading]:
     """The answer to the latest event with an idToken says Invalid."""
     transaction = now.transaction
     if transaction is None or transaction.initial is None:
@@ -387,24 +395,18 @@ def _deauthorize(stop: frozenset[str], now: _Situation) -> list[_Reading]:
     stopped = _any("EVConnected", "SuspendedEVSE") if now.connected else _any("Idle")
     states = stopped | (_ABSENT if transaction.reported & stopped else frozenset[str | None]())
     first = Expected(_any("Updated"), _any("Deauthorized"), unchanged)
-    ended = replace(
-        first, event_type=_any("Ended"), charging_state=states, stopped_reason=transaction.causes | {"DeAuthorized"}
-    )
-    if (
-        now.holder is not None
-    ):  # E05.FR.10 names the reason; one that had begun the stop is gone with a new authorization
-        ended = replace(ended, stopped_reason=_any("DeAuthorized"))
-    ends = _Reading((ended,), after.ended())
+    ended = replace(first, event_type=_any("Ended"), charging_state=states, stopped_reason=now.reasons("DeAuthorized"))
+    ends = Reading((ended,), after.ended())
     told = after.going_on(reported=stopped, causes=transaction.causes | {"DeAuthorized"})
     if now.holder is None:
         if stop & _END_WITH_AUTHORIZATION:
             return [*_nothing(now), ends]
         unheard = replace(first, charging_state=states, optional=True)
-        return [_Reading((unheard,), told)]
+        return [Reading((unheard,), told)]
     if stop & _END_WITH_AUTHORIZATION:
         return [ends]
     if not now.connected:
-        return [_Reading((replace(first, charging_state=states),), told)]
+        return [Reading((replace(first, charging_state=states),), told)]
     settled = _change(_any("EVConnected"), optional=True)  # SuspendedEVSE need not be followed by EVConnected
     messages = (
         replace(first, charging_state=states, form="together"),
@@ -413,10 +415,10 @@ def _deauthorize(stop: frozenset[str], now: _Situation) -> list[_Reading]:
         _change(stopped, form="apart"),
         replace(settled, form="apart"),
     )
-    return [_Reading(messages, told)]
+    return [Reading(messages, told)]
 
 
-def _unplug(stop: frozenset[str], now: _Situation) -> list[_Reading]:
+def _unplug(stop: frozenset[str], now: Situation) -> list[Reading]:
     if not now.connected:
         return _nothing(now)
     after = replace(now, connected=False, holder=None, remote_due=False, waits_for_car=False)
@@ -425,9 +427,9 @@ def _unplug(stop: frozenset[str], now: _Situation) -> list[_Reading]:
         return _nothing(after)
     idle = _any("Idle")
     updated = Expected(_any("Updated"), _any("EVCommunicationLost"), idle)
-    reasons = transaction.causes | {"EVDisconnected"} | (_ABSENT if "Local" in transaction.causes else frozenset())
-    goes_on = _Reading((updated,), after.going_on(reported=idle))
-    ends = _Reading((replace(updated, event_type=_any("Ended"), stopped_reason=reasons),), after.ended())
+    reasons = now.reasons("EVDisconnected")
+    goes_on = Reading((updated,), after.going_on(reported=idle))
+    ends = Reading((replace(updated, event_type=_any("Ended"), stopped_reason=reasons),), after.ended())
     authorized = now.holder is not None
     if stop & {"EVConnected", "PowerPathClosed"} or ("Authorized" in stop and authorized):
         return [ends]
@@ -438,18 +440,18 @@ def _unplug(stop: frozenset[str], now: _Situation) -> list[_Reading]:
     return [goes_on]
 
 
-def _no_car_in_time(now: _Situation) -> list[_Reading]:
+def _no_car_in_time(now: Situation) -> list[Reading]:
     if not now.waits_for_car:
         return _nothing(now)
     after = replace(now, holder=None, remote_due=False, waits_for_car=False)
     if now.transaction is None:
         return _nothing(after)
-    ended = Expected(_any("Ended"), _any("EVConnectTimeout"), _any(None, "Idle"), _any("Timeout"))
-    ends = _Reading((ended,), after.ended())
+    ended = Expected(_any("Ended"), _any("EVConnectTimeout"), _any(None, "Idle"), now.reasons("Timeout"))
+    ends = Reading((ended,), after.ended())
     return [ends] if now.holder is not None else [ends, *_nothing(after)]
 
 
-def _energy_changes(start: frozenset[str], stop: frozenset[str], now: _Situation, after: _Situation) -> list[_Reading]:
+def _energy_changes(start: frozenset[str], stop: frozenset[str], now: Situation, after: Situation) -> list[Reading]:
     """The EV or the EVSE suspends or resumes."""
     before, state = now.charging_state, after.charging_state
     if before == state:
@@ -458,16 +460,16 @@ def _energy_changes(start: frozenset[str], stop: frozenset[str], now: _Situation
         if state != "Charging" or "EnergyTransfer" not in start:
             return _nothing(after)
         trigger = _STATE_CHANGED | _any("Authorized") if now.cable_was_first else _STATE_CHANGED
-        return [_Reading((_start_event(after, trigger, after.reportable),), _started(after))]
+        return [Reading((_start_event(after, trigger, after.reportable),), _started(after))]
     if before == "Charging" and "EnergyTransfer" in stop:
         by_ev = state == "SuspendedEV"
         reasons = _any("StoppedByEV") if by_ev else _any("Other", "EnergyLimitReached")
         ended = Expected(_any("Ended"), _STATE_CHANGED, after.reportable | {"EVConnected"}, reasons)
-        return [_Reading((ended,), after.ended())]
-    return [_Reading((_change(after.reportable),), after.going_on(reported=after.reportable))]
+        return [Reading((ended,), after.ended())]
+    return [Reading((_change(after.reportable),), after.going_on(reported=after.reportable))]
 
 
-def _readings(start: frozenset[str], stop: frozenset[str], now: _Situation, act: str) -> list[_Reading]:
+def readings(start: frozenset[str], stop: frozenset[str], now: Situation, act: str) -> list[Reading]:
     """What an act may make the station send, the first reading first."""
     match act:
         case "plug_in":
@@ -503,10 +505,10 @@ def expected(start: frozenset[str], stop: frozenset[str], acts: Sequence[str]) -
     Returns:
         A list for each act, in order; it is empty where nothing is sent.
     """
-    now = _Situation()
+    now = Situation()
     events = []
     for act in acts:
-        reading = _readings(start, stop, now, act)[0]
+        reading = readings(start, stop, now, act)[0]
         events.append(list(reading.messages))
         now = reading.after
     return events
@@ -555,11 +557,11 @@ def check_run(
     """
     if len(acts) != len(actual):
         return f"There are {len(acts)} acts, and events of {len(actual)}."
-    situations = [_Situation()]
+    situations = [Situation()]
     for number, (act, events) in enumerate(zip(acts, actual, strict=True), 1):
-        following: list[_Situation] = []
+        following: list[Situation] = []
         differences: list[str] = []
-        for reading in (each for now in situations for each in _readings(start, stop, now, act)):
+        for reading in (each for now in situations for each in readings(start, stop, now, act)):
             difference = check(reading.messages, events)
             if difference:
                 differences.append(difference)
