@@ -279,7 +279,7 @@ class StationV201(Judge, v201.ChargePoint):  # type: ignore[misc]
     ) -> v201.call_result.RequestStartTransaction:
         """Ask for a transaction; a remoteStartId not used before, unless given."""
         remote_start_id = next(self.csms.numbers) if remote_start_id is None else remote_start_id
-        self.rules.remote_start_ids.add(remote_start_id)
+        self.csms.remote_start_ids.add(remote_start_id)
         id_token = v201.datatypes.IdTokenType(token, "ISO14443")
         return await self.ask(v201.call.RequestStartTransaction(id_token, remote_start_id, evse_id, **more))
 
@@ -428,6 +428,7 @@ class StrictCsms:
         ledger: The transactions, by their ids.
         messages: Every frame, in order.
         failures: Errors of this CSMS itself; leaving ``async with`` fails where there is one.
+        remote_start_ids: Those asked with.
         numbers: For the ids of messages and remote starts.
     """
 
@@ -447,6 +448,7 @@ class StrictCsms:
         self.ledger: dict[str | int, Session] = {}
         self.messages: list[Message] = []
         self.failures: list[Exception] = []
+        self.remote_start_ids: set[int] = set()
         self.numbers = itertools.count(1)
         self._station_class: type[Any] = {"1.6": StationV16, "2.0.1": StationV201}[version]
         self._transaction_ids = itertools.count(1)
@@ -518,4 +520,4 @@ class StrictCsms:
     def _rules(self, identity: str) -> RulesV16 | RulesV201:
         if self.version == "1.6":
             return RulesV16(identity, self.token, self.ledger, transaction_ids=self._transaction_ids)
-        return RulesV201(identity, self.token, self.ledger)
+        return RulesV201(identity, self.token, self.ledger, remote_start_ids=self.remote_start_ids)

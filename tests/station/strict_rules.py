@@ -104,9 +104,17 @@ class Registers:
 
     tolerance: float
     readings: list[tuple[datetime, float]] = field(default_factory=list)
+    seen: set[tuple[datetime, float]] = field(default_factory=set)
 
     def add(self, at: datetime, wh: float) -> str | None:
-        """Take a reading; a sentence where it contradicts an earlier one, which is forgotten then."""
+        """Take a reading; a sentence where it contradicts an earlier one.
+
+        The earlier ones are forgotten then, so that one wrong reading is reported once. Ended repeats the reading of
+        the start: one that is known already says nothing new.
+        """
+        if (at, wh) in self.seen:
+            return None
+        self.seen.add((at, wh))
         for then, known in self.readings:
             falls = then <= at and known > wh + self.tolerance
             rises_too_early = then > at and known < wh - self.tolerance

@@ -40,6 +40,7 @@ class Transaction:
         once: The fields sent that are sent once.
         token: The one that authorized it last.
         stopped_by_driver: A card has ended the authorization.
+        is_unknown: It was never Started, so that its events are not looked at.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Transaction:
     stopped_by_driver: bool = False
     charging_state: str | None = None
     has_values: bool = False
+    is_unknown: bool = False
 
 
 def samples(meter_values: list[dict[str, Any]] | None) -> list[Sample]:
@@ -71,7 +73,11 @@ def samples(meter_values: list[dict[str, Any]] | None) -> list[Sample]:
 
 
 class RulesV201(Rules):
-    """What a charging station of OCPP 2.0.1 may still say."""
+    """What a charging station of OCPP 2.0.1 may still say.
+
+    Args:
+        remote_start_ids: Those of the RequestStartTransactions sent; may grow.
+    """
 
     register_tolerance = 1e-6
     checks: ClassVar = {
@@ -81,9 +87,9 @@ class RulesV201(Rules):
         "TransactionEvent": "_check_transaction_event",
     }
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, *args: Any, remote_start_ids: set[int]) -> None:
         super().__init__(*args)
-        self.remote_start_ids: set[int] = set()  # of the RequestStartTransactions sent
+        self._remote_start_ids = remote_start_ids
         self._statuses: dict[tuple[int, int], str] = {}
         self._transactions: dict[str, Transaction] = {}
 
@@ -157,17 +163,16 @@ class RulesV201(Rules):
         if known is not None and known.ended:
             self._report("after_ended", f"{event} of {identity}, which has ended")
             return None
-        if known is not None:
-            return known
-        at = moment(payload["timestamp"])
-        transaction = self._transactions[identity] = Transaction(identity, at, at)
-        self._ledger[identity] = Session(self.charge_point_id, identity)
-        if event != "Started":
-            self._report("started_first", f"{event} of {identity}, which was not started")
-            transaction.next_seq_no = payload["seq_no"] + 1
-            transaction.ended = self._ledger[identity].ended = event == "Ended"
+        if known is None:
+            at = moment(payload["timestamp"])
+            known = self._transactions[identity] = Transaction(identity, at, at, is_unknown=event != "Started")
+            self._ledger[identity] = Session(self.charge_point_id, identity)
+            if known.is_unknown:
+                self._report("started_first", f"{event} of {identity}, which was not started")
+        if known.is_unknown:
+            known.ended = self._ledger[identity].ended = event == "Ended"
             return None
-        return transaction
+        return known
 
     def _check_sequence(self, transaction: Transaction, payload: Payload) -> None:
         number, expected = payload["seq_no"], transaction.next_seq_no
@@ -205,7 +210,7 @@ class RulesV201(Rules):
         is_remote = payload["trigger_reason"] == "RemoteStart"
         if is_remote != (remote_start_id is not None):
             self._report("remote_start_trigger", f"{transaction.id}: RemoteStart and remoteStartId go together (F02)")
-        elif remote_start_id is not None and remote_start_id not in self.remote_start_ids:
+        elif remote_start_id is not None and remote_start_id not in self._remote_start_ids:
             self._report("remote_start_id_unknown", f"{transaction.id}: nobody asked with {remote_start_id}")
 
     def _check_token(self, transaction: Transaction, payload: Payload) -> None:
