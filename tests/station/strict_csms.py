@@ -481,6 +481,11 @@ class StrictCsms:
         """The rules of the violations."""
         return [violation.rule for violation in self.violations]
 
+    @property
+    def connected(self) -> list[str]:
+        """The charge points that are connected, oldest connection first."""
+        return list(self._stations)
+
     def token(self, id_token: str) -> Token:
         """What is known of a token."""
         return self.tokens.get(id_token, Token())
