@@ -39,6 +39,8 @@ class Transaction:
     Attributes:
         once: The fields sent that are sent once.
         token: The one that authorized it last.
+        authorized: It needs no other token.
+        may_be_stopped: A token may still end the authorization; one that the CSMS has refused in between, too.
         stopped_by_driver: A card has ended the authorization.
         is_unknown: It was never Started, so that its events are not looked at.
     """
@@ -52,6 +54,7 @@ class Transaction:
     once: set[str] = field(default_factory=set)
     token: str | None = None
     authorized: bool = False
+    may_be_stopped: bool = False
     stopped_by_driver: bool = False
     charging_state: str | None = None
     has_values: bool = False
@@ -91,6 +94,7 @@ class RulesV201(Rules):
         super().__init__(*args)
         self._remote_start_ids = remote_start_ids
         self._statuses: dict[tuple[int, int], str] = {}
+        self._reported: set[tuple[int, int]] = set()  # the connectors whose status was sent since the boot
         self._transactions: dict[str, Transaction] = {}
 
     def connected(self) -> None:
@@ -98,6 +102,11 @@ class RulesV201(Rules):
 
     def booted(self) -> None:
         self._statuses.clear()
+        self._reported.clear()
+
+    def refused_in_transaction(self, transaction_id: str) -> None:
+        """The CSMS has answered a TransactionEvent that its token may not charge."""
+        self._transactions[transaction_id].authorized = False
 
     # -- Connectors, tokens, meters -----------------------------------------------------------------------------------
 
@@ -112,6 +121,7 @@ class RulesV201(Rules):
         elif before is not None and status not in MOVES[before]:
             self._report("status_order", f"connector {place}: {before} to {status}")
         self._statuses[place] = status
+        self._reported.add(place)
         self._check_status_time(place, payload)
 
     def _check_authorize(self, payload: Payload) -> None:
@@ -203,6 +213,8 @@ class RulesV201(Rules):
         if evse is not None:
             if "connector_id" not in evse:
                 self._report("evse_without_connector", f"{transaction.id}: {evse} (E01.FR.16)")
+            elif (evse["id"], evse["connector_id"]) not in self._reported:
+                self._report("status_missing", f"{transaction.id}: no status of {evse} since the boot (B01.FR.05)")
             other = self._open_on(evse["id"])
             if other is not None and other is not transaction:
                 self._report("evse_busy", f"EVSE {evse['id']}: {transaction.id} beside {other.id} (E01.FR.14)")
@@ -219,7 +231,7 @@ class RulesV201(Rules):
         if trigger == "Authorized" and token is None:
             self._report("authorized_without_token", f"{transaction.id}: Authorized by no idToken (E02.FR.01)")
         if token is not None and trigger == "StopAuthorized":
-            if not transaction.authorized:
+            if not transaction.may_be_stopped:
                 self._report("id_token_twice", f"{transaction.id}: {token} stops what was not authorized any more")
             elif not self._same_group(token, transaction.token):
                 self._report("stop_token_foreign", f"{transaction.id}: {token} is not of {transaction.token}'s group")
@@ -228,9 +240,10 @@ class RulesV201(Rules):
                 self._report("id_token_twice", f"{transaction.id}: {token}, authorized by {transaction.token} before")
             elif token in self.refused_tokens:
                 self._report("refused_token", f"{transaction.id}: {token} was refused by Authorize")
-            transaction.token, transaction.authorized, transaction.stopped_by_driver = token, True, False
+            transaction.token, transaction.stopped_by_driver = token, False
+            transaction.authorized = transaction.may_be_stopped = True
         if trigger in ENDS_AUTHORIZATION:
-            transaction.authorized = False
+            transaction.authorized = transaction.may_be_stopped = False
             transaction.stopped_by_driver |= trigger == "StopAuthorized"
 
     def _check_charging_state(self, transaction: Transaction, payload: Payload) -> None:
