@@ -26,6 +26,7 @@ from ocpp.routing import on
 from strict_v16 import RulesV16
 from strict_v201 import RulesV201
 from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed
 
 if TYPE_CHECKING:
     from strict_csms import StrictCsms
@@ -82,10 +83,44 @@ class Judge:
         self.rules = memory.rules
         self._memory = memory
         self._frame: Any = None  # the one that is being handled
+        self._unanswered = 0  # CALLs of the charge point
         self._asked: set[str] = set()
         self._answers: dict[str, Any] = {}
 
     # -- What comes in and goes out: overrides of ocpp.charge_point.ChargePoint ---------------------------------------
+
+    async def start(self) -> None:
+        """Handle frames until the connection is closed, those that came before its end as well.
+
+        Reading goes on while a frame is handled: only so can be seen that a CALL did not wait for the answer before.
+        """
+        frames: asyncio.Queue[str | bytes] = asyncio.Queue()
+        worker = asyncio.create_task(self._handle(frames))
+        try:
+            while True:
+                raw = await self._ws.recv()
+                if self._unanswered and raw[:2] in ("[2", b"[2"):
+                    text = "a CALL before the answer to the last one (OCPP-J, part 4, 4.1.1)"
+                    self.csms.violations.append(Violation(self.id, "overlap", text, raw))
+                self._unanswered += raw[:2] in ("[2", b"[2")
+                frames.put_nowait(raw)
+        except ConnectionClosed:
+            await frames.join()
+        finally:
+            worker.cancel()
+
+    async def _handle(self, frames: asyncio.Queue[str | bytes]) -> None:
+        while True:
+            raw = await frames.get()
+            try:
+                await self.route_message(raw)
+            except ConnectionClosed:
+                pass  # the answer came too late
+            except Exception as exc:  # noqa: BLE001 - told when the CSMS closes; here it would be lost with the task
+                self.csms.failures.append(exc)
+            finally:
+                self._unanswered -= raw[:2] in ("[2", b"[2")
+                frames.task_done()
 
     async def route_message(self, raw_msg: str | bytes) -> None:
         """Write a frame down, and refuse what is no OCPP-J."""
@@ -162,17 +197,20 @@ class Judge:
     def judge(self, action: str, payload: Mapping[str, Any], answer: Callable[[], Any]) -> Any:
         """The answer to a request that breaks no rule; else CALLERROR.
 
-        A charge point that got a CALLERROR for a transaction's message, or lost the connection, sends it again (OCPP
-        2.0.1 E13, 1.6 3.7.1): it gets the same answer again, and is not judged twice.
+        A transaction's message is sent again after a CALLERROR, and where the connection was lost before its answer,
+        which only the last one can be (OCPP 2.0.1 E13, 1.6 3.7.1): it gets the same answer again, and is not judged
+        twice.
         """
         try:
             again = {name: value for name, value in payload.items() if name != "offline"}
             key = f"{action} {json.dumps(again, sort_keys=True)}"
             if key in self._memory.refused:
                 raise self._memory.refused[key]
-            before = self._memory.answered.get(key)
-            if before is not None and before[0] is not self:
-                return before[1]
+            if self._memory.last is not None and self._memory.last[0] == key:
+                _, connection, answered = self._memory.last
+                if connection is not self:
+                    self._memory.last = (key, self, answered)
+                    return answered
             found = self.rules.check(action, payload)
             for rule, text in found.items():
                 self._violated(rule, text)
@@ -184,7 +222,7 @@ class Judge:
                 raise refusal
             result = answer()
             if action in SENT_AGAIN:
-                self._memory.answered[key] = (self, result)
+                self._memory.last = (key, self, result)
         except OCPPError:
             raise
         except Exception as exc:  # the ocpp package would answer InternalError, and nobody would notice
@@ -409,10 +447,10 @@ class Memory:
 
     Attributes:
         refused: The CALLERROR of each request that is sent again until it is answered otherwise.
-        answered: The answers to such requests, each with the connection it was given on.
+        last: The last such request that was answered well, with its connection and its answer.
     """
 
     def __init__(self, rules: RulesV16 | RulesV201) -> None:
         self.rules = rules
         self.refused: dict[str, OCPPError] = {}
-        self.answered: dict[str, tuple[Judge, Any]] = {}
+        self.last: tuple[str, Judge, Any] | None = None

@@ -15,7 +15,6 @@ the rules in ``strict_v201`` or ``strict_v16``. What breaks one is written down 
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections.abc import Mapping
 from typing import Any, Self
@@ -26,7 +25,6 @@ from strict_rules import Session, Token
 from strict_v16 import RulesV16
 from strict_v201 import RulesV201
 from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed
 from websockets.typing import Subprotocol
 
 __all__ = ["Message", "Session", "StrictCsms", "Token", "Violation"]
@@ -135,8 +133,7 @@ class StrictCsms:
         memory.rules.connected()
         station = self._station_class(self, ws, identity, memory)
         self._stations[identity] = (ws, station)
-        with contextlib.suppress(ConnectionClosed):
-            await station.start()
+        await station.start()
         if self._stations.get(identity) == (ws, station):
             del self._stations[identity]
 

@@ -25,13 +25,15 @@ from websockets.typing import Subprotocol
 from cpsim_kit import ChargePoint
 
 
-async def exchange(csms: StrictCsms, *frames: str | bytes, answers: int) -> list[Any]:
-    """Send raw frames; so many frames that come back."""
-    protocol = Subprotocol(f"ocpp{csms.version}")
-    async with connect(f"{csms.url}/CP1", subprotocols=[protocol], proxy=None) as ws:
+async def exchange(csms: StrictCsms, *frames: str | bytes) -> list[Any]:
+    """Send raw frames, and wait for the answer of each CALL; the frames that come back."""
+    answers = []
+    async with connect(f"{csms.url}/CP1", subprotocols=[Subprotocol(f"ocpp{csms.version}")], proxy=None) as ws:
         for frame in frames:
             await ws.send(frame)
-        return [json.loads(await ws.recv()) for _ in range(answers)]
+            if frame[:2] in ("[2", b"[2"):
+                answers.append(json.loads(await ws.recv()))
+    return answers
 
 
 RAW_BOOT = '[2, "1", "BootNotification", {"chargingStation": {"model": "M", "vendorName": "V"}, "reason": "PowerUp"}]'
@@ -39,7 +41,7 @@ RAW_BOOT = '[2, "1", "BootNotification", {"chargingStation": {"model": "M", "ven
 
 async def test_a_frame_that_breaks_the_schema_is_a_violation_and_answered_with_callerror() -> None:
     async with StrictCsms("2.0.1") as csms:
-        answers = await exchange(csms, RAW_BOOT.replace("PowerUp", "Sunrise"), answers=1)
+        answers = await exchange(csms, RAW_BOOT.replace("PowerUp", "Sunrise"))
 
     assert csms.rules_broken == ["schema"]
     assert answers[0][:3] == [4, "1", "FormatViolation"]
@@ -48,7 +50,7 @@ async def test_a_frame_that_breaks_the_schema_is_a_violation_and_answered_with_c
 
 async def test_an_unknown_action_is_a_violation() -> None:
     async with StrictCsms("2.0.1") as csms:
-        answers = await exchange(csms, RAW_BOOT, '[2, "2", "Teleport", {}]', answers=2)
+        answers = await exchange(csms, RAW_BOOT, '[2, "2", "Teleport", {}]')
 
     assert csms.rules_broken == ["unknown_action"]
     assert answers[1][0] == 4
@@ -57,21 +59,34 @@ async def test_an_unknown_action_is_a_violation() -> None:
 @pytest.mark.parametrize("frame", ["hello", "[1]", "{}"])
 async def test_what_is_no_frame_is_a_violation(frame: str) -> None:
     async with StrictCsms("2.0.1") as csms:
-        await exchange(csms, frame, RAW_BOOT, answers=1)
+        await exchange(csms, frame, RAW_BOOT)
 
     assert csms.rules_broken == ["frame"]
 
 
 async def test_a_binary_frame_is_a_violation() -> None:
     async with StrictCsms("2.0.1") as csms:
-        await exchange(csms, RAW_BOOT.encode(), answers=1)
+        await exchange(csms, RAW_BOOT.encode())
 
     assert csms.rules_broken == ["frame"]
 
 
+async def test_a_call_that_does_not_wait_for_the_answer_before_is_a_violation() -> None:
+    async with (
+        StrictCsms("2.0.1") as csms,
+        connect(f"{csms.url}/CP1", subprotocols=[Subprotocol("ocpp2.0.1")], proxy=None) as ws,
+    ):
+        await ws.send(RAW_BOOT)
+        await ws.send('[2, "2", "Heartbeat", {}]')
+        answers = [json.loads(await ws.recv()), json.loads(await ws.recv())]
+
+    assert csms.rules_broken == ["overlap"]
+    assert [answer[:2] for answer in answers] == [[3, "1"], [3, "2"]]
+
+
 async def test_an_answer_to_no_question_is_a_violation() -> None:
     async with StrictCsms("2.0.1") as csms:
-        await exchange(csms, '[3, "nobody-asked", {}]', RAW_BOOT, answers=1)
+        await exchange(csms, '[3, "nobody-asked", {}]', RAW_BOOT)
 
     assert csms.rules_broken == ["answer"]
 
@@ -92,7 +107,7 @@ async def test_a_wrong_answer_of_the_charge_point_is_a_violation() -> None:
 
 async def test_a_message_before_the_boot_is_answered_with_security_error() -> None:
     async with StrictCsms("2.0.1") as csms:
-        answers = await exchange(csms, '[2, "1", "Heartbeat", {}]', RAW_BOOT, '[2, "2", "Heartbeat", {}]', answers=3)
+        answers = await exchange(csms, '[2, "1", "Heartbeat", {}]', RAW_BOOT, '[2, "2", "Heartbeat", {}]')
 
     assert csms.rules_broken == ["boot"]
     assert answers[0][:3] == [4, "1", "SecurityError"]  # B01.FR.10
@@ -137,6 +152,18 @@ async def test_an_event_that_is_sent_again_as_offline_on_a_new_connection_breaks
         csms.check_all_ended()
 
     assert csms.violations == []
+
+
+async def test_only_the_last_message_of_a_connection_may_be_sent_again_on_the_next() -> None:
+    session = session_201()
+    end_with("periodic")(session)
+
+    async with StrictCsms("2.0.1") as csms:
+        await play(csms, session)
+        refusals = await play(csms, {"charging": session["charging"]})
+
+    assert len(refusals) == 1
+    assert "seq_no_repeated" in csms.rules_broken
 
 
 async def test_a_token_that_was_refused_in_the_transaction_may_be_followed_by_another_or_stop_it() -> None:
@@ -288,7 +315,7 @@ def test_every_rule_is_broken_on_purpose_by_some_test() -> None:
     assert broken >= {"transaction_id_reused", "started_twice", "seq_no_start", "seq_no_gap", "seq_no_repeated"}
     assert broken >= {"evse_twice", "reservation_id_twice", "remote_start_id_twice"}
     assert broken >= {"periodic_without_values", "clock_without_values"}  # all those that are not written out
-    by_tests_of_their_own = {"answer", "frame", "schema", "stop_reason", "unknown_action"}
+    by_tests_of_their_own = {"answer", "frame", "overlap", "schema", "stop_reason", "unknown_action"}
 
     assert len(rules) > 50
     assert rules - broken - by_tests_of_their_own == set()
