@@ -20,6 +20,7 @@ from cpsim_kit.observe.replay import replay
 from cpsim_kit.records import MessageLog, Record
 from cpsim_kit.records.timing import heartbeat_timing, outages, percentiles
 from cpsim_kit.stack import Stack
+from cpsim_kit.station import Evse, Station, Vehicle
 
 __version__ = "0.1.0"
 
@@ -28,13 +29,16 @@ __all__ = [
     "Beat",
     "ChargePoint",
     "Closed",
+    "Evse",
     "Fleet",
     "FleetResult",
     "MessageLog",
     "Record",
     "Shadow",
     "Stack",
+    "Station",
     "Thing",
+    "Vehicle",
     "checkpoint",
     "errors",
     "expect_error",

@@ -32,6 +32,7 @@ ROWS = [
     "records",
     "plots",
     "charge_point",
+    "station",
     "aws",
     "local",
     "fleet",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 from weakref import WeakSet
 
@@ -26,6 +26,7 @@ from cpsim_kit.aws.transactions import Transactions
 from cpsim_kit.basics.cards import card
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import AwsError, CpsimError
+from cpsim_kit.station import Evse, Station
 
 __all__ = ["AttachedStack"]
 
@@ -55,6 +56,7 @@ class AttachedStack:
         self._cleanup = Cleanup()
         self._rules: dict[str, list[Rule]] = {}
         self._charge_points: WeakSet[ChargePoint] = WeakSet()
+        self._stations: WeakSet[Station] = WeakSet()
         self._watching: WeakSet[Any] = WeakSet()  # monitors and gateway watches
         self._caller = CsmsCaller(aws, aws.mqtt_endpoint)
         self.things = Things(aws, deployment.registry_table, self._cleanup.add)
@@ -95,6 +97,43 @@ class AttachedStack:
         charge_point = ChargePoint(charge_point_id, self.websocket_url, explain=self._explain, **options)
         self._charge_points.add(charge_point)
         return charge_point
+
+    def station(
+        self,
+        charge_point_id: str,
+        *,
+        evses: Sequence[Evse] | None = None,
+        variables: Mapping[str, object] | None = None,
+        seed: int | None = None,
+        speed: float = 1,
+        record: bool = True,
+        **options: Any,
+    ) -> Station:
+        """A charge point that behaves, at this stack's gateway; awaited or entered. Closing the stack closes it.
+
+        Args:
+            charge_point_id: The identity; its Thing must exist.
+            evses: As :class:`~cpsim_kit.station.Station` takes it, like the following ones.
+            variables: Values that differ from the defaults.
+            seed: Of everything random.
+            speed: How many seconds of its clock pass in a real second; ``math.inf`` to go from event to event.
+            record: Whether sessions keep a row for each change and each meter reading.
+            **options: As :class:`~cpsim_kit.charge_point.ChargePoint` takes them, e.g. ``version="1.6"``.
+        """
+        self._require_open()
+        station = Station(
+            charge_point_id,
+            self.websocket_url,
+            evses=evses,
+            variables=variables,
+            seed=seed,
+            speed=speed,
+            record=record,
+            explain=self._explain,
+            **options,
+        )
+        self._stations.add(station)
+        return station
 
     def shadow(self, charge_point_id: str, name: str = "") -> ShadowRequest:
         """The Device Shadow of a charge point: ``await stack.shadow("CP1")``, or ``.wait_for(…)``, ``.update(…)``.
@@ -225,7 +264,7 @@ class AttachedStack:
 
     async def _close_all(self) -> None:
         try:
-            open_ones: list[Any] = [*self._charge_points, *self._watching, self._caller]
+            open_ones: list[Any] = [*self._stations, *self._charge_points, *self._watching, self._caller]
             ends = await asyncio.gather(*(one.close() for one in open_ones), return_exceptions=True)
             left_behind = await self._cleanup.run(is_gone=lambda: self._has_died)
         finally:

@@ -1,0 +1,10 @@
+"""A charge point that behaves: EVSEs, vehicles, sessions and meters, for OCPP 1.6, 2.0.1 and 2.1."""
+
+from cpsim_kit.station.events import FAULTS, Swiped
+from cpsim_kit.station.evse import Evse
+from cpsim_kit.station.evse_view import EvseView
+from cpsim_kit.station.session import Session
+from cpsim_kit.station.station import Command, Station
+from cpsim_kit.station.vehicle import Vehicle
+
+__all__ = ["FAULTS", "Command", "Evse", "EvseView", "Session", "Station", "Swiped", "Vehicle"]

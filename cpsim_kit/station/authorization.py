@@ -1,0 +1,112 @@
+"""Who may charge: tokens, authorizations, and the authorization cache. Pure: no clock, no I/O.
+
+OCPP 2.0.1 part 2, functional block C, and errata 2.17 (2025-09); OCPP 1.6, 3.5 and 4.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Authorization", "AuthorizationCache", "IdToken", "TokenInfo"]
+
+
+@dataclass(frozen=True, slots=True)
+class IdToken:
+    """A token: a card, or an id that the CSMS made. Upper and lower case are the same (CiString, identifierString).
+
+    Two tokens are the same if their ids and types are (C01.FR.25). OCPP 1.6 knows no types.
+
+    Attributes:
+        id: At most 36 characters (1.6: 20).
+        type: An IdTokenEnumType value of OCPP 2.0.1.
+    """
+
+    id: str
+    type: str = "ISO14443"
+
+    def is_same(self, other: IdToken) -> bool:
+        """Whether both are the same token."""
+        return self.id.casefold() == other.id.casefold() and self.type == other.type
+
+
+@dataclass(frozen=True, slots=True)
+class TokenInfo:
+    """What the CSMS says of a token.
+
+    Attributes:
+        status: "Accepted", or why not.
+        group: The group's id, "" for no group.
+        evse_ids: The EVSEs where the token is accepted; empty for all (C01.FR.19).
+        cached_until: When the cache must forget it, seconds since the epoch; None for the cache's own lifetime.
+    """
+
+    status: str
+    group: str = ""
+    evse_ids: tuple[int, ...] = ()
+    cached_until: float | None = None
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the token may charge."""
+        return self.status == "Accepted"
+
+
+@dataclass(slots=True)
+class Authorization:
+    """A permission to charge at one EVSE, from its token to its end.
+
+    Attributes:
+        token: The token that was accepted.
+        group: Its group's id, "" for no group.
+        evse_ids: The EVSEs where it holds; empty for all (C01.FR.21).
+        remote_start_id: The id of the CSMS's request; None for a token that somebody presented.
+        is_remote: Whether the CSMS requested it.
+        is_reported: Whether the CSMS was told of it in a transaction message.
+        is_blocked: Whether no energy may flow, as the CSMS refused the token later (E05.FR.02).
+        has_lost_vehicle: Whether its vehicle was unplugged, and may come back (E10).
+        until_wh: The register up to which energy may flow for a token that was refused later (E05.FR.03).
+    """
+
+    token: IdToken
+    group: str = ""
+    evse_ids: tuple[int, ...] = ()
+    remote_start_id: int | None = None
+    is_remote: bool = False
+    is_reported: bool = False
+    is_blocked: bool = False
+    has_lost_vehicle: bool = False
+    until_wh: float | None = None
+
+    def may_be_ended_by(self, token: IdToken, group: str) -> bool:
+        """Whether a token, or one of this group, ends it (C01.FR.03, C09.FR.03)."""
+        return token.is_same(self.token) or (bool(group) and group.casefold() == self.group.casefold())
+
+
+class AuthorizationCache:
+    """What the CSMS said last of each token (C10 to C12; OCPP 1.6, 3.5.1).
+
+    Tokens of type Central are never kept (C05.FR.02).
+    """
+
+    __slots__ = ("_entries",)
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[str, str], tuple[TokenInfo, float]] | None = None  # most stations have none
+
+    def keep(self, token: IdToken, info: TokenInfo, now: float, lifetime: float) -> None:
+        """Keep what the CSMS said, for ``lifetime`` seconds, or as long as it said itself."""
+        if token.type == "Central":
+            return
+        until = now + lifetime if info.cached_until is None else info.cached_until
+        if self._entries is None:
+            self._entries = {}
+        self._entries[token.id.casefold(), token.type] = (info, until)
+
+    def find(self, token: IdToken, now: float) -> TokenInfo | None:
+        """What is known of a token; None if nothing is known, or it is too old (C10.FR.10, .13)."""
+        found = None if self._entries is None else self._entries.get((token.id.casefold(), token.type))
+        return found[0] if found is not None and now < found[1] else None
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._entries = None

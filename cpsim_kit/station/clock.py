@@ -1,0 +1,58 @@
+"""The station's clock: runs ``speed`` times as fast as real time, or from event to event. No I/O."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+__all__ = ["StationClock"]
+
+
+class StationClock:
+    """Seconds of the station's time since its start.
+
+    It stands still while it is held: while a message waits for its answer. It never passes a moment at which something
+    is due, however late the task that drives it is; so a session is the same at any speed.
+
+    Args:
+        speed: How many seconds pass in a real second; infinity for a clock that only :meth:`advance` moves.
+        time: The real time, in seconds.
+    """
+
+    __slots__ = ("_anchor", "_moment", "_time", "is_held", "speed")
+
+    def __init__(self, speed: float, time: Callable[[], float]) -> None:
+        self.speed = speed
+        self.is_held = True
+        self._time = time
+        self._moment = 0.0
+        self._anchor = time()
+
+    def now(self, due: float = math.inf) -> float:
+        """The moment now, at most the one at which something is due."""
+        if self.is_held or self.speed == math.inf:
+            return self._moment
+        passed = max(0.0, self._time() - self._anchor) * self.speed
+        return max(self._moment, min(self._moment + passed, due))
+
+    def hold(self, due: float) -> None:
+        """Let it stand still from now on."""
+        self._moment = self.now(due)
+        self.is_held = True
+
+    def release(self) -> None:
+        """Let it run again."""
+        if self.is_held:
+            self.is_held = False
+            self._anchor = self._time()
+
+    def advance(self, moment: float) -> None:
+        """Set it to a moment, and let it run on from there."""
+        self._moment = max(self._moment, moment)
+        self._anchor = self._time()
+
+    def real_seconds_until(self, moment: float) -> float:
+        """Real seconds until it shows a moment; infinity for never."""
+        if moment == math.inf or self.is_held or self.speed == math.inf:
+            return math.inf
+        return max(0.0, (moment - self._moment) / self.speed - (self._time() - self._anchor))

@@ -1,0 +1,107 @@
+"""What a dialect does: the questions that the core asks in neutral terms. No I/O."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from cpsim_kit.ocpp_j.versions import Version
+from cpsim_kit.station.authorization import IdToken
+
+if TYPE_CHECKING:
+    from cpsim_kit.station.core import Core
+    from cpsim_kit.station.events import Answer, Outgoing
+    from cpsim_kit.station.evse import LiveEvse
+    from cpsim_kit.station.meter import Reading
+    from cpsim_kit.station.transaction import Report
+
+__all__ = ["Command", "Dialect"]
+
+Command = Callable[["Core", float, Mapping[str, Any]], Any]  # core, now, the payload's fields -> the answer
+
+
+class Dialect(ABC):
+    """The words of one version, for one station.
+
+    Attributes:
+        version: The version.
+        names: For each name of a variable, the variables of OCPP 2.0.1 that it stands for.
+        defaults: Defaults that differ from those of OCPP 2.0.1.
+        reports_status_first: Whether a connector's status is reported before the transaction's message.
+        gives_up_without_token: Whether a vehicle for which no token comes in time is given up.
+        token_length: The most characters that a token has.
+        commands: What the station does on each CALL of the CSMS that it knows.
+    """
+
+    names: ClassVar[Mapping[str, tuple[str, ...]]]
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    reports_status_first: ClassVar[bool]
+    gives_up_without_token: ClassVar[bool]
+    token_length: ClassVar[int]
+    commands: ClassVar[Mapping[str, Command]]
+
+    def __init__(self, version: str, epoch: float, evse_count: int) -> None:
+        self.version = Version.get(version)
+        self._calls = self.version.calls
+        self._results = self.version.call_results
+        self._epoch = epoch
+        self._evse_count = evse_count
+
+    def time(self, moment: float) -> str:
+        """A moment of the station's clock, as RFC 3339 in UTC with milliseconds."""
+        text = datetime.fromtimestamp(round(self._epoch + moment, 3), UTC).isoformat(timespec="milliseconds")
+        return f"{text[:-6]}Z"
+
+    def read_only(self) -> Mapping[str, str]:
+        """Values that the version reports and nobody sets."""
+        return {}
+
+    def token(self, token_id: str, kind: str) -> IdToken:
+        """The token of an id and a type.
+
+        Raises:
+            ValueError: The version cannot carry it.
+        """
+        if not (isinstance(token_id, str) and 0 < len(token_id) <= self.token_length):
+            raise ValueError(
+                f"a token of OCPP {self.version.name} has 1 to {self.token_length} characters, not {token_id!r}"
+            )
+        return IdToken(token_id, kind)
+
+    @abstractmethod
+    def connector_status(self, evse: LiveEvse) -> str:
+        """The status of the connector."""
+
+    @abstractmethod
+    def status_notification(self, evse_id: int, status: str, fault: str, is_ev_gone: bool, at: float) -> Any:
+        """StatusNotification of one connector; ``is_ev_gone``: the cable was taken out at the vehicle only."""
+
+    @abstractmethod
+    def start_messages(self, now: float) -> Sequence[Callable[[], Any]]:
+        """What is said after a start, before the connectors."""
+
+    @abstractmethod
+    def last_start_messages(self, now: float) -> Sequence[Callable[[], Any]]:
+        """What is said after a start, after the connectors."""
+
+    @abstractmethod
+    def authorize(self, token: IdToken) -> Any:
+        """Authorize."""
+
+    @abstractmethod
+    def is_said(self, report: Report) -> bool:
+        """Whether the version has a message for it."""
+
+    @abstractmethod
+    def transaction_message(self, report: Report) -> Any:
+        """The message of what happened to a transaction."""
+
+    @abstractmethod
+    def meter_values(self, evse_id: int, reading: Reading) -> Any:
+        """MeterValues outside of a transaction."""
+
+    @abstractmethod
+    def read_answer(self, to: Outgoing, result: Any) -> Answer:
+        """What an answer says, in neutral terms."""

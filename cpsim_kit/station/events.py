@@ -1,0 +1,215 @@
+"""What happens to a station, and what it says: the input and the output of the core. No behaviour, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from cpsim_kit.station.authorization import IdToken, TokenInfo
+    from cpsim_kit.station.session import Session
+    from cpsim_kit.station.vehicle import Vehicle
+
+__all__ = [
+    "FAULTS",
+    "TICK",
+    "Accepted",
+    "Answer",
+    "ClearFault",
+    "Event",
+    "Failure",
+    "Fault",
+    "Outgoing",
+    "PlugIn",
+    "RemoteStart",
+    "RemoteStop",
+    "SuspendEv",
+    "SuspendEvse",
+    "Swipe",
+    "Swiped",
+    "Tick",
+    "Unplug",
+    "VariablesChanged",
+]
+
+# The faults by name, and the stoppedReason of OCPP 2.0.1 of the transaction that each of them ends.
+FAULTS = {
+    "GroundFault": "GroundFault",
+    "OvercurrentFault": "OvercurrentFault",
+    "EmergencyStop": "EmergencyStop",
+    "PowerQuality": "PowerQuality",
+    "HighTemperature": "Other",
+    "ConnectorLockFailure": "Other",
+    "PowerMeterFailure": "Other",
+    "InternalError": "Other",
+    "Other": "Other",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Swiped:
+    """What came of a token.
+
+    Attributes:
+        token: The token's id.
+        status: What the CSMS, or the station's cache, says of it; "" if no answer came.
+        effect: "authorized", "stopped" or "refused".
+        reason: Why it was refused, in words.
+    """
+
+    token: str
+    status: str
+    effect: Literal["authorized", "stopped", "refused"]
+    reason: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Token {self.token} {self.effect}{f': {self.reason}' if self.reason else ''}>"
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The CSMS accepted the station after a start."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlugIn:
+    """Somebody connects a vehicle; ``evse_id`` None where only one EVSE comes into question."""
+
+    vehicle: Vehicle
+    evse_id: int | None = None
+
+
+@dataclass(slots=True)
+class Swipe:
+    """Somebody presents a token. ``result`` is set once it is known what came of it."""
+
+    token: IdToken
+    evse_id: int | None = None
+    result: Swiped | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unplug:
+    """Somebody takes the cable out: of the vehicle only ("ev"), or altogether ("evse")."""
+
+    evse_id: int | None = None
+    side: Literal["evse", "ev"] = "evse"
+
+
+@dataclass(frozen=True, slots=True)
+class SuspendEv:
+    """The vehicle stops to take energy, or wants it again."""
+
+    suspends: bool
+    evse_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SuspendEvse:
+    """The EVSE stops to offer energy, or offers it again."""
+
+    suspends: bool
+    evse_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A fault of :data:`FAULTS` blocks an EVSE."""
+
+    name: str
+    evse_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ClearFault:
+    """The fault is gone."""
+
+    evse_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteStart:
+    """The CSMS asks for a start; handled as (status, id of the running transaction or None)."""
+
+    token: IdToken
+    remote_start_id: int | None = None
+    evse_id: int | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteStop:
+    """The CSMS asks to stop a transaction; handled as the status."""
+
+    transaction_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class VariablesChanged:
+    """Variables have new values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed, and nothing else happened."""
+
+
+TICK = Tick()
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """A message to the CSMS.
+
+    Attributes:
+        build: Makes the ``call`` dataclass, when it is the message's turn.
+        then: Called with the answer and the moment, when it came.
+        cause: The event that made the station send it.
+        session: The session that it belongs to.
+    """
+
+    build: Callable[[], Any]
+    then: Callable[[Answer, float], None] | None = None
+    cause: object = None
+    session: Session | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The CSMS answered a message.
+
+    Attributes:
+        to: The message.
+        info: What it says of the token, if anything.
+        transaction_id: The id that OCPP 1.6 gives a transaction.
+    """
+
+    to: Outgoing
+    info: TokenInfo | None = None
+    transaction_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A message got no answer, or an error."""
+
+    to: Outgoing
+
+
+Event = (
+    Accepted
+    | PlugIn
+    | Swipe
+    | Unplug
+    | SuspendEv
+    | SuspendEvse
+    | Fault
+    | ClearFault
+    | RemoteStart
+    | RemoteStop
+    | VariablesChanged
+    | Tick
+    | Answer
+    | Failure
+)

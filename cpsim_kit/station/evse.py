@@ -1,0 +1,319 @@
+"""An EVSE: what it can do, and what is going on there. Pure: the moment is an argument, no I/O.
+
+Four quantities are kept apart: what the vehicle demands, what the limit is, what is offered, and what is delivered.
+``delivered <= offered <= limit`` at every moment, and the register is the integral of what is delivered.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from cpsim_kit.station.authorization import Authorization
+    from cpsim_kit.station.session import Session
+    from cpsim_kit.station.transaction import Transaction
+    from cpsim_kit.station.vehicle import Vehicle
+
+__all__ = ["Evse", "LiveEvse"]
+
+_AC_VOLTS, _DC_VOLTS = 230.0, 400.0
+
+
+@dataclass(frozen=True)
+class Evse:
+    """What an EVSE can do. It has one connector.
+
+    Args:
+        max_kw: The most that it delivers, over all phases.
+        phases: 1 or 3 for AC, "DC" for direct current.
+        voltage: Volts between a phase and neutral; for DC between the poles. 230 and 400 when None.
+        has_cable: Whether the cable is attached to it; else it has a socket, and the vehicle brings the cable. Direct
+            current needs an attached cable, and has one when this is None.
+        cable_a: Amperes that its own cable carries, per phase; None for as much as the EVSE delivers.
+        available: False for an EVSE that is out of order from the start.
+        register_kwh: What its meter shows at the start.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+
+    max_kw: float = 22
+    phases: Literal[1, 3, "DC"] = 3
+    voltage: float | None = None
+    has_cable: bool | None = None
+    cable_a: float | None = None
+    available: bool = True
+    register_kwh: float = 0
+
+    def __post_init__(self) -> None:
+        if self.phases not in (1, 3, "DC"):
+            raise ValueError(f'an EVSE has phases=1, 3 or "DC", not {self.phases!r}')
+        for name in ("max_kw", "voltage", "cable_a"):
+            value = getattr(self, name)
+            if value is not None and not (0 < value < math.inf):
+                raise ValueError(f"an EVSE's {name} is above 0, not {value!r}")
+        if not (0 <= self.register_kwh < math.inf):
+            raise ValueError(f"an EVSE's register_kwh is not below 0, not {self.register_kwh!r}")
+        if self.phases == "DC" and self.has_cable is False:
+            raise ValueError("an EVSE for direct current has an attached cable")
+
+    @property
+    def is_dc(self) -> bool:
+        """Whether it delivers direct current."""
+        return self.phases == "DC"
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether the cable is attached to it."""
+        return self.is_dc if self.has_cable is None else self.has_cable
+
+    @property
+    def volts(self) -> float:
+        """Volts per phase."""
+        return self.voltage if self.voltage is not None else _DC_VOLTS if self.is_dc else _AC_VOLTS
+
+
+class LiveEvse:
+    """What is going on at one EVSE of a station.
+
+    Attributes:
+        id: From 1; 0 is no EVSE yet, for a token that was presented before it is known where the cable goes.
+        spec: What the EVSE can do.
+        vehicle: The vehicle at its cable, or None.
+        has_dangling_cable: Whether a cable hangs in the socket without a vehicle.
+        authorization: Who may charge here now, or None.
+        transaction: The running transaction, or None.
+        fault: The fault that blocks it, or "".
+        available: Whether it is in service.
+        ev_suspends: Whether the vehicle was told to take nothing.
+        evse_suspends: Whether the EVSE was told to offer nothing.
+        ev_is_done: Whether the vehicle has reached its target.
+        was_stopped: Whether a transaction ended here while the vehicle stayed.
+        conditions: The points of a session that are true: see ``transaction``.
+        connect_by: When the authorization ends if no vehicle comes; infinity for never.
+        authorize_by: When OCPP 1.6 gives up a vehicle for which no token comes.
+        full_at: When the vehicle reaches its target, or the energy for an invalid token is used up.
+        session: The session's record, or None.
+        reported_status: The connector's status that the CSMS knows, or "".
+        limit_kw: The limit of cable and EVSE for this vehicle.
+        offered_kw: What it offers.
+        phases_used: Phases in use with this vehicle; 0 for DC.
+    """
+
+    __slots__ = (
+        "_capability_kw",
+        "_draw_kw",
+        "_since",
+        "_soc",
+        "_wh",
+        "authorization",
+        "authorize_by",
+        "available",
+        "conditions",
+        "connect_by",
+        "ev_is_done",
+        "ev_suspends",
+        "evse_suspends",
+        "fault",
+        "full_at",
+        "has_dangling_cable",
+        "id",
+        "limit_kw",
+        "offered_kw",
+        "phases_used",
+        "reported_status",
+        "session",
+        "spec",
+        "transaction",
+        "vehicle",
+        "was_stopped",
+    )
+
+    def __init__(self, evse_id: int, spec: Evse) -> None:
+        self.id = evse_id
+        self.spec = spec
+        self.vehicle: Vehicle | None = None
+        self.has_dangling_cable = False
+        self.authorization: Authorization | None = None
+        self.transaction: Transaction | None = None
+        self.fault = ""
+        self.available = spec.available
+        self.ev_suspends = False
+        self.evse_suspends = False
+        self.ev_is_done = False
+        self.was_stopped = False
+        self.conditions: frozenset[str] = frozenset()
+        self.connect_by = math.inf
+        self.authorize_by = math.inf
+        self.full_at = math.inf
+        self.session: Session | None = None
+        self.reported_status = ""
+        self.limit_kw: float = spec.max_kw
+        self.offered_kw = 0.0
+        self.phases_used = 0
+        self._capability_kw = 0.0
+        self._draw_kw = 0.0  # the lesser of what is offered and what the vehicle's charger takes; 0 if it takes none
+        self._since = 0.0
+        self._soc = 0.0
+        self._wh = spec.register_kwh * 1000
+
+    def __repr__(self) -> str:
+        return f"<EVSE {self.id} {self.charging_state}>"
+
+    # -- The vehicle --------------------------------------------------------------------------------------------------
+
+    def connect(self, vehicle: Vehicle, now: float) -> None:
+        """Connect a vehicle, and work out the limits of this pair."""
+        self._rebase(now)
+        spec = self.spec
+        self.vehicle, self._soc = vehicle, vehicle.soc
+        self.has_dangling_cable = False
+        self.ev_suspends = False
+        self.ev_is_done = vehicle.soc >= vehicle.stops_at
+        if isinstance(spec.phases, str):
+            self.phases_used = 0
+            amps = math.inf if spec.cable_a is None else spec.cable_a
+            self.limit_kw = min(spec.max_kw, amps * spec.volts / 1000)
+            self._capability_kw = vehicle.max_kw
+        else:
+            used = self.phases_used = min(spec.phases, vehicle.phases)
+            amps = spec.max_kw * 1000 / (spec.volts * spec.phases)
+            cable = spec.cable_a if spec.is_attached else vehicle.cable_a
+            amps = amps if cable is None else min(amps, cable)
+            self.limit_kw = amps * spec.volts * used * vehicle.power_factor / 1000
+            self._capability_kw = vehicle.max_kw * used / vehicle.phases
+
+    def disconnect(self, now: float) -> None:
+        """Take the cable out at the vehicle."""
+        self._rebase(now)
+        self.vehicle = None
+        self.ev_suspends = self.ev_is_done = False
+        self.limit_kw, self._capability_kw, self.phases_used = self.spec.max_kw, 0.0, 0
+
+    @property
+    def cable_a(self) -> int | None:
+        """Amperes of the connected cable, where it says so."""
+        if self.vehicle is None:
+            return None
+        cable = self.spec.cable_a if self.spec.is_attached else self.vehicle.cable_a
+        return None if cable is None else int(cable)
+
+    # -- Power and energy ---------------------------------------------------------------------------------------------
+
+    def offer(self, now: float) -> None:
+        """Offer what the state of the session allows. Call it after every change of that state."""
+        self._rebase(now)
+        authorization = self.authorization
+        vehicle = self.vehicle
+        allowed = (
+            vehicle is not None
+            and authorization is not None
+            and not authorization.is_blocked
+            and not self.evse_suspends
+            and not self.fault
+            and self.available
+        )
+        self.offered_kw = self.limit_kw if allowed else 0.0
+        takes = allowed and not self.ev_suspends and not self.ev_is_done
+        self._draw_kw = min(self.offered_kw, self._capability_kw) if takes else 0.0
+        self.full_at = math.inf
+        if vehicle is not None and authorization is not None and self._draw_kw:
+            target = vehicle.stops_at
+            if authorization.until_wh is not None:
+                allowed_soc = self._soc + (authorization.until_wh - self._wh) / (vehicle.capacity_kwh * 1000)
+                target = min(target, max(allowed_soc, self._soc))
+            self.full_at = now + vehicle.seconds_until(self._soc, target, self._draw_kw)
+
+    def _rebase(self, now: float) -> None:
+        """Begin a new stretch of constant offer."""
+        if self.vehicle is not None and self._draw_kw:
+            soc, wh = self.soc(now), self.register_wh(now)
+            self._soc = self.vehicle.soc = soc
+            self._wh = wh
+        self._since = now
+        self._draw_kw = 0.0
+
+    def soc(self, now: float) -> float:
+        """The vehicle's state of charge; that of no vehicle is not a number."""
+        vehicle = self.vehicle
+        if vehicle is None:
+            return math.nan
+        return vehicle.soc_after(self._soc, self._draw_kw, now - self._since) if self._draw_kw else self._soc
+
+    def register_wh(self, now: float) -> float:
+        """What its meter shows: all that it ever delivered, not rounded."""
+        if self.vehicle is None or not self._draw_kw:
+            return self._wh
+        return self._wh + (self.soc(now) - self._soc) * self.vehicle.capacity_kwh * 1000
+
+    def reading_wh(self, now: float) -> int:
+        """What can be read from its meter, which counts whole watt-hours."""
+        return round(self.register_wh(now))
+
+    def power_kw(self, now: float) -> float:
+        """What is delivered."""
+        if self.vehicle is None or not self._draw_kw:
+            return 0.0
+        return min(self._draw_kw, self.vehicle.demand_kw(self.soc(now)))
+
+    def demand_kw(self, now: float) -> float:
+        """What the vehicle would take if it were offered."""
+        if self.vehicle is None or self.ev_suspends or self.ev_is_done:
+            return 0.0
+        return min(self._capability_kw, self.vehicle.demand_kw(self.soc(now)))
+
+    def seconds_until_soc(self, now: float, target: float) -> float:
+        """Seconds until the vehicle has this state of charge if nothing changes; infinity for never."""
+        if self.vehicle is None:
+            return math.inf
+        return self.vehicle.seconds_until(self.soc(now), target, self._draw_kw)
+
+    def seconds_until_wh(self, now: float, register_wh: float) -> float:
+        """Seconds until the meter shows this register if nothing changes; infinity for never."""
+        missing = register_wh - self.register_wh(now)
+        if missing <= 0:
+            return 0.0
+        if self.vehicle is None:
+            return math.inf
+        return self.seconds_until_soc(now, self.soc(now) + missing / (self.vehicle.capacity_kwh * 1000))
+
+    # -- State --------------------------------------------------------------------------------------------------------
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it is in service and without a fault."""
+        return self.available and not self.fault
+
+    @property
+    def charging_state(self) -> str:
+        """The charging state, as OCPP 2.0.1 names it (ChargingStateEnumType), for every version."""
+        if self.vehicle is None:
+            return "Idle"
+        if self.authorization is None or not self.is_usable:
+            return "EVConnected"
+        if self.offered_kw <= 0:  # the suspension by the EVSE has precedence
+            return "SuspendedEVSE"
+        return "Charging" if self._draw_kw else "SuspendedEV"
+
+    @property
+    def is_ev_gone(self) -> bool:
+        """Whether the cable was taken out at the vehicle only, and hangs there, or a transaction goes on without it."""
+        running = self.transaction
+        return self.has_dangling_cable or (running is not None and self.vehicle is None and running.is_evse_reported)
+
+    def find_conditions(self) -> frozenset[str]:
+        """The points of a session that are true now, named as TxStartPoint names them; none while out of order."""
+        if not self.is_usable:
+            return frozenset()
+        points = set()
+        if self.vehicle is not None:
+            points.add("EVConnected")
+        if self.authorization is not None:
+            points.add("Authorized")
+        if len(points) == 2:
+            points.add("PowerPathClosed")
+            if self._draw_kw:
+                points.add("EnergyTransfer")
+        return frozenset(points)

@@ -1,0 +1,234 @@
+"""The station's variables: what each may hold, its default, and what it holds now. Pure: no I/O.
+
+Names and types are those of the device model of OCPP 2.0.1 (``dm_components_vars.csv`` of its appendices). The keys of
+OCPP 1.6 are other names for the same values: see ``dialects.v16``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cpsim_kit.basics.cards import card
+from cpsim_kit.basics.tables import table
+from cpsim_kit.station.meter import MEASURANDS
+from cpsim_kit.station.transaction import POINTS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["VARIABLES", "Variable", "Variables"]
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable.
+
+    Attributes:
+        name: Component, a dot, and the variable, with the instance in brackets where it has one.
+        type: "boolean", "integer" or "MemberList".
+        default: Its value at first; None for a variable that is not there until it is set.
+        unit: Of the number, or "".
+        members: What a MemberList may hold.
+        minimum: The least value of an integer.
+        may_be_empty: Whether a MemberList may be empty.
+    """
+
+    name: str
+    type: str
+    default: Any
+    unit: str = ""
+    members: tuple[str, ...] = ()
+    minimum: int = 0
+    may_be_empty: bool = True
+
+    def parse(self, value: object) -> Any:
+        """The value that a text, or a Python value, stands for.
+
+        Raises:
+            ValueError: It is not a value of this variable; the text says what is.
+        """
+        match self.type:
+            case "boolean":
+                if isinstance(value, bool):
+                    return value
+                text = str(value).strip().lower()
+                if text in {"true", "false"}:
+                    return text == "true"
+                raise ValueError(f"{self.name} is true or false, not {value!r}")
+            case "integer":
+                try:
+                    number = int(str(value).strip())
+                except ValueError:
+                    number = self.minimum - 1
+                if number < self.minimum or isinstance(value, bool):
+                    raise ValueError(f"{self.name} is a whole number, at least {self.minimum}, not {value!r}")
+                return number
+            case _:
+                return self._parse_list(value)
+
+    def _parse_list(self, value: object) -> tuple[str, ...]:
+        parts = value.split(",") if isinstance(value, str) else list(value)  # type: ignore[call-overload]
+        names = {name.casefold(): name for name in self.members}
+        items = []
+        for part in parts:
+            text = str(part).strip()
+            if not text:
+                continue
+            stem, dot, phase = text.rpartition(".")
+            has_phase = bool(dot) and phase in {"L1", "L2", "L3"}
+            found = names.get((stem if has_phase else text).casefold())
+            if found is None or (has_phase and found not in MEASURANDS):
+                raise ValueError(f"{self.name} holds {', '.join(self.members)}; {text!r} is none of them")
+            items.append(f"{found}.{phase}" if has_phase else found)
+        if not items and not self.may_be_empty:
+            raise ValueError(f"{self.name} holds at least one of {', '.join(self.members)}")
+        return tuple(dict.fromkeys(items))
+
+    def to_text(self, value: Any) -> str:
+        """A value as OCPP writes it."""
+        if isinstance(value, bool):
+            return str(value).lower()
+        return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+_REGISTER = ("Energy.Active.Import.Register",)
+_UPDATED = (*_REGISTER, "Power.Active.Import", "Current.Import", "Voltage", "SoC")
+_ALL = tuple(MEASURANDS)
+
+
+def _integer(name: str, default: int | None, unit: str = "s", **more: Any) -> Variable:
+    return Variable(name, "integer", default, unit, **more)
+
+
+def _points(name: str, default: tuple[str, ...]) -> Variable:
+    return Variable(name, "MemberList", default, members=POINTS, may_be_empty=False)
+
+
+def _measurands(name: str, default: tuple[str, ...]) -> Variable:
+    return Variable(name, "MemberList", default, members=_ALL)
+
+
+VARIABLES: Mapping[str, Variable] = {
+    variable.name: variable
+    for variable in (
+        _points("TxCtrlr.TxStartPoint", ("PowerPathClosed",)),
+        _points("TxCtrlr.TxStopPoint", ("EVConnected", "Authorized")),
+        _integer("TxCtrlr.EVConnectionTimeOut", 60),
+        Variable("TxCtrlr.StopTxOnEVSideDisconnect", "boolean", True),
+        Variable("TxCtrlr.StopTxOnInvalidId", "boolean", True),
+        _integer("TxCtrlr.MaxEnergyOnInvalidId", None, "Wh"),
+        _measurands("SampledDataCtrlr.TxStartedMeasurands", _REGISTER),
+        _measurands("SampledDataCtrlr.TxUpdatedMeasurands", _UPDATED),
+        _integer("SampledDataCtrlr.TxUpdatedInterval", 60),
+        _measurands("SampledDataCtrlr.TxEndedMeasurands", _REGISTER),
+        _integer("SampledDataCtrlr.TxEndedInterval", 0),
+        _integer("AlignedDataCtrlr.Interval", 0),
+        _measurands("AlignedDataCtrlr.Measurands", _REGISTER),
+        _integer("AlignedDataCtrlr.TxEndedInterval", 0),
+        _measurands("AlignedDataCtrlr.TxEndedMeasurands", ()),
+        Variable("AlignedDataCtrlr.SendDuringIdle", "boolean", False),
+        Variable("AuthCtrlr.LocalPreAuthorize", "boolean", False),
+        Variable("AuthCtrlr.AuthorizeRemoteStart", "boolean", False),
+        Variable("AuthCacheCtrlr.Enabled", "boolean", True),
+        _integer("AuthCacheCtrlr.LifeTime", 86_400),
+        _integer("OCPPCommCtrlr.HeartbeatInterval", 60, minimum=1),
+        _integer("OCPPCommCtrlr.MessageTimeout[Default]", 30, minimum=1),
+    )
+}
+
+
+class Variables(Mapping[str, Any]):
+    """The variables of one station, by the names of its version.
+
+    ``station.variables["TxCtrlr.TxStartPoint"]`` reads one; the CSMS sets them with SetVariables, and OCPP 1.6 with
+    ChangeConfiguration. ``to_frame()`` shows all of them.
+
+    Args:
+        names: For each name of the version, the variables that it stands for; the same names for OCPP 2.x.
+        read_only: Further values that the version reports and nobody sets.
+        defaults: Defaults of the version that differ from those of OCPP 2.0.1.
+        given: Values that differ from the defaults, by the version's names.
+
+    Raises:
+        ValueError: There is no such variable, or it cannot hold the value.
+    """
+
+    __slots__ = ("_changed", "_defaults", "_names", "_read_only")
+
+    def __init__(
+        self,
+        names: Mapping[str, tuple[str, ...]],
+        read_only: Mapping[str, str],
+        defaults: Mapping[str, Any],
+        given: Mapping[str, object],
+    ) -> None:
+        self._names = names
+        self._read_only = read_only
+        self._defaults = defaults
+        self._changed: dict[str, Any] = {}
+        for name, value in given.items():
+            if name not in names:
+                close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+                hint = f"; did you mean {' or '.join(close)}?" if close else ""
+                raise ValueError(f"this station has no variable {name!r} to set{hint}")
+            self.set(name, value)
+
+    def __repr__(self) -> str:
+        return f"<Variables: {len(self)}, {len(self._changed)} of them changed>"
+
+    def _repr_html_(self) -> str:
+        return card("Variables", f"{len(self)}", {name: self.text(name) for name in self})
+
+    def __getitem__(self, name: str) -> Any:
+        return self._read_only[name] if name in self._read_only else self.value(self._names[name][0])
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._read_only
+        yield from (name for name, (variable, *_) in self._names.items() if self.value(variable) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def value(self, variable: str) -> Any:
+        """The value of a variable, by its name in OCPP 2.0.1: a bool, an int, a tuple of strings, or None."""
+        if variable in self._changed:
+            return self._changed[variable]
+        return self._defaults[variable] if variable in self._defaults else VARIABLES[variable].default
+
+    def has(self, name: str) -> bool:
+        """Whether the version has a variable of this name, set or not."""
+        return name in self._names or name in self._read_only
+
+    def set(self, name: str, value: object) -> None:
+        """Set a variable, by the version's name.
+
+        Raises:
+            ValueError: It cannot hold the value.
+            KeyError: There is no such variable, or nobody may set it.
+        """
+        for variable in self._names[name]:
+            self._changed[variable] = VARIABLES[variable].parse(value)
+
+    def text(self, name: str) -> str:
+        """A value as OCPP writes it, by the version's name; "" for a variable that is not set."""
+        if name in self._read_only:
+            return self._read_only[name]
+        variable = VARIABLES[self._names[name][0]]
+        value = self.value(variable.name)
+        return "" if value is None else variable.to_text(value)
+
+    def is_read_only(self, name: str) -> bool:
+        """Whether nobody may set it, by the version's name."""
+        return name in self._read_only
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row for each variable: variable, value, unit, read_only, type."""
+        rows = []
+        for name in self:
+            known = None if name in self._read_only else VARIABLES[self._names[name][0]]
+            kind, unit = ("string", "") if known is None else (known.type, known.unit)
+            rows.append((name, self.text(name), unit, self.is_read_only(name), kind))
+        return table(rows, ["variable", "value", "unit", "read_only", "type"])

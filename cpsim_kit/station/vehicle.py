@@ -1,0 +1,124 @@
+"""The vehicle: a battery that takes constant power, and less and less near its end. Pure: no clock, no I/O.
+
+All times are differences in seconds. Energy and state of charge are functions of the time since the last change of the
+offered power, so that reading them more often changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+
+__all__ = ["FULL", "Vehicle"]
+
+FULL = 0.9995  # a battery counts as full here: the power falls to 0 on the way to 1, which would take for ever
+
+
+class Vehicle:
+    """An electric vehicle, with a two-stage battery.
+
+    Up to ``transition_soc`` the battery takes ``max_kw``. From there the power falls linearly with the state of charge,
+    to 0 at 1. Results agree with the continuous mode of ``Linear2StageBattery`` of acnportal 0.3.3.
+
+    Args:
+        capacity_kwh: The energy of the full battery.
+        soc: State of charge now, from 0 to 1; a station that charges the vehicle raises it.
+        max_kw: The most that its charger takes, over all phases.
+        phases: Phases of its charger for AC: 1, 2 or 3. A DC charger ignores it.
+        target_soc: Where the vehicle stops to take energy.
+        transition_soc: Where the power begins to fall; 1 for a battery that takes ``max_kw`` to its end.
+        cable_a: Amperes that its own cable carries per phase, for an EVSE with a socket.
+        power_factor: Active power divided by apparent power, of its charger for AC.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+
+    __slots__ = ("cable_a", "capacity_kwh", "max_kw", "phases", "power_factor", "soc", "target_soc", "transition_soc")
+
+    def __init__(
+        self,
+        capacity_kwh: float = 60,
+        soc: float = 0.3,
+        max_kw: float = 11,
+        phases: int = 3,
+        *,
+        target_soc: float = 1,
+        transition_soc: float = 0.8,
+        cable_a: float = 32,
+        power_factor: float = 1,
+    ) -> None:
+        for name, value in {"capacity_kwh": capacity_kwh, "max_kw": max_kw, "cable_a": cable_a}.items():
+            if not (0 < value < math.inf):
+                raise ValueError(f"a vehicle's {name} is above 0, not {value!r}")
+        for name, value in {"soc": soc, "target_soc": target_soc, "transition_soc": transition_soc}.items():
+            if not (0 <= value <= 1):
+                raise ValueError(f"a vehicle's {name} is between 0 and 1, not {value!r}")
+        if not (0 < power_factor <= 1):
+            raise ValueError(f"a vehicle's power_factor is above 0 and at most 1, not {power_factor!r}")
+        if phases not in (1, 2, 3):
+            raise ValueError(f"a vehicle has 1, 2 or 3 phases, not {phases!r}")
+        self.capacity_kwh = capacity_kwh
+        self.soc = soc
+        self.max_kw = max_kw
+        self.phases = phases
+        self.target_soc = target_soc
+        self.transition_soc = transition_soc
+        self.cable_a = cable_a
+        self.power_factor = power_factor
+
+    def __repr__(self) -> str:
+        phases = f", {self.phases} phase{'s' if self.phases > 1 else ''}"
+        return f"<Vehicle {self.capacity_kwh:g} kWh, {self.soc:.1%} charged, takes {self.max_kw:g} kW{phases}>"
+
+    @property
+    def stops_at(self) -> float:
+        """The state of charge at which it stops to take energy: its target, at most :data:`FULL`."""
+        return min(self.target_soc, FULL if self.transition_soc < 1 else 1.0)
+
+    def demand_kw(self, soc: float) -> float:
+        """What the battery takes at a state of charge, if the power is there."""
+        if soc <= self.transition_soc:
+            return self.max_kw if soc < 1 else 0.0
+        return self.max_kw * (1 - soc) / (1 - self.transition_soc)
+
+    def soc_after(self, soc: float, kw: float, seconds: float) -> float:
+        """The state of charge after so many seconds in which at most ``kw`` were offered."""
+        power = min(kw, self.max_kw)
+        if power <= 0:
+            return soc
+        hours = seconds / 3600
+        bend = self._bend(power)
+        until_bend = max(0.0, (bend - soc) * self.capacity_kwh / power)
+        if hours <= until_bend:
+            return soc + power * hours / self.capacity_kwh
+        if bend >= 1:
+            return max(soc, 1.0)
+        return 1 - (1 - max(soc, bend)) * math.exp(-(hours - until_bend) / self._time_constant)
+
+    def seconds_until(self, soc: float, target: float, kw: float) -> float:
+        """Seconds until a state of charge is reached if ``kw`` are offered; infinity if it is never reached."""
+        if target <= soc:
+            return 0.0
+        power = min(kw, self.max_kw)
+        if power <= 0:
+            return math.inf
+        bend = self._bend(power)
+        hours = max(0.0, (min(bend, target) - soc) * self.capacity_kwh / power)
+        if target > bend:
+            if target >= 1 or bend >= 1:
+                return math.inf
+            hours += self._time_constant * math.log((1 - max(soc, bend)) / (1 - target))
+        return hours * 3600
+
+    def soc_at_power(self, kw: float) -> float:
+        """Where the battery takes no more than ``kw``; beyond 1 if there is no such state."""
+        return self._bend(kw) if kw <= self.max_kw else -math.inf
+
+    def _bend(self, power: float) -> float:
+        """The state of charge from which the battery takes less than ``power``."""
+        return 1 - (1 - self.transition_soc) * power / self.max_kw
+
+    @property
+    def _time_constant(self) -> float:
+        """Hours in which the rest to 1 falls by the factor e, in the second stage."""
+        return (1 - self.transition_soc) * self.capacity_kwh / self.max_kw
