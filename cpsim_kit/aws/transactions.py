@@ -16,7 +16,7 @@ from cpsim_kit.aws.ledger_table import LedgerTable
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Station", "Transactions"]
+__all__ = ["StationLike", "Transactions"]
 
 _COLUMNS = {
     "charge_point_id": "str",
@@ -44,7 +44,7 @@ _COMPARED = {
 _MOST_MISSING = 10_000  # seqNos in a cell; a station that says a huge seqNo misses as many
 
 
-class Station(Protocol):
+class StationLike(Protocol):
     """A station whose own truth is compared with the ledger."""
 
     @property
@@ -85,7 +85,7 @@ class Transactions:
         """
         return await asyncio.to_thread(_to_frame, await self._table.items())
 
-    async def compare(self, *stations: Station) -> pd.DataFrame:
+    async def compare(self, *stations: StationLike) -> pd.DataFrame:
         """Compare the ledger with what stations know of themselves.
 
         Args:
@@ -146,11 +146,12 @@ def _compare(items: Sequence[dict[str, Any]], truths: Sequence[tuple[str, pd.Dat
     for charge_point_id, truth in truths:
         own = pd.to_numeric(truth["end_wh"]) - pd.to_numeric(truth["start_wh"])
         for transaction_id, station_wh in zip(truth["transaction_id"], own, strict=True):
-            item = ledger.get((charge_point_id, _id_text(transaction_id)), {})
+            name = None if pd.isna(transaction_id) else _id_text(transaction_id)  # OCPP 1.6: not given yet
+            item = {} if name is None else ledger.get((charge_point_id, name), {})
             ledger_wh = _energy(item)
             difference = None if ledger_wh is None else ledger_wh - station_wh
             missing = list(islice(_missing(item), _MOST_MISSING))
-            rows.append((charge_point_id, transaction_id, ledger_wh, station_wh, difference, missing))
+            rows.append((charge_point_id, name, ledger_wh, station_wh, difference, missing))
     return pd.DataFrame(rows, columns=list(_COMPARED), dtype="object").astype(_COMPARED)
 
 

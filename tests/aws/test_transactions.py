@@ -10,7 +10,7 @@ from ocpp.v16 import call as call16
 from ocpp.v201 import call
 from stack_fixtures import Boto, new_id
 
-from cpsim_kit import ChargePoint, Stack
+from cpsim_kit import ChargePoint, Stack, Vehicle
 from cpsim_kit.local.launcher import LocalProcess
 
 COLUMNS = [
@@ -234,7 +234,18 @@ async def test_compare_takes_several_stations_and_the_integers_of_ocpp_16(stack:
         Own(charge_point_id, [(number, 0, 70), (None, 70, 80)]), Own(other, [(name, 1000, 3500.5)]), Own("idle", [])
     )
     assert frame["charge_point_id"].to_list() == [charge_point_id, charge_point_id, other]
+    assert frame["transaction_id"].to_list() == [str(number), None, name]
     assert frame["difference_wh"].fillna(-1).to_list() == [0, -1, 0]
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+async def test_the_ledger_agrees_with_a_station(stack: Stack, charge_point_id: str, version: str) -> None:
+    async with stack.station(charge_point_id, version=version, speed=math.inf, seed=1) as station:
+        await station.charge(Vehicle(capacity_kwh=60, soc=0.3, max_kw=11, phases=3), token="TAG-1", until_soc=0.4)
+        [row] = (await stack.transactions.compare(station)).to_dict("records")
+    assert row["ledger_wh"] == pytest.approx(6000, abs=1)
+    assert row["difference_wh"] == pytest.approx(0, abs=1)  # OCPP 1.6 has whole Wh at the start and at the end
+    assert row["missing"] == []
 
 
 async def test_compare_says_what_it_takes(stack: Stack, shared: LocalProcess) -> None:
