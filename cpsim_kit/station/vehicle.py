@@ -11,7 +11,7 @@ from numbers import Real
 
 from cpsim_kit.basics.cards import card
 
-__all__ = ["FULL", "Vehicle"]
+__all__ = ["FULL", "Vehicle", "is_number"]
 
 FULL = 0.9995  # a battery counts as full here: its power falls to 0 on the way to 1, and it never gets there
 
@@ -52,12 +52,12 @@ class Vehicle:
         power_factor: float = 1,
     ) -> None:
         for name, value in {"capacity_kwh": capacity_kwh, "max_kw": max_kw, "cable_a": cable_a}.items():
-            if not (_is_number(value) and 0 < value < math.inf):
+            if not (is_number(value) and 0 < value < math.inf):
                 raise ValueError(f"a vehicle's {name} is a number above 0, not {value!r}")
         for name, value in {"soc": soc, "target_soc": target_soc, "transition_soc": transition_soc}.items():
-            if not (_is_number(value) and 0 <= value <= 1):
+            if not (is_number(value) and 0 <= value <= 1):
                 raise ValueError(f"a vehicle's {name} is a number from 0 to 1, not {value!r}")
-        if not (_is_number(power_factor) and 0 < power_factor <= 1):
+        if not (is_number(power_factor) and 0 < power_factor <= 1):
             raise ValueError(f"a vehicle's power_factor is a number above 0 and at most 1, not {power_factor!r}")
         if type(phases) is not int or phases not in (1, 2, 3):
             raise ValueError(f"a vehicle has 1, 2 or 3 phases, not {phases!r}")
@@ -144,5 +144,6 @@ class Vehicle:
         return (1 - self.transition_soc) * self.capacity_kwh / self.max_kw
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether it is a real number of Python or numpy; True and False are none."""
     return isinstance(value, Real) and not isinstance(value, bool)
