@@ -90,7 +90,7 @@ class Goal:
             if len(possible) != 1 and set(given) != {"minutes"}:
                 raise ValueError(f"where? Say evse={' or '.join(map(str, possible or core.evses))}")
             evse_id = possible[0]
-        elif evse_id not in core.evses:
+        elif evse_id not in core.evses or isinstance(evse_id, bool):
             raise ValueError(f"this station has the EVSEs {', '.join(map(str, core.evses))}, not {evse_id!r}")
         return cls(core, now, evse_id, given, ends_with_session=ends_with_session)
 
