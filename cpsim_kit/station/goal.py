@@ -119,8 +119,9 @@ class Goal:
                 vehicle = evse.vehicle
                 if vehicle is None:
                     return math.inf
-                target = min(value, vehicle.stops_at) if value >= 1 else value
-                return 0.0 if evse.soc(now) >= target - 1e-9 else evse.seconds_until_soc(now, target)
+                if value >= 1 or value == vehicle.stops_at:  # then it takes no energy any more, and says so
+                    return 0.0 if evse.ev_is_done else evse.full_at - now
+                return 0.0 if evse.soc(now) >= value - 1e-9 else evse.seconds_until_soc(now, value)
             case _:
                 return self._seconds_until_power(evse, value, now)
 
