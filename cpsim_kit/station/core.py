@@ -129,9 +129,14 @@ class Core:
         return _RULES[type(event)](self, event, now)
 
     def take(self) -> Outgoing | None:
-        """The next message to send; None while there is none. Take the next one when it is answered."""
+        """The next message to send, with its payload; None while there is none. Take one more when it is answered."""
         outbox = self._reporter.outbox
-        return outbox.popleft() if outbox else None
+        while outbox:
+            message = outbox.popleft()
+            message.payload = message.build()
+            if message.payload is not None:
+                return message
+        return None
 
     @property
     def has_message(self) -> bool:

@@ -668,7 +668,7 @@ class Station:
             session.first_message, session.log = moment, partial(getattr, self.charge_point, "messages")
         try:
             timeout = self.variables.value("OCPPCommCtrlr.MessageTimeout[Default]")
-            result = await self.charge_point.call(message.build(), timeout=timeout)
+            result = await self.charge_point.call(message.payload, timeout=timeout)
         except ConnectionLost:
             raise
         except CpsimError as exc:
