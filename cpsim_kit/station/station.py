@@ -743,7 +743,11 @@ class Station:
             core.handle(Failure(message), self._now())
             self._report_failure(message, exc)
         else:
+            known = len(core.sessions)
             core.handle(answer, self._now())
+            if session is None and len(core.sessions) > known:  # the answer accepted a token, and so began a session
+                session = core.sessions[-1]
+                session.first_message, session.log = moment, partial(getattr, self.charge_point, "messages")
         finally:
             if session is not None:
                 session.last_message = time.perf_counter()
