@@ -53,8 +53,26 @@ class Tokens:
         if known is not None and known.is_accepted and self._visits.variables.value("AuthCtrlr.LocalPreAuthorize"):
             self._decide(event, evse, known, now)
             return
+        if not self._visits.reporter.queue.is_online:
+            self._decide_offline(event, evse, now)
+            return
         then = partial(self._authorize_answered, event, evse)
-        self._visits.reporter.say(partial(self._dialect.authorize, token), then, evse.session)
+        lost = partial(self._decide_offline, event, evse)
+        self._visits.reporter.say(partial(self._dialect.authorize, token), then, evse.session, lost=lost)
+
+    def _decide_offline(self, event: Swipe, evse: LiveEvse, now: float) -> None:
+        """What a token does without the CSMS (C10, C15; OCPP 1.6, 3.5.3 and 3.5.4)."""
+        value = self._visits.variables.value
+        known = self._visits.known(event.token, now)
+        if known is not None and known.is_accepted and value("AuthCtrlr.LocalAuthorizeOffline"):
+            self._decide(event, evse, known, now)
+        elif known is None and value("AuthCtrlr.OfflineTxForUnknownIdEnabled"):
+            self._decide(event, evse, TokenInfo("Accepted"), now)
+        else:
+            status = "" if known is None else known.status
+            reason = "the station is offline, and may not accept the token by itself"
+            event.result = Swiped(event.token.id, status, "refused", reason)
+            self._visits.leave_empty_lobby()
 
     def _authorize_answered(self, event: Swipe, evse: LiveEvse, answer: Answer, now: float) -> None:
         assert answer.info is not None

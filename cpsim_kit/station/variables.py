@@ -132,10 +132,18 @@ VARIABLES: Mapping[str, Variable] = {
         Variable("AlignedDataCtrlr.SendDuringIdle", "boolean", False),
         Variable("AuthCtrlr.LocalPreAuthorize", "boolean", False),
         Variable("AuthCtrlr.AuthorizeRemoteStart", "boolean", False),
+        Variable("AuthCtrlr.LocalAuthorizeOffline", "boolean", True),
+        Variable("AuthCtrlr.OfflineTxForUnknownIdEnabled", "boolean", False),
         Variable("AuthCacheCtrlr.Enabled", "boolean", True),
         _integer("AuthCacheCtrlr.LifeTime", 86_400),
         _integer("OCPPCommCtrlr.HeartbeatInterval", 60, minimum=1),
         _integer("OCPPCommCtrlr.MessageTimeout[Default]", 30, minimum=1),
+        _integer("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", 3, "", minimum=1),
+        _integer("OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]", 10),
+        _integer("OCPPCommCtrlr.OfflineThreshold", 60),
+        _integer("OCPPCommCtrlr.RetryBackOffWaitMinimum", 10),
+        _integer("OCPPCommCtrlr.RetryBackOffRandomRange", 10),
+        _integer("OCPPCommCtrlr.RetryBackOffRepeatTimes", 3, ""),
     )
 }
 

@@ -86,6 +86,7 @@ def test_any_acts_and_answers_give_valid_gapless_transactions(
         if action == "TransactionEvent":
             events[payload["transactionInfo"]["transactionId"]].append(payload)
     for transaction in events.values():
+        transaction = [event for event, _ in itertools.groupby(transaction)]  # sent again, and nothing in between
         assert [event["seqNo"] for event in transaction] == list(range(len(transaction)))
         kinds = [event["eventType"] for event in transaction]
         assert kinds[0] == "Started"
@@ -107,6 +108,7 @@ def test_any_acts_and_answers_give_valid_messages_and_moves_of_ocpp_16(acts: lis
     play(player, acts)
     begun = {each.csms_id: round(each.start_wh) for each in player.core.transactions}
     stopped = [payload for action, payload in player.said if action == "StopTransaction"]
+    stopped = [payload for payload, _ in itertools.groupby(stopped)]  # sent again
     assert len({payload["transactionId"] for payload in stopped}) == len(stopped)
     assert all(payload["meterStop"] >= begun[payload["transactionId"]] for payload in stopped)
     status = {1: "", 2: ""}

@@ -72,7 +72,7 @@ class V201(Dialect):
             transaction_info=info,
             meter_value=[self._meter_value(reading) for reading in report.readings] or None,
             number_of_phases_used=report.phases_used,
-            offline=None,  # the dataclass of 2.1 says False
+            offline=report.offline or None,
             cable_max_current=report.cable_a,
             evse=None if report.evse_id is None else {"id": report.evse_id, "connectorId": 1},
             id_token=None if report.token is None else _token(report.token),
