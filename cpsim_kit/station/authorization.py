@@ -63,6 +63,7 @@ class Authorization:
         is_remote: Whether the CSMS requested it.
         is_reported: Whether the CSMS was told of it in a transaction message.
         is_blocked: Whether no energy may flow, as the CSMS refused the token later (E05.FR.02).
+        has_lost_vehicle: Whether its vehicle was unplugged, and may come back (E10).
         until_wh: The register up to which energy may flow for a token that was refused later (E05.FR.03).
     """
 
@@ -73,6 +74,7 @@ class Authorization:
     is_remote: bool = False
     is_reported: bool = False
     is_blocked: bool = False
+    has_lost_vehicle: bool = False
     until_wh: float | None = None
 
     def may_be_ended_by(self, token: IdToken, group: str) -> bool:

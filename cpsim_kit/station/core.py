@@ -198,10 +198,9 @@ class Core:
     def _give_up_vehicle(self, evse: LiveEvse, now: float) -> None:
         """No vehicle came in time (C01.FR.26, E03.FR.05), or it did not come back (E10.FR.02)."""
         evse.connect_by = math.inf
-        evse.authorization = None
+        authorization, evse.authorization = evse.authorization, None
         evse.offer(now)
-        transaction = evse.transaction
-        if transaction is not None and transaction.is_evse_reported:
+        if authorization is not None and authorization.has_lost_vehicle:
             extra = STOPPED_WITH_AUTHORIZATION
             self._settle(evse, now, "EVCommunicationLost", "EVDisconnected", extra=extra)
         else:
@@ -282,6 +281,7 @@ class Core:
         evse.offer(now)
         self._settle(evse, now, "EVCommunicationLost", "EVDisconnected", extra=extra)
         if evse.authorization is not None:  # E10: the cable may come back
+            evse.authorization.has_lost_vehicle = True
             evse.connect_by = now + (self.variables.value("TxCtrlr.EVConnectionTimeOut") or math.inf)
         self._close_session(evse, now)
 
@@ -468,15 +468,8 @@ class Core:
         """Where a remote start takes place; None to reject it (F02.FR.22, .25, .26)."""
 
         def takes(evse: LiveEvse) -> bool:
-            transaction = evse.transaction
-            is_other = transaction is not None and transaction.token is not None
-            return (
-                evse.is_usable
-                and evse.authorization is None
-                and not (
-                    is_other and not transaction.token.is_same(event.token)  # type: ignore[union-attr]
-                )
-            )
+            was_authorized = evse.transaction is not None and evse.transaction.token is not None  # F01.FR.24
+            return evse.is_usable and evse.authorization is None and not was_authorized
 
         if event.evse_id is not None:
             evse = self.evses.get(event.evse_id)
@@ -503,6 +496,8 @@ class Core:
         evse.authorization = authorization
         evse.authorize_by = math.inf
         evse.was_stopped = False
+        if evse.transaction is not None:
+            evse.transaction.stopped_by = ""
         self._begin_session(evse, now)
         assert evse.session is not None
         evse.session.token = evse.session.token or authorization.token.id
@@ -512,12 +507,13 @@ class Core:
         self._settle(evse, now, trigger)
 
     def _end_authorization(self, evse: LiveEvse, now: float, trigger: str, reason: str, token: IdToken | None) -> None:
-        """An authorization ends by a token or by the CSMS; depending on TxStopPoint the transaction, too (E07, F03)."""
+        """An authorization ends by a token or by the CSMS; depending on TxStopPoint the transaction (E05, E07, F03)."""
         evse.authorization = None
-        evse.connect_by = math.inf
         evse.offer(now)
         self._settle(evse, now, trigger, reason, token=token, extra=STOPPED_WITH_AUTHORIZATION)
-        if evse.transaction is not None:
+        if evse.transaction is None:
+            evse.connect_by = math.inf
+        else:  # without a vehicle the time to connect one goes on (E03.FR.05)
             evse.transaction.stopped_by = reason
         self._close_session(evse, now)
 
@@ -530,13 +526,7 @@ class Core:
         if evse.session is not None:
             evse.session.refused = "Invalid"
         if value("TxCtrlr.StopTxOnInvalidId"):
-            evse.authorization = None
-            evse.connect_by = math.inf
-            evse.offer(now)
-            self._settle(evse, now, "Deauthorized", "DeAuthorized", extra=STOPPED_WITH_AUTHORIZATION)
-            if evse.transaction is not None:
-                evse.transaction.stopped_by = "DeAuthorized"
-            self._close_session(evse, now)
+            self._end_authorization(evse, now, "Deauthorized", "DeAuthorized", None)
             return
         if most := value("TxCtrlr.MaxEnergyOnInvalidId"):
             authorization.until_wh = evse.register_wh(now) + most

@@ -139,7 +139,8 @@ class Reporter:
         transaction.end = now
         if evse.id:
             transaction.end_wh = evse.reading_wh(now)
-        reason = transaction.stopped_by or reason
+        if trigger == "EVCommunicationLost":  # the last step of a stop that began before
+            reason = transaction.stopped_by or reason
         self._emit(evse, now, "Ended", trigger, state, reason=reason, token=token, readings=readings)
         transaction.readings = []
         evse.transaction = None
