@@ -51,7 +51,7 @@ class EvseView:
 
     def describe(self) -> str:
         """The state in one line."""
-        parts = [self.connector_status]
+        parts = [self.connector_status] if self.connector_status else []
         if self.state != self.connector_status:
             parts.append(self.state)
         if self.power_kw:

@@ -90,7 +90,7 @@ class Goal:
             if len(possible) != 1 and set(given) != {"minutes"}:
                 raise ValueError(f"where? Say evse={' or '.join(map(str, possible or core.evses))}")
             evse_id = possible[0]
-        elif evse_id not in core.evses:
+        elif evse_id not in core.evses or isinstance(evse_id, bool):
             raise ValueError(f"this station has the EVSEs {', '.join(map(str, core.evses))}, not {evse_id!r}")
         return cls(core, now, evse_id, given, ends_with_session=ends_with_session)
 
@@ -119,8 +119,9 @@ class Goal:
                 vehicle = evse.vehicle
                 if vehicle is None:
                     return math.inf
-                target = min(value, vehicle.stops_at) if value >= 1 else value
-                return 0.0 if evse.soc(now) >= target - 1e-9 else evse.seconds_until_soc(now, target)
+                if value >= 1 or value == vehicle.stops_at:  # then it takes no energy any more, and says so
+                    return 0.0 if evse.ev_is_done else evse.full_at - now
+                return 0.0 if evse.soc(now) >= value - 1e-9 else evse.seconds_until_soc(now, value)
             case _:
                 return self._seconds_until_power(evse, value, now)
 
