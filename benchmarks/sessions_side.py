@@ -73,7 +73,7 @@ def meter_value() -> Any:
     core.handle(Swipe(IdToken(TOKEN)), now)
     for _ in range(20):
         while (message := core.take()) is not None:
-            payload = message.build()
+            payload = message.payload
             results = dialect.version.call_results
             result = getattr(results, type(payload).__name__)
             answer = result(id_token_info={"status": "Accepted"}) if result is results.Authorize else None
