@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ import psutil
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.calls import Server
-from benchmarks.fleet import Target, measure, row
+from benchmarks.fleet import Target, measure, median, row
 
 SIDES = ("station", "call")
 PARTS = ("cpu", "memory", "sessions")
@@ -52,7 +51,7 @@ def run(options: argparse.Namespace) -> dict[str, Rounds]:
                     job = jobs[part] | {"loop": options.loop}
                     result = measure(server, dict(os.environ), side, part, "sessions_side.py", **job)
                     if part == "sessions" and side == "station":
-                        result["lost"] = count_lost(server, result)
+                        result["lost"] = count_lost(server.ledger(), result["truth"], result["values"])
                     result.pop("truth", None)
                     results[side] = result
                     shown = ", ".join(f"{key} {value:,.4g}" for key, value in result.items())
@@ -64,14 +63,18 @@ def run(options: argparse.Namespace) -> dict[str, Rounds]:
     return found
 
 
-def count_lost(server: Server, result: dict[str, Any]) -> int:
-    """How many transactions the server knows otherwise than the stations: a message is missing, or energy differs."""
-    ledger = server.ledger()
+def count_lost(ledger: dict[str, list[int]], truth: dict[str, float], values: int) -> int:
+    """How many transactions the server knows otherwise than the stations: a message is missing, or energy differs.
+
+    Args:
+        ledger: What the server was sent, see ``stub_server.Ledger``.
+        truth: Wh by the id of the transaction.
+        values: Meter values between start and end, of each.
+    """
     lost = 0
-    for transaction_id, energy_wh in result["truth"].items():
-        messages, gaps, values, first_wh, last_wh = ledger.get(transaction_id, (0, 0, 0, 0, 0))
-        is_whole = messages > result["values"] and not gaps and values == result["values"]
-        lost += not is_whole or last_wh - first_wh != energy_wh
+    for transaction_id, energy_wh in truth.items():
+        _, gaps, received, first_wh, last_wh = ledger.get(transaction_id, (0, 1, 0, 0, 0))
+        lost += bool(gaps) or received != values or last_wh - first_wh != energy_wh
     return lost
 
 
@@ -87,11 +90,10 @@ def report(options: argparse.Namespace, found: dict[str, Rounds]) -> Iterator[st
         what = f"CPU for a TransactionEvent, {options.stations:,} at {options.interval:g} s, µs"
         yield row(what, rounds, "cpu_us", "{:.0f}", Target(MOST_CPU, at_least=False))
     if rounds := found.get("memory", []):
-        yield row(f"memory, {options.stations:,}, USS, KiB", rounds, "uss_kib", "{:.1f}")
-        kib = statistics.median(each["station"]["rss_kib"] for each in rounds)
-        bare = statistics.median(each["call"]["rss_kib"] for each in rounds)
-        verdict = "met" if kib <= MOST_KIB else "**missed**"
-        yield f"| the same, RSS, KiB | {kib:.1f} | {bare:.1f} | | ≤ {MOST_KIB:g} KiB | {verdict} |"
+        for name, key in ((f"memory, {options.stations:,}, USS, KiB", "uss_kib"), ("the same, RSS, KiB", "rss_kib")):
+            kib, bare = (median(rounds, side, key) for side in SIDES)
+            verdict = "met" if kib <= MOST_KIB else "**missed**"
+            yield f"| {name} | {kib:.1f} | {bare:.1f} | | ≤ {MOST_KIB:g} KiB | {verdict} |"
     if rounds := found.get("sessions", []):
         what = f"{options.sessions:,} sessions of {options.hours:g} hours at infinite speed"
         yield row(f"{what}: meter values per second", rounds, "values_per_s", "{:,.0f}")
