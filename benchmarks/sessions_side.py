@@ -72,7 +72,7 @@ def meter_value() -> Any:
     core.handle(PlugIn(vehicle()), now)
     core.handle(Swipe(IdToken(TOKEN)), now)
     for _ in range(20):
-        while (message := core.take()) is not None:
+        while (message := core.take(now)) is not None:
             payload = message.payload
             results = dialect.version.call_results
             result = getattr(results, type(payload).__name__)

@@ -213,6 +213,7 @@ class Core:
         self._visits.close_session(evse, now)
 
     def _accepted(self, _event: Accepted, now: float) -> None:
+        self._reporter.queue.is_online = True
         for build in self.dialect.start_messages(now):
             self._reporter.say(build)
         for evse in self.evses.values():

@@ -24,7 +24,14 @@ from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import epoch
 from cpsim_kit.charge_point import ChargePoint, boot_until_accepted
 from cpsim_kit.charge_point.arguments import check_seconds
-from cpsim_kit.errors import ConnectionLost, CpsimError, ProtocolViolation, WaitTimeout
+from cpsim_kit.errors import (
+    CallTimeout,
+    ConnectionLost,
+    CpsimError,
+    ProtocolViolation,
+    UnsupportedByCsms,
+    WaitTimeout,
+)
 from cpsim_kit.ocpp_j.versions import VERSIONS
 from cpsim_kit.station.clock import StationClock
 from cpsim_kit.station.core import Core
@@ -37,6 +44,7 @@ from cpsim_kit.station.events import (
     Event,
     Failure,
     Fault,
+    Offline,
     Outgoing,
     PlugIn,
     SuspendEv,
@@ -247,8 +255,7 @@ class Station:
                     await self._stop(exc)
                     if self._closes:
                         await self.charge_point.close()
-                    while self._core.take() is not None:  # it says them after the next start
-                        pass
+                    self._core.handle(Offline(), self._clock.now())  # connectors are reported after the next start
                     raise
             self._require_running()
         return self
@@ -681,7 +688,7 @@ class Station:
     async def _run(self) -> None:
         core, clock, steps = self._core, self._clock, 0
         while self._error is None:
-            if (message := core.take()) is not None:
+            if (message := core.take(clock.now())) is not None:
                 clock.hold(self._limit())
                 if message.payload is None:
                     logger.warning("%s: a message is left out, as the CSMS gave its transaction no id", self.id)
@@ -750,8 +757,9 @@ class Station:
         except ConnectionLost:
             raise
         except CpsimError as exc:
-            core.handle(Failure(message), self._now())
-            self._report_failure(message, exc)
+            waited, is_final = isinstance(exc, CallTimeout), isinstance(exc, UnsupportedByCsms)
+            is_sent_again = core.handle(Failure(message, waited, is_final), self._clock.now())
+            self._report_failure(message, exc, is_sent_again)
         else:
             known = len(core.sessions)
             core.handle(answer, self._now())
@@ -786,7 +794,7 @@ class Station:
             text = f"{self.id}: answer to {action}: {exc}"
             raise ProtocolViolation(text, action=action, path="", text=str(exc)) from exc
 
-    def _report_failure(self, message: Outgoing, error: CpsimError) -> None:
+    def _report_failure(self, message: Outgoing, error: CpsimError, is_sent_again: bool) -> None:
         """Whoever waits for the act gets the error; where nobody does, and after the start, the log has it."""
         is_raised = False
         if not isinstance(message.cause, Accepted):
@@ -796,7 +804,12 @@ class Station:
                     future.set_exception(error)
                     self._waiters.remove(entry)
                     is_raised = True
-        if not is_raised:
+        if is_sent_again:
+            seconds = message.not_before - self._clock.now()
+            logger.warning("%s; attempt %d failed, the next one is in %.0f s", error, message.attempts, seconds)
+        elif message.report is not None:
+            logger.warning("%s; after %d attempts it is given up", error, message.attempts)
+        elif not is_raised:
             logger.warning("%s", error)
 
     def _release_waiters(self) -> None:
