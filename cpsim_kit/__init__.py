@@ -8,19 +8,23 @@ async with stack.charge_point("CP1") as cp:
     await cp.boot()
 """
 
+from typing import TYPE_CHECKING, Any
+
 from cpsim_kit import errors, plots
-from cpsim_kit.aws.shadow import Shadow
-from cpsim_kit.aws.things import Thing
 from cpsim_kit.charge_point import Beat, ChargePoint
 from cpsim_kit.charge_point.backoff import Backoff
 from cpsim_kit.errors import Closed
 from cpsim_kit.fleet import Fleet, FleetResult
 from cpsim_kit.notebook import checkpoint, expect_error, run
-from cpsim_kit.observe.replay import replay
 from cpsim_kit.records import MessageLog, Record
 from cpsim_kit.records.timing import heartbeat_timing, outages, percentiles
-from cpsim_kit.stack import Stack
 from cpsim_kit.station import Evse, Station, Vehicle
+
+if TYPE_CHECKING:
+    from cpsim_kit.aws.shadow import Shadow
+    from cpsim_kit.aws.things import Thing
+    from cpsim_kit.observe.replay import replay
+    from cpsim_kit.stack import Stack
 
 __version__ = "0.1.0"
 
@@ -49,3 +53,20 @@ __all__ = [
     "replay",
     "run",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what stands on boto3 when it is used first: a station in somebody's own tests does without."""
+    if name not in {"Shadow", "Stack", "Thing", "replay"}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from cpsim_kit.aws.shadow import Shadow  # noqa: PLC0415
+    from cpsim_kit.aws.things import Thing  # noqa: PLC0415
+    from cpsim_kit.observe.replay import replay  # noqa: PLC0415
+    from cpsim_kit.stack import Stack  # noqa: PLC0415
+
+    globals().update(Shadow=Shadow, Stack=Stack, Thing=Thing, replay=replay)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

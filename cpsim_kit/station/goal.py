@@ -84,7 +84,8 @@ class Goal:
             core: The station's core.
             now: The moment.
             evse_id: The EVSE; None for the only one that comes into question.
-            wanted: Values by name: soc, energy_kwh, power_kw, state, minutes. Those that are None are not wanted.
+            wanted: Values by name: soc, energy_kwh, power_kw, state, minutes. Those that are None are not wanted. A
+                soc of 1 is reached when the vehicle stops taking energy, at its target or when it counts as full.
             ends_with_session: Whether it is reached, too, when the vehicle has enough or may not charge any more.
 
         Raises:
@@ -129,6 +130,8 @@ class Goal:
                 if evse.vehicle is None:
                     return math.inf
                 soc = min(value, evse.vehicle.full_soc)  # there it counts as full
+                if value >= 1 or soc == evse.vehicle.stops_at:  # first the vehicle stops, which is due by itself
+                    return 0.0 if evse.ev_is_done else math.inf
                 return 0.0 if evse.soc(now) >= soc - 1e-9 else evse.seconds_until_soc(now, soc)
             case _:
                 return self._seconds_until_power(evse, value, now)

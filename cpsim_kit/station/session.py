@@ -158,7 +158,7 @@ class Session:
             "transaction_ids": ", ".join(each.id for each in self.transactions) or None,
         }
 
-    def plot(self, ax: Axes | None = None) -> Axes:
+    def plot(self, ax: Sequence[Axes] | None = None) -> Sequence[Axes]:
         """Draw power, limit and state of charge over time: see :func:`cpsim_kit.plots.sessions`."""
         from cpsim_kit import plots  # noqa: PLC0415 - half a second that a load generator need not spend
 

@@ -18,17 +18,21 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from ocpp.exceptions import NotSupportedError
+
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import epoch
 from cpsim_kit.charge_point import ChargePoint, boot_until_accepted
 from cpsim_kit.charge_point.arguments import check_seconds
-from cpsim_kit.errors import ConnectionLost, CpsimError, WaitTimeout
+from cpsim_kit.errors import ConnectionLost, CpsimError, ProtocolViolation, WaitTimeout
+from cpsim_kit.ocpp_j.versions import VERSIONS
 from cpsim_kit.station.clock import StationClock
 from cpsim_kit.station.core import Core
 from cpsim_kit.station.dialects import dialect_of
 from cpsim_kit.station.events import (
     TICK,
     Accepted,
+    Answer,
     ClearFault,
     Event,
     Failure,
@@ -45,17 +49,19 @@ from cpsim_kit.station.evse import Evse
 from cpsim_kit.station.evse_view import EvseView
 from cpsim_kit.station.goal import Goal
 from cpsim_kit.station.session import Session, truth_frame
-from cpsim_kit.station.variables import Variables
+from cpsim_kit.station.variables import VARIABLES, Variables
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cpsim_kit.station.dialects import Dialect
     from cpsim_kit.station.vehicle import Vehicle
 
 __all__ = ["Command", "Station"]
 
 logger = logging.getLogger("cpsim.station")
 
+_MESSAGE_TIMEOUT = "OCPPCommCtrlr.MessageTimeout[Default]"
 _STEPS = 64  # of a clock that goes from event to event, before other tasks get their turn
 
 
@@ -114,9 +120,8 @@ class Station:
 
     __slots__ = (
         "__weakref__",
-        "_active",
-        "_booted",
         "_clock",
+        "_closes",
         "_commands",
         "_core",
         "_error",
@@ -124,6 +129,7 @@ class Station:
         "_heartbeat_at",
         "_holds",
         "_is_closed",
+        "_opening",
         "_own",
         "_task",
         "_views",
@@ -158,13 +164,15 @@ class Station:
                 raise TypeError("Station(id, url): the CSMS's address is missing")
             self.charge_point = ChargePoint(charge_point, url, version=version or "2.0.1", **options)
         name = self.charge_point.id
-        if not (isinstance(speed, int | float) and speed > 0):
-            raise ValueError(f"{name}: speed is above 0, or math.inf, not {speed!r}")
-        specs = [Evse()] if evses is None else list(evses)
+        _check_speed(name, speed)
+        specs = [Evse()] if evses is None else list(evses) if isinstance(evses, Sequence) else []
         if not specs or not all(isinstance(each, Evse) for each in specs):
             raise ValueError(f"{name}: evses is a list of at least one Evse(…), not {evses!r}")
+        if variables is not None and not isinstance(variables, Mapping):
+            raise ValueError(f"{name}: variables is a dict of names and values, not {variables!r}")
         started = epoch(time.perf_counter())
         dialect = dialect_of(self.charge_point.version, started, len(specs))
+        _check_names(dialect, variables or {})
         self.variables = Variables(dialect.names, dialect.read_only(), dialect.defaults, variables or {})
         self._core = Core(
             dialect,
@@ -183,18 +191,19 @@ class Station:
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._error: BaseException | None = None
-        self._active: Outgoing | None = None
         self._heartbeat_at = math.inf
         self._holds = 0
-        self._booted = False
         self._is_closed = False
+        self._closes = False  # the connection, as the station opened it
+        self._opening = asyncio.Lock()
 
     def __repr__(self) -> str:
-        states = ", ".join(f"{number} {view.connector_status}" for number, view in self._views.items())
-        return f"<Station {self.charge_point.id} {self._state} ocpp{self.charge_point.version} EVSE {states}>"
+        states = ", ".join(f"{number} {view.connector_status}".rstrip() for number, view in self._views.items())
+        return f"<Station {self.id} {self._state} ocpp{self.charge_point.version} EVSE {states}>"
 
     def _repr_html_(self) -> str:
-        rows: dict[str, Any] = {"clock": f"{self.now:%Y-%m-%d %H:%M:%S} UTC, {self._clock.speed:g} times as fast"}
+        pace = {1: "real time", math.inf: "from event to event"}.get(self.speed, f"{self.speed:g} times as fast")
+        rows: dict[str, Any] = {"clock": f"{self.now:%Y-%m-%d %H:%M:%S} UTC, {pace}"}
         for number, view in self._views.items():
             rows[f"EVSE {number}"] = view.describe()
         rows["sessions"] = len(self.sessions) or None
@@ -220,44 +229,64 @@ class Station:
     async def connect(self) -> Self:
         """Connect, boot until the CSMS accepts, report the connectors, and begin to beat.
 
+        Does nothing while it is connected. Where the CSMS refuses one of the reports, the log says so, and the station
+        goes on. After an error the station can be awaited again.
+
         Raises:
             ConnectError: The connection did not open.
             NotRegistered: The gateway has no Thing of this id.
-            ConnectionLost: The connection closed before the CSMS accepted.
+            ConnectionLost: The connection closed.
             CallTimeout, CallFailed, ProtocolViolation: As :meth:`ChargePoint.boot`.
+            RuntimeError: The station was closed.
         """
-        if self._is_closed:
-            raise RuntimeError(f"{self.id} is closed; make another Station")
-        if self._task is not None:
-            return self
+        async with self._opening:
+            if self._task is None:
+                try:
+                    await self._open()
+                except BaseException as exc:
+                    await self._stop(exc)
+                    if self._closes:
+                        await self.charge_point.close()
+                    while self._core.take() is not None:  # it says them after the next start
+                        pass
+                    raise
+            self._require_running()
+        return self
+
+    async def _open(self) -> None:
+        self._require_not_closed()
         charge_point = self.charge_point
-        try:
-            await charge_point.connect()
-            for action, command in self._core.dialect.commands.items():
-                charge_point.on(action, partial(self._command, action, command))
-            if charge_point.boot_status != "Accepted" or self._own:
-                await boot_until_accepted(charge_point)
-        except BaseException:
-            if self._own:
-                await charge_point.close()
-            raise
+        self._error = None
+        self._closes = self._closes or not charge_point.is_open
+        await charge_point.connect()
+        for action, command in self._core.dialect.commands.items():
+            charge_point.on(action, partial(self._command, action, command))
+        if charge_point.boot_status != "Accepted" or self._own:
+            await boot_until_accepted(charge_point)
+        self._require_not_closed()
         self._take_heartbeat_interval()
         charge_point.on_close(self._connection_lost)
         self._task = asyncio.create_task(self._drive(), name=f"cpsim[{self.id}].station")
         await self._do(Accepted())
-        self._booted = True
-        return self
 
     def _take_heartbeat_interval(self) -> None:
+        """Beat at the interval that the CSMS instructed at boot, and show it in the variable."""
         interval = self.charge_point.heartbeat_interval
-        if interval is not None and interval >= 1:
-            (name,) = (name for name in self.variables if name.endswith("HeartbeatInterval"))
-            self.variables.set(name, int(interval))
-        self._heartbeat_at = time.perf_counter() + (interval or self._heartbeat_interval)
+        if interval is None:
+            self._set_heartbeat_interval(self._heartbeat_variable)
+            return
+        (name,) = (name for name in self.variables if name.endswith("HeartbeatInterval"))
+        self.variables.set(name, max(1, round(interval)))
+        self._heartbeat_at = time.perf_counter() + interval
 
     @property
-    def _heartbeat_interval(self) -> float:
-        return float(self.variables.value("OCPPCommCtrlr.HeartbeatInterval"))
+    def _heartbeat_variable(self) -> int:
+        return int(self.variables.value("OCPPCommCtrlr.HeartbeatInterval"))
+
+    def _set_heartbeat_interval(self, seconds: float) -> None:
+        self.charge_point.heartbeat_interval = seconds
+        self._heartbeat_at = min(self._heartbeat_at, time.perf_counter() + seconds)
+        self._wake_up()
 
     async def close(self) -> None:
         """Stop, and close the connection if the station opened it. Closing twice is harmless.
@@ -265,13 +294,20 @@ class Station:
         A session that runs is left as it is: the CSMS does not hear of its end.
         """
         self._is_closed = True
+        try:
+            await self._stop(RuntimeError(f"{self.id} is closed; make another Station"))
+        finally:
+            if self._closes:
+                await self.charge_point.close()
+
+    async def _stop(self, error: BaseException) -> None:
         task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
-        self._fail(RuntimeError(f"{self.id} is closed"))
-        if self._own:
-            await self.charge_point.close()
+        try:
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+        finally:
+            self._fail(error)
 
     def _connection_lost(self, error: ConnectionLost) -> None:
         if self._task is not None and self._error is None:
@@ -286,13 +322,19 @@ class Station:
         for future in waiting:
             if not future.done():
                 future.set_exception(error)
+        if self._wake_commands is not None:
+            self._wake_commands.set()
+
+    def _require_not_closed(self) -> None:
+        if self._is_closed:
+            raise RuntimeError(f"{self.id} is closed; make another Station")
 
     def _require_running(self) -> None:
-        if self._error is not None:
-            raise self._error
+        self._require_not_closed()
         if self._task is None:
-            hint = "it is closed" if self._is_closed else "write `await station`, or `async with … as station`"
-            raise RuntimeError(f"{self.id} does not run: {hint}")
+            raise RuntimeError(f"{self.id} does not run; write `await station`, or `async with … as station`")
+        if self._error is not None:
+            raise self._error.with_traceback(None)
 
     # -- State --------------------------------------------------------------------------------------------------------
 
@@ -316,8 +358,7 @@ class Station:
 
     @speed.setter
     def speed(self, speed: float) -> None:
-        if not (isinstance(speed, int | float) and speed > 0):
-            raise ValueError(f"{self.id}: speed is above 0, or math.inf, not {speed!r}")
+        _check_speed(self.id, speed)
         self._clock.advance(self._now())
         self._clock.speed = speed
         self._wake_up()
@@ -485,11 +526,11 @@ class Station:
             CpsimError: What it made the station say failed.
         """
         self._require_running()
-        place = evse or next((number for number, each in self._core.evses.items() if each.vehicle is None), None)
-        if place is None:
-            raise ValueError(f"{self.id}: no EVSE is free")
         wanted = {"soc": until_soc, "energy_kwh": until_energy_kwh, "minutes": minutes}
         Goal.check(wanted)
+        self._check_timeout(timeout)
+        self._core.dialect.token(token, "ISO14443")
+        place = evse if evse is not None else self._find_free()
         with self._hold():
             await self.plug_in(vehicle, evse=place)
             session = self._core.evses[place].session
@@ -503,6 +544,13 @@ class Station:
             if self._core.evses[place].vehicle is vehicle:
                 await self.unplug(evse=place)
         return session
+
+    def _find_free(self) -> int:
+        """The first EVSE that somebody would go to."""
+        for number, each in self._core.evses.items():
+            if each.vehicle is None and each.authorization is None and each.is_usable:
+                return number
+        raise ValueError(f"{self.id}: no EVSE is free; unplug a vehicle, or say evse=")
 
     @contextlib.contextmanager
     def _hold(self) -> Iterator[None]:
@@ -544,12 +592,16 @@ class Station:
             raise WaitTimeout(f"{self.id} to get {action}", timeout, seen) from exc
 
     def _command(self, action: str, command: Callable[..., Any], **fields: Any) -> Any:
-        answer = command(self._core, self._now(), fields)
+        if self._is_closed:
+            raise NotSupportedError(f"{self.id} is closed")
+        interval = self._heartbeat_variable
+        with self._stopped_clock() as now:
+            answer = command(self._core, now, fields)
         self._commands.append(Command(action, fields, answer, self.now))
         if self._wake_commands is not None:
             self._wake_commands.set()
-        self._heartbeat_at = min(self._heartbeat_at, time.perf_counter() + self._heartbeat_interval)
-        self._wake_up()
+        if self._heartbeat_variable != interval:
+            self._set_heartbeat_interval(self._heartbeat_variable)
         return answer
 
     # -- The driver ---------------------------------------------------------------------------------------------------
@@ -557,8 +609,18 @@ class Station:
     async def _do(self, event: Event) -> None:
         """Let the core handle an act, and wait until what it made the station say is answered."""
         self._require_running()
-        self._core.handle(event, self._now())
+        with self._stopped_clock() as now:
+            self._core.handle(event, now)
         await self._wait((event, self._waiters))
+
+    @contextlib.contextmanager
+    def _stopped_clock(self) -> Iterator[float]:
+        """Stop the clock at this moment; it runs on when there is nothing to say any more."""
+        self._clock.hold(self._next_moment())
+        try:
+            yield self._clock.now()
+        finally:
+            self._wake_up()
 
     async def _wait(self, what: tuple[Any, list[Any]], timeout: float | None = None) -> None:
         key, waiting = what
@@ -576,13 +638,16 @@ class Station:
 
     async def _reach(self, goal: Goal, timeout: float | None) -> None:
         self._require_running()
-        if timeout is not None:
-            check_seconds(f"{self.id}: timeout=", timeout)
+        self._check_timeout(timeout)
         try:
             await self._wait((goal, self._goals), timeout)
         except TimeoutError as exc:
             what = f"{self.id}, EVSE {goal.evse_id}: {goal}"
             raise WaitTimeout(what, timeout or 0, self._views[goal.evse_id].describe()) from exc
+
+    def _check_timeout(self, timeout: float | None) -> None:
+        if timeout is not None:
+            check_seconds(f"{self.id}: timeout=", timeout)
 
     def _wake_up(self) -> None:
         wake = self._wake
@@ -611,15 +676,21 @@ class Station:
         while self._error is None:
             if (message := core.take()) is not None:
                 clock.hold(self._next_moment())
-                await self._send(message)
+                if message.payload is None:
+                    logger.warning("%s: a message is left out, as the CSMS gave its transaction no id", self.id)
+                else:
+                    await self._send(message)
                 continue
             if self._waiters:
                 self._release_waiters()
                 await asyncio.sleep(0)  # who waited does the next act before time passes
                 await asyncio.sleep(0)
                 continue
+            if self._check_goals():
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                continue
             clock.release()
-            self._check_goals()
             moment = self._next_moment()
             if clock.speed == math.inf:
                 ready = bool(self._goals) and not self._holds and moment < math.inf
@@ -651,14 +722,15 @@ class Station:
             self._wake = None
 
     async def _beat(self) -> None:
-        interval = self._heartbeat_interval
-        self._heartbeat_at = max(self._heartbeat_at + interval, time.perf_counter())
+        interval = self.charge_point.heartbeat_interval or self._heartbeat_variable
+        late = time.perf_counter() - self._heartbeat_at
+        self._heartbeat_at += interval * (1 + late // interval)  # one that is late by a whole interval is left out
         try:
             await self.charge_point.heartbeat()
         except ConnectionLost:
             raise
         except CpsimError as exc:
-            logger.warning("%s: %s", self.id, exc)
+            logger.warning("%s", exc)
 
     async def _send(self, message: Outgoing) -> None:
         """Send a message, and let the core handle the answer."""
@@ -667,30 +739,58 @@ class Station:
         if session is not None and session.first_message is None:
             session.first_message, session.log = moment, partial(getattr, self.charge_point, "messages")
         try:
-            timeout = self.variables.value("OCPPCommCtrlr.MessageTimeout[Default]")
-            result = await self.charge_point.call(message.build(), timeout=timeout)
+            answer = self._read(message, await self.charge_point.call(message.payload, timeout=self._message_timeout))
         except ConnectionLost:
             raise
         except CpsimError as exc:
             core.handle(Failure(message), self._now())
             self._report_failure(message, exc)
         else:
-            core.handle(core.dialect.read_answer(message, result), self._now())
+            known = len(core.sessions)
+            core.handle(answer, self._now())
+            if session is None and len(core.sessions) > known:  # the answer accepted a token, and so began a session
+                session = core.sessions[-1]
+                session.first_message, session.log = moment, partial(getattr, self.charge_point, "messages")
         finally:
             if session is not None:
                 session.last_message = time.perf_counter()
 
+    @property
+    def _message_timeout(self) -> float | None:
+        """Seconds to wait for an answer; None for the charge point's own ``call_timeout``.
+
+        OCPP 1.6 has no such variable. Its default is that of ``call_timeout``, too, and gives way to another one.
+        """
+        seconds = self.variables.value(_MESSAGE_TIMEOUT)
+        if seconds == VARIABLES[_MESSAGE_TIMEOUT].default or not self.variables.has(_MESSAGE_TIMEOUT):
+            return None
+        return float(seconds)
+
+    def _read(self, message: Outgoing, result: Any) -> Answer:
+        """What an answer says.
+
+        Raises:
+            ProtocolViolation: A time in it is none, which no schema forbids.
+        """
+        try:
+            return self._core.dialect.read_answer(message, result)
+        except ValueError as exc:
+            action = type(result).__name__
+            text = f"{self.id}: answer to {action}: {exc}"
+            raise ProtocolViolation(text, action=action, path="", text=str(exc)) from exc
+
     def _report_failure(self, message: Outgoing, error: CpsimError) -> None:
-        """Who waits for the act gets the error; where nobody does, the log has it."""
-        told = False
-        for entry in list(self._waiters):
-            event, future = entry
-            if event is message.cause and not future.done():
-                future.set_exception(error)
-                self._waiters.remove(entry)
-                told = True
-        if not told:
-            logger.warning("%s: %s", self.id, error)
+        """Whoever waits for the act gets the error; where nobody does, and after the start, the log has it."""
+        is_raised = False
+        if not isinstance(message.cause, Accepted):
+            for entry in list(self._waiters):
+                event, future = entry
+                if event is message.cause and not future.done():
+                    future.set_exception(error)
+                    self._waiters.remove(entry)
+                    is_raised = True
+        if not is_raised:
+            logger.warning("%s", error)
 
     def _release_waiters(self) -> None:
         waiters, self._waiters = self._waiters, []
@@ -698,12 +798,38 @@ class Station:
             if not future.done():
                 future.set_result(None)
 
-    def _check_goals(self) -> None:
+    def _check_goals(self) -> bool:
+        """Wake those whose goal is reached, with the clock stopped; whether there are any."""
         if not self._goals:
-            return
+            return False
         now = self._now()
         reached = [entry for entry in self._goals if entry[0].update(self._core, now)]
+        if reached:
+            self._clock.hold(now)
         for entry in reached:
             self._goals.remove(entry)
             if not entry[1].done():
                 entry[1].set_result(None)
+        return bool(reached)
+
+
+def _check_speed(name: str, speed: object) -> None:
+    if isinstance(speed, bool) or not isinstance(speed, int | float) or not speed > 0:
+        raise ValueError(f"{name}: speed is above 0, or math.inf, not {speed!r}")
+
+
+def _check_names(dialect: Dialect, given: Mapping[str, object]) -> None:
+    """Find names that another version has for a variable.
+
+    Raises:
+        ValueError: There is one; the text says what to write.
+    """
+    for name in set(given) - set(dialect.names):
+        for version in VERSIONS:
+            meant = set(dialect_of(version, 0, 1).names.get(name, ()))
+            if meant:
+                mine = [own for own, variables in dialect.names.items() if meant.intersection(variables)]
+                hint = f"write {' or '.join(mine)}" if mine else "here nothing corresponds to it"
+                raise ValueError(
+                    f"{name} is a name of OCPP {version}, and this station speaks {dialect.version.name}: {hint}"
+                )

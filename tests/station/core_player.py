@@ -12,11 +12,25 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from cpsim_kit.ocpp_j.versions import messages_of
-from cpsim_kit.station import Evse
+from cpsim_kit.station import Evse, Vehicle
 from cpsim_kit.station.authorization import TokenInfo
 from cpsim_kit.station.core import Core
 from cpsim_kit.station.dialects import dialect_of
-from cpsim_kit.station.events import TICK, Accepted, Answer, Event, Failure, Outgoing
+from cpsim_kit.station.events import (
+    TICK,
+    Accepted,
+    Answer,
+    ClearFault,
+    Event,
+    Failure,
+    Fault,
+    Outgoing,
+    PlugIn,
+    SuspendEv,
+    SuspendEvse,
+    Swipe,
+    Unplug,
+)
 from cpsim_kit.station.variables import Variables
 
 Said = tuple[str, dict[str, Any]]
@@ -72,6 +86,50 @@ class Player:
         self.drain()
         return self.said[before:]
 
+    def act(self, words: str) -> list[Said]:
+        """Do what a line says, e.g. "plug 2", "swipe TAG-1", "unplug ev", "wait 60", "remote start TAG-1 2"."""
+        match words.split():
+            case ["plug", *where]:
+                return self.do(PlugIn(Vehicle(), _number(where)))
+            case ["swipe", token, *where]:
+                return self.do(Swipe(self.core.dialect.token(token, "ISO14443"), _number(where)))
+            case ["unplug", "ev"]:
+                return self.do(Unplug(side="ev"))
+            case ["unplug", *where]:
+                return self.do(Unplug(_number(where)))
+            case [("suspend" | "resume") as verb, "ev"]:
+                return self.do(SuspendEv(verb == "suspend"))
+            case [("suspend" | "resume") as verb, "evse"]:
+                return self.do(SuspendEvse(verb == "suspend"))
+            case ["fault", name, *where]:
+                return self.do(Fault(name, _number(where)))
+            case ["clear", "fault"]:
+                return self.do(ClearFault())
+            case ["wait", seconds]:
+                return self.wait(float(seconds))
+            case ["remote", "start", token, *where]:
+                return self._remote_start(token, _number(where))
+            case ["remote", "stop"]:
+                return self._remote_stop(self.core.transactions[-1].id)
+        raise ValueError(words)
+
+    def _remote_start(self, token: str, evse_id: int | None) -> list[Said]:
+        if self.core.dialect.version.name == "1.6":
+            answer, said = self.command("RemoteStartTransaction", id_tag=token, connector_id=evse_id)
+        else:
+            id_token = {"id_token": token, "type": "ISO14443"}
+            answer, said = self.command(
+                "RequestStartTransaction", id_token=id_token, remote_start_id=5, evse_id=evse_id
+            )
+        return [(f"-> {answer.status}", {}), *said]
+
+    def _remote_stop(self, transaction_id: str) -> list[Said]:
+        if self.core.dialect.version.name == "1.6":
+            answer, said = self.command("RemoteStopTransaction", transaction_id=int(transaction_id))
+        else:
+            answer, said = self.command("RequestStopTransaction", transaction_id=transaction_id)
+        return [(f"-> {answer.status}", {}), *said]
+
     def command(self, action: str, **fields: Any) -> tuple[Any, list[Said]]:
         """Let the CSMS ask something; the answer, and what was said after it."""
         before = len(self.said)
@@ -96,7 +154,9 @@ class Player:
     def drain(self) -> None:
         """Take and answer messages while there are any."""
         while (message := self.core.take()) is not None:
-            payload = message.build()
+            payload = message.payload
+            if payload is None:
+                continue
             _version, request, _response = messages_of(type(payload))
             said = request.action, request.encode(payload)  # raises where it breaks the schema
             self.said.append(said)
@@ -121,6 +181,10 @@ class Player:
 
     def _in_transaction(self, token: str) -> TokenInfo:
         return self.in_transaction.get(token, self.tokens.get(token, ACCEPTED))
+
+
+def _number(words: Sequence[str]) -> int | None:
+    return int(words[0]) if words else None
 
 
 def _token(payload: Mapping[str, Any]) -> str:

@@ -72,6 +72,7 @@ class V201(Dialect):
             transaction_info=info,
             meter_value=[self._meter_value(reading) for reading in report.readings] or None,
             number_of_phases_used=report.phases_used,
+            offline=None,  # the dataclass of 2.1 says False
             cable_max_current=report.cable_a,
             evse=None if report.evse_id is None else {"id": report.evse_id, "connectorId": 1},
             id_token=None if report.token is None else _token(report.token),
@@ -138,7 +139,7 @@ class V201(Dialect):
             answer = {"component": asked["component"], "variable": asked["variable"]}
             if asked.get("attribute_type") is not None:
                 answer["attribute_type"] = asked["attribute_type"]
-            if not status and not core.variables.text(name) and name not in core.variables:
+            if not status and core.variables.value(name) is None:
                 status = "UnknownVariable"
             answer["attribute_status"] = status or "Accepted"
             if not status:
