@@ -113,8 +113,10 @@ class LiveEvse:
     __slots__ = (
         "_capability_kw",
         "_draw_kw",
+        "_read_at",
         "_since",
         "_soc",
+        "_soc_read",
         "_wh",
         "authorization",
         "authorize_by",
@@ -165,6 +167,7 @@ class LiveEvse:
         self._draw_kw = 0.0  # the lesser of what is offered and what the vehicle's charger takes; 0 if it takes none
         self._since = 0.0
         self._soc = 0.0
+        self._read_at, self._soc_read = math.nan, 0.0  # the last result of soc(): one reading asks for it four times
         self._wh = spec.register_kwh * 1000
 
     def __repr__(self) -> str:
@@ -242,13 +245,19 @@ class LiveEvse:
             self._wh = wh
         self._since = now
         self._draw_kw = 0.0
+        self._read_at = math.nan
 
     def soc(self, now: float) -> float:
         """The vehicle's state of charge; that of no vehicle is not a number."""
         vehicle = self.vehicle
         if vehicle is None:
             return math.nan
-        return vehicle.soc_after(self._soc, self._draw_kw, now - self._since) if self._draw_kw else self._soc
+        if not self._draw_kw:
+            return self._soc
+        if now != self._read_at:
+            self._read_at = now
+            self._soc_read = vehicle.soc_after(self._soc, self._draw_kw, now - self._since)
+        return self._soc_read
 
     def register_wh(self, now: float) -> float:
         """What its meter shows: all that it ever delivered, not rounded."""

@@ -85,7 +85,7 @@ class Goal:
             now: The moment.
             evse_id: The EVSE; None for the only one that comes into question.
             wanted: Values by name: soc, energy_kwh, power_kw, state, minutes. Those that are None are not wanted. A
-                soc of 1 is reached when the vehicle stops taking energy, at its target or when it counts as full.
+                soc of 1 is reached when the battery counts as full.
             ends_with_session: Whether it is reached, too, when the vehicle has enough or may not charge any more.
 
         Raises:
@@ -127,10 +127,11 @@ class Goal:
                 is_reached = evse.register_wh(now) >= register_wh - 1e-6
                 return 0.0 if is_reached else evse.seconds_until_wh(now, register_wh)
             case "soc":
-                if evse.vehicle is None:
+                vehicle = evse.vehicle
+                if vehicle is None:
                     return math.inf
-                soc = min(value, evse.vehicle.full_soc)  # there it counts as full
-                if value >= 1 or soc == evse.vehicle.stops_at:  # first the vehicle stops, which is due by itself
+                soc = min(value, vehicle.full_soc)  # there it counts as full
+                if soc == vehicle.stops_at:  # reached once it has said that it takes no more, which is due by itself
                     return 0.0 if evse.ev_is_done else math.inf
                 return 0.0 if evse.soc(now) >= soc - 1e-9 else evse.seconds_until_soc(now, soc)
             case _:

@@ -349,7 +349,7 @@ class Station:
         return datetime.fromtimestamp(self._core.epoch + self._now(), UTC)
 
     def _now(self) -> float:
-        return self._clock.now(self._next_moment())
+        return self._clock.now(self._limit())
 
     @property
     def speed(self) -> float:
@@ -661,6 +661,10 @@ class Station:
             moment = min(moment, goal.moment)
         return moment
 
+    def _limit(self) -> float:
+        """The moment that the clock does not pass; not worked out while the clock stands still."""
+        return math.inf if self._clock.stands_still else self._next_moment()
+
     async def _drive(self) -> None:
         try:
             await self._run()
@@ -675,7 +679,7 @@ class Station:
         core, clock, steps = self._core, self._clock, 0
         while self._error is None:
             if (message := core.take()) is not None:
-                clock.hold(self._next_moment())
+                clock.hold(self._limit())
                 if message.payload is None:
                     logger.warning("%s: a message is left out, as the CSMS gave its transaction no id", self.id)
                 else:
