@@ -336,12 +336,15 @@ def test_errors_are_answers_and_what_is_no_message_is_left_out() -> None:
 
 def test_a_session_without_an_evse_has_the_messages_of_its_transaction() -> None:
     conversation = Conversation()
-    mine = conversation.call("TransactionEvent", {"transactionInfo": {"transactionId": "aaaa"}})
+    mine = [
+        conversation.call("TransactionEvent", {"transactionInfo": {"transactionId": "aaaa"}}),
+        conversation.call("TransactionEvent", {"transactionInfo": {"transactionId": "aaaa"}, "evse": {"id": 2}}),
+    ]
     conversation.call("TransactionEvent", {"transactionInfo": {"transactionId": "bbbb"}, "evse": {"id": 2}})
     lobby = Session(
         0, EPOCH, 0, 0, transactions=AAAA, first_message=0.0, last_message=math.inf, log=lambda: conversation.log
     )
-    assert [record.message_id for record in lobby.messages] == [mine, mine]
+    assert [(record.kind, record.message_id) for record in lobby.messages] == [*pair(mine[0]), *pair(mine[1])]
 
 
 def test_messages_are_a_record_of_that_charge_point_with_latencies() -> None:
