@@ -118,7 +118,7 @@ async def test_until_several_things_waits_for_all_of_them(station: Station) -> N
     assert station.evses[1].soc == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(("target", "wanted", "reached"), [(1, 1, 0.9995), (0.85, 0.85, 0.85)])
+@pytest.mark.parametrize(("target", "wanted", "reached"), [(1, 1, 0.9995), (0.85, 0.85, 0.85), (0.85, 1, 0.85)])
 async def test_until_the_vehicle_has_enough_waits_until_it_says_so(
     station: Station, target: float, wanted: float, reached: float
 ) -> None:
@@ -169,8 +169,8 @@ async def test_what_does_not_come_is_a_wait_timeout_that_says_what_was_seen(stat
     ("wanted", "text"),
     [
         ({}, "until what"),
-        ({"soc": 80}, "from 0 to 1"),
-        ({"soc": -0.1}, "from 0 to 1"),
+        ({"soc": 80}, "from 0 to 1, not"),
+        ({"soc": -0.1}, "from 0 to 1, not"),
         ({"soc": "0.8"}, "a number"),
         ({"energy_kwh": math.nan}, "a number"),
         ({"minutes": math.inf}, "a number"),
