@@ -290,7 +290,7 @@ def test_what_a_key_of_1_6_stands_for_has_one_default() -> None:
         assert len({variables.value(variable) for variable in stands_for}) <= 1, name
 
 
-def test_what_1_6_cannot_set_keeps_its_default() -> None:
+def test_what_1_6_cannot_set_has_the_default_of_2_0_1_or_its_own() -> None:
     variables = make("1.6")
     assert variables.value("TxCtrlr.TxStartPoint") == ("PowerPathClosed",)
     assert variables.value("TxCtrlr.TxStopPoint") == ("Authorized",)  # the cable ends the authorization
