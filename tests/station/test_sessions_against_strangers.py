@@ -348,8 +348,10 @@ async def test_a_card_stops_what_the_csms_started(version: str) -> None:
     assert len(reasons(csms)) == 1
 
 
-async def test_two_evses_at_once(version: str) -> None:
+@pytest.mark.parametrize("speed", [20_000, math.inf])
+async def test_two_evses_at_once(version: str, speed: float) -> None:
     async with playing(version) as (station, csms):
+        station.speed = speed
         await asyncio.gather(
             station.charge(car(), token="TAG-1", until_soc=0.5),
             station.charge(Vehicle(80, 0.2, 120), token="TAG-2", until_soc=0.6),
