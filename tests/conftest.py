@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import hypothesis
 import psutil
 import pytest
 from csms_stub import Csms
@@ -23,6 +24,10 @@ FACTOR = float(os.environ.get("CPSIM_TEST_TIME_FACTOR", "1"))
 MS = 0.001 * FACTOR  # every interval of a test is a multiple of it
 SOON = 10 * FACTOR  # seconds in which what ought to happen at once has happened, on the slowest machine
 ENDED = 3 * SOON  # seconds in which a process has ended that was told to: it may wait for some of its own first
+
+# The same examples on every machine and in every run, however slow it is; nothing is written next to the tests.
+hypothesis.settings.register_profile("cpsim", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("cpsim")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; the processes that tests interrupt
     signal.signal(signal.SIGINT, signal.default_int_handler)  # would inherit it, and never end

@@ -49,8 +49,8 @@ STRANGERS = {
 }
 # Libraries, and the modules that import them. An import for types alone does not count.
 DOORS = {
-    "boto3": {"aws/session.py", "local/server/registry.py"},
-    "botocore": {"aws/session.py", "local/server/registry.py"},
+    "boto3": {"aws/session.py", "local/message_processor.py", "local/server/registry.py"},
+    "botocore": {"aws/session.py", "local/message_processor.py", "local/server/registry.py"},
     "dask": set(),
     "distributed": {"fleet/dask.py"},
     "matplotlib": {"plots/"},

@@ -15,11 +15,14 @@ from weakref import WeakSet
 from cpsim_kit.aws.cleanup import Cleanup
 from cpsim_kit.aws.csms_calls import CsmsCaller
 from cpsim_kit.aws.deployment import Deployment
+from cpsim_kit.aws.ledger_table import LedgerTable
 from cpsim_kit.aws.monitor import Monitor
 from cpsim_kit.aws.rules import Rule
 from cpsim_kit.aws.session import Aws
 from cpsim_kit.aws.shadow import ShadowRequest
 from cpsim_kit.aws.things import Things
+from cpsim_kit.aws.tokens import Tokens
+from cpsim_kit.aws.transactions import Transactions
 from cpsim_kit.basics.cards import card
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import AwsError, CpsimError
@@ -57,6 +60,8 @@ class AttachedStack:
         self._watching: WeakSet[Any] = WeakSet()  # monitors and gateway watches
         self._caller = CsmsCaller(aws, aws.mqtt_endpoint)
         self.things = Things(aws, deployment.registry_table, self._cleanup.add)
+        self.tokens = Tokens(LedgerTable(aws, deployment.tokens_table, "tokens"), self._cleanup.add)
+        self.transactions = Transactions(LedgerTable(aws, deployment.transactions_table, "transactions"))
 
     @property
     def _state(self) -> str:

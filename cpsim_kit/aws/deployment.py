@@ -8,9 +8,21 @@ from dataclasses import dataclass
 from cpsim_kit.aws.session import Aws
 from cpsim_kit.errors import AwsError, NotFound
 
-__all__ = ["OUTPUT_KEY", "Deployment", "find_deployment"]
+__all__ = [
+    "OUTPUT_KEY",
+    "REGISTRY_TABLE",
+    "TOKENS_TABLE",
+    "TRANSACTIONS_TABLE",
+    "Deployment",
+    "find_deployment",
+]
 
 OUTPUT_KEY = "websocketURL"  # as the sample's CloudFormation stack calls it
+
+# How the logical ids of the DynamoDB tables begin; CDK appends letters and digits.
+REGISTRY_TABLE = "ChargePointTable"  # the sample's
+TOKENS_TABLE = "TokensTable"  # these two are of the kit's message processor; the sample's stack has neither
+TRANSACTIONS_TABLE = "TransactionsTable"
 
 
 @dataclass(frozen=True)
@@ -21,12 +33,16 @@ class Deployment:
         name: The stack's name.
         websocket_url: Where charge points connect, without a slash at its end.
         registry_table: The DynamoDB table in which the gateway looks ids up; None where the stack has none.
+        tokens_table: The DynamoDB table of the message processor's tokens; None where the stack has none.
+        transactions_table: The DynamoDB table of its transactions; None where the stack has none.
         outputs: All outputs of the stack.
     """
 
     name: str
     websocket_url: str
     registry_table: str | None
+    tokens_table: str | None
+    transactions_table: str | None
     outputs: Mapping[str, str]
 
 
@@ -54,10 +70,20 @@ async def find_deployment(aws: Aws, name: str) -> Deployment:
         )
         raise AwsError(message, verb="cloudformation.describe_stacks")
     resources = await aws.pages("cloudformation.list_stack_resources", "StackResourceSummaries", StackName=name)
-    tables = [
-        resource["PhysicalResourceId"]
+    tables = {
+        resource["LogicalResourceId"]: resource["PhysicalResourceId"]
         for resource in resources
         if resource["ResourceType"] == "AWS::DynamoDB::Table"
-        and resource["LogicalResourceId"].startswith("ChargePointTable")
-    ]
-    return Deployment(name, outputs[OUTPUT_KEY].rstrip("/"), next(iter(tables), None), outputs)
+    }
+
+    def table(prefix: str) -> str | None:
+        return next((physical for logical, physical in tables.items() if logical.startswith(prefix)), None)
+
+    return Deployment(
+        name,
+        outputs[OUTPUT_KEY].rstrip("/"),
+        table(REGISTRY_TABLE),
+        table(TOKENS_TABLE),
+        table(TRANSACTIONS_TABLE),
+        outputs,
+    )

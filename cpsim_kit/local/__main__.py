@@ -20,7 +20,7 @@ import sys
 import threading
 
 from cpsim_kit.basics.process import raise_file_limit, run_fast
-from cpsim_kit.local.server import CHARACTERS, Csms, Emulator, Gateway, Registry
+from cpsim_kit.local.server import CHARACTERS, Csms, Emulator, Gateway, Registry, Tables
 from cpsim_kit.local.server.guard.door import SERVICES
 
 _GRACE = 2.0  # seconds to close in good order; then the process ends anyway
@@ -30,13 +30,14 @@ _PARENT_INTERVAL = 1.0  # seconds between two checks of the parent
 async def _run(options: argparse.Namespace, stop: asyncio.Event) -> None:
     emulator = Emulator(options.region, services={*SERVICES, *options.service})
     await emulator.start()
-    registry = Registry(emulator)
+    registry = Registry(emulator, ledger=options.csms != "sample")
     gateway = Gateway(emulator, registry.has)
     await gateway.start()
-    csms = Csms(emulator, interval=options.interval, character=options.csms)
-    await csms.start()
     websocket_url = f"ws://127.0.0.1:{gateway.port}"
     await registry.deploy(options.stack_name, websocket_url)
+    tables = None if options.csms == "sample" else Tables.of(emulator, registry.resources)
+    csms = Csms(emulator, interval=options.interval, character=options.csms, tables=tables)
+    await csms.start()
     addresses = {
         "websocket_url": websocket_url,
         "endpoint_url": emulator.url,

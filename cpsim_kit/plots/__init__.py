@@ -10,5 +10,17 @@ from cpsim_kit.plots.fleet import fleet
 from cpsim_kit.plots.gateway import gateway
 from cpsim_kit.plots.heartbeats import distribution, latency, regularity
 from cpsim_kit.plots.live import LivePlot, live
+from cpsim_kit.plots.sessions import sessions
 
-__all__ = ["LivePlot", "distribution", "fleet", "gateway", "hops", "latency", "live", "regularity", "sequence"]
+__all__ = [
+    "LivePlot",
+    "distribution",
+    "fleet",
+    "gateway",
+    "hops",
+    "latency",
+    "live",
+    "regularity",
+    "sequence",
+    "sessions",
+]

@@ -1,7 +1,8 @@
-"""Plots of the exchanges of a ``stack.trace``: the hops of many, stacked, and one as a sequence diagram."""
+"""Plots of exchanges: the hops of many, stacked, and sequence diagrams, of one exchange or of a conversation."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cpsim_kit.plots.axes import COLOURS, axes_or_new, require_rows
@@ -58,27 +59,56 @@ def hops(trace: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 
 def sequence(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) -> Axes:
-    """One exchange as a sequence diagram: who sent what to whom, and when, from top to bottom.
+    """One exchange, or a conversation, as a sequence diagram: who sent what to whom, from top to bottom.
 
-    The rows have equal distances; the numbers are the times. For a dashed arrow, the time is when the monitor saw the
-    copy: when the message was sent is not known.
+    The rows have equal distances; the numbers are the times. For a dashed arrow of an exchange, the time is when the
+    monitor saw the copy: when the message was sent is not known. In a conversation the answers are dashed.
+
+        plots.sequence(trace.hops())
+        plots.sequence(cp.messages.to_frame())
 
     Args:
-        table: What ``trace.hops()`` returned.
+        table: What ``trace.hops()`` returned, or a table of messages. In that one, a column ``label`` has the text over
+            an arrow (else the action, or CALLRESULT, CALLERROR), and a column ``time`` the text beside it (else
+            milliseconds since the first message).
         title: E.g. the action.
         ax: Where to draw; a new figure when None.
 
     Raises:
         ValueError: There is nothing to plot.
     """
-    require_rows(table, "hops")
-    ax = axes_or_new(ax, (8, 0.8 + 0.55 * (len(table) + 1)))
-    name = str(table.place[table.hop == "sent"].iloc[0]).removesuffix(" sends")
-    lowest = -len(table) - 0.4
-    for x, label in enumerate((f"charge point {name}", "gateway and AWS IoT Core", "CSMS")):
+    if "hop" in table.columns:
+        require_rows(table, "hops")
+        ax = axes_or_new(ax, (8, 0.8 + 0.55 * (len(table) + 1)))
+        _draw_hops(ax, table)
+    else:
+        require_rows(table, "messages")
+        ax = axes_or_new(ax, (8, 0.8 + 0.32 * (len(table) + 1)))
+        _draw_messages(ax, table)
+    ax.set(title=title, xticks=[], yticks=[])
+    for side in ax.spines.values():
+        side.set_visible(False)
+    return ax
+
+
+def _draw_lanes(ax: Axes, names: Sequence[str], lowest: float) -> None:
+    for x, label in enumerate(names):
         ax.plot([x, x], [-0.3, lowest], color="grey", lw=1, ls=":")
         box = {"boxstyle": "round", "facecolor": "white", "edgecolor": "grey"}
         ax.text(x, 0, label, ha="center", va="center", bbox=box)
+
+
+def _draw_arrow(ax: Axes, ends: tuple[int, int], row: int, colour: str, line: str, text: str) -> None:
+    begin, end = ends
+    style = {"arrowstyle": "-|>", "color": colour, "lw": 1.6, "shrinkA": 0, "shrinkB": 0, "ls": line}
+    ax.annotate("", (end, -row), (begin, -row), arrowprops=style)
+    ax.text((begin + end) / 2, -row + 0.1, text, ha="center", va="bottom", fontsize="small")
+
+
+def _draw_hops(ax: Axes, table: pd.DataFrame) -> None:
+    name = str(table.place[table.hop == "sent"].iloc[0]).removesuffix(" sends")
+    lowest = -len(table) - 0.4
+    _draw_lanes(ax, (f"charge point {name}", "gateway and AWS IoT Core", "CSMS"), lowest)
     arrows = {  # from, to, text, colour
         "in": (0, 1, f"seen on {name}/in", COLOURS[0]),
         "shadow": (2, 1, "", COLOURS[4]),
@@ -92,13 +122,21 @@ def sequence(table: pd.DataFrame, *, title: str = "", ax: Axes | None = None) ->
             ax.text(0.06, -row, f"{hop.kind}, sent", va="center", fontsize="small")
             continue
         begin, end, text, colour = arrows[hop.hop]
-        style = {"arrowstyle": "-|>", "color": colour, "lw": 1.6, "shrinkA": 0, "shrinkB": 0}
-        style["ls"] = "-" if hop.hop in {"in", "received"} else "--"
-        ax.annotate("", (end, -row), (begin, -row), arrowprops=style)
         text = f"{hop.kind}, {text}" if hop.kind else hop.place
-        ax.text((begin + end) / 2, -row + 0.1, text, ha="center", va="bottom", fontsize="small")
-    ax.set(xlim=(-0.75, 2.35), ylim=(lowest, 0.5), title=title, ylabel="time since sent, downwards (ms)")
-    ax.set(xticks=[], yticks=[])
-    for side in ax.spines.values():
-        side.set_visible(False)
-    return ax
+        _draw_arrow(ax, (begin, end), row, colour, "-" if hop.hop in {"in", "received"} else "--", text)
+    ax.set(xlim=(-0.75, 2.35), ylim=(lowest, 0.5), ylabel="time since sent, downwards (ms)")
+
+
+def _draw_messages(ax: Axes, table: pd.DataFrame) -> None:
+    is_call = table["kind"] == "CALL"
+    labels = table["label"] if "label" in table else table["action"].astype(str).where(is_call, table["kind"])
+    after_ms = (table["sent_at"] - table["sent_at"].iloc[0]).dt.total_seconds() * 1000
+    times = table["time"] if "time" in table else after_ms.map("{:.1f} ms".format)
+    lowest = -len(table) - 0.4
+    _draw_lanes(ax, (f"charge point {table['charge_point_id'].iloc[0]}", "CSMS"), lowest)
+    sent = table["direction"] == "sent"
+    for row, (was_sent, called, text, time) in enumerate(zip(sent, is_call, labels, times, strict=True), start=1):
+        ax.text(-0.16, -row, time, ha="right", va="center", fontsize="small")
+        ends = (0, 1) if was_sent else (1, 0)
+        _draw_arrow(ax, ends, row, COLOURS[0] if was_sent else COLOURS[2], "-" if called else "--", text)
+    ax.set(xlim=(-0.38, 1.2), ylim=(lowest, 0.6), ylabel=f"time, downwards{'' if 'time' in table else ' (ms)'}")

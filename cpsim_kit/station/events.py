@@ -163,7 +163,8 @@ class Outgoing:
     """A message to the CSMS.
 
     Attributes:
-        build: Makes the ``call`` dataclass, when it is the message's turn.
+        build: Makes the ``call`` dataclass, when it is the message's turn; None if it cannot be said any more.
+        payload: What it made.
         then: Called with the answer and the moment, when it came.
         cause: The event that made the station send it.
         session: The session that it belongs to.
@@ -173,6 +174,7 @@ class Outgoing:
     then: Callable[[Answer, float], None] | None = None
     cause: object = None
     session: Session | None = None
+    payload: Any = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from cpsim_kit.station.vehicle import is_number
+
 if TYPE_CHECKING:
     from cpsim_kit.station.authorization import Authorization
     from cpsim_kit.station.session import Session
@@ -29,14 +31,14 @@ class Evse:
         max_kw: The most that it delivers, over all phases.
         phases: 1 or 3 for AC, "DC" for direct current.
         voltage: Volts between a phase and neutral; for DC between the poles. 230 and 400 when None.
-        has_cable: Whether the cable is attached to it; else it has a socket, and the vehicle brings the cable. Direct
-            current needs an attached cable, and has one when this is None.
-        cable_a: Amperes that its own cable carries, per phase; None for as much as the EVSE delivers.
+        has_cable: Whether a cable is attached to it; else it has a socket, and the vehicle brings the cable. When None,
+            one is attached for direct current or if ``cable_a`` is given.
+        cable_a: Amperes that the attached cable carries, per phase; None for as much as the EVSE delivers.
         available: False for an EVSE that is out of order from the start.
         register_kwh: What its meter shows at the start.
 
     Raises:
-        ValueError: A value is out of range.
+        ValueError: A value is not a number, or out of range.
     """
 
     max_kw: float = 22
@@ -48,16 +50,22 @@ class Evse:
     register_kwh: float = 0
 
     def __post_init__(self) -> None:
-        if self.phases not in (1, 3, "DC"):
+        if self.phases != "DC" and (type(self.phases) is not int or self.phases not in (1, 3)):
             raise ValueError(f'an EVSE has phases=1, 3 or "DC", not {self.phases!r}')
         for name in ("max_kw", "voltage", "cable_a"):
             value = getattr(self, name)
-            if value is not None and not (0 < value < math.inf):
-                raise ValueError(f"an EVSE's {name} is above 0, not {value!r}")
-        if not (0 <= self.register_kwh < math.inf):
-            raise ValueError(f"an EVSE's register_kwh is not below 0, not {self.register_kwh!r}")
-        if self.phases == "DC" and self.has_cable is False:
+            if value is None and name != "max_kw":
+                continue
+            if not (is_number(value) and 0 < value < math.inf):
+                raise ValueError(f"an EVSE's {name} is a number above 0, not {value!r}")
+        if not (is_number(self.register_kwh) and 0 <= self.register_kwh < math.inf):
+            raise ValueError(f"an EVSE's register_kwh is a number, at least 0, not {self.register_kwh!r}")
+        if self.is_attached:
+            return
+        if self.is_dc:
             raise ValueError("an EVSE for direct current has an attached cable")
+        if self.cable_a is not None:
+            raise ValueError("an EVSE with a socket has no cable_a; the vehicle brings the cable: Vehicle(cable_a=…)")
 
     @property
     def is_dc(self) -> bool:
@@ -66,12 +74,12 @@ class Evse:
 
     @property
     def is_attached(self) -> bool:
-        """Whether the cable is attached to it."""
-        return self.is_dc if self.has_cable is None else self.has_cable
+        """Whether a cable is attached to it."""
+        return self.is_dc or self.cable_a is not None if self.has_cable is None else self.has_cable
 
     @property
     def volts(self) -> float:
-        """Volts per phase."""
+        """Volts between a phase and neutral; for DC between the poles."""
         return self.voltage if self.voltage is not None else _DC_VOLTS if self.is_dc else _AC_VOLTS
 
 
@@ -97,7 +105,7 @@ class LiveEvse:
         full_at: When the vehicle reaches its target, or the energy for an invalid token is used up.
         session: The session's record, or None.
         reported_status: The connector's status that the CSMS knows, or "".
-        limit_kw: The limit of cable and EVSE for this vehicle.
+        limit_kw: The limit of cable and EVSE for this vehicle; that of the EVSE without one.
         offered_kw: What it offers.
         phases_used: Phases in use with this vehicle; 0 for DC.
     """
@@ -105,8 +113,10 @@ class LiveEvse:
     __slots__ = (
         "_capability_kw",
         "_draw_kw",
+        "_read_at",
         "_since",
         "_soc",
+        "_soc_read",
         "_wh",
         "authorization",
         "authorize_by",
@@ -157,6 +167,7 @@ class LiveEvse:
         self._draw_kw = 0.0  # the lesser of what is offered and what the vehicle's charger takes; 0 if it takes none
         self._since = 0.0
         self._soc = 0.0
+        self._read_at, self._soc_read = math.nan, 0.0  # the last result of soc(): one reading asks for it four times
         self._wh = spec.register_kwh * 1000
 
     def __repr__(self) -> str:
@@ -234,13 +245,19 @@ class LiveEvse:
             self._wh = wh
         self._since = now
         self._draw_kw = 0.0
+        self._read_at = math.nan
 
     def soc(self, now: float) -> float:
         """The vehicle's state of charge; that of no vehicle is not a number."""
         vehicle = self.vehicle
         if vehicle is None:
             return math.nan
-        return vehicle.soc_after(self._soc, self._draw_kw, now - self._since) if self._draw_kw else self._soc
+        if not self._draw_kw:
+            return self._soc
+        if now != self._read_at:
+            self._read_at = now
+            self._soc_read = vehicle.soc_after(self._soc, self._draw_kw, now - self._since)
+        return self._soc_read
 
     def register_wh(self, now: float) -> float:
         """What its meter shows: all that it ever delivered, not rounded."""

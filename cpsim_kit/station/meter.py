@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from cpsim_kit.station.evse import LiveEvse
 
-__all__ = ["MEASURANDS", "Reading", "Value", "read", "read_all"]
+__all__ = ["MEASURANDS", "PER_PHASE", "Reading", "Value", "read", "read_all"]
 
 REGISTER = "Energy.Active.Import.Register"
 
@@ -26,13 +26,16 @@ MEASURANDS = {
     "Frequency": "Hz",
     "Temperature": "Celsius",
 }
+PER_PHASE = frozenset({"Current.Import", "Current.Offered", "Voltage"})  # measured for each phase of AC
 _PHASES = ("L1", "L2", "L3")
+_TO_NEUTRAL = ("L1-N", "L2-N", "L3-N")
+_SUMMED = (REGISTER, "Power.Active.Import", "Power.Offered")
 _HERTZ = 50.0
-_AMBIENT, _RISE = 20.0, 25.0  # degrees Celsius: a body that is warmer the more of its power it delivers
+_AMBIENT, _RISE = 20.0, 25.0  # degrees Celsius: idle, and how much warmer it is when it delivers all its power
 
 
 class Value(NamedTuple):
-    """One value: the measurand, the phase ("" for none or the sum of all), and the number in the measurand's unit."""
+    """One value: the measurand, the phase ("" for no phase or the sum of all), the number in the measurand's unit."""
 
     measurand: str
     phase: str
@@ -54,8 +57,8 @@ def read(evse: LiveEvse, now: float, context: str, measurands: Sequence[str]) ->
         evse: The EVSE.
         now: The moment.
         context: Why: "Transaction.Begin", "Sample.Periodic", "Sample.Clock" or "Transaction.End".
-        measurands: What is asked for, e.g. "Voltage", or "Voltage.L1" for one phase. A measurand without a value, such
-            as the state of charge without a vehicle, is left out.
+        measurands: What to read, e.g. "Voltage", or "Voltage.L1" for one phase. A measurand that has no value, such as
+            SoC without a vehicle, is left out.
     """
     values: list[Value] = []
     for name in measurands:
@@ -67,11 +70,12 @@ def read(evse: LiveEvse, now: float, context: str, measurands: Sequence[str]) ->
 
 def read_all(evses: Sequence[LiveEvse], now: float, measurands: Sequence[str]) -> Reading:
     """Read the station's own meter at the grid: the sums of all EVSEs, for the measurands that add up."""
-    sums = {REGISTER: 0.0, "Power.Active.Import": 0.0, "Power.Offered": 0.0}
-    for evse in evses:
-        for value in read(evse, now, "Sample.Clock", [name for name in measurands if name in sums]).values:
-            sums[value.measurand] += value.number
-    return Reading(now, "Sample.Clock", [Value(name, "", sums[name]) for name in measurands if name in sums])
+    values = []
+    for name in measurands:
+        if name in _SUMMED:
+            numbers = [value.number for evse in evses for value in _values(evse, now, name)]
+            values.append(Value(name, "", round(sum(numbers), 1)))
+    return Reading(now, "Sample.Clock", values)
 
 
 def _values(evse: LiveEvse, now: float, measurand: str) -> list[Value]:
@@ -90,7 +94,7 @@ def _values(evse: LiveEvse, now: float, measurand: str) -> list[Value]:
             volts, phases = evse.spec.volts, evse.spec.phases
             if isinstance(phases, str):
                 return [Value(measurand, "", volts)]
-            return [Value(measurand, f"{phase}-N", volts) for phase in _PHASES[:phases]]
+            return [Value(measurand, phase, volts) for phase in _TO_NEUTRAL[:phases]]
         case "SoC":
             return [] if evse.vehicle is None else [Value(measurand, "", round(evse.soc(now) * 100, 1))]
         case "Frequency":

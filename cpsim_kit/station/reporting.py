@@ -30,7 +30,7 @@ _MAX_READINGS = 400  # of the last message; more would not fit into the 128 KiB 
 # Triggers whose message tells the new charging state too. After the others a second message tells it (E02.FR.17).
 _WITH_STATE = frozenset({"ChargingStateChanged", "Deauthorized", "EVCommunicationLost"})
 
-Refused = Callable[[Transaction, Authorization, float], None]
+Refused = Callable[[Transaction, Authorization, str, float], None]
 
 
 class Reporter:
@@ -41,7 +41,7 @@ class Reporter:
         variables: The station's variables.
         random: Makes the transactions' ids.
         on_answer: Called with each answer about a token: the token, what the CSMS says, and the moment.
-        on_refused: Called when the CSMS refuses the token of a running transaction.
+        on_refused: Called when the CSMS refuses the token of a transaction: that, the authorization, the status, when.
 
     Attributes:
         outbox: The messages that wait, oldest first.
@@ -139,7 +139,8 @@ class Reporter:
         transaction.end = now
         if evse.id:
             transaction.end_wh = evse.reading_wh(now)
-        reason = transaction.stopped_by or reason
+        if trigger == "EVCommunicationLost":  # the last step of a stop that began before
+            reason = transaction.stopped_by or reason
         self._emit(evse, now, "Ended", trigger, state, reason=reason, token=token, readings=readings)
         transaction.readings = []
         evse.transaction = None
@@ -209,7 +210,7 @@ class Reporter:
             return
         self._on_answer(token, answer, now)
         if asked is not None and not answer.info.is_accepted:
-            self._on_refused(transaction, asked, now)
+            self._on_refused(transaction, asked, answer.info.status, now)
 
     def _new_id(self) -> str:
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))

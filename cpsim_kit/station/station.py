@@ -349,7 +349,7 @@ class Station:
         return datetime.fromtimestamp(self._core.epoch + self._now(), UTC)
 
     def _now(self) -> float:
-        return self._clock.now(self._next_moment())
+        return self._clock.now(self._limit())
 
     @property
     def speed(self) -> float:
@@ -661,6 +661,10 @@ class Station:
             moment = min(moment, goal.moment)
         return moment
 
+    def _limit(self) -> float:
+        """The moment that the clock does not pass; not worked out while the clock stands still."""
+        return math.inf if self._clock.stands_still else self._next_moment()
+
     async def _drive(self) -> None:
         try:
             await self._run()
@@ -675,8 +679,11 @@ class Station:
         core, clock, steps = self._core, self._clock, 0
         while self._error is None:
             if (message := core.take()) is not None:
-                clock.hold(self._next_moment())
-                await self._send(message)
+                clock.hold(self._limit())
+                if message.payload is None:
+                    logger.warning("%s: a message is left out, as the CSMS gave its transaction no id", self.id)
+                else:
+                    await self._send(message)
                 continue
             if self._waiters:
                 self._release_waiters()
@@ -736,14 +743,18 @@ class Station:
         if session is not None and session.first_message is None:
             session.first_message, session.log = moment, partial(getattr, self.charge_point, "messages")
         try:
-            answer = self._read(message, await self.charge_point.call(message.build(), timeout=self._message_timeout))
+            answer = self._read(message, await self.charge_point.call(message.payload, timeout=self._message_timeout))
         except ConnectionLost:
             raise
         except CpsimError as exc:
             core.handle(Failure(message), self._now())
             self._report_failure(message, exc)
         else:
+            known = len(core.sessions)
             core.handle(answer, self._now())
+            if session is None and len(core.sessions) > known:  # the answer accepted a token, and so began a session
+                session = core.sessions[-1]
+                session.first_message, session.log = moment, partial(getattr, self.charge_point, "messages")
         finally:
             if session is not None:
                 session.last_message = time.perf_counter()

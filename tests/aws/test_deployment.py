@@ -33,8 +33,17 @@ async def test_the_registry_is_the_charge_point_table_and_no_other(stack: Stack,
     name, resources = deploy(boto, "AuditTable", "ChargePointTable1F0B", "SessionTable")
     deployment = await find_deployment(stack._aws, name)
     assert deployment.registry_table == resources["ChargePointTable1F0B"]
+    assert (deployment.tokens_table, deployment.transactions_table) == (None, None)
     assert deployment.websocket_url == "ws://example.com"
     assert deployment.outputs == {OUTPUT_KEY: "ws://example.com/", "Other": "x"}
+
+
+async def test_the_tables_of_the_message_processor_are_found_by_their_logical_ids(stack: Stack, boto: Boto) -> None:
+    name, resources = deploy(boto, "TokensTable8A2C", "TransactionsTable5B0D", "OldTokensTable")
+    deployment = await find_deployment(stack._aws, name)
+    assert deployment.registry_table is None
+    assert deployment.tokens_table == resources["TokensTable8A2C"]
+    assert deployment.transactions_table == resources["TransactionsTable5B0D"]
 
 
 async def test_a_stack_without_such_a_table_has_no_registry(stack: Stack, boto: Boto) -> None:

@@ -8,11 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from drawing import HOPS, backend, exchanges  # noqa: F401 - a fixture
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 
 from cpsim_kit import plots
 from cpsim_kit.basics.tables import table
 from cpsim_kit.observe.trace import COLUMNS
+from cpsim_kit.records import MessageLog
 
 
 @pytest.mark.parametrize("count", [1, 2, 30])
@@ -38,6 +41,45 @@ def test_sequence_names_who_and_when() -> None:
     assert {"charge point CP1", "CSMS", "0.0 ms", "4.0 ms", "shadow version 2"} <= set(texts)
     assert ax.get_title() == "BootNotification"
     assert plots.sequence(HOPS.iloc[:2]).has_data(), "what was seen no further can be drawn too"
+
+
+def conversation() -> pd.DataFrame:
+    log = MessageLog(charge_point_id="CP1")
+    log.add(10.0, '[2,"a","Heartbeat",{}]', sent=True)
+    log.add(10.0015, '[3,"a",{"currentTime":"2026-11-23T10:00:00Z"}]', sent=False)
+    log.add(10.2, '[2,"b","Reset",{"type":"OnIdle"}]', sent=False)
+    log.add(10.3, '[4,"b","NotSupported","",{}]', sent=True)
+    return log.to_frame()
+
+
+def arrows_of(ax: Axes) -> list[tuple[float, float, str]]:
+    """From, to and line style of each arrow, from top to bottom."""
+    arrows = [text for text in ax.texts if isinstance(text, Annotation)]
+    return [(each.xyann[0], each.xy[0], each.arrow_patch.get_linestyle()) for each in arrows]
+
+
+def test_a_conversation_is_drawn_from_the_table_of_its_messages() -> None:
+    ax = plots.sequence(conversation(), title="Two exchanges", ax=Figure().subplots())
+    texts = [text.get_text() for text in ax.texts if text.get_text()]
+    assert texts == [
+        *("charge point CP1", "CSMS", "0.0 ms", "Heartbeat", "1.5 ms", "CALLRESULT"),
+        *("200.0 ms", "Reset", "300.0 ms", "CALLERROR"),
+    ]
+    assert arrows_of(ax) == [(0, 1, "-"), (1, 0, "--"), (1, 0, "-"), (0, 1, "--")]
+    assert ax.get_title() == "Two exchanges"
+    assert "(ms)" in ax.get_ylabel()
+
+
+def test_a_conversation_can_have_labels_and_times_of_its_own() -> None:
+    table = conversation().head(2).assign(label=["it lives", "so it does"], time=["3 min", "4 min"])
+    ax = plots.sequence(table, ax=Figure().subplots())
+    assert [text.get_text() for text in ax.texts if text.get_text()][2:] == ["3 min", "it lives", "4 min", "so it does"]
+    assert "(ms)" not in ax.get_ylabel()
+
+
+def test_a_conversation_without_messages_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing to plot: the table has no messages"):
+        plots.sequence(conversation().head(0))
 
 
 def traced(*latencies: float, out: float = 2.0, charge_point_id: str = "CP1") -> pd.DataFrame:

@@ -4,5 +4,6 @@ from cpsim_kit.local.server.emulator import Emulator
 from cpsim_kit.local.server.gateway import Gateway
 from cpsim_kit.local.server.processor import CHARACTERS, Csms
 from cpsim_kit.local.server.registry import Registry
+from cpsim_kit.local.server.tables import Tables
 
-__all__ = ["CHARACTERS", "Csms", "Emulator", "Gateway", "Registry"]
+__all__ = ["CHARACTERS", "Csms", "Emulator", "Gateway", "Registry", "Tables"]

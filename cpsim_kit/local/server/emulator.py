@@ -74,7 +74,9 @@ class Emulator:
         self.url = f"http://127.0.0.1:{self.port}"
         self._stop = asyncio.Event()
         self._server: asyncio.Task[None] | None = None
-        self._iot: Any = None
+        self._iot: Any = None  # modules of ministack, and its context manager that sets account and region
+        self._dynamodb: Any = None
+        self._scope: Any = None
 
     async def start(self) -> None:
         """Start to serve. The endpoint answers when this returns."""
@@ -97,7 +99,7 @@ class Emulator:
         from ministack.core.responses import request_scope  # noqa: PLC0415
         from ministack.services import dynamodb, iot, iot_data, sqs  # noqa: PLC0415
 
-        self._iot = iot
+        self._iot, self._dynamodb, self._scope = iot, dynamodb, request_scope
         mqtt.install(iot, iot_data)
         shadows.install(iot, iot_data)
         things.install(iot)
@@ -178,9 +180,33 @@ class Emulator:
 
     def has_item(self, table: str, key: str, value: str) -> bool:
         """Whether a DynamoDB table has an item with this string key."""
-        from ministack.core.responses import request_scope  # noqa: PLC0415 - importable once started
-        from ministack.services import dynamodb  # noqa: PLC0415
-
-        with request_scope(ACCOUNT, self.region):
-            status, _headers, body = dynamodb._get_item({"TableName": table, "Key": {key: {"S": value}}})
+        with self._scope(ACCOUNT, self.region):
+            status, _headers, body = self._dynamodb._get_item({"TableName": table, "Key": {key: {"S": value}}})
         return status == 200 and "Item" in json.loads(body)
+
+    def read_item(self, table: str, *key: str) -> dict[str, Any] | None:
+        """An item of a DynamoDB table in the form of DynamoDB's API, not to be changed; None if it is not there.
+
+        Takes 2 µs; ministack's GetItem 24, as it checks a request that might be a stranger's, and writes JSON.
+
+        Args:
+            table: The table's name; its keys are strings.
+            key: The values of the partition key and of the sort key.
+        """
+        partition, sort = (*key, "__no_sort__")[:2]
+        with self._scope(ACCOUNT, self.region):
+            item: dict[str, Any] | None = self._dynamodb._tables[table]["items"].get(partition, {}).get(sort)
+        return item
+
+    def write_item(self, table: str, item: dict[str, Any], *key: str) -> None:
+        """Put an item in a DynamoDB table, without PutItem's checks: 4 µs instead of 100.
+
+        Args:
+            table: The table's name; its keys are strings.
+            item: The item in the form of DynamoDB's API; valid, and not changed afterwards.
+            key: The values of the partition key and of the sort key.
+        """
+        partition, sort = (*key, "__no_sort__")[:2]
+        with self._scope(ACCOUNT, self.region):
+            before = self._dynamodb._set_item(self._dynamodb._tables[table], partition, sort, item)
+            self._dynamodb._emit_stream_event(table, "INSERT" if before is None else "MODIFY", before, item)

@@ -2,10 +2,12 @@
 
 It has one of three characters:
 
-- "kit" answers BootNotification, Heartbeat and StatusNotification as the message processor of the AWS sample does,
-  whatever their fields contain, and logs a warning if they break the schema. It answers every other action of a charge
-  point with a valid answer, or with a CALLERROR if the payload is not valid. The sample's processor speaks OCPP 2.0.1;
-  a payload that is clearly of 1.6 and breaks the schema of 1.6 gets a CALLERROR of 1.6.
+- "kit" runs the kit's message processor (`message_processor`), which knows tokens and keeps transactions. This module
+  validates payloads around it: it logs a warning if a BootNotification, Heartbeat or StatusNotification breaks the
+  schema, which the sample's processor answers whatever their fields contain; every other payload that is not valid gets
+  a CALLERROR. An action that the message processor does not know gets an answer that is valid by the schema. The
+  sample's processor speaks OCPP 2.0.1; a payload that is clearly of 1.6 and breaks the schema of 1.6 gets a CALLERROR
+  of 1.6.
 - "strict" also refuses those three if they break the schema.
 - "sample" is the sample's message processor with its quirks, to study them: ``{"error": …}`` for an action it does not
   know, no validation, and retries of a whole batch if one record fails, so that answers arrive twice.
@@ -14,7 +16,6 @@ It has one of three characters:
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import logging
 from dataclasses import dataclass
@@ -22,9 +23,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cpsim_kit.errors import ProtocolViolation
+from cpsim_kit.local.message_processor import MessageProcessor, Refused
 from cpsim_kit.local.server.broker import Broker
+from cpsim_kit.local.server.tables import Tables
 from cpsim_kit.ocpp_j.frames import Call, Error, Malformed, Result, build, parse
-from cpsim_kit.ocpp_j.payloads import Message
 from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS, Version
 
 __all__ = ["CHARACTERS", "Csms"]
@@ -32,6 +34,8 @@ __all__ = ["CHARACTERS", "Csms"]
 logger = logging.getLogger("cpsim.csms")
 
 CHARACTERS = ("kit", "strict", "sample")
+
+_SAMPLES_ACTIONS = frozenset({"BootNotification", "Heartbeat", "StatusNotification"})
 
 # The sample's queue: batches of 10 for the Lambda function, 3 tries, then the dead letter queue.
 _BATCH = 10
@@ -53,11 +57,18 @@ class Csms:
         broker: The broker that messages come from and go to.
         interval: The heartbeat interval of a boot's answer, in seconds.
         character: "kit", "strict" or "sample".
+        tables: The tables of tokens and transactions; "sample" has none, the others need them.
         retry_after: Seconds until the queue of "sample" delivers a failed batch again.
     """
 
     def __init__(
-        self, broker: Broker, *, interval: int = 10, character: str = "kit", retry_after: float = _RETRY_AFTER
+        self,
+        broker: Broker,
+        *,
+        interval: int = 10,
+        character: str = "kit",
+        tables: Tables | None = None,
+        retry_after: float = _RETRY_AFTER,
     ) -> None:
         if character not in CHARACTERS:
             raise ValueError(f"csms is one of {', '.join(CHARACTERS)}, not {character!r}")
@@ -67,7 +78,17 @@ class Csms:
         self._retry_after = retry_after
         self._queue: asyncio.Queue[_Received] = asyncio.Queue()
         self._worker: asyncio.Task[None] | None = None
-        self._transaction_ids = itertools.count(1)
+        self._processor: MessageProcessor | None = None
+        if character != "sample":
+            if tables is None:
+                raise ValueError(f"csms {character!r} needs tables")
+            self._processor = MessageProcessor(
+                lambda topic, document: self._published.append((topic, document)),
+                tokens=tables.tokens,
+                transactions=tables.transactions,
+                interval=interval,
+            )
+        self._published: list[tuple[str, Any]] = []  # by the message processor; not by the broker yet
         self._versions: dict[str, Version] = {}  # what each charge point's last boot was closest to
 
     async def start(self) -> None:
@@ -119,7 +140,7 @@ class Csms:
         charge_point_id, frame = received.charge_point_id, parse(received.text)
         match frame:
             case Call(kind="CALL"):
-                await self._send(charge_point_id, await self._answer(charge_point_id, frame))
+                await self._answer(charge_point_id, frame)
             case Malformed(kind="CALL", message_id=str(message_id)) if message_id:
                 code = self._versions.get(charge_point_id, Version.get("2.0.1")).code(frame.code)
                 await self._send(charge_point_id, Error(message_id, code, frame.reason))
@@ -134,24 +155,36 @@ class Csms:
             case _:
                 logger.warning("%s: ignored, %s: %r", charge_point_id, frame.reason, received.text)
 
-    async def _answer(self, charge_point_id: str, call: Call) -> Result | Error:
+    async def _answer(self, charge_point_id: str, call: Call) -> None:
         message_id, action, payload = call.message_id, call.action, call.fields
-        known = self._known_answer(action)
         version, violation = _judge(action, payload, self._versions.get(charge_point_id))
-        is_strict = self._character == "strict" or (isinstance(payload, dict) and version is Version.get("1.6"))
-        if violation is not None and (known is None or is_strict):
-            logger.warning("%s: refused %s: %s", charge_point_id, action, violation)
-            return Error(message_id, violation.code, str(violation))
+        if violation is not None:
+            is_strict = self._character == "strict" or (isinstance(payload, dict) and version is Version.get("1.6"))
+            if is_strict or action not in _SAMPLES_ACTIONS:
+                logger.warning("%s: refused %s: %s", charge_point_id, action, violation)
+                await self._send(charge_point_id, Error(message_id, violation.code, str(violation)))
+                return
+            logger.warning("%s: answered %s, although it is not valid: %s", charge_point_id, action, violation)
         if version is not None and action == "BootNotification":
             self._versions[charge_point_id] = version
-        if violation is not None:
-            logger.warning("%s: answered %s, although it is not valid: %s", charge_point_id, action, violation)
-        if action == "BootNotification" and isinstance(payload, dict):  # a shadow contains objects only
-            await self._report(charge_point_id, payload)
-        if known is not None:
-            return Result(message_id, known)
-        assert version is not None  # no violation
-        return Result(message_id, self._valid_answer(version.response(action)))
+        await self._send(charge_point_id, await self._reply(charge_point_id, call, version))
+
+    async def _reply(self, charge_point_id: str, call: Call, version: Version | None) -> Result | Error:
+        """Run the message processor on a CALL, and publish what it publishes before the answer."""
+        assert self._processor is not None
+        if not self._processor.knows(call.action):
+            assert version is not None  # the payload is valid
+            return Result(call.message_id, version.response(call.action).example())
+        try:
+            answer = self._processor.answer(charge_point_id, call.action, call.fields)
+        except Refused as exc:
+            logger.warning("%s: refused %s: %s", charge_point_id, call.action, exc)
+            code = exc.code if version is None else version.code(exc.code)
+            return Error(call.message_id, code, exc.description)
+        while self._published:
+            topic, document = self._published.pop(0)
+            await self._broker.publish(topic, _dump_any(document))
+        return Result(call.message_id, answer)
 
     async def _process_as_sample(self, received: _Received) -> None:
         call = parse(received.text)
@@ -167,7 +200,7 @@ class Csms:
 
     def _known_answer(self, action: str) -> dict[str, Any] | None:
         """Return the sample's answer; None if it has none. The sample's times are UTC, without a time zone."""
-        now = datetime.now(UTC).replace(tzinfo=None).isoformat() + ("" if self._character == "sample" else "Z")
+        now = datetime.now(UTC).replace(tzinfo=None).isoformat()
         match action:
             case "BootNotification":
                 return {"currentTime": now, "interval": self._interval, "status": "Accepted"}
@@ -178,19 +211,17 @@ class Csms:
             case _:
                 return None
 
-    def _valid_answer(self, message: Message) -> dict[str, Any]:
-        """Return an answer with the required fields; its status accepts if there is a choice."""
-        answer = message.example()
-        if "transactionId" in answer:
-            answer["transactionId"] = next(self._transaction_ids)
-        return answer
-
     async def _report(self, charge_point_id: str, payload: Any) -> None:
-        document = json.dumps({"state": {"reported": payload}}, ensure_ascii=False).encode()  # integers of any size
+        document = _dump_any({"state": {"reported": payload}})
         await self._broker.publish(f"$aws/things/{charge_point_id}/shadow/update", document)
 
     async def _send(self, charge_point_id: str, frame: Result | Error) -> None:
         await self._broker.publish(f"{charge_point_id}/out", build(frame))
+
+
+def _dump_any(document: Any) -> bytes:
+    """Write JSON with integers of any size, as a charge point may report them."""
+    return json.dumps(document, ensure_ascii=False).encode()
 
 
 def _judge(action: str, payload: Any, usual: Version | None) -> tuple[Version | None, ProtocolViolation | None]:

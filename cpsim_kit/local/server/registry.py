@@ -15,8 +15,9 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
+from cpsim_kit.aws.deployment import REGISTRY_TABLE
 from cpsim_kit.local.server.emulator import Emulator
-from cpsim_kit.local.template import TEMPLATE
+from cpsim_kit.local.template import template
 from cpsim_kit.local.usage import this_process
 
 __all__ = ["Registry"]
@@ -29,10 +30,16 @@ class Registry:
 
     Args:
         emulator: A started emulator.
+        ledger: Whether the stack has the tables of tokens and transactions.
+
+    Attributes:
+        resources: The names or addresses of the stack's resources by logical id; filled by :meth:`deploy`.
     """
 
-    def __init__(self, emulator: Emulator) -> None:
+    def __init__(self, emulator: Emulator, *, ledger: bool) -> None:
         self._emulator = emulator
+        self._ledger = ledger
+        self.resources: dict[str, str] = {}
         self._table = ""
         self._queue_url = ""
         self._clients: dict[str, Any] = {}
@@ -60,7 +67,7 @@ class Registry:
         self._client("iot").update_event_configurations(eventConfigurations={"THING": {"Enabled": True}})
         cloudformation.create_stack(
             StackName=stack_name,
-            TemplateBody=TEMPLATE,
+            TemplateBody=template(ledger=self._ledger),
             Parameters=[
                 {"ParameterKey": "WebsocketUrl", "ParameterValue": websocket_url},
                 {"ParameterKey": "Process", "ParameterValue": this_process()},
@@ -70,8 +77,8 @@ class Registry:
         waiter = cloudformation.get_waiter("stack_create_complete")
         waiter.wait(StackName=stack_name, WaiterConfig={"Delay": 0.02, "MaxAttempts": 500})
         resources = cloudformation.describe_stack_resources(StackName=stack_name)["StackResources"]
-        physical = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
-        self._table, self._queue_url = physical["ChargePointTable"], physical["DeletedThings"]
+        self.resources = {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in resources}
+        self._table, self._queue_url = self.resources[REGISTRY_TABLE], self.resources["DeletedThings"]
 
     async def _on_deleted(self, _topic: str, _payload: bytes) -> None:
         self._deleted.set()

@@ -41,7 +41,7 @@ _UNITS = {measurand: unit for measurand, unit in MEASURANDS.items() if unit != "
 
 
 class V16(Dialect):
-    """OCPP 1.6. A transaction runs from authorized and connected to the end of either (2.0.1 part 2, E 1.1.2)."""
+    """OCPP 1.6. A transaction runs while a vehicle is connected and authorized (compare 2.0.1 part 2, E 1.1.2)."""
 
     names: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "ConnectionTimeOut": ("TxCtrlr.EVConnectionTimeOut",),
@@ -59,7 +59,11 @@ class V16(Dialect):
         "AuthorizationCacheEnabled": ("AuthCacheCtrlr.Enabled",),
         "HeartbeatInterval": ("OCPPCommCtrlr.HeartbeatInterval",),
     }
-    defaults: ClassVar[Mapping[str, Any]] = {"SampledDataCtrlr.TxEndedInterval": 60}
+    defaults: ClassVar[Mapping[str, Any]] = {
+        "SampledDataCtrlr.TxEndedInterval": 60,  # StopTxnSampledData has MeterValueSampleInterval, too
+        # The cable ends the authorization, unless StopTransactionOnEVSideDisconnect is false.
+        "TxCtrlr.TxStopPoint": ("Authorized",),
+    }
     reports_status_first = False
     gives_up_without_token = True
     token_length = 20
@@ -109,6 +113,7 @@ class V16(Dialect):
         return report.kind != "Updated" or (bool(report.readings) and report.trigger.startswith("MeterValue"))
 
     def transaction_message(self, report: Report) -> Any:
+        """StartTransaction, MeterValues or StopTransaction; None while the CSMS has not given the transaction an id."""
         transaction = report.transaction
         if report.kind == "Started":
             assert report.token is not None  # an authorization is a condition of the start
@@ -118,6 +123,8 @@ class V16(Dialect):
                 meter_start=round(transaction.start_wh),
                 timestamp=self.time(report.at),
             )
+        if transaction.csms_id is None:  # StartTransaction had no answer
+            return None
         meter_value = [self._meter_value(reading) for reading in report.readings]
         if report.kind == "Updated":
             return self._calls.MeterValues(

@@ -64,23 +64,30 @@ class V201(Dialect):
             info["stoppedReason"] = report.stopped_reason
         if report.remote_start_id is not None:
             info["remoteStartId"] = report.remote_start_id
+        timestamp = self.time(report.at)
         return self._calls.TransactionEvent(
             event_type=report.kind,
-            timestamp=self.time(report.at),
+            timestamp=timestamp,
             trigger_reason=report.trigger,
             seq_no=report.seq_no,
             transaction_info=info,
-            meter_value=[self._meter_value(reading) for reading in report.readings] or None,
+            meter_value=[
+                self._meter_value(reading, timestamp if reading.at == report.at else self.time(reading.at))
+                for reading in report.readings
+            ]
+            or None,
             number_of_phases_used=report.phases_used,
+            offline=None,  # the dataclass of 2.1 says False
             cable_max_current=report.cable_a,
             evse=None if report.evse_id is None else {"id": report.evse_id, "connectorId": 1},
             id_token=None if report.token is None else _token(report.token),
         )
 
     def meter_values(self, evse_id: int, reading: Reading) -> Any:
-        return self._calls.MeterValues(evse_id=evse_id, meter_value=[self._meter_value(reading)])
+        return self._calls.MeterValues(evse_id=evse_id, meter_value=[self._meter_value(reading, self.time(reading.at))])
 
-    def _meter_value(self, reading: Reading) -> dict[str, Any]:
+    @staticmethod
+    def _meter_value(reading: Reading, timestamp: str) -> dict[str, Any]:
         sampled = []
         for measurand, phase, number in reading.values:
             if measurand == "Temperature":  # a measurand of 1.6 only
@@ -92,7 +99,7 @@ class V201(Dialect):
                 value["location"] = "EV"
             value["unitOfMeasure"] = _UNITS[measurand]
             sampled.append(value)
-        return {"timestamp": self.time(reading.at), "sampledValue": sampled}
+        return {"timestamp": timestamp, "sampledValue": sampled}
 
     def read_answer(self, to: Outgoing, result: Any) -> Answer:
         info = getattr(result, "id_token_info", None)
@@ -138,7 +145,7 @@ class V201(Dialect):
             answer = {"component": asked["component"], "variable": asked["variable"]}
             if asked.get("attribute_type") is not None:
                 answer["attribute_type"] = asked["attribute_type"]
-            if not status and not core.variables.text(name) and name not in core.variables:
+            if not status and core.variables.value(name) is None:
                 status = "UnknownVariable"
             answer["attribute_status"] = status or "Accepted"
             if not status:

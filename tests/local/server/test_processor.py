@@ -29,6 +29,7 @@ from websockets.asyncio.client import ClientConnection
 from cpsim_kit import ChargePoint, errors
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
 from cpsim_kit.local.server.processor import Csms
+from cpsim_kit.local.server.tables import Tables
 from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS, Version
 
 Register = Callable[[], Awaitable[str]]
@@ -155,11 +156,115 @@ def test_every_action_that_the_ocpp_package_routes_from_a_charge_point_is_known(
 
 
 async def test_each_transaction_of_ocpp_16_gets_its_own_id(shared: LocalProcess, register: Register) -> None:
-    start = {"connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": "2026-11-23T10:00:00Z"}
+    starts = [
+        {"connectorId": 1, "idTag": "TAG", "meterStart": 0, "timestamp": f"2026-11-23T10:00:0{second}Z"}
+        for second in range(3)
+    ]
     async with dial(shared, await register(), "ocpp1.6") as ws:
-        answers = [(await ask(ws, "StartTransaction", start))[2] for _ in range(3)]
+        answers = [(await ask(ws, "StartTransaction", start))[2] for start in starts]
+        again = [(await ask(ws, "StartTransaction", start))[2] for start in starts]
     assert len({answer["transactionId"] for answer in answers}) == 3
     assert {answer["idTagInfo"]["status"] for answer in answers} == {"Accepted"}
+    assert again == answers
+
+
+# -- The message processor ---------------------------------------------------------------------------------------------
+
+
+EVENT = {
+    "eventType": "Started",
+    "timestamp": "2026-11-23T10:00:00Z",
+    "triggerReason": "Authorized",
+    "seqNo": 0,
+    "transactionInfo": {"transactionId": "T1"},
+    "idToken": {"idToken": "CARD", "type": "ISO14443"},
+}
+
+
+def ledger_of(boto: Boto, charge_point_id: str) -> dict[str, Any]:
+    """The items of a charge point's transactions, by their ids."""
+    items = boto("dynamodb").query(
+        TableName=boto.resource("TransactionsTable"),
+        KeyConditionExpression="chargePointId = :id",
+        ExpressionAttributeValues={":id": {"S": charge_point_id}},
+    )["Items"]
+    return {item["transactionId"]["S"]: item for item in items}
+
+
+async def test_a_transaction_is_in_the_table_once_it_is_answered(boto: Boto, ws: ClientConnection) -> None:
+    assert await ask(ws, "TransactionEvent", EVENT) == [3, "1", {"idTokenInfo": {"status": "Accepted"}}]
+    assert ledger_of(boto, id_of(ws)) == {
+        "T1": {
+            "chargePointId": {"S": id_of(ws)},
+            "transactionId": {"S": "T1"},
+            "version": {"S": "2.0.1"},
+            "state": {"S": "running"},
+            "idToken": {"S": "CARD"},
+            "idTokenSeqNo": {"N": "0"},
+            "startedAt": {"S": EVENT["timestamp"]},
+            "seqNosSeen": {"S": "0"},
+            "seqNosMissing": {"S": ""},
+            "revision": {"N": "1"},
+        }
+    }
+    assert await ask(ws, "TransactionEvent", EVENT) == [3, "1", {"idTokenInfo": {"status": "Accepted"}}]
+    assert ledger_of(boto, id_of(ws))["T1"]["revision"] == {"N": "1"}
+
+
+async def test_the_strict_csms_keeps_transactions_too(strict: LocalProcess, strict_ws: ClientConnection) -> None:
+    boto = Boto(strict)
+    assert (await ask(strict_ws, "TransactionEvent", EVENT))[0] == 3
+    assert ledger_of(boto, id_of(strict_ws)).keys() == {"T1"}
+    boto.disconnect()
+
+
+async def test_an_invalid_event_is_not_kept(boto: Boto, ws: ClientConnection) -> None:
+    assert (await ask(ws, "TransactionEvent", {**EVENT, "eventType": "Begun"}))[2] == "PropertyConstraintViolation"
+    assert (await ask(ws, "TransactionEvent", {**EVENT, "extra": 1}))[2] == "FormatViolation"
+    assert ledger_of(boto, id_of(ws)) == {}
+
+
+async def test_what_the_message_processor_refuses_is_answered_with_callerror(
+    shared: LocalProcess, boto: Boto, ws: ClientConnection
+) -> None:
+    """The schema allows an integer that is no number of DynamoDB."""
+    stop = {"transactionId": 1, "meterStop": 10**40, "timestamp": "2026-11-23T10:00:00Z"}
+    frame = await ask(ws, "StopTransaction", stop)
+    assert (frame[0], frame[2]) == (4, "PropertyConstraintViolation")
+    assert f"{id_of(ws)}: refused StopTransaction: PropertyConstraintViolation" in shared.log(1000)
+    assert ledger_of(boto, id_of(ws)) == {}
+    assert await is_answered(ws)
+
+
+class NoItems:
+    """The tables of a stack that somebody has deleted."""
+
+    def read_item(self, table: str, *key: str) -> dict[str, Any] | None:
+        raise KeyError(table)
+
+    def write_item(self, table: str, item: dict[str, Any], *key: str) -> None:
+        raise KeyError(table)
+
+
+async def test_a_table_that_is_gone_is_logged_and_other_messages_are_answered(caplog: pytest.LogCaptureFixture) -> None:
+    broker = Recorder()
+    tables = Tables.of(NoItems(), {"TokensTable": "tokens", "TransactionsTable": "transactions"})
+    csms = Csms(broker, tables=tables)
+    await csms.start()
+    try:
+        await broker.deliver("CP1/in", json.dumps([2, "event", "TransactionEvent", EVENT]).encode())
+        await broker.deliver("CP1/in", b'[2,"beat","Heartbeat",{}]')
+        await until(lambda: broker.published, "an answer")
+    finally:
+        await csms.stop()
+    assert [json.loads(payload)[1] for _, payload in broker.published] == ["beat"]
+    assert "CP1: failed on" in caplog.text
+
+
+@pytest.mark.parametrize("character", ["kit", "strict"])
+async def test_a_csms_with_a_ledger_needs_its_tables(character: str) -> None:
+    with pytest.raises(ValueError, match=f"csms '{character}' needs tables"):
+        Csms(Recorder(), character=character)
 
 
 # -- Messages that break OCPP ------------------------------------------------------------------------------------------
@@ -425,6 +530,12 @@ async def test_the_kits_charge_point_raises_an_error_for_that_callresult(sample:
         with pytest.raises(errors.UnsupportedByCsms) as caught:
             await cp.call(call.Authorize(id_token={"id_token": "A", "type": "Central"}))
     assert caught.value.action == "Authorize"
+
+
+async def test_sample_has_no_tables_of_tokens_and_transactions(sample_boto: Boto) -> None:
+    tables = sample_boto("dynamodb").list_tables()["TableNames"]
+    assert tables == [sample_boto.resource("ChargePointTable")]
+    sample_boto.disconnect()
 
 
 async def test_sample_validates_nothing(sample_boto: Boto, sample_ws: ClientConnection) -> None:

@@ -1,0 +1,188 @@
+"""Tokens and remote commands: where a token is meant for, and what it does there. Pure: no clock, no I/O.
+
+OCPP 2.0.1 part 2, C01, C09, F01 to F03; OCPP 1.6, 4.1, 5.11 and 5.12.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cpsim_kit.station.authorization import Authorization, TokenInfo
+from cpsim_kit.station.events import Answer, RemoteStart, RemoteStop, Swipe, Swiped
+from cpsim_kit.station.evse import Evse, LiveEvse
+
+if TYPE_CHECKING:
+    from cpsim_kit.station.dialects import Dialect
+    from cpsim_kit.station.visits import Visits
+
+__all__ = ["Tokens"]
+
+
+class Tokens:
+    """What tokens and the CSMS's remote commands do.
+
+    Args:
+        visits: What goes on at the EVSEs.
+        dialect: The words of the version.
+    """
+
+    __slots__ = ("_dialect", "_visits")
+
+    def __init__(self, visits: Visits, dialect: Dialect) -> None:
+        self._visits = visits
+        self._dialect = dialect
+
+    def swipe(self, event: Swipe, now: float) -> None:
+        """Somebody presents a token; ``event.result`` says what came of it, now or with the CSMS's answer."""
+        token = event.token
+        evse = self._find_place(event)
+        authorization = evse.authorization
+        known = self._visits.known(token, now)
+        if authorization is not None and (
+            authorization.token.is_same(token)
+            or (known is not None and known.is_accepted and authorization.may_be_ended_by(token, known.group))
+        ):  # C01.FR.03: without asking the CSMS
+            event.result = Swiped(token.id, "Accepted", "stopped")
+            self._visits.end_authorization(evse, now, "StopAuthorized", "Local", token)
+            return
+        if not evse.is_usable:
+            reason = f"EVSE {evse.id} is {'broken' if evse.fault else 'out of service'}"
+            event.result = Swiped(token.id, "", "refused", reason)
+            return
+        if known is not None and known.is_accepted and self._visits.variables.value("AuthCtrlr.LocalPreAuthorize"):
+            self._decide(event, evse, known, now)
+            return
+        then = partial(self._authorize_answered, event, evse)
+        self._visits.reporter.say(partial(self._dialect.authorize, token), then, evse.session)
+
+    def _authorize_answered(self, event: Swipe, evse: LiveEvse, answer: Answer, now: float) -> None:
+        assert answer.info is not None
+        self._visits.keep_info(event.token, answer, now)
+        self._decide(event, evse, answer.info, now)
+
+    def _decide(self, event: Swipe, evse: LiveEvse, info: TokenInfo, now: float) -> None:
+        """What a token does, now that it is known whether it is accepted."""
+        token = event.token
+
+        def refuse(reason: str) -> None:
+            event.result = Swiped(token.id, info.status, "refused", reason)
+            if evse.session is not None:
+                evse.session.refused = info.status if not info.is_accepted else reason
+            self._visits.leave_empty_lobby()
+
+        if not info.is_accepted:
+            refuse(f"the CSMS says {info.status}")
+            return
+        if event.evse_id is None and len(self._visits.evses) > 1:
+            same_group = [
+                each
+                for each in self._visits.places()
+                if each.authorization is not None and each.authorization.may_be_ended_by(token, info.group)
+            ]
+            if len(same_group) == 1:
+                evse = same_group[0]
+        authorization = evse.authorization
+        if authorization is not None:
+            if authorization.may_be_ended_by(token, info.group):  # C09.FR.03
+                event.result = Swiped(token.id, info.status, "stopped")
+                self._visits.end_authorization(evse, now, "StopAuthorized", "Local", token)
+            else:
+                refuse("another token has authorized this session")
+            return
+        if info.evse_ids and evse.id and evse.id not in info.evse_ids:  # C01.FR.21
+            refuse(f"the token is accepted at EVSE {', '.join(map(str, info.evse_ids))} only")
+            return
+        transaction = evse.transaction
+        if transaction is not None and transaction.token is not None and not transaction.token.is_same(token):
+            refuse("another token has authorized this transaction")  # C01.FR.23
+            return
+        if not evse.is_usable:
+            refuse(f"EVSE {evse.id} has a fault")
+            return
+        event.result = Swiped(token.id, info.status, "authorized")
+        self._visits.grant(evse, Authorization(token, info.group, info.evse_ids), now, "Authorized")
+
+    def _find_place(self, event: Swipe) -> LiveEvse:
+        """Where a token is meant for.
+
+        The named EVSE; else where this token is in use; else where a vehicle waits for a token; else, as the last free
+        place, the lobby: the token comes first, and the cable decides.
+        """
+        if event.evse_id is not None or len(self._visits.evses) == 1:
+            return self._visits.one_of([], "present a token", "", event.evse_id)
+        places = list(self._visits.places())
+        own = [each for each in places if each.authorization and each.authorization.token.is_same(event.token)]
+        if len(own) > 1:
+            raise ValueError(
+                f"{event.token.id} is in use at several EVSEs; say evse={' or '.join(str(e.id) for e in own)}"
+            )
+        if own:
+            return own[0]
+        waiting = [
+            each for each in places if each.vehicle is not None and each.authorization is None and each.is_usable
+        ]
+        if len(waiting) > 1:
+            numbers = " or ".join(str(each.id) for each in waiting)
+            raise ValueError(f"which vehicle is the token for? Several wait for one; say evse={numbers}")
+        if waiting:
+            return waiting[0]
+        if all(each.vehicle is not None for each in self._visits.evses.values()):  # only to stop one
+            return next(each for each in places if each.id)
+        if self._visits.lobby is None:
+            self._visits.lobby = LiveEvse(0, Evse())
+        return self._visits.lobby
+
+    def remote_start(self, event: RemoteStart, now: float) -> tuple[str, str | None]:
+        """The CSMS asks for a start: the status, and the id of the running transaction or None."""
+        evse = self._find_remote_place(event)
+        if evse is None:
+            return "Rejected", None
+        running = None if evse.transaction is None else evse.transaction.id
+        authorization = Authorization(event.token, event.group, (), event.remote_start_id, is_remote=True)
+        if (
+            self._visits.variables.value("AuthCtrlr.AuthorizeRemoteStart") and event.token.type != "Central"
+        ):  # C05.FR.01
+            then = partial(self._remote_authorized, authorization, evse)
+            self._visits.reporter.say(partial(self._dialect.authorize, event.token), then, evse.session)
+        else:
+            self._visits.grant(evse, authorization, now, "RemoteStart")
+        return "Accepted", running
+
+    def _remote_authorized(self, authorization: Authorization, evse: LiveEvse, answer: Answer, now: float) -> None:
+        assert answer.info is not None
+        self._visits.keep_info(authorization.token, answer, now)
+        if answer.info.is_accepted and evse.authorization is None and evse.is_usable:
+            authorization.group = answer.info.group or authorization.group
+            self._visits.grant(evse, authorization, now, "RemoteStart")
+        elif evse.session is not None:
+            evse.session.refused = answer.info.status
+        self._visits.leave_empty_lobby()
+
+    def _find_remote_place(self, event: RemoteStart) -> LiveEvse | None:
+        """Where a remote start takes place; None to reject it (F02.FR.22, .25, .26)."""
+
+        def takes(evse: LiveEvse) -> bool:
+            was_authorized = evse.transaction is not None and evse.transaction.token is not None  # F01.FR.24
+            return evse.is_usable and evse.authorization is None and not was_authorized
+
+        if event.evse_id is not None:
+            evse = self._visits.evses.get(event.evse_id)
+            return evse if evse is not None and takes(evse) else None
+        possible = [evse for evse in self._visits.evses.values() if takes(evse)]
+        with_vehicle = [evse for evse in possible if evse.vehicle is not None]
+        if with_vehicle:
+            return with_vehicle[0]
+        if len(self._visits.evses) == 1 or not possible:
+            return possible[0] if possible else None
+        if self._visits.lobby is None:
+            self._visits.lobby = LiveEvse(0, Evse())
+        return self._visits.lobby if takes(self._visits.lobby) else None
+
+    def remote_stop(self, event: RemoteStop, now: float) -> str:
+        """The CSMS asks to stop a transaction: the status (F03.FR.07, .08)."""
+        for evse in list(self._visits.places()):
+            if evse.transaction is not None and evse.transaction.id == event.transaction_id:
+                self._visits.end_authorization(evse, now, "RemoteStop", "Remote", None)
+                return "Accepted"
+        return "Rejected"

@@ -1,0 +1,238 @@
+"""What goes on at the EVSEs: authorizations begin and end, transactions start and stop, sessions open and close.
+
+Pure: no clock, no I/O. ``core`` and ``tokens`` say what has changed, and the rules here decide what follows.
+"""
+
+from __future__ import annotations
+
+import math
+import random as random_module
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from cpsim_kit.station.authorization import Authorization, AuthorizationCache, IdToken, TokenInfo
+from cpsim_kit.station.events import Answer
+from cpsim_kit.station.evse import Evse, LiveEvse
+from cpsim_kit.station.reporting import Reporter, record
+from cpsim_kit.station.session import Session
+from cpsim_kit.station.transaction import STOPPED_WITH_AUTHORIZATION, Transaction
+
+if TYPE_CHECKING:
+    from cpsim_kit.station.dialects import Dialect
+    from cpsim_kit.station.variables import Variables
+
+__all__ = ["Visits"]
+
+_NONE: frozenset[str] = frozenset()
+
+
+class Visits:
+    """The EVSEs of one station, and who is there.
+
+    Args:
+        dialect: The words of its OCPP version.
+        evses: What its EVSEs can do, from EVSE 1 on.
+        variables: Its variables.
+        epoch: Seconds since the epoch at moment 0.
+        random: Makes ids.
+        keeps_rows: Whether sessions keep a row for each change and each meter reading.
+
+    Attributes:
+        evses: The EVSEs by id.
+        lobby: An authorization without an EVSE: a token came first, and several EVSEs are free. None at most times.
+        reporter: Says what happens.
+        sessions: All sessions, oldest first.
+    """
+
+    __slots__ = ("_cache", "_keeps_rows", "epoch", "evses", "lobby", "reporter", "sessions", "variables")
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        evses: Sequence[Evse],
+        variables: Variables,
+        epoch: float,
+        random: random_module.Random,
+        keeps_rows: bool,
+    ) -> None:
+        self.evses: Mapping[int, LiveEvse] = {
+            number: LiveEvse(number, spec) for number, spec in enumerate(evses, start=1)
+        }
+        self.lobby: LiveEvse | None = None
+        self.sessions: list[Session] = []
+        self.variables = variables
+        self.epoch = epoch
+        self.reporter = Reporter(dialect, variables, random, self.keep_info, self._deauthorize)
+        self._keeps_rows = keeps_rows
+        self._cache = AuthorizationCache()
+
+    def places(self) -> Iterator[LiveEvse]:
+        """The EVSEs, and the lobby if there is one."""
+        yield from self.evses.values()
+        if self.lobby is not None:
+            yield self.lobby
+
+    def one_of(self, candidates: Sequence[LiveEvse], verb: str, otherwise: str, evse_id: int | None) -> LiveEvse:
+        """The EVSE that an act is about: the one that was named, or the only one that comes into question."""
+        if evse_id is not None:
+            if evse_id not in self.evses or isinstance(evse_id, bool):
+                raise ValueError(f"this station has the EVSEs {', '.join(map(str, self.evses))}, not {evse_id!r}")
+            return self.evses[evse_id]
+        if len(self.evses) == 1:
+            return self.evses[1]
+        if len(candidates) == 1:
+            return candidates[0]
+        if not candidates:
+            raise ValueError(f"cannot {verb}: each EVSE {otherwise}" if otherwise else f"cannot {verb}")
+        numbers = " or ".join(str(each.id) for each in candidates)
+        raise ValueError(f"where? There are several EVSEs to {verb}; say evse={numbers}")
+
+    # -- Authorizations -----------------------------------------------------------------------------------------------
+
+    def grant(self, evse: LiveEvse, authorization: Authorization, now: float, trigger: str) -> None:
+        """An authorization begins."""
+        evse.authorization = authorization
+        evse.authorize_by = math.inf
+        evse.was_stopped = False
+        if evse.transaction is not None:
+            evse.transaction.stopped_by = ""
+        self.begin_session(evse, now)
+        assert evse.session is not None
+        evse.session.token = evse.session.token or authorization.token.id
+        if evse.vehicle is None:
+            evse.connect_by = now + (self.variables.value("TxCtrlr.EVConnectionTimeOut") or math.inf)
+        evse.offer(now)
+        self.settle(evse, now, trigger)
+
+    def end_authorization(self, evse: LiveEvse, now: float, trigger: str, reason: str, token: IdToken | None) -> None:
+        """An authorization ends by a token or by the CSMS; depending on TxStopPoint the transaction (E05, E07, F03)."""
+        evse.authorization = None
+        evse.offer(now)
+        self.settle(evse, now, trigger, reason, token=token, extra=STOPPED_WITH_AUTHORIZATION)
+        if evse.transaction is None:
+            evse.connect_by = math.inf
+        else:  # without a vehicle the time to connect one goes on (E03.FR.05)
+            evse.transaction.stopped_by = reason
+        self.close_session(evse, now)
+
+    def _deauthorize(self, transaction: Transaction, authorization: Authorization, status: str, now: float) -> None:
+        """The CSMS refuses the token of a running transaction (E05)."""
+        evse = next((each for each in self.places() if each.authorization is authorization), None)
+        if evse is None or evse.transaction is not transaction:
+            return
+        value = self.variables.value
+        if evse.session is not None:
+            evse.session.refused = status
+        if value("TxCtrlr.StopTxOnInvalidId"):
+            self.end_authorization(evse, now, "Deauthorized", "DeAuthorized", None)
+            return
+        if most := value("TxCtrlr.MaxEnergyOnInvalidId"):
+            authorization.until_wh = evse.register_wh(now) + most
+        else:
+            authorization.is_blocked = True
+        evse.offer(now)
+        self.settle(evse, now, "ChargingStateChanged", "DeAuthorized")
+
+    def known(self, token: IdToken, now: float) -> TokenInfo | None:
+        """What the cache knows of a token; None if nothing, or if the cache is off."""
+        if not self.variables.value("AuthCacheCtrlr.Enabled"):
+            return None
+        return self._cache.find(token, self.epoch + now)
+
+    def keep_info(self, token: IdToken, answer: Answer, now: float) -> None:
+        """Keep in the cache what the CSMS says of a token."""
+        value = self.variables.value
+        if value("AuthCacheCtrlr.Enabled") and answer.info is not None:
+            self._cache.keep(token, answer.info, self.epoch + now, value("AuthCacheCtrlr.LifeTime") or math.inf)
+
+    # -- Transactions and sessions ------------------------------------------------------------------------------------
+
+    def settle(
+        self,
+        evse: LiveEvse,
+        now: float,
+        trigger: str,
+        reason: str = "",
+        *,
+        token: IdToken | None = None,
+        extra: frozenset[str] = _NONE,
+        must_end: bool = False,
+    ) -> None:
+        """Start, report or end the transaction after a change, and report the connector.
+
+        The first point of TxStartPoint that comes true starts it, the first of TxStopPoint that ends stops it (E01,
+        E06). An event that ends a transaction starts no other.
+
+        Args:
+            evse: Where something changed.
+            now: When.
+            trigger: Why, a TriggerReasonEnumType value; "" for something that concerns no transaction.
+            reason: The stoppedReason if it ends.
+            token: The token that ended the authorization.
+            extra: Points that end whether or not they were true: with the authorization, or with the cable.
+            must_end: Whether it ends anyway.
+        """
+        report = self.reporter
+        before, evse.conditions = evse.conditions, evse.find_conditions()
+        report.status_before(evse, now)
+        if evse.transaction is not None:
+            ended = (before - evse.conditions) | extra
+            if must_end or ended.intersection(self.variables.value("TxCtrlr.TxStopPoint")):
+                self._end_transaction(evse, now, trigger, reason, token)
+            elif trigger:
+                report.update(evse, now, trigger, token)
+        elif evse.conditions - before:
+            points = evse.conditions.intersection(self.variables.value("TxCtrlr.TxStartPoint"))
+            if points:
+                report.status(evse, now)
+                report.start(evse, now, "ChargingStateChanged" if points == {"EnergyTransfer"} else trigger)
+        report.status(evse, now)
+        record(evse, now)
+
+    def _end_transaction(self, evse: LiveEvse, now: float, trigger: str, reason: str, token: IdToken | None) -> None:
+        state = evse.charging_state
+        evse.authorization = None  # it ends with the transaction (errata 2.17)
+        evse.connect_by = math.inf
+        evse.offer(now)
+        if trigger != "ChargingStateChanged":
+            state = evse.charging_state
+        self.reporter.end(evse, now, trigger, state, reason, token)
+        evse.was_stopped = evse.vehicle is not None or evse.has_dangling_cable
+        evse.conditions = evse.find_conditions()
+
+    def begin_session(self, evse: LiveEvse, now: float) -> None:
+        """A session begins, unless one goes on."""
+        if evse.session is None:
+            evse.session = Session(evse.id, self.epoch, now, evse.register_wh(now), self._keeps_rows)
+            self.sessions.append(evse.session)
+
+    def close_session(self, evse: LiveEvse, now: float) -> None:
+        """The session ends when neither a vehicle, nor an authorization, nor a transaction is left."""
+        session = evse.session
+        if session is not None and evse.vehicle is None and evse.authorization is None and evse.transaction is None:
+            session.end, session.end_wh = now, evse.register_wh(now)
+            evse.session = None
+        self.leave_empty_lobby()
+
+    def leave_lobby(self, evse: LiveEvse) -> None:
+        """A cable was connected: the authorization without an EVSE, and its transaction, are about this one."""
+        lobby = self.lobby
+        if lobby is None or lobby.authorization is None or evse.authorization is not None or not evse.is_usable:
+            return
+        allowed = lobby.authorization.evse_ids
+        if evse.transaction is not None or (allowed and evse.id not in allowed):
+            return
+        evse.authorization, evse.transaction = lobby.authorization, lobby.transaction
+        evse.conditions = evse.conditions | lobby.conditions
+        if lobby.session is not None:
+            self.sessions.remove(evse.session)  # type: ignore[arg-type]
+            evse.session = lobby.session
+            evse.session.evse_id = evse.id
+            evse.session.begin_wh = evse.register_wh(evse.session.begin)
+        self.lobby = None
+
+    def leave_empty_lobby(self) -> None:
+        """Forget the lobby when nobody is there any more."""
+        lobby = self.lobby
+        if lobby is not None and lobby.authorization is None and lobby.transaction is None:
+            self.lobby = None

@@ -1,0 +1,498 @@
+"""The core as a whole: what holds for any acts and answers, meter values, commands, and a week of sessions."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import math
+from collections import defaultdict
+from typing import Any
+
+import pytest
+from core_player import EPOCH, Player, Said
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strict_v16 import MOVES
+from told import told
+
+from cpsim_kit.station import Evse, Vehicle
+from cpsim_kit.station.authorization import IdToken, TokenInfo
+from cpsim_kit.station.events import Answer, Failure, Outgoing, PlugIn, Swipe, Unplug, VariablesChanged
+
+ACTS = [
+    "plug 1",
+    "plug 2",
+    "swipe TAG-1 1",
+    "swipe TAG-1 2",
+    "swipe TAG-1",
+    "swipe TAG-1B",
+    "swipe TAG-9 2",
+    "swipe TAG-BLOCKED 1",
+    "swipe TAG-LATER 1",
+    "unplug 1",
+    "unplug 2",
+    "suspend ev",
+    "resume ev",
+    "fault GroundFault 1",
+    "clear fault",
+    "remote start TAG-9",
+    "remote start TAG-1 2",
+    "remote stop",
+    "wait 7",
+    "wait 61",
+    "wait 4000",
+]
+TOKENS = {
+    "TAG-1": TokenInfo("Accepted", "GROUP"),
+    "TAG-1B": TokenInfo("Accepted", "GROUP"),
+    "TAG-BLOCKED": TokenInfo("Blocked"),
+}
+POINTS = st.sets(st.sampled_from(["EVConnected", "Authorized", "PowerPathClosed", "EnergyTransfer"]), min_size=1)
+
+
+def play(player: Player, acts: list[str]) -> None:
+    for act in acts:
+        with contextlib.suppress(ValueError, IndexError):  # it cannot be done, or there was no transaction yet
+            player.act(act)
+
+
+def loses(player: Player, numbers: set[int]) -> None:
+    """Let the CSMS leave some messages without an answer."""
+    count = itertools.count()
+
+    def answer(message: Outgoing, said: Said) -> Answer | None:
+        return None if next(count) in numbers else player.answer(message, said)
+
+    player.answers = answer
+
+
+@settings(max_examples=400)
+@given(
+    acts=st.lists(st.sampled_from(ACTS), max_size=25),
+    start=POINTS,
+    stop=POINTS,
+    lost=st.sets(st.integers(0, 40), max_size=4),
+    version=st.sampled_from(["2.0.1", "2.1"]),
+)
+def test_any_acts_and_answers_give_valid_gapless_transactions(
+    acts: list[str], start: set[str], stop: set[str], lost: set[int], version: str
+) -> None:
+    variables = {"TxCtrlr.TxStartPoint": sorted(start), "TxCtrlr.TxStopPoint": sorted(stop)}
+    player = Player(version, [Evse(), Evse(50, "DC")], variables, TOKENS, {"TAG-LATER": TokenInfo("Invalid")})
+    loses(player, lost)
+    play(player, acts)  # Player raises where a message breaks its schema
+    events = defaultdict(list)
+    for action, payload in player.said:
+        if action == "TransactionEvent":
+            events[payload["transactionInfo"]["transactionId"]].append(payload)
+    for transaction in events.values():
+        assert [event["seqNo"] for event in transaction] == list(range(len(transaction)))
+        kinds = [event["eventType"] for event in transaction]
+        assert kinds[0] == "Started"
+        assert "Started" not in kinds[1:]
+        assert "Ended" not in kinds[:-1]
+        assert sum("evse" in event for event in transaction) <= 1
+        assert "chargingState" in transaction[0]["transactionInfo"]
+        moments = [event["timestamp"] for event in transaction]
+        assert moments == sorted(moments)
+    require_monotonic_registers(player)
+    require_truth(player)
+
+
+@settings(max_examples=400)
+@given(acts=st.lists(st.sampled_from(ACTS), max_size=25), lost=st.sets(st.integers(0, 40), max_size=4))
+def test_any_acts_and_answers_give_valid_messages_and_moves_of_ocpp_16(acts: list[str], lost: set[int]) -> None:
+    player = Player("1.6", [Evse(), Evse(50, "DC")], None, TOKENS, {"TAG-LATER": TokenInfo("Invalid")})
+    loses(player, lost)
+    play(player, acts)
+    begun = {each.csms_id: round(each.start_wh) for each in player.core.transactions}
+    stopped = [payload for action, payload in player.said if action == "StopTransaction"]
+    assert len({payload["transactionId"] for payload in stopped}) == len(stopped)
+    assert all(payload["meterStop"] >= begun[payload["transactionId"]] for payload in stopped)
+    status = {1: "", 2: ""}
+    for action, payload in player.said:
+        if action == "StatusNotification" and payload["connectorId"]:
+            connector, new = payload["connectorId"], payload["status"]
+            assert not status[connector] or new in MOVES[status[connector]], (status[connector], new)
+            status[connector] = new
+    require_monotonic_registers(player)
+    require_truth(player)
+
+
+def require_monotonic_registers(player: Player) -> None:
+    last: dict[Any, float] = defaultdict(float)
+    places: dict[Any, int] = {each.id: each.evse_id for each in player.core.transactions}
+    for action, payload in player.said:
+        if action not in ("TransactionEvent", "MeterValues"):
+            continue
+        known = payload.get("transactionInfo", payload).get("transactionId", "")
+        for reading in payload.get("meterValue", []):
+            for value in reading["sampledValue"]:
+                if value["measurand"] == "Energy.Active.Import.Register" and value["context"] != "Transaction.Begin":
+                    place = places[str(known)]
+                    assert float(value["value"]) >= last[place]
+                    last[place] = float(value["value"])
+
+
+def require_truth(player: Player) -> None:
+    """No energy without a transaction or between two of them, and what was said is what the meter showed."""
+    for evse in player.core.evses.values():
+        assert 0 <= evse.power_kw(player.now) <= evse.offered_kw + 1e-9 <= evse.limit_kw + 2e-9
+        assert evse.demand_kw(player.now) >= 0
+    for transaction in player.core.transactions:
+        assert transaction.end is None or math.isnan(transaction.end_wh) or transaction.end_wh >= transaction.start_wh
+
+
+def test_a_week_of_sessions_keeps_every_watt_hour() -> None:
+    player = Player(variables={"SampledDataCtrlr.TxUpdatedInterval": 900})
+    for _day in range(7):
+        for _session in range(3):
+            player.do(PlugIn(Vehicle(60, 0.3)))
+            player.do(Swipe(IdToken("TAG-1")))
+            player.wait(6 * 3600)
+            player.do(Swipe(IdToken("TAG-1")))
+            player.wait(600)
+            player.do(Unplug())
+            player.wait(1.8 * 3600 - 600)
+    transactions = player.core.transactions
+    assert len(transactions) == 21
+    assert [each.start_wh for each in transactions[1:]] == [each.end_wh for each in transactions[:-1]]
+    ended = [
+        payload for action, payload in player.said if action == "TransactionEvent" and payload["eventType"] == "Ended"
+    ]
+    said = [
+        payload["meterValue"][-1]["sampledValue"][0]["value"] - payload["meterValue"][0]["sampledValue"][0]["value"]
+        for payload in ended
+    ]
+    assert said == [each.end_wh - each.start_wh for each in transactions]
+    assert sum(said) == player.core.evses[1].reading_wh(player.now)
+
+
+# -- Meter values -----------------------------------------------------------------------------------------------------
+
+
+def charging(version: str = "2.0.1", **variables: object) -> Player:
+    player = Player(version, variables={name.replace("__", "."): value for name, value in variables.items()})
+    player.act("plug")
+    player.act("swipe TAG-1")
+    return player
+
+
+def contexts(player: Player, words: str) -> list[str]:
+    return told(player.act(words))
+
+
+def test_meter_values_come_at_the_interval_from_the_start_of_the_transaction() -> None:
+    player = charging(SampledDataCtrlr__TxUpdatedInterval=10)
+    stamps = [payload["timestamp"][-10:] for _, payload in player.act("wait 35")]
+    assert stamps == ["00:10.000Z", "00:20.000Z", "00:30.000Z"]
+
+
+def test_an_interval_of_0_sends_none() -> None:
+    assert charging(SampledDataCtrlr__TxUpdatedInterval=0).act("wait 3600") == []
+
+
+def test_a_changed_interval_takes_effect_at_once() -> None:
+    player = charging()
+    player.act("wait 30")
+    player.core.variables.set("SampledDataCtrlr.TxUpdatedInterval", 5)
+    player.do(VariablesChanged())
+    assert len(player.act("wait 10")) == 2
+
+
+def test_the_last_message_has_the_values_in_between_if_asked_for() -> None:
+    player = charging(SampledDataCtrlr__TxUpdatedInterval=0, SampledDataCtrlr__TxEndedInterval=60)
+    assert player.act("wait 130") == []
+    assert contexts(player, "swipe TAG-1") == [
+        "Ended 2 StopAuthorized EVConnected Local TAG-1 Begin:1 Periodic:1 Periodic:1 End:1"
+    ]
+
+
+def test_the_last_message_has_no_values_if_no_measurands_are_asked_for() -> None:
+    player = charging(SampledDataCtrlr__TxEndedMeasurands="")
+    assert contexts(player, "swipe TAG-1") == ["Ended 2 StopAuthorized EVConnected Local TAG-1"]
+
+
+def test_the_last_message_of_a_long_session_fits_into_a_message() -> None:
+    player = charging("1.6")
+    player.act("wait 180000")
+    (_action, payload), *_ = player.act("swipe TAG-1")
+    readings = payload["transactionData"]
+    assert 200 <= len(readings) <= 402
+    assert readings[0]["sampledValue"][0]["context"] == "Transaction.Begin"
+    assert readings[-1]["sampledValue"][0]["context"] == "Transaction.End"
+    moments = [reading["timestamp"] for reading in readings]
+    assert moments == sorted(moments)
+
+
+def test_clock_aligned_values_come_at_multiples_since_midnight_in_and_out_of_a_transaction() -> None:
+    player = Player(variables={"AlignedDataCtrlr.Interval": 900, "SampledDataCtrlr.TxUpdatedInterval": 0})
+    player.act("wait 100")  # the station started at 08:00:00
+    assert told(player.act("wait 800")) == ["meter 0 Clock:1", "meter 1 Clock:1"]
+    assert player.said[-1][1]["meterValue"][0]["timestamp"] == "2027-01-15T08:15:00.000Z"
+    player.act("plug")
+    player.act("swipe TAG-1")
+    assert told(player.act("wait 900")) == ["meter 0 Clock:1", "Updated 2 MeterValueClock Clock:1"]
+
+
+def test_clock_aligned_values_stop_during_a_transaction_if_asked_for() -> None:
+    player = charging(
+        AlignedDataCtrlr__Interval=900, AlignedDataCtrlr__SendDuringIdle=True, SampledDataCtrlr__TxUpdatedInterval=0
+    )
+    assert player.act("wait 900") == []
+    player.act("swipe TAG-1")
+    assert told(player.act("wait 900")) == ["meter 0 Clock:1", "meter 1 Clock:1"]
+
+
+def test_clock_aligned_values_of_16_have_the_transaction() -> None:
+    player = charging("1.6", ClockAlignedDataInterval=900, MeterValueSampleInterval=0, StopTxnAlignedData="Voltage")
+    assert told(player.act("wait 900")) == ["meter 0 Clock:1", "meter 1 transaction 1 Clock:1"]
+    assert contexts(player, "swipe TAG-1")[0] == "stop 1 Local 2750 Wh TAG-1 Begin:1 Clock:3 End:1"
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "1.6"])
+def test_every_measurand_is_said_with_its_unit_and_phases(version: str) -> None:
+    measurands = (
+        "Energy.Active.Import.Register,Power.Active.Import,Power.Offered,Current.Import,Current.Offered,Voltage,SoC,"
+        "Frequency,Temperature"
+    )
+    name = "MeterValuesSampledData" if version == "1.6" else "SampledDataCtrlr.TxUpdatedMeasurands"
+    player = Player(version, variables={name: measurands})
+    player.act("plug")
+    player.act("swipe TAG-1")
+    (_, payload), *_ = player.act("wait 60")
+    values = payload["meterValue"][0]["sampledValue"]
+    seen = [
+        (
+            value["measurand"],
+            value.get("phase", ""),
+            value.get("unit") or value.get("unitOfMeasure", {}).get("unit"),
+            float(value["value"]),
+        )
+        for value in values
+    ]
+    hertz = None if version == "1.6" else "Hz"  # 1.6 has no such unit
+    assert seen == [
+        ("Energy.Active.Import.Register", "", "Wh", 183),
+        ("Power.Active.Import", "", "W", 11000),
+        ("Power.Offered", "", "W", 22000),
+        *[("Current.Import", phase, "A", 15.94) for phase in ("L1", "L2", "L3")],
+        *[("Current.Offered", phase, "A", 31.88) for phase in ("L1", "L2", "L3")],
+        *[("Voltage", phase, "V", 230) for phase in ("L1-N", "L2-N", "L3-N")],
+        ("SoC", "", "Percent", 30.3),
+        ("Frequency", "", hertz, 50),
+        *([("Temperature", "", "Celsius", 32.5)] if version == "1.6" else []),
+    ]
+
+
+# -- Commands ---------------------------------------------------------------------------------------------------------
+
+
+def asked(component: str, variable: str, **more: Any) -> dict[str, Any]:
+    named = {"name": variable, "instance": more.pop("instance")} if "instance" in more else {"name": variable}
+    return {"component": {"name": component}, "variable": named, **more}
+
+
+@pytest.mark.parametrize(
+    ("question", "status", "value"),
+    [
+        (asked("TxCtrlr", "TxStopPoint"), "Accepted", "EVConnected,Authorized"),
+        (asked("txctrlr", "TXSTOPPOINT", attribute_type="Actual"), "Accepted", "EVConnected,Authorized"),
+        (asked("OCPPCommCtrlr", "MessageTimeout", instance="Default"), "Accepted", "30"),
+        (asked("OCPPCommCtrlr", "MessageTimeout"), "UnknownVariable", None),
+        (asked("TxCtrlr", "Nonsense"), "UnknownVariable", None),
+        (asked("TxCtrlr", "MaxEnergyOnInvalidId"), "UnknownVariable", None),
+        (asked("Nonsense", "TxStopPoint"), "UnknownComponent", None),
+        (asked("TxCtrlr", "TxStopPoint", attribute_type="Target"), "NotSupportedAttributeType", None),
+    ],
+)
+def test_get_variables(question: dict[str, Any], status: str, value: str | None) -> None:
+    answer, said = Player().command("GetVariables", get_variable_data=[question])
+    result = answer.get_variable_result[0]
+    assert (result["attribute_status"], result.get("attribute_value")) == (status, value)
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("component", "variable", "value", "status"),
+    [
+        ("TxCtrlr", "TxStartPoint", "EVConnected, Authorized", "Accepted"),
+        ("TxCtrlr", "TxStartPoint", "DataSigned", "Rejected"),
+        ("TxCtrlr", "TxStopPoint", "ParkingBayOccupancy", "Rejected"),
+        ("TxCtrlr", "TxStopPoint", "", "Rejected"),
+        ("TxCtrlr", "EVConnectionTimeOut", "-1", "Rejected"),
+        ("TxCtrlr", "EVConnectionTimeOut", "ten", "Rejected"),
+        ("TxCtrlr", "MaxEnergyOnInvalidId", "500", "Accepted"),
+        ("TxCtrlr", "Nonsense", "1", "UnknownVariable"),
+        ("Nonsense", "TxStartPoint", "1", "UnknownComponent"),
+        ("SampledDataCtrlr", "TxUpdatedMeasurands", "SoC,Voltage.L1", "Accepted"),
+        ("SampledDataCtrlr", "TxUpdatedMeasurands", "Happiness", "Rejected"),
+    ],
+)
+def test_set_variables(component: str, variable: str, value: str, status: str) -> None:
+    player = Player()
+    answer, _ = player.command("SetVariables", set_variable_data=[asked(component, variable, attribute_value=value)])
+    assert answer.set_variable_result[0]["attribute_status"] == status
+    got, _ = player.command("GetVariables", get_variable_data=[asked(component, variable)])
+    if status == "Accepted":
+        assert got.get_variable_result[0]["attribute_value"] == value.replace(" ", "")
+
+
+def test_configuration_of_16() -> None:
+    player = Player("1.6")
+    answer, _ = player.command("GetConfiguration")
+    values = {row["key"]: (row["value"], row["readonly"]) for row in answer.configuration_key}
+    assert values["MeterValueSampleInterval"] == ("60", False)
+    assert values["NumberOfConnectors"] == ("1", True)
+    assert "MaxEnergyOnInvalidId" not in values
+    answer, _ = player.command("GetConfiguration", key=["connectiontimeout", "Nonsense"])
+    assert [row["key"] for row in answer.configuration_key] == ["ConnectionTimeOut"]
+    assert answer.unknown_key == ["Nonsense"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "status"),
+    [
+        ("MeterValueSampleInterval", "10", "Accepted"),
+        ("metervaluesampleinterval", "10", "Accepted"),
+        ("MeterValueSampleInterval", "-10", "Rejected"),
+        ("NumberOfConnectors", "4", "Rejected"),
+        ("Nonsense", "4", "NotSupported"),
+        ("TxCtrlr.TxStopPoint", "EVConnected", "NotSupported"),
+    ],
+)
+def test_change_configuration_of_16(key: str, value: str, status: str) -> None:
+    answer, _ = Player("1.6").command("ChangeConfiguration", key=key, value=value)
+    assert answer.status == status
+
+
+# -- The start, and odd answers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "lines"),
+    [
+        ("2.0.1", ["status 1 Available", "status 2 Unavailable", "SecurityEventNotification"]),
+        ("1.6", ["status 0 Available", "status 1 Available", "status 2 Unavailable"]),
+    ],
+)
+def test_a_start_reports_every_connector(version: str, lines: list[str]) -> None:
+    assert told(Player(version, [Evse(), Evse(available=False)]).said) == lines
+
+
+def test_a_token_in_the_cache_starts_and_stops_without_a_question_if_the_variables_say_so() -> None:
+    player = Player(variables={"AuthCtrlr.LocalPreAuthorize": True}, tokens={"TAG-1B": TokenInfo("Accepted", "GROUP")})
+    player.act("plug")
+    assert told(player.act("swipe TAG-1"))[0] == "authorize TAG-1"
+    player.act("swipe TAG-1")
+    assert told(player.act("swipe TAG-1"))[0].startswith("Started 0 Authorized")
+
+
+def test_a_known_token_of_the_same_group_stops_without_a_question() -> None:
+    group = {"TAG-1": TokenInfo("Accepted", "GROUP"), "TAG-1B": TokenInfo("Accepted", "GROUP")}
+    player = Player(tokens=group)
+    player.act("plug")
+    player.act("swipe TAG-1B")
+    player.act("swipe TAG-1B")
+    player.act("swipe TAG-1")
+    assert told(player.act("swipe TAG-1B")) == ["Ended 2 StopAuthorized EVConnected Local TAG-1B Begin:1 End:1"]
+
+
+def test_the_cache_forgets_after_its_lifetime() -> None:
+    player = Player(variables={"AuthCtrlr.LocalPreAuthorize": True, "AuthCacheCtrlr.LifeTime": 100})
+    player.act("plug")
+    player.act("swipe TAG-1")
+    player.act("swipe TAG-1")
+    player.act("wait 101")
+    assert told(player.act("swipe TAG-1"))[0] == "authorize TAG-1"
+
+
+def test_a_token_for_other_evses_is_refused_here() -> None:
+    player = Player(evses=[Evse(), Evse()], tokens={"TAG-1": TokenInfo("Accepted", "", (2,))})
+    player.act("plug 1")
+    swipe = Swipe(IdToken("TAG-1"), 1)
+    assert told(player.do(swipe)) == ["authorize TAG-1"]
+    assert swipe.result is not None
+    assert (swipe.result.effect, swipe.result.status) == ("refused", "Accepted")
+    assert swipe.result.reason == "the token is accepted at EVSE 2 only"
+
+
+def test_a_message_without_an_answer_changes_nothing() -> None:
+    player = Player()
+    player.answers = lambda message, _said: None
+    player.act("plug")
+    swipe = Swipe(IdToken("TAG-1"))
+    assert told(player.do(swipe)) == ["authorize TAG-1"]
+    assert swipe.result is None
+    assert player.core.transactions == []
+
+
+def test_a_transaction_of_16_without_an_id_says_nothing_more() -> None:
+    player = Player("1.6")
+    usual = player.answer
+    player.answers = lambda message, said: None if said[0] == "StartTransaction" else usual(message, said)
+    player.act("plug")
+    assert told(player.act("swipe TAG-1")) == ["authorize TAG-1", "start 1 TAG-1 0 Wh", "status 1 Charging"]
+    player.act("wait 120")
+    assert told(player.act("swipe TAG-1")) == ["status 1 Finishing"]
+
+
+def test_an_answer_that_comes_after_the_session_changes_nothing() -> None:
+    player = Player()
+    player.act("plug")
+    player.act("swipe TAG-1")
+    question = player.with_token
+    assert question is not None
+    player.act("swipe TAG-1")
+    assert player.do(Answer(question, TokenInfo("Invalid"))) == []
+    assert player.do(Failure(question)) == []
+
+
+@pytest.mark.parametrize(
+    ("acts", "text"),
+    [
+        (["plug", "plug"], "EVSE 1 has a vehicle already; unplug it first"),
+        (["unplug"], "EVSE 1 has no cable to unplug"),
+        (["suspend ev"], "EVSE 1 has no vehicle"),
+        (["clear fault"], "EVSE 1 has no fault"),
+        (["fault GroundFault", "fault Other"], "EVSE 1 has a fault already: GroundFault; clear it first"),
+        (["fault Flood"], "a fault is one of GroundFault, "),
+        (["plug 3"], "this station has the EVSEs 1, not 3"),
+        (["unplug ev"], "EVSE 1 has no cable to unplug"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_plain_words_and_changes_nothing(acts: list[str], text: str) -> None:
+    player = Player()
+    for act in acts[:-1]:
+        player.act(act)
+    with pytest.raises(ValueError, match=text):
+        player.act(acts[-1])
+    assert told(player.act("wait 3600")) == []
+
+
+@pytest.mark.parametrize(
+    ("acts", "text"),
+    [
+        (["plug"], "where\\? There are several EVSEs to plug in; say evse=1 or 2"),
+        (["plug 1", "plug 2", "swipe TAG-1"], "which vehicle is the token for\\? .* evse=1 or 2"),
+        (
+            ["plug 1", "swipe TAG-1 1", "plug 2", "swipe TAG-1 2", "swipe TAG-1"],
+            "in use at several EVSEs; say evse=1 or 2",
+        ),
+        (["plug 1", "plug 2", "unplug"], "evse=1 or 2"),
+        (["unplug"], "cannot unplug: each EVSE has no cable to unplug"),
+    ],
+)
+def test_an_act_that_does_not_say_where_is_refused_if_that_is_not_plain(acts: list[str], text: str) -> None:
+    player = Player(evses=[Evse(), Evse()])
+    for act in acts[:-1]:
+        player.act(act)
+    with pytest.raises(ValueError, match=text):
+        player.act(acts[-1])
+
+
+def test_times_have_milliseconds_and_a_z() -> None:
+    player = Player()
+    player.now = 0.0005
+    assert player.act("plug")[0][1]["timestamp"] in ("2027-01-15T08:00:00.000Z", "2027-01-15T08:00:00.001Z")
+    assert EPOCH == 1_800_000_000
