@@ -231,15 +231,6 @@ async def test_the_cable_is_taken_out_while_it_charges(version: str, side: Any, 
     assert reasons(csms) == ["EVDisconnected"]
 
 
-@pytest.mark.parametrize(
-    "version",
-    [
-        pytest.param(
-            "1.6", marks=pytest.mark.xfail(reason="the core stops it at the EV's side anyway: OCPP 1.6, 4.9 and 9.1")
-        ),
-        "2.0.1",
-    ],
-)
 async def test_the_cable_comes_back(version: str) -> None:
     names = {
         "1.6": {"StopTransactionOnEVSideDisconnect": False},

@@ -117,7 +117,7 @@ async def test_until_several_things_waits_for_all_of_them(station: Station) -> N
     assert station.evses[1].soc == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize(("target", "wanted", "reached"), [(1, 1, 0.9995), (0.85, 0.85, 0.85), (0.85, 1, 0.85)])
+@pytest.mark.parametrize(("target", "wanted", "reached"), [(1, 1, 0.9995), (0.85, 0.85, 0.85)])
 async def test_until_the_vehicle_has_enough_waits_until_it_says_so(
     station: Station, target: float, wanted: float, reached: float
 ) -> None:
@@ -127,6 +127,15 @@ async def test_until_the_vehicle_has_enough_waits_until_it_says_so(
 
     assert station.evses[1].state == "SuspendedEV"
     assert station.evses[1].soc == pytest.approx(reached)
+
+
+async def test_a_vehicle_that_wants_less_never_has_more(station: Station) -> None:
+    await begin(station, car(0.8, target_soc=0.85))
+
+    with pytest.raises(WaitTimeout) as timeout:
+        await station.until(soc=0.9, timeout=50 * MS)
+
+    assert "SuspendedEV" in str(timeout.value.last_seen)
 
 
 async def test_a_vehicle_that_is_full_already_needs_no_time(station: Station) -> None:
@@ -168,8 +177,8 @@ async def test_what_does_not_come_is_a_wait_timeout_that_says_what_was_seen(stat
     ("wanted", "text"),
     [
         ({}, "until what"),
-        ({"soc": 80}, "between 0 and 1"),
-        ({"soc": -0.1}, "not below 0"),
+        ({"soc": 80}, "from 0 to 1, not 80"),
+        ({"soc": -0.1}, "from 0 to 1, not -0.1"),
         ({"soc": "0.8"}, "a number"),
         ({"energy_kwh": math.nan}, "a number"),
         ({"minutes": math.inf}, "a number"),
