@@ -844,7 +844,7 @@ def _check_names(dialect: Dialect, given: Mapping[str, object]) -> None:
     Raises:
         ValueError: There is one; the text says what to write.
     """
-    for name in set(given) - set(dialect.names):
+    for name in (name for name in given if name not in dialect.names):
         for version in VERSIONS:
             meant = set(dialect_of(version, 0, 1).names.get(name, ()))
             if meant:

@@ -294,13 +294,16 @@ async def test_a_fault_ends_it_and_the_next_session_works(version: str) -> None:
     assert reasons(csms) == ["Other" if version == "1.6" else "GroundFault", "Local"]
 
 
+@pytest.mark.parametrize("authorizes", [False, True])
 @pytest.mark.parametrize("first", ["cable", "request"])
 @pytest.mark.parametrize("place", [2, None])
-async def test_remote_start_and_stop(version: str, first: str, place: int | None) -> None:
-    async with playing(version) as (station, csms):
+async def test_remote_start_and_stop(version: str, first: str, place: int | None, authorizes: bool) -> None:
+    name = "AuthorizeRemoteTxRequests" if version == "1.6" else "AuthCtrlr.AuthorizeRemoteStart"
+    async with playing(version, variables={name: authorizes}) as (station, csms):
         if first == "cable":
             await station.plug_in(car(), evse=2)
         assert await remote_start(csms, "TAG-1", place) == "Accepted"
+        await station.until(minutes=0)  # until the CSMS has said what it says of the token
         if first == "request":
             await station.plug_in(car(), evse=2)
         await station.until(state="Charging", evse=2)
@@ -311,6 +314,18 @@ async def test_remote_start_and_stop(version: str, first: str, place: int | None
 
     assert [(entry.place, entry.wh) for entry in csms.ledger.values()] == [(2, 4000)]
     assert reasons(csms) == ["Remote"]
+    assert len(said(csms, "Authorize")) == authorizes
+
+
+@pytest.mark.xfail(reason="the core leaves the authorization without an EVSE, though a vehicle waits for one")
+async def test_a_cable_that_comes_while_the_csms_looks_at_the_token(version: str) -> None:
+    async with playing(version) as (station, csms):
+        await asyncio.gather(station.swipe("TAG-1"), station.plug_in(car(), evse=2))
+        await station.until(energy_kwh=1, evse=2, timeout=1)
+        await station.swipe("TAG-1")
+        await station.unplug()
+
+    assert [(entry.place, entry.wh) for entry in csms.ledger.values()] == [(2, 1000)]
 
 
 async def test_a_card_stops_what_the_csms_started(version: str) -> None:
@@ -324,8 +339,10 @@ async def test_a_card_stops_what_the_csms_started(version: str) -> None:
     assert len(reasons(csms)) == 1
 
 
-async def test_two_evses_at_once(version: str) -> None:
+@pytest.mark.parametrize("speed", [20_000, math.inf])
+async def test_two_evses_at_once(version: str, speed: float) -> None:
     async with playing(version) as (station, csms):
+        station.speed = speed
         await asyncio.gather(
             station.charge(car(), token="TAG-1", until_soc=0.5),
             station.charge(Vehicle(80, 0.2, 120), token="TAG-2", until_soc=0.6),

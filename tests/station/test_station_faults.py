@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import logging
 import math
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -208,12 +207,10 @@ async def test_the_csms_can_set_how_long_it_is_waited_for(csms: Csms) -> None:
     variables = {"OCPPCommCtrlr.MessageTimeout[Default]": 1}
     async with Station("CP1", csms.url, variables=variables, call_timeout=20) as station:
         csms.on["StatusNotification"] = silent
-        began = time.perf_counter()
         with pytest.raises(CallTimeout) as timeout:
             await station.plug_in(car())
 
     assert timeout.value.waited == 1
-    assert time.perf_counter() - began < 10
 
 
 async def test_the_stations_own_error_comes_out_at_the_act_and_at_the_next(
