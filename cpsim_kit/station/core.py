@@ -119,14 +119,16 @@ class Core:
         return _RULES[type(event)](self, event, now)
 
     def take(self) -> Outgoing | None:
-        """The next message to send, with its payload; None while there is none. Take one more when it is answered."""
+        """The next message to send; None while there is none. Take one more when it is answered.
+
+        Its payload is None if it cannot be said: OCPP 1.6 cannot name a transaction whose StartTransaction failed.
+        """
         outbox = self._reporter.outbox
-        while outbox:
-            message = outbox.popleft()
-            message.payload = message.build()
-            if message.payload is not None:
-                return message
-        return None
+        if not outbox:
+            return None
+        message = outbox.popleft()
+        message.payload = message.build()
+        return message
 
     @property
     def has_message(self) -> bool:

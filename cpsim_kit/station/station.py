@@ -680,7 +680,10 @@ class Station:
         while self._error is None:
             if (message := core.take()) is not None:
                 clock.hold(self._limit())
-                await self._send(message)
+                if message.payload is None:
+                    logger.warning("%s: a message is left out, as the CSMS gave its transaction no id", self.id)
+                else:
+                    await self._send(message)
                 continue
             if self._waiters:
                 self._release_waiters()
