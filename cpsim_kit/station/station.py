@@ -181,7 +181,7 @@ class Station:
         started = epoch(time.perf_counter())
         dialect = dialect_of(self.charge_point.version, started, len(specs))
         _check_names(dialect, variables or {})
-        self.variables = Variables(dialect.names, dialect.read_only(), dialect.defaults, variables or {})
+        self.variables = Variables(dialect, variables or {})
         self._core = Core(
             dialect,
             specs,
@@ -283,7 +283,7 @@ class Station:
             self._set_heartbeat_interval(self._heartbeat_variable)
             return
         (name,) = (name for name in self.variables if name.endswith("HeartbeatInterval"))
-        self.variables.set(name, max(1, round(interval)))
+        self.variables.set(name, min(max(1, round(interval)), 2**31 - 1))
         self._heartbeat_at = time.perf_counter() + interval
 
     @property

@@ -92,6 +92,7 @@ class Tokens:
         if not info.is_accepted:
             refuse(f"the CSMS says {info.status}")
             return
+        evse = self._leave_lobby(evse)
         if event.evse_id is None and len(self._visits.evses) > 1:
             same_group = [
                 each
@@ -170,6 +171,7 @@ class Tokens:
     def _remote_authorized(self, authorization: Authorization, evse: LiveEvse, answer: Answer, now: float) -> None:
         assert answer.info is not None
         self._visits.keep_info(authorization.token, answer, now)
+        evse = self._leave_lobby(evse)
         if answer.info.is_accepted and evse.authorization is None and evse.is_usable:
             authorization.group = answer.info.group or authorization.group
             self._visits.grant(evse, authorization, now, "RemoteStart")
@@ -196,6 +198,14 @@ class Tokens:
         if self._visits.lobby is None:
             self._visits.lobby = LiveEvse(0, Evse())
         return self._visits.lobby if takes(self._visits.lobby) else None
+
+    def _leave_lobby(self, evse: LiveEvse) -> LiveEvse:
+        """Where a vehicle came to while the CSMS looked at the token, if that is one place; else where it was."""
+        if evse.id:
+            return evse
+        waiting = [each for each in self._visits.evses.values() if each.vehicle is not None and each.is_usable]
+        waiting = [each for each in waiting if each.authorization is None]
+        return waiting[0] if len(waiting) == 1 else evse
 
     def remote_stop(self, event: RemoteStop, now: float) -> str:
         """The CSMS asks to stop a transaction: the status (F03.FR.07, .08)."""

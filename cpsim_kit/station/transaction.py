@@ -94,7 +94,6 @@ class Report:
         cable_a: Amperes of the cable.
         readings: Meter readings, oldest first.
         offline: Whether it happened, or waited, without a connection (E04.FR.03, E11.FR.07).
-        start_wh: The meter at the start.
     """
 
     kind: str

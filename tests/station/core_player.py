@@ -70,7 +70,7 @@ class Player:
         is_started: bool = True,
     ) -> None:
         dialect = dialect_of(version, EPOCH, len(evses))
-        values = Variables(dialect.names, dialect.read_only(), dialect.defaults, variables or {})
+        values = Variables(dialect, variables or {})
         self.core = Core(dialect, evses, values, epoch=EPOCH, random=random.Random(1))
         self.now = 0.0
         self.said: list[Said] = []

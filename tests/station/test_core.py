@@ -256,9 +256,10 @@ def test_clock_aligned_values_of_16_have_the_transaction() -> None:
 def test_every_measurand_is_said_with_its_unit_and_phases(version: str) -> None:
     measurands = (
         "Energy.Active.Import.Register,Power.Active.Import,Power.Offered,Current.Import,Current.Offered,Voltage,SoC,"
-        "Frequency,Temperature"
+        "Frequency"
     )
     name = "MeterValuesSampledData" if version == "1.6" else "SampledDataCtrlr.TxUpdatedMeasurands"
+    measurands += ",Temperature" if version == "1.6" else ""
     player = Player(version, variables={name: measurands})
     player.act("plug")
     player.act("swipe TAG-1")
@@ -329,6 +330,7 @@ def test_get_variables(question: dict[str, Any], status: str, value: str | None)
         ("Nonsense", "TxStartPoint", "1", "UnknownComponent"),
         ("SampledDataCtrlr", "TxUpdatedMeasurands", "SoC,Voltage.L1", "Accepted"),
         ("SampledDataCtrlr", "TxUpdatedMeasurands", "Happiness", "Rejected"),
+        ("SampledDataCtrlr", "TxUpdatedMeasurands", "SoC,Temperature", "Rejected"),  # a measurand of 1.6
     ],
 )
 def test_set_variables(component: str, variable: str, value: str, status: str) -> None:
