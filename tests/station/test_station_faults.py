@@ -125,7 +125,7 @@ async def test_a_wrong_answer_to_a_started_transaction_fails_the_act_and_nothing
         await station.swipe("TAG-1")
 
     assert station.evses[1].state == "Charging"
-    await until(lambda: not station._core.has_message(station._now()))
+    await until(lambda: not station._core.has_message(station._driver.now()))
     if accepting is None:
         del csms.on[start_action(version)]
     else:
