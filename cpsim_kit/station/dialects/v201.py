@@ -141,9 +141,7 @@ class V201(Dialect):
         results = []
         for asked in fields["get_variable_data"]:
             name, status = _find_variable(core, asked)
-            answer = {"component": asked["component"], "variable": asked["variable"]}
-            if asked.get("attribute_type") is not None:
-                answer["attribute_type"] = asked["attribute_type"]
+            answer = {name: asked[name] for name in _ECHOED if asked.get(name) is not None}
             if not status and core.variables.value(name) is None:
                 status = "UnknownVariable"
             answer["attribute_status"] = status or "Accepted"
@@ -157,9 +155,7 @@ class V201(Dialect):
         results = []
         for asked in fields["set_variable_data"]:
             name, status = _find_variable(core, asked)
-            answer = {"component": asked["component"], "variable": asked["variable"]}
-            if asked.get("attribute_type") is not None:
-                answer["attribute_type"] = asked["attribute_type"]
+            answer = {name: asked[name] for name in _ECHOED if asked.get(name) is not None}
             if not status:
                 try:
                     core.variables.set(name, asked["attribute_value"])
@@ -177,6 +173,9 @@ class V201(Dialect):
         "GetVariables": _get_variables,
         "SetVariables": _set_variables,
     }
+
+
+_ECHOED = ("component", "variable", "attribute_type")  # what an answer says again of its question
 
 
 def _token(token: IdToken) -> dict[str, str]:
