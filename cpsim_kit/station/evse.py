@@ -108,6 +108,8 @@ class LiveEvse:
         limit_kw: The limit of cable and EVSE for this vehicle; that of the EVSE without one.
         offered_kw: What it offers.
         phases_used: Phases in use with this vehicle; 0 for DC.
+        power_before_kw: What was delivered just before the last change.
+        soc_before: The state of charge then; not a number without a vehicle.
     """
 
     __slots__ = (
@@ -133,8 +135,10 @@ class LiveEvse:
         "limit_kw",
         "offered_kw",
         "phases_used",
+        "power_before_kw",
         "reported_status",
         "session",
+        "soc_before",
         "spec",
         "transaction",
         "vehicle",
@@ -169,6 +173,8 @@ class LiveEvse:
         self._soc = 0.0
         self._read_at, self._soc_read = math.nan, 0.0  # the last result of soc(): one reading asks for it four times
         self._wh = spec.register_kwh * 1000
+        self.power_before_kw = 0.0
+        self.soc_before = math.nan
 
     def __repr__(self) -> str:
         return f"<EVSE {self.id} {self.charging_state}>"
@@ -241,8 +247,11 @@ class LiveEvse:
         """Begin a new stretch of constant offer."""
         if self.vehicle is not None and self._draw_kw:
             soc, wh = self.soc(now), self.register_wh(now)
-            self._soc = self.vehicle.soc = soc
+            self.power_before_kw = self.power_kw(now)
+            self._soc = self.vehicle.soc = self.soc_before = soc
             self._wh = wh
+        elif now > self._since:
+            self.power_before_kw, self.soc_before = 0.0, self.soc(now)
         self._since = now
         self._draw_kw = 0.0
         self._read_at = math.nan

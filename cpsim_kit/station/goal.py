@@ -130,7 +130,7 @@ class Goal:
                 if vehicle is None:
                     return math.inf
                 soc = min(value, vehicle.full_soc)  # there it counts as full
-                if soc == vehicle.stops_at:  # then it takes no energy any more, and says so
+                if value >= 1 or soc == vehicle.stops_at:  # then it takes no energy any more, and says so
                     return 0.0 if evse.ev_is_done else evse.full_at - now
                 return 0.0 if evse.soc(now) >= soc - 1e-9 else evse.seconds_until_soc(now, soc)
             case _:

@@ -39,6 +39,8 @@ class Row(NamedTuple):
 class Session:
     """A visit of a vehicle or a driver: from the cable or the token, whichever comes first, until both are gone.
 
+    A cable that hangs in the socket afterwards belongs to no session.
+
     Attributes:
         evse_id: The EVSE; 0 while that is not known.
         epoch: Seconds since the epoch at the station's moment 0.

@@ -50,12 +50,12 @@ from cpsim_kit.station.evse_view import EvseView
 from cpsim_kit.station.goal import Goal
 from cpsim_kit.station.session import Session, truth_frame
 from cpsim_kit.station.variables import VARIABLES, Variables
+from cpsim_kit.station.vehicle import Vehicle
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cpsim_kit.station.dialects import Dialect
-    from cpsim_kit.station.vehicle import Vehicle
 
 __all__ = ["Command", "Station"]
 
@@ -391,9 +391,12 @@ class Station:
             evse: Where; may be left out where only one EVSE is free.
 
         Raises:
+            TypeError: That is not a Vehicle.
             ValueError: There is a vehicle already, or it is not plain which EVSE is meant.
             CpsimError: What it made the station say failed.
         """
+        if not isinstance(vehicle, Vehicle):
+            raise TypeError(f"{self.id}: plug_in() takes a Vehicle(…), not {vehicle!r}")
         await self._do(PlugIn(vehicle, evse))
 
     async def swipe(self, token: str, *, evse: int | None = None, type: str = "ISO14443") -> Swiped:  # noqa: A002

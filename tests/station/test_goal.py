@@ -76,10 +76,15 @@ def test_a_full_battery_is_reached_at_1_where_the_power_never_falls() -> None:
     assert player.core.evses[1].soc(player.now) == pytest.approx(1, abs=1e-9)
 
 
-@pytest.mark.parametrize("soc", [0.9, 1])
-def test_a_state_of_charge_beyond_the_vehicles_target_is_never_reached(soc: float) -> None:
+def test_a_state_of_charge_beyond_the_vehicles_target_is_never_reached() -> None:
     player = charging(Vehicle(soc=0.5, target_soc=0.8))
-    assert minutes_until(player, soc=soc) == math.inf
+    assert minutes_until(player, soc=0.9) == math.inf
+    assert player.core.evses[1].charging_state == "SuspendedEV"
+
+
+def test_a_state_of_charge_of_1_is_reached_when_the_vehicle_has_enough() -> None:
+    player = charging(Vehicle(soc=0.5, target_soc=0.8))
+    assert minutes_until(player, soc=1) == pytest.approx(60 * 18 / 11)
     assert player.core.evses[1].charging_state == "SuspendedEV"
 
 

@@ -293,7 +293,7 @@ def test_what_a_key_of_1_6_stands_for_has_one_default() -> None:
 def test_what_1_6_cannot_set_keeps_its_default() -> None:
     variables = make("1.6")
     assert variables.value("TxCtrlr.TxStartPoint") == ("PowerPathClosed",)
-    assert variables.value("TxCtrlr.TxStopPoint") == ("EVConnected", "Authorized")
+    assert variables.value("TxCtrlr.TxStopPoint") == ("Authorized",)  # the cable ends the authorization
 
 
 def test_names_of_2_0_1_are_no_keys_of_1_6() -> None:
