@@ -11,7 +11,6 @@ import logging
 import math
 import random as random_module
 import time
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +23,14 @@ from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import epoch
 from cpsim_kit.charge_point import ChargePoint, boot_until_accepted
 from cpsim_kit.charge_point.arguments import check_seconds
-from cpsim_kit.errors import ConnectionLost, CpsimError, ProtocolViolation, WaitTimeout
+from cpsim_kit.errors import (
+    CallTimeout,
+    ConnectionLost,
+    CpsimError,
+    ProtocolViolation,
+    UnsupportedByCsms,
+    WaitTimeout,
+)
 from cpsim_kit.ocpp_j.versions import VERSIONS
 from cpsim_kit.station.clock import StationClock
 from cpsim_kit.station.core import Core
@@ -37,6 +43,7 @@ from cpsim_kit.station.events import (
     Event,
     Failure,
     Fault,
+    Offline,
     Outgoing,
     PlugIn,
     SuspendEv,
@@ -62,6 +69,7 @@ __all__ = ["Command", "Station"]
 logger = logging.getLogger("cpsim.station")
 
 _MESSAGE_TIMEOUT = "OCPPCommCtrlr.MessageTimeout[Default]"
+_KEPT_COMMANDS = 100  # that nobody has waited for yet
 _STEPS = 64  # of a clock that goes from event to event, before other tasks get their turn
 
 
@@ -173,7 +181,7 @@ class Station:
         started = epoch(time.perf_counter())
         dialect = dialect_of(self.charge_point.version, started, len(specs))
         _check_names(dialect, variables or {})
-        self.variables = Variables(dialect.names, dialect.read_only(), dialect.defaults, variables or {})
+        self.variables = Variables(dialect, variables or {})
         self._core = Core(
             dialect,
             specs,
@@ -186,7 +194,7 @@ class Station:
         self._clock = StationClock(speed, time.perf_counter)
         self._waiters: list[tuple[object, asyncio.Future[None]]] = []  # the act, and who waits for it
         self._goals: list[tuple[Goal, asyncio.Future[None]]] = []
-        self._commands: deque[Command] = deque(maxlen=100)
+        self._commands: list[Command] = []  # not a deque, which takes 0.7 KiB when it is empty
         self._wake_commands: asyncio.Event | None = None
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
@@ -247,8 +255,7 @@ class Station:
                     await self._stop(exc)
                     if self._closes:
                         await self.charge_point.close()
-                    while self._core.take() is not None:  # it says them after the next start
-                        pass
+                    self._core.handle(Offline(), self._clock.now())  # connectors are reported after the next start
                     raise
             self._require_running()
         return self
@@ -276,7 +283,7 @@ class Station:
             self._set_heartbeat_interval(self._heartbeat_variable)
             return
         (name,) = (name for name in self.variables if name.endswith("HeartbeatInterval"))
-        self.variables.set(name, max(1, round(interval)))
+        self.variables.set(name, min(max(1, round(interval)), 2**31 - 1))
         self._heartbeat_at = time.perf_counter() + interval
 
     @property
@@ -601,6 +608,7 @@ class Station:
         with self._stopped_clock() as now:
             answer = command(self._core, now, fields)
         self._commands.append(Command(action, fields, answer, self.now))
+        del self._commands[:-_KEPT_COMMANDS]
         if self._wake_commands is not None:
             self._wake_commands.set()
         if self._heartbeat_variable != interval:
@@ -681,7 +689,7 @@ class Station:
     async def _run(self) -> None:
         core, clock, steps = self._core, self._clock, 0
         while self._error is None:
-            if (message := core.take()) is not None:
+            if (message := core.take(clock.now())) is not None:
                 clock.hold(self._limit())
                 if message.payload is None:
                     logger.warning("%s: a message is left out, as the CSMS gave its transaction no id", self.id)
@@ -750,8 +758,9 @@ class Station:
         except ConnectionLost:
             raise
         except CpsimError as exc:
-            core.handle(Failure(message), self._now())
-            self._report_failure(message, exc)
+            waited, is_final = isinstance(exc, CallTimeout), isinstance(exc, UnsupportedByCsms)
+            is_sent_again = core.handle(Failure(message, waited, is_final), self._clock.now())
+            self._report_failure(message, exc, is_sent_again)
         else:
             known = len(core.sessions)
             core.handle(answer, self._now())
@@ -786,7 +795,7 @@ class Station:
             text = f"{self.id}: answer to {action}: {exc}"
             raise ProtocolViolation(text, action=action, path="", text=str(exc)) from exc
 
-    def _report_failure(self, message: Outgoing, error: CpsimError) -> None:
+    def _report_failure(self, message: Outgoing, error: CpsimError, is_sent_again: bool) -> None:
         """Whoever waits for the act gets the error; where nobody does, and after the start, the log has it."""
         is_raised = False
         if not isinstance(message.cause, Accepted):
@@ -796,7 +805,12 @@ class Station:
                     future.set_exception(error)
                     self._waiters.remove(entry)
                     is_raised = True
-        if not is_raised:
+        if is_sent_again:
+            seconds = message.not_before - self._clock.now()
+            logger.warning("%s; attempt %d failed, the next one is in %.0f s", error, message.attempts, seconds)
+        elif message.report is not None:
+            logger.warning("%s; after %d attempts it is given up", error, message.attempts)
+        elif not is_raised:
             logger.warning("%s", error)
 
     def _release_waiters(self) -> None:

@@ -28,6 +28,7 @@ class Dialect(ABC):
     Attributes:
         version: The version.
         names: For each name of a variable, the variables of OCPP 2.0.1 that it stands for.
+        no_measurands: Measurands of the meter that the version does not know.
         defaults: Defaults that differ from those of OCPP 2.0.1.
         reports_status_first: Whether a connector's status is reported before the transaction's message.
         gives_up_without_token: Whether a vehicle for which no token comes in time is given up.
@@ -37,6 +38,7 @@ class Dialect(ABC):
 
     names: ClassVar[Mapping[str, tuple[str, ...]]]
     defaults: ClassVar[Mapping[str, Any]] = {}
+    no_measurands: ClassVar[frozenset[str]] = frozenset()
     reports_status_first: ClassVar[bool]
     gives_up_without_token: ClassVar[bool]
     token_length: ClassVar[int]

@@ -57,6 +57,10 @@ class V16(Dialect):
         "LocalPreAuthorize": ("AuthCtrlr.LocalPreAuthorize",),
         "AuthorizeRemoteTxRequests": ("AuthCtrlr.AuthorizeRemoteStart",),
         "AuthorizationCacheEnabled": ("AuthCacheCtrlr.Enabled",),
+        "LocalAuthorizeOffline": ("AuthCtrlr.LocalAuthorizeOffline",),
+        "AllowOfflineTxForUnknownId": ("AuthCtrlr.OfflineTxForUnknownIdEnabled",),
+        "TransactionMessageAttempts": ("OCPPCommCtrlr.MessageAttempts[TransactionEvent]",),
+        "TransactionMessageRetryInterval": ("OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]",),
         "HeartbeatInterval": ("OCPPCommCtrlr.HeartbeatInterval",),
     }
     defaults: ClassVar[Mapping[str, Any]] = {

@@ -27,6 +27,7 @@ class V201(Dialect):
     """OCPP 2.0.1, and 2.1, whose messages are the same as far as this station goes."""
 
     names: ClassVar[Mapping[str, tuple[str, ...]]] = {name: (name,) for name in VARIABLES}
+    no_measurands = frozenset({"Temperature"})
     reports_status_first = True
     gives_up_without_token = False
     token_length = 36
@@ -77,7 +78,7 @@ class V201(Dialect):
             ]
             or None,
             number_of_phases_used=report.phases_used,
-            offline=None,  # the dataclass of 2.1 says False
+            offline=report.offline or None,
             cable_max_current=report.cable_a,
             evse=None if report.evse_id is None else {"id": report.evse_id, "connectorId": 1},
             id_token=None if report.token is None else _token(report.token),
@@ -90,8 +91,6 @@ class V201(Dialect):
     def _meter_value(reading: Reading, timestamp: str) -> dict[str, Any]:
         sampled = []
         for measurand, phase, number in reading.values:
-            if measurand == "Temperature":  # a measurand of 1.6 only
-                continue
             value: dict[str, Any] = {"value": number, "context": reading.context, "measurand": measurand}
             if phase:
                 value["phase"] = phase
