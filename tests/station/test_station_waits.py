@@ -131,9 +131,10 @@ async def test_until_the_vehicle_has_enough_waits_until_it_says_so(
 
 async def test_a_vehicle_that_wants_less_never_has_more(station: Station) -> None:
     await begin(station, car(0.8, target_soc=0.85))
+    await station.until(state="SuspendedEV")
 
     with pytest.raises(WaitTimeout) as timeout:
-        await station.until(soc=0.9, timeout=50 * MS)
+        await station.until(soc=0.9, timeout=20 * MS)
 
     assert "SuspendedEV" in str(timeout.value.last_seen)
 
@@ -141,7 +142,7 @@ async def test_a_vehicle_that_wants_less_never_has_more(station: Station) -> Non
 async def test_a_vehicle_that_is_full_already_needs_no_time(station: Station) -> None:
     await begin(station, car(1))
 
-    await station.until(soc=1, timeout=0.5)
+    await station.until(soc=1)
 
     assert station.evses[1].state == "SuspendedEV"
 
@@ -150,10 +151,10 @@ async def test_what_is_so_already_needs_no_time(station: Station) -> None:
     await begin(station)
     began = station.now
 
-    await station.until(soc=0.2, timeout=0.5)
-    await station.until(energy_kwh=0, timeout=0.5)
-    await station.until(minutes=0, timeout=0.5)
-    await station.until(power_kw=11, timeout=0.5)
+    await station.until(soc=0.2)
+    await station.until(energy_kwh=0)
+    await station.until(minutes=0)
+    await station.until(power_kw=11)
 
     assert station.now == began
 
@@ -510,7 +511,7 @@ async def test_a_command_is_waited_for_before_and_after_it_came(station: Station
     for _ in range(3):
         await csms.call(action, payload)
 
-    commands = [await first, await second, await station.wait_command(action, timeout=0.5)]
+    commands = [await first, await second, await station.wait_command(action)]
 
     assert [command.action for command in commands] == [action] * 3
     with pytest.raises(WaitTimeout) as timeout:
@@ -526,7 +527,7 @@ async def test_another_command_is_not_the_one_that_is_waited_for(station201: Sta
         await station201.wait_command("RequestStartTransaction", timeout=10 * MS)
 
     assert timeout.value.last_seen == "GetVariables"
-    assert (await station201.wait_command("GetVariables", timeout=0.5)).action == "GetVariables"
+    assert (await station201.wait_command("GetVariables")).action == "GetVariables"
 
 
 async def test_a_command_that_the_station_does_not_act_on_cannot_be_waited_for(station: Station) -> None:
