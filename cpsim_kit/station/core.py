@@ -72,6 +72,7 @@ class Core:
     __slots__ = (
         "_aligned_at",
         "_aligned_end_at",
+        "_is_accepted",
         "_offline_since",
         "_reporter",
         "_tokens",
@@ -104,6 +105,7 @@ class Core:
         self._aligned_at = math.inf
         self._aligned_end_at = math.inf
         self._offline_since = 0.0
+        self._is_accepted = False
         self.evses = self._visits.evses
         self.sessions = self._visits.sessions
         self.transactions = self._reporter.transactions
@@ -215,6 +217,7 @@ class Core:
         self._visits.close_session(evse, now)
 
     def _accepted(self, _event: Accepted, now: float) -> None:
+        self._is_accepted = True
         self._reporter.queue.is_online = True
         for build in self.dialect.start_messages(now):
             self._reporter.say(build)
@@ -339,10 +342,12 @@ class Core:
         self._tokens.swipe(event, now)
 
     def _remote_start(self, event: RemoteStart, now: float) -> tuple[str, str | None]:
+        if not self._is_accepted:  # B02.FR.05
+            return "Rejected", None
         return self._tokens.remote_start(event, now)
 
     def _remote_stop(self, event: RemoteStop, now: float) -> str:
-        return self._tokens.remote_stop(event, now)
+        return self._tokens.remote_stop(event, now) if self._is_accepted else "Rejected"
 
     def _answer(self, event: Answer, now: float) -> None:
         self._reporter.queue.settle(event.to)

@@ -183,8 +183,9 @@ class Reporter:
         if kind == "Started" and transaction.begin is not None:
             readings = [transaction.begin]
             transaction.is_begin_reported = True
-        elif kind == "Updated" and state == "Charging" and not readings and not transaction.is_begin_reported:
-            readings = [] if transaction.begin is None else [transaction.begin]
+        elif transaction.begin is not None and not transaction.is_begin_reported and (state == "Charging" or readings):
+            # When charging starts (E02.FR.21), and never after other readings.
+            readings = [transaction.begin, *readings] if kind == "Updated" else readings
             transaction.is_begin_reported = True
         report.readings = [reading for reading in readings if reading.values]
         if not self._dialect.is_said(report):

@@ -392,7 +392,6 @@ async def test_every_start_and_stop_point(start: str, stop: str) -> None:
     assert csms.ledger
 
 
-@pytest.mark.xfail(reason="the core sends Transaction.Begin only with Charging, after periodic values: E02.FR.21")
 async def test_an_evse_that_offers_nothing_at_first_says_where_its_meter_began_first() -> None:
     async with playing("2.0.1", variables={"TxCtrlr.TxStartPoint": "Authorized"}) as (station, csms):
         await station.suspend_evse(evse=1)

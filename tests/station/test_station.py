@@ -188,7 +188,6 @@ async def test_the_csms_can_set_variables_while_it_says_pending(csms: Csms) -> N
         assert station.variables["TxCtrlr.EVConnectionTimeOut"] == 7
 
 
-@pytest.mark.xfail(reason="the core does not know yet that the CSMS has not accepted it: B02.FR.05")
 async def test_a_remote_start_while_the_csms_says_pending_is_rejected(csms: Csms) -> None:
     csms.once.append(answer({"currentTime": "2026-11-23T10:00:00Z", "interval": 1, "status": "Pending"}))
     opening = spawn(Station("CP1", csms.url).connect())

@@ -56,6 +56,18 @@ class Dialect(ABC):
         text = datetime.fromtimestamp(round(self._epoch + moment, 3), UTC).isoformat(timespec="milliseconds")
         return f"{text[:-6]}Z"
 
+    @staticmethod
+    def moment(text: str | None) -> float | None:
+        """A time that the CSMS wrote, as seconds since the epoch; UTC if it has no zone.
+
+        Raises:
+            ValueError: It is no time.
+        """
+        if text is None:
+            return None
+        time = datetime.fromisoformat(text.upper())  # RFC 3339, 5.6: "t" and "z" may be lower-case
+        return (time.replace(tzinfo=UTC) if time.tzinfo is None else time).timestamp()
+
     def read_only(self) -> Mapping[str, str]:
         """Values that the version reports and nobody sets."""
         return {}

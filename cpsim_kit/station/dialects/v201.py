@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -105,14 +104,13 @@ class V201(Dialect):
         if not info:
             return Answer(to)
         group = info.get("group_id_token") or {}
-        cached_until = info.get("cache_expiry_date_time")
         return Answer(
             to,
             TokenInfo(
                 str(info["status"]),
                 group.get("id_token", ""),
                 tuple(info.get("evse_id") or ()),
-                None if cached_until is None else datetime.fromisoformat(cached_until.upper()).timestamp(),
+                self.moment(info.get("cache_expiry_date_time")),
             ),
         )
 
