@@ -107,6 +107,7 @@ class AttachedStack:
         seed: int | None = None,
         speed: float = 1,
         record: bool = True,
+        reconnect: bool = True,
         **options: Any,
     ) -> Station:
         """A charge point that behaves, at this stack's gateway; awaited or entered. Closing the stack closes it.
@@ -118,6 +119,7 @@ class AttachedStack:
             seed: Of everything random.
             speed: How many seconds of its clock pass in a real second; ``math.inf`` to go from event to event.
             record: Whether sessions keep a row for each change and each meter reading.
+            reconnect: Whether it connects again when the connection is lost.
             **options: As :class:`~cpsim_kit.charge_point.ChargePoint` takes them, e.g. ``version="1.6"``.
         """
         self._require_open()
@@ -129,6 +131,7 @@ class AttachedStack:
             seed=seed,
             speed=speed,
             record=record,
+            reconnect=reconnect,
             explain=self._explain,
             **options,
         )

@@ -9,21 +9,23 @@ import asyncio
 import contextlib
 import logging
 import math
+import random as random_module
 import time
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.charge_point import ChargePoint
+from cpsim_kit.charge_point import Backoff, ChargePoint, keep_connected
 from cpsim_kit.errors import (
     CallTimeout,
+    ConnectError,
     ConnectionLost,
     CpsimError,
     ProtocolViolation,
     UnsupportedByCsms,
 )
 from cpsim_kit.station.clock import StationClock
-from cpsim_kit.station.events import TICK, Accepted, Answer, Event, Failure, Offline, Outgoing
+from cpsim_kit.station.events import TICK, Accepted, Answer, Event, Failure, Offline, Online, Outgoing
 from cpsim_kit.station.variables import VARIABLES
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ __all__ = ["Driver"]
 logger = logging.getLogger("cpsim.station")
 
 _MESSAGE_TIMEOUT = "OCPPCommCtrlr.MessageTimeout[Default]"
+_LONGEST_SLEEP = 3600.0  # seconds; no event loop sleeps for ever
 _STEPS = 64  # of a clock that goes from event to event, before other tasks get their turn
 
 
@@ -45,10 +48,13 @@ class Driver:
         core: The state and the rules.
         charge_point: Its connection.
         speed: How many seconds of the station's clock pass in a real second.
+        reconnects: Whether it connects again when the connection is lost; else it stops then.
+        random: Of the waits before an attempt to connect.
 
     Attributes:
         clock: The station's clock.
         error: Why it stopped, or None.
+        is_plugged: Whether the network's cable is plugged in.
         holds: How many people are between two of their acts: a clock that goes from event to event waits for them.
     """
 
@@ -57,25 +63,40 @@ class Driver:
         "_core",
         "_goals",
         "_heartbeat_at",
+        "_random",
+        "_reconnecting",
+        "_reconnects",
         "_task",
         "_waiters",
         "_wake",
         "clock",
         "error",
         "holds",
+        "is_plugged",
     )
 
-    def __init__(self, core: Core, charge_point: ChargePoint, speed: float) -> None:
+    def __init__(
+        self, core: Core, charge_point: ChargePoint, speed: float, *, reconnects: bool, random: random_module.Random
+    ) -> None:
         self._core = core
         self._charge_point = charge_point
         self.clock = StationClock(speed, time.perf_counter)
         self.error: BaseException | None = None
         self.holds = 0
+        self.is_plugged = True
         self._waiters: list[tuple[object, asyncio.Future[None]]] = []  # the act, and who waits for it
         self._goals: list[tuple[Goal, asyncio.Future[None]]] = []
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._heartbeat_at = math.inf
+        self._reconnects = reconnects
+        self._random = random
+        self._reconnecting: asyncio.Task[None] | None = None
+
+    @property
+    def is_online(self) -> bool:
+        """Whether there is a connection."""
+        return self._core.queue.is_online
 
     @property
     def is_running(self) -> bool:
@@ -99,11 +120,13 @@ class Driver:
 
     async def stop(self, error: BaseException) -> None:
         """Stop; everybody who waits gets this error."""
-        task, self._task = self._task, None
+        tasks = [task for task in (self._task, self._reconnecting) if task is not None]
+        self._task = self._reconnecting = None
         try:
-            if task is not None:
+            for task in tasks:
                 task.cancel()
-                await asyncio.wait([task])
+            if tasks:
+                await asyncio.wait(tasks)
         finally:
             self._fail(error)
 
@@ -157,11 +180,81 @@ class Driver:
     # -- The connection -----------------------------------------------------------------------------------------------
 
     def lose_connection(self, error: ConnectionLost) -> None:
-        """The connection has ended: everybody who waits gets this error, and so does who acts later."""
-        if self._task is not None and self.error is None:
+        """The connection has ended: connect again, or stop, so that everybody who waits gets this error."""
+        if self._task is None or self.error is not None:
+            return
+        if not self._reconnects:
+            self.error = error
+            self._fail(error)
+        elif self.is_online:
+            logger.warning("%s; the station goes on offline", error)
+            self._core.handle(Offline(), self.now())
+            if self.is_plugged:
+                self._begin_to_reconnect(error)
+        self._wake_up()
+
+    def open_connection(self) -> None:
+        """There is a connection again."""
+        if self._task is not None and self.error is None and not self.is_online:
+            self._core.handle(Online(), self.now())
+            self._heartbeat_at = time.perf_counter() + self.heartbeat_interval
+            self._wake_up()
+
+    async def unplug_network(self) -> None:
+        """Pull the network's cable; nothing connects until it is plugged in again."""
+        self.is_plugged = False
+        await self._stop_reconnecting()
+        await self._charge_point.close()
+
+    async def plug_network(self) -> None:
+        """Plug the network's cable in, connect, and wait until what waited is answered.
+
+        Raises:
+            ConnectError: The connection did not open; the station goes on to try.
+        """
+        self.is_plugged = True
+        await self._stop_reconnecting()
+        try:
+            await self._charge_point.connect()
+        except ConnectError as exc:
+            self._begin_to_reconnect(exc)
+            raise
+        await self._wait((None, self._waiters))
+
+    def _begin_to_reconnect(self, error: ConnectError | ConnectionLost) -> None:
+        """Connect again and again, with the waits that the variables say (OCPP 2.0.1 part 4, "Reconnecting")."""
+        value = self._core.variables.value
+        wait, most = value("OCPPCommCtrlr.RetryBackOffWaitMinimum"), value("OCPPCommCtrlr.RetryBackOffRandomRange")
+        backoff = Backoff(wait if wait or most else 1, most, value("OCPPCommCtrlr.RetryBackOffRepeatTimes"))
+        failures = [error]  # the lost connection counts as the first one, so that the first attempt waits, too
+
+        async def connect() -> None:
+            if failures:
+                raise failures.pop()
+            await self._charge_point.connect()
+
+        async def work(_charge_point: ChargePoint) -> None:
+            self._reconnecting = None
+
+        work_until_done = keep_connected(
+            self._charge_point, work, reconnect=backoff, random=self._random, connect=connect
+        )
+        name = f"cpsim[{self._charge_point.id}].reconnect"
+        self._reconnecting = asyncio.create_task(work_until_done, name=name)
+        self._reconnecting.add_done_callback(self._reconnecting_ended)
+
+    def _reconnecting_ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("%s: cannot connect again: %s", self._charge_point.id, error)
             self.error = error
             self._fail(error)
             self._wake_up()
+
+    async def _stop_reconnecting(self) -> None:
+        task, self._reconnecting = self._reconnecting, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
 
     def _fail(self, error: BaseException) -> None:
         """Everybody who waits gets this error."""
@@ -269,19 +362,20 @@ class Driver:
                 steps += 1
                 if steps % _STEPS == 0:
                     await asyncio.sleep(0)
-            elif self._heartbeat_at <= time.perf_counter():
+            elif self.is_online and self._heartbeat_at <= time.perf_counter():
                 await self._beat()
             else:
                 await self._sleep(clock.real_seconds_until(moment))
-            if steps and self._heartbeat_at <= time.perf_counter():
+            if steps and self.is_online and self._heartbeat_at <= time.perf_counter():
                 await self._beat()
 
     async def _sleep(self, seconds: float) -> None:
         """Until then, until the next heartbeat, or until somebody wakes it."""
         loop = asyncio.get_running_loop()
-        seconds = min(seconds, self._heartbeat_at - time.perf_counter())
+        if self.is_online:
+            seconds = min(seconds, self._heartbeat_at - time.perf_counter())
         self._wake = loop.create_future()
-        timer = loop.call_later(max(0.0, seconds), self._wake_up)
+        timer = loop.call_later(min(max(0.0, seconds), _LONGEST_SLEEP), self._wake_up)
         try:
             await self._wake
         finally:
@@ -294,8 +388,8 @@ class Driver:
         self._heartbeat_at += interval * (1 + late // interval)  # one that is late by a whole interval is left out
         try:
             await self._charge_point.heartbeat()
-        except ConnectionLost:
-            raise
+        except ConnectionLost as exc:
+            self.lose_connection(exc)
         except CpsimError as exc:
             logger.warning("%s", exc)
 
@@ -307,8 +401,8 @@ class Driver:
             session.first_message, session.log = moment, partial(getattr, self._charge_point, "messages")
         try:
             answer = self._read(message, await self._charge_point.call(message.payload, timeout=self._message_timeout))
-        except ConnectionLost:
-            raise
+        except ConnectionLost as exc:
+            self.lose_connection(exc)  # the message waits, if it is about a transaction
         except CpsimError as exc:
             waited, is_final = isinstance(exc, CallTimeout), isinstance(exc, UnsupportedByCsms)
             is_sent_again = core.handle(Failure(message, waited, is_final), self.clock.now())

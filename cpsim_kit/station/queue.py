@@ -9,14 +9,18 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from cpsim_kit.basics.tables import table
 from cpsim_kit.station.events import Outgoing
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from cpsim_kit.station.variables import Variables
 
-__all__ = ["MAX_MESSAGES", "MessageQueue"]
+__all__ = ["MAX_MESSAGES", "MessageQueue", "queue_frame"]
 
 MAX_MESSAGES = 10_000  # transaction messages that wait; an Updated of 500 bytes a minute for a week
 
@@ -142,3 +146,23 @@ class MessageQueue:
         gone = {id(message) for message in updates[::2]}
         self.dropped += updates[::2]
         self._transactional = deque([head, *(message for message in rest if id(message) not in gone)])
+
+
+def queue_frame(queue: MessageQueue, epoch: float) -> pd.DataFrame:
+    """One row for each transaction message that waits, the next one first."""
+    rows = [
+        (
+            datetime.fromtimestamp(epoch + report.at, UTC),
+            report.transaction.id,
+            report.seq_no,
+            report.kind,
+            report.trigger,
+            message.attempts,
+            report.offline,
+        )
+        for message in queue
+        if (report := message.report) is not None
+    ]
+    columns = ("at", "transaction_id", "seq_no", "event", "trigger", "attempts", "offline")
+    dtypes = {"at": "datetime64[ns, UTC]", "seq_no": "int64", "attempts": "int64", "offline": "bool"}
+    return table(rows, columns).astype(dtypes)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random as random_module
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -40,6 +41,7 @@ from cpsim_kit.station.events import (
 from cpsim_kit.station.evse import Evse
 from cpsim_kit.station.evse_view import EvseView
 from cpsim_kit.station.goal import Goal
+from cpsim_kit.station.queue import queue_frame
 from cpsim_kit.station.session import Session, truth_frame
 from cpsim_kit.station.variables import Variables
 from cpsim_kit.station.vehicle import Vehicle
@@ -95,6 +97,8 @@ class Station:
         seed: Of everything random, such as the ids of transactions; None for other ones each time.
         speed: How many seconds of its clock pass in a real second.
         record: Whether sessions keep a row for each change and each meter reading.
+        reconnect: Whether it connects again when the connection is lost, with the waits of OCPPCommCtrlr's
+            RetryBackOff variables; else a lost connection ends it with its error.
         **options: As :class:`~cpsim_kit.charge_point.ChargePoint` takes them; only with an identity.
 
     Raises:
@@ -134,6 +138,7 @@ class Station:
         seed: int | None = None,
         speed: float = 1,
         record: bool = True,
+        reconnect: bool = True,
         **options: Any,
     ) -> None:
         self._own = not isinstance(charge_point, ChargePoint)
@@ -165,7 +170,8 @@ class Station:
             random=None if seed is None else random_module.Random(f"{seed} {name}"),  # noqa: S311 - ids, no secrets
             keeps_rows=record,
         )
-        self._driver = Driver(self._core, self.charge_point, speed)
+        waits = random_module.Random(seed if seed is None else f"{seed} {name} waits")  # noqa: S311 - waits, no secrets
+        self._driver = Driver(self._core, self.charge_point, speed, reconnects=reconnect, random=waits)
         self._views = {number: EvseView(evse, self._driver.now) for number, evse in self._core.evses.items()}
         self._commands: list[Command] = []
         self._wake_commands: asyncio.Event | None = None
@@ -189,7 +195,9 @@ class Station:
     def _state(self) -> str:
         if not self._driver.is_running:
             return "closed" if self._is_closed else "new"
-        return "lost" if self._driver.error is not None else "online"
+        if self._driver.error is not None:
+            return "lost"
+        return "online" if self._driver.is_online else "offline"
 
     # -- Opening and closing ------------------------------------------------------------------------------------------
 
@@ -239,6 +247,7 @@ class Station:
             await boot_until_accepted(charge_point)
         self._require_not_closed()
         charge_point.on_close(self._connection_lost)
+        charge_point.on_open(self._driver.open_connection)
         await self._driver.start()
 
     async def close(self) -> None:
@@ -532,6 +541,43 @@ class Station:
         if self._driver.heartbeat_interval != interval:
             self._driver.set_heartbeat_interval(self._driver.heartbeat_interval)
         return answer
+
+    # -- The network --------------------------------------------------------------------------------------------------
+
+    async def disconnect(self) -> None:
+        """Pull the network's cable. The station goes on offline: transaction messages wait in its queue."""
+        self._require_running()
+        await self._driver.unplug_network()
+
+    async def reconnect(self) -> None:
+        """Plug the network's cable in again, and wait until the CSMS has what waited for it.
+
+        Raises:
+            ConnectError: The connection did not open; the station goes on to try.
+        """
+        self._require_running()
+        await self._driver.plug_network()
+
+    @contextlib.asynccontextmanager
+    async def outage(self) -> AsyncIterator[None]:
+        """Without the network in this block; it reconnects afterwards, also after an error.
+
+        async with station.outage():
+            await station.until(minutes=30)
+        """
+        await self.disconnect()
+        try:
+            yield
+        finally:
+            await self.reconnect()
+
+    @property
+    def queue(self) -> pd.DataFrame:
+        """The transaction messages that wait: one row each, the next one first.
+
+        Columns: at (UTC), transaction_id, seq_no, event, trigger, attempts (how often it was sent in vain), offline.
+        """
+        return queue_frame(self._core.queue, self._core.epoch)
 
     # -- Driving ------------------------------------------------------------------------------------------------------
 
