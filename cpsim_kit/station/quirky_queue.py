@@ -82,10 +82,6 @@ class QuirkyQueue(MessageQueue):
         if report is not None and report.kind == "Ended" and "ended_before_updated" in self._quirks:
             self._put_before_the_last_update(message, report)
 
-    def due(self) -> float:
-        """When the next attempt of a failed message is due; infinity for never."""
-        return super().due() if self._pass_held() else math.inf
-
     def go_offline(self) -> list[Outgoing]:
         """The connection is gone: see the base class."""
         self._outages += 1
@@ -226,9 +222,8 @@ class QuirkyQueue(MessageQueue):
 
 
 def _can_wait(message: Outgoing) -> bool:
-    """Whether it is an Updated without a token that was not sent yet."""
-    report = message.report
-    return report is not None and report.kind == "Updated" and report.token is None and message.payload is None
+    """Whether it is an Updated that was not sent yet."""
+    return message.report is not None and message.report.kind == "Updated" and message.payload is None
 
 
 def _register(reading: Reading) -> float:

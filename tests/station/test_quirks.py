@@ -222,6 +222,18 @@ def test_an_update_that_waits_for_the_end_is_in_the_queue_and_holds_up_nobody_el
     ]
 
 
+def test_an_update_with_a_token_waits_no_longer_than_for_the_charging_state() -> None:
+    player = Player(variables={"TxCtrlr.TxStartPoint": "EVConnected"}, quirks=["ended_before_updated"])
+    player.act("plug")
+    assert told(player.act("swipe TAG-1")) == ["authorize TAG-1", "Updated 1 Authorized TAG-1"]
+
+
+def test_an_end_does_not_come_before_its_start() -> None:
+    acts = ("offline", "plug", "swipe TAG-1", "wait 1", "swipe TAG-1", "online")
+    player = play("1.6", "ended_before_updated", acts=acts, variables=OFFLINE_TOKENS["1.6"])
+    assert plain(player.said)[:2] == ["start 1 TAG-1 100000 Wh", "stop 1 Local 100003 Wh TAG-1 Begin:1 End:1"]
+
+
 def test_a_failed_message_behind_one_that_waits_is_tried_again_in_time() -> None:
     player = Player(evses=[Evse(), Evse()], quirks=["ended_before_updated"])
     for act in ("plug 1", "swipe TAG-1 1", "plug 2"):
@@ -292,6 +304,19 @@ def test_the_numbers_of_a_transaction_begin_again_after_each_outage() -> None:
     assert [payload["seqNo"] for _, payload in right.said if "seqNo" in payload] == [0, 1, 2, 3, 4, 5, 6]
     assert [payload["seqNo"] for _, payload in wrong.said if "seqNo" in payload] == [0, 1, 2, 3, 0, 1, 0]
     assert wrong.quirks.counts == {"seq_no_restarted": 3}
+
+
+def test_a_message_of_before_that_is_sent_again_keeps_its_number() -> None:
+    player = play("2.0.1", "seq_no_restarted", acts=("plug", "swipe TAG-1", "offline", "wait 60", "online"))
+    player.act("offline")
+    player.act("wait 60")
+    player.answers = lambda message, said: (
+        player.answer(message, said) if message.attempts or message.report is None else Failure(message)
+    )
+    player.act("online")  # the first attempt fails
+    player.act("suspend ev")
+    player.act("wait 30")
+    assert [payload["seqNo"] for _, payload in player.said if "seqNo" in payload] == [0, 1, 2, 3, 3, 0, 0]
 
 
 def test_the_numbers_begin_again_for_a_transaction_that_began_offline_and_for_no_later_one() -> None:
