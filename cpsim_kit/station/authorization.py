@@ -5,7 +5,9 @@ OCPP 2.0.1 part 2, functional block C, and errata 2.17 (2025-09); OCPP 1.6, 3.5 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 __all__ = ["Authorization", "AuthorizationCache", "IdToken", "TokenInfo"]
 
@@ -123,6 +125,25 @@ class AuthorizationCache:
             return None
         entry.until = max(entry.until, now + entry.lifetime)
         return entry.info
+
+    def dump(self) -> list[dict[str, Any]]:
+        """All entries, as JSON can hold them."""
+        entries = {} if self._entries is None else self._entries
+        return [
+            {"key": list(key), "info": asdict(entry.info), "until": entry.until, "lifetime": entry.lifetime}
+            for key, entry in entries.items()
+        ]
+
+    def load(self, saved: Iterable[Mapping[str, Any]]) -> None:
+        """Take the entries that :meth:`dump` gave."""
+        self._entries = {
+            (entry["key"][0], entry["key"][1]): _Entry(
+                TokenInfo(**{**entry["info"], "evse_ids": tuple(entry["info"]["evse_ids"])}),
+                entry["until"],
+                entry["lifetime"],
+            )
+            for entry in saved
+        }
 
     def clear(self) -> None:
         """Forget all tokens."""

@@ -25,6 +25,7 @@ from cpsim_kit.station.events import (
     Online,
     Outgoing,
     PlugIn,
+    PowerOff,
     RemoteStart,
     RemoteStop,
     SuspendEv,
@@ -35,14 +36,17 @@ from cpsim_kit.station.events import (
     VariablesChanged,
 )
 from cpsim_kit.station.evse import LiveEvse
+from cpsim_kit.station.reporting import record
 from cpsim_kit.station.tokens import Tokens
 from cpsim_kit.station.transaction import STOPPED_WITH_AUTHORIZATION
 from cpsim_kit.station.visits import Visits
 
 if TYPE_CHECKING:
+    from cpsim_kit.station.authorization import AuthorizationCache
     from cpsim_kit.station.dialects import Dialect
     from cpsim_kit.station.evse import Evse
     from cpsim_kit.station.queue import MessageQueue
+    from cpsim_kit.station.transaction import Report
     from cpsim_kit.station.variables import Variables
 
 __all__ = ["Core"]
@@ -148,12 +152,23 @@ class Core:
         """The messages that are not answered yet."""
         return self._reporter.queue
 
+    @property
+    def cache(self) -> AuthorizationCache:
+        """What the CSMS said of tokens."""
+        return self._visits.cache
+
+    def say_again(self, report: Report, attempts: int) -> None:
+        """Put a transaction message of before a power loss into the queue."""
+        self._reporter.say_again(report, attempts)
+
     def has_message(self, now: float) -> bool:
         """Whether a message can be sent now."""
         return self._reporter.queue.ready(now)
 
     def due(self) -> float:
         """When something happens by itself next; infinity for never."""
+        if not self.has_power:
+            return math.inf
         moment = min(self._aligned_at, self._aligned_end_at, self._reporter.queue.due())
         for evse in self._visits.places():
             moment = min(moment, evse.full_at, evse.connect_by, evse.authorize_by)
@@ -218,6 +233,8 @@ class Core:
 
     def _accepted(self, _event: Accepted, now: float) -> None:
         self._is_accepted = True
+        if not self.has_power:
+            self._power_on(now)
         self._reporter.queue.is_online = True
         for build in self.dialect.start_messages(now):
             self._reporter.say(build)
@@ -361,6 +378,41 @@ class Core:
         self._visits.leave_empty_lobby()
         return self._reporter.queue.fail(event.to, now, waited=event.waited, is_final=event.is_final)
 
+    def _power_off(self, _event: PowerOff, now: float) -> None:
+        """Everything stops at once, and nothing is said any more."""
+        self._offline(Offline(), now)
+        self._is_accepted = False
+        self._visits.lose_lobby(now)
+        for evse in self.evses.values():
+            record(evse, now)
+            evse.has_power = False
+            evse.authorization = None
+            evse.connect_by = evse.authorize_by = math.inf
+            evse.offer(now)
+            record(evse, now)
+
+    @property
+    def has_power(self) -> bool:
+        """Whether the station has its power supply; a start gives it back."""
+        return all(evse.has_power for evse in self.evses.values())
+
+    def _power_on(self, now: float) -> None:
+        """End what needs an authorization, or whose vehicle has left; another transaction goes on without energy.
+
+        No version says what becomes of a transaction then, but both have the reason PowerLoss.
+        """
+        stops = self.variables.value("TxCtrlr.TxStopPoint")
+        for evse in self.evses.values():
+            evse.has_power = True
+            evse.offer(now)
+            evse.conditions = evse.find_conditions()  # nothing begins by itself
+            if evse.transaction is not None:
+                self._reporter.schedule(evse.transaction, now)
+                must_end = evse.vehicle is None or bool(STOPPED_WITH_AUTHORIZATION.intersection(stops))
+                trigger = "AbnormalCondition" if must_end else "ChargingStateChanged"
+                self._visits.settle(evse, now, trigger, "PowerLoss", must_end=must_end)
+            self._visits.close_session(evse, now)
+
     def _offline(self, _event: Offline, now: float) -> None:
         self._offline_since = now
         for message in self._reporter.queue.go_offline():
@@ -392,4 +444,5 @@ _RULES: dict[type, Callable[[Core, Any, float], Any]] = {
     Failure: Core._failure,
     Offline: Core._offline,
     Online: Core._online,
+    PowerOff: Core._power_off,
 }

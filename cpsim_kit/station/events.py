@@ -26,6 +26,7 @@ __all__ = [
     "Online",
     "Outgoing",
     "PlugIn",
+    "PowerOff",
     "RemoteStart",
     "RemoteStop",
     "SuspendEv",
@@ -73,7 +74,7 @@ class Swiped:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The CSMS accepted the station after a start."""
+    """The CSMS accepted the station after a start, also after one that gave its power supply back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +148,11 @@ class RemoteStop:
     """The CSMS asks to stop a transaction; handled as the status."""
 
     transaction_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class PowerOff:
+    """The station loses its power supply."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,4 +254,5 @@ Event = (
     | Failure
     | Offline
     | Online
+    | PowerOff
 )

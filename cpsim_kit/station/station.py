@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import json
 import math
+import os
 import random as random_module
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ocpp.exceptions import NotSupportedError
@@ -41,6 +45,7 @@ from cpsim_kit.station.events import (
 from cpsim_kit.station.evse import Evse
 from cpsim_kit.station.evse_view import EvseView
 from cpsim_kit.station.goal import Goal
+from cpsim_kit.station.memory import recall, remember
 from cpsim_kit.station.queue import queue_frame
 from cpsim_kit.station.session import Session, truth_frame
 from cpsim_kit.station.variables import Variables
@@ -96,6 +101,7 @@ class Station:
             by its keys, e.g. ``{"MeterValueSampleInterval": 10}``.
         seed: Of everything random, such as the ids of transactions; None for other ones each time.
         speed: How many seconds of its clock pass in a real second.
+        starts_at: What its clock shows at first, with a time zone; the real time when None.
         record: Whether sessions keep a row for each change and each meter reading.
         reconnect: Whether it connects again when the connection is lost, with the waits of OCPPCommCtrlr's
             RetryBackOff variables; else a lost connection ends it with its error.
@@ -137,6 +143,7 @@ class Station:
         variables: Mapping[str, object] | None = None,
         seed: int | None = None,
         speed: float = 1,
+        starts_at: datetime | None = None,
         record: bool = True,
         reconnect: bool = True,
         **options: Any,
@@ -158,7 +165,9 @@ class Station:
             raise ValueError(f"{name}: evses is a list of at least one Evse(…), not {evses!r}")
         if variables is not None and not isinstance(variables, Mapping):
             raise ValueError(f"{name}: variables is a dict of names and values, not {variables!r}")
-        started = epoch(time.perf_counter())
+        if starts_at is not None and starts_at.tzinfo is None:
+            raise ValueError(f"{name}: starts_at has a time zone, e.g. datetime(2026, 3, 1, tzinfo=UTC)")
+        started = epoch(time.perf_counter()) if starts_at is None else starts_at.timestamp()
         dialect = dialect_of(self.charge_point.version, started, len(specs))
         _check_names(dialect, variables or {})
         self.variables = Variables(dialect, variables or {})
@@ -557,6 +566,72 @@ class Station:
         """
         self._require_running()
         await self._driver.plug_network()
+
+    async def power_off(self) -> None:
+        """Take the power supply away. Variables, meters, what the cache knows and the queue of messages are kept."""
+        self._require_running()
+        await self._driver.power_off()
+
+    async def power_on(self) -> None:
+        """Give the power supply back: connect, boot, report the connectors, and send what waited.
+
+        A transaction that needs an authorization has ended, with the reason PowerLoss; with TxStopPoint EVConnected
+        alone it goes on while the vehicle is there, without energy until somebody presents a token.
+
+        Raises:
+            ConnectError: The connection did not open; the station stays off.
+            CpsimError: As :meth:`ChargePoint.boot`, or what it said failed.
+        """
+        self._require_running()
+        await self._driver.power_on()
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Save what outlives the power supply: meters, variables, known tokens, transactions and the queue of messages.
+
+        The file is JSON, and is written completely or not at all.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        path = Path(path)
+        saved = {
+            "id": self.id,
+            "evses": [dataclasses.asdict(evse.spec) for evse in self._core.evses.values()],
+            "memory": remember(self._core, self._driver.now()),
+        }
+        part = path.with_name(f"{path.name}.part")
+        try:
+            part.write_text(json.dumps(saved, indent=1), encoding="utf-8")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], url: str, **options: Any) -> Self:
+        """Make the station that :meth:`save` saved, as after a power loss; to be awaited or entered.
+
+        Its clock goes on where it was, if that is later than now. A transaction that ran ends with PowerLoss.
+
+        Args:
+            path: The file.
+            url: The CSMS's address without the identity.
+            **options: As :class:`Station` takes them, but for version, evses and variables.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: It is not a saved station.
+        """
+        try:
+            saved = json.loads(Path(path).read_text(encoding="utf-8"))
+            memory = saved["memory"]
+            starts_at = datetime.fromtimestamp(max(memory["at"], time.time()), UTC)
+            evses = [Evse(**each) for each in saved["evses"]]
+            station = cls(saved["id"], url, version=memory["version"], evses=evses, starts_at=starts_at, **options)
+            recall(station._core, memory)
+        except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as exc:
+            raise ValueError(f"{path} is not a saved station: {exc!r}") from exc
+        return station
 
     @contextlib.asynccontextmanager
     async def outage(self) -> AsyncIterator[None]:

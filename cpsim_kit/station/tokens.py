@@ -46,6 +46,9 @@ class Tokens:
             event.result = Swiped(token.id, "Accepted", "stopped")
             self._visits.end_authorization(evse, now, "StopAuthorized", "Local", token)
             return
+        if not evse.has_power:
+            event.result = Swiped(token.id, "", "refused", "the station has no power")
+            return
         if not evse.is_usable:
             reason = f"EVSE {evse.id} is {'broken' if evse.fault else 'out of service'}"
             event.result = Swiped(token.id, "", "refused", reason)

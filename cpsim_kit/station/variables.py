@@ -244,6 +244,14 @@ class Variables(Mapping[str, Any]):
                 raise ValueError(f"{name}: this version has no measurand {', '.join(sorted(unknown))}")
         self._changed |= parsed
 
+    def dump(self) -> dict[str, Any]:
+        """What differs from the defaults, by the names of OCPP 2.0.1, as JSON can hold it."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in self._changed.items()}
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Take what :meth:`dump` gave."""
+        self._changed |= {name: VARIABLES[name].parse(value) for name, value in saved.items()}
+
     def text(self, name: str) -> str:
         """A value as OCPP writes it, by the version's name; "" for a variable that is not set."""
         if name in self._read_only:

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from told import told
 
 from cpsim_kit.station import Evse
-from cpsim_kit.station.authorization import TokenInfo
-from cpsim_kit.station.events import Answer, Failure, Outgoing
+from cpsim_kit.station.authorization import IdToken, TokenInfo
+from cpsim_kit.station.events import Accepted, Answer, Failure, Outgoing, PowerOff, Swipe
 from cpsim_kit.station.queue import MessageQueue
 
 GROUP = {"TAG-1": TokenInfo("Accepted", "GROUP"), "TAG-1B": TokenInfo("Accepted", "GROUP")}
@@ -317,3 +317,52 @@ def test_whatever_is_lost_messages_arrive_in_order_and_gaps_are_said(
         numbers = [message.report.seq_no for message in messages if message.report]
         assert numbers == sorted(set(numbers))
         assert set(numbers) | missing[key] >= set(range(max(numbers) + 1))
+
+
+# -- Power ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "stop"),
+    [("2.0.1", "Ended 3 AbnormalCondition EVConnected PowerLoss Begin:1 End:1"), ("1.6", "stop 1 PowerLoss 183 Wh")],
+)
+def test_a_power_loss_ends_the_transaction_and_is_told_after_the_boot(version: str, stop: str) -> None:
+    player = charging(version)
+    player.act("wait 60")
+    assert player.do(PowerOff()) == []
+    assert player.act("wait 600") == []
+    lines = told(player.do(Accepted()))
+    assert any(line.startswith(stop) for line in lines), lines
+    assert player.core.evses[1].reading_wh(player.now) == 183
+    assert player.core.transactions[0].end_wh == 183
+    assert told(player.act("swipe TAG-1"))[0] == "authorize TAG-1"
+
+
+def test_a_transaction_that_needs_its_vehicle_only_survives_a_power_loss() -> None:
+    player = charging(variables={"TxCtrlr.TxStopPoint": "EVConnected", **QUIET})
+    player.do(PowerOff())
+    player.act("wait 600")
+    assert "Updated 2 ChargingStateChanged EVConnected" in told(player.do(Accepted()))
+    assert told(player.act("swipe TAG-1")) == [
+        "authorize TAG-1",
+        "Updated 3 Authorized TAG-1",
+        "Updated 4 ChargingStateChanged Charging",
+    ]
+    assert told(player.act("unplug"))[-1].startswith("Ended 5 EVCommunicationLost")
+
+
+def test_a_vehicle_that_leaves_while_there_is_no_power_ends_the_transaction() -> None:
+    player = charging(variables={"TxCtrlr.TxStopPoint": "EVConnected"})
+    player.do(PowerOff())
+    assert player.act("unplug") == []
+    assert "Ended 2 AbnormalCondition Idle PowerLoss Begin:1 End:1" in told(player.do(Accepted()))
+
+
+def test_a_token_without_power_does_nothing() -> None:
+    player = Player()
+    player.act("plug")
+    player.do(PowerOff())
+    swipe = Swipe(IdToken("TAG-1"))
+    assert player.do(swipe) == []
+    assert swipe.result is not None
+    assert swipe.result.reason == "the station has no power"
