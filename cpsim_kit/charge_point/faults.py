@@ -128,9 +128,7 @@ class Faults:
             if not isinstance(getattr(self, name), bool):
                 raise TypeError(f"{name}= is True or False, not {getattr(self, name)!r}")
         if self.direction not in _DIRECTIONS:
-            raise ValueError(
-                f"direction= is {_listed(_DIRECTIONS)}, as the charge point sees it; not {self.direction!r}"
-            )
+            raise ValueError(f"direction= is {_listed(_DIRECTIONS)} by the charge point, not {self.direction!r}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, Integral):
             raise TypeError(f"seed= is a whole number, not {self.seed!r}")
         object.__setattr__(self, "seed", int(self.seed))
@@ -223,16 +221,16 @@ def _check_probability(what: str, value: object) -> None:
         raise ValueError(f"{what} is a probability, from 0 to 1; not {value!r}")
 
 
-def _check_finite(what: str, value: object, *, above_zero: bool = False) -> None:
+def _check_finite(what: str, value: object, *, above_zero: bool = False, or_else: str = "") -> None:
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{what} is a number of seconds, not {value!r}")
+        raise TypeError(f"{what} is a number of seconds{or_else}; not {value!r}")
     if not (value > 0 if above_zero else value >= 0) or math.isinf(value):  # type: ignore[operator]
         raise ValueError(f"{what} is {'more than 0' if above_zero else '0 or more'} seconds, and finite; not {value!r}")
 
 
 def _check_delay(delay: object) -> None:
     if not isinstance(delay, tuple):
-        _check_finite("delay=", delay)
+        _check_finite("delay=", delay, or_else=", or a tuple of the shortest and the longest")
         return
     if len(delay) != 2:
         raise ValueError(f"delay= is a number of seconds, or the shortest and the longest one; not {delay!r}")
@@ -268,9 +266,7 @@ def _names(what: str, names: object, known: Collection[str]) -> frozenset[str] |
             hint = f"did you mean {_listed(close)}?" if close else f"some of them are {_listed(sorted(known)[:6])}"
             raise ValueError(f"{what}= has a name that OCPP does not have, {name!r}; {hint}")
     if not found:
-        raise ValueError(
-            f"{what}= is empty, so that no frame would have a fault: None is for all, is_on=False for none"
-        )
+        raise ValueError(f"{what}= is empty, so no frame would have a fault: None is for all, is_on=False for none")
     return found
 
 
