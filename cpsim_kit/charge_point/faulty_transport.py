@@ -129,6 +129,8 @@ class FaultyTransport:
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
         await self._inner.close(code, reason)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     def abort(self) -> None:
         self._inner.abort()
