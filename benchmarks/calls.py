@@ -16,6 +16,7 @@ import argparse
 import asyncio
 import contextlib
 import dataclasses
+import json
 import platform
 import statistics
 import subprocess
@@ -118,11 +119,19 @@ class Server:
 
     def ask(self) -> tuple[float, int, int]:
         """Its CPU seconds so far, the messages it answered so far, and the connections that are open."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        cpu, answered, connections = self._read().split()
+        cpu, answered, connections = self._answer("").split()
         return float(cpu), int(answered), int(connections)
+
+    def ledger(self) -> dict[str, list[int]]:
+        """The transactions of connections to ``/ledger/…``: see ``stub_server.Ledger``."""
+        transactions: dict[str, list[int]] = json.loads(self._answer("ledger"))
+        return transactions
+
+    def _answer(self, line: str) -> str:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        return self._read()
 
     def cpu(self) -> float:
         """Its CPU seconds so far."""

@@ -71,7 +71,9 @@ class Servers(contextlib.AbstractContextManager["Servers"]):
             self._folder.cleanup()
 
 
-def measure(server: Server, environment: dict[str, str], side: str, part: str, **job: Any) -> Result:
+def measure(
+    server: Server, environment: dict[str, str], side: str, part: str, script: str = "fleet_side.py", **job: Any
+) -> dict[str, Any]:
     """What a process says of its measurement; and how busy the server was meanwhile, and the machine with neither.
 
     Raises:
@@ -79,7 +81,7 @@ def measure(server: Server, environment: dict[str, str], side: str, part: str, *
     """
     pipe = subprocess.PIPE
     job |= {"side": side, "part": part, "url": server.url}
-    command = [sys.executable, str(Path(__file__).with_name("fleet_side.py")), json.dumps(job)]
+    command = [sys.executable, str(Path(__file__).with_name(script)), json.dumps(job)]
     options: dict[str, Any] = {"stdin": pipe, "stdout": pipe, "text": True, "start_new_session": True}
     with subprocess.Popen(command, env=environment, **options) as process:
         assert process.stdout is not None

@@ -2,11 +2,13 @@
 
 One loop on epoll: an event loop's own layers would be most of its work. Speaks just enough of RFC 6455 for clients on
 the same machine: unfragmented frames, no compression. A connection to ``/echo/…`` gets every frame back; any other gets
-the CALLRESULT that is written here for the CALL's action.
+the CALLRESULT that is written here for the CALL's action. The TransactionEvents of a connection to ``/ledger/…`` are
+also read and counted.
 
 Started by a benchmark, with pipes: prints its port, then answers each line with its CPU seconds so far, the messages it
-answered so far and the connections that are open, and ends when its standard input does, so it never outlives who
-started it. Speaks TLS when its argument names a file with a certificate and its key. Linux only.
+answered so far and the connections that are open, or the line "ledger" with the transactions as JSON. It ends when its
+standard input does, so it never outlives who started it. Speaks TLS when its argument names a file with a certificate
+and its key. Linux only.
 """
 
 from __future__ import annotations
@@ -22,13 +24,18 @@ import ssl
 import sys
 import time
 from collections.abc import Callable
+from typing import Any, ClassVar
 
+import orjson
 from websockets.speedups import apply_mask
 
 RESULTS = {
     b"Heartbeat": b'",{"currentTime":"2026-11-23T12:00:00.000Z"}]',
     b"BootNotification": b'",{"currentTime":"2026-11-23T12:00:00.000Z","interval":300,"status":"Accepted"}]',
     b"TransactionEvent": b'",{}]',
+    b"StatusNotification": b'",{}]',
+    b"SecurityEventNotification": b'",{}]',
+    b"Authorize": b'",{"idTokenInfo":{"status":"Accepted"}}]',
 }
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 _INPUT = memoryview(bytearray(2**18))  # what is read at a time: a buffer for each would be mapped anew each time
@@ -44,6 +51,36 @@ def answer(call: bytes) -> bytes:
     """The CALLRESULT for a CALL, ``[2,"<message id>","<action>",{…}]``, found by its quotes."""
     _, message_id, _, action, _ = call.split(b'"', 4)
     return b'[3,"' + message_id + RESULTS[action]
+
+
+class Ledger:
+    """The transactions of all connections to ``/ledger/…``.
+
+    By the transaction's id: its messages, how many of them did not have the next seqNo, its periodic meter values, and
+    the first and the last register in Wh.
+    """
+
+    transactions: ClassVar[dict[str, list[int]]] = {}
+
+    @classmethod
+    def answer(cls, call: bytes) -> bytes:
+        """Put a TransactionEvent down, and answer the CALL."""
+        if b'"TransactionEvent"' in call:
+            cls._put(orjson.loads(call)[3])
+        return answer(call)
+
+    @classmethod
+    def _put(cls, event: dict[str, Any]) -> None:
+        entry = cls.transactions.setdefault(event["transactionInfo"]["transactionId"], [0, 0, 0, -1, -1])
+        entry[1] += event["seqNo"] != entry[0]
+        entry[0] += 1
+        for reading in event.get("meterValue", ()):
+            values = reading["sampledValue"]
+            entry[2] += values[0]["context"] == "Sample.Periodic"
+            for value in values:
+                if value["measurand"] == "Energy.Active.Import.Register":
+                    entry[4] = value["value"]
+                    entry[3] = entry[4] if entry[3] < 0 else entry[3]
 
 
 class Connection:
@@ -109,6 +146,8 @@ class Connection:
         self.is_open = True
         if request.startswith(b"GET /echo/"):
             self.respond = bytes
+        elif request.startswith(b"GET /ledger/"):
+            self.respond = Ledger.answer
         fields = dict(re.findall(rb"(?mi)^(sec-websocket-[a-z]+): *([^,\r]+)", request.lower()))
         key = re.search(rb"(?mi)^sec-websocket-key: *(\S+)", request)
         assert key is not None
@@ -162,8 +201,10 @@ def main() -> None:
                     client = tls.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
                 connections[client.fileno()] = Connection(client)
                 epoll.register(client, select.EPOLLIN)
-            elif not sys.stdin.readline():
+            elif not (line := sys.stdin.readline()):
                 return
+            elif line.strip() == "ledger":
+                print(orjson.dumps(Ledger.transactions).decode(), flush=True)
             else:
                 print(time.process_time(), Totals.answered, len(connections), flush=True)
 

@@ -60,6 +60,7 @@ PICTURES = {
     "jupyterlab": Picture("01_boot_and_heartbeat", "plot", window=True),
     "heartbeat_timing": Picture("07_heartbeat_timing", "outage-plot"),
     "message_path": Picture("08_message_path", "diagram"),
+    "charging_session": Picture("10_charging_session", "powers"),
 }
 
 

@@ -71,7 +71,7 @@ def sessions(
     if ax is None:
         import matplotlib.pyplot as plt  # noqa: PLC0415 - half a second that a load generator need not spend
 
-        ax = plt.subplots(2, 1, figsize=(8, 5.4), height_ratios=(3, 2), sharex=True, layout="constrained")[1]
+        ax = plt.subplots(2, 1, figsize=(8, 4.8), height_ratios=(3, 2), sharex=True, layout="constrained")[1]
     power, soc = ax = require_axes(ax, 2)
     begin = min(frame["at"].iloc[0] for _, frame in named)
     timed = [(name, frame.assign(minute=(frame["at"] - begin).dt.total_seconds() / 60)) for name, frame in named]
@@ -80,7 +80,7 @@ def sessions(
         name, rows = timed[0]
         _draw_powers(power, rows)
         axes.append(_draw_charge(soc, rows))
-        power.set_title(name or "A charging session", pad=44)
+        power.set_title(name or "A charging session", pad=38)
     else:
         _draw_several(power, soc, timed)
         power.set_title(f"{len(timed)} charging sessions")

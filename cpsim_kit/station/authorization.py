@@ -34,7 +34,7 @@ class TokenInfo:
     """What the CSMS says of a token.
 
     Attributes:
-        status: "Accepted", or why not.
+        status: "Accepted", or why it is refused (AuthorizationStatusEnumType).
         group: The group's id, "" for no group.
         evse_ids: The EVSEs where the token is accepted; empty for all (C01.FR.19).
         cached_until: When the cache must forget it, seconds since the epoch; None for the cache's own lifetime.
@@ -57,8 +57,8 @@ class Authorization:
 
     Attributes:
         token: The token that was accepted.
-        group: Its group's id, "" for no group.
-        evse_ids: The EVSEs where it holds; empty for all (C01.FR.21).
+        group: The group's id, "" for no group.
+        evse_ids: The EVSEs where the token is accepted; empty for all (C01.FR.21).
         remote_start_id: The id of the CSMS's request; None for a token that somebody presented.
         is_remote: Whether the CSMS requested it.
         is_reported: Whether the CSMS was told of it in a transaction message.
@@ -91,22 +91,52 @@ class AuthorizationCache:
     __slots__ = ("_entries",)
 
     def __init__(self) -> None:
-        self._entries: dict[tuple[str, str], tuple[TokenInfo, float]] | None = None  # most stations have none
+        self._entries: dict[tuple[str, str], _Entry] | None = None  # most stations have none
 
     def keep(self, token: IdToken, info: TokenInfo, now: float, lifetime: float) -> None:
-        """Keep what the CSMS said, for ``lifetime`` seconds, or as long as it said itself."""
+        """Keep what the CSMS said.
+
+        Args:
+            token: The token.
+            info: What the CSMS said of it.
+            now: Seconds since the epoch.
+            lifetime: Seconds after its last use in which it is known; not for one with ``info.cached_until``.
+        """
         if token.type == "Central":
             return
-        until = now + lifetime if info.cached_until is None else info.cached_until
+        entry = _Entry(info, now + lifetime, lifetime)
+        if info.cached_until is not None:
+            entry = _Entry(info, info.cached_until, 0)
         if self._entries is None:
             self._entries = {}
-        self._entries[token.id.casefold(), token.type] = (info, until)
+        self._entries[_key(token)] = entry
 
     def find(self, token: IdToken, now: float) -> TokenInfo | None:
-        """What is known of a token; None if nothing is known, or it is too old (C10.FR.10, .13)."""
-        found = None if self._entries is None else self._entries.get((token.id.casefold(), token.type))
-        return found[0] if found is not None and now < found[1] else None
+        """What is known of a token that is used now; None if nothing is known, or it is too old (C10.FR.08, .10, .13).
+
+        Args:
+            token: The token.
+            now: Seconds since the epoch.
+        """
+        entry = None if self._entries is None else self._entries.get(_key(token))
+        if entry is None or now >= entry.until:
+            return None
+        entry.until = max(entry.until, now + entry.lifetime)
+        return entry.info
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget all tokens."""
         self._entries = None
+
+
+@dataclass(slots=True)
+class _Entry:
+    """What is known of a token, until when, and for how many seconds after it is used; 0 for no longer."""
+
+    info: TokenInfo
+    until: float
+    lifetime: float
+
+
+def _key(token: IdToken) -> tuple[str, str]:
+    return token.id.casefold(), token.type

@@ -33,9 +33,14 @@ class StationClock:
         self._moment = 0.0
         self._anchor = time()
 
+    @property
+    def stands_still(self) -> bool:
+        """Whether only :meth:`advance` moves it."""
+        return self.is_held or self.speed == math.inf
+
     def now(self, due: float = math.inf) -> float:
         """The moment now; at most ``due``, the moment at which something happens next."""
-        if self.is_held or self.speed == math.inf:
+        if self.stands_still:
             return self._moment
         passed = max(0.0, self._time() - self._anchor) * self.speed
         return max(self._moment, min(self._moment + passed, due))
@@ -58,6 +63,6 @@ class StationClock:
 
     def real_seconds_until(self, moment: float) -> float:
         """Real seconds until it shows a moment; infinity while it is held, or if it does not run by itself."""
-        if moment == math.inf or self.is_held or self.speed == math.inf:
+        if moment == math.inf or self.stands_still:
             return math.inf
         return max(0.0, (moment - self._moment) / self.speed - (self._time() - self._anchor))

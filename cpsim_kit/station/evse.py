@@ -108,13 +108,17 @@ class LiveEvse:
         limit_kw: The limit of cable and EVSE for this vehicle; that of the EVSE without one.
         offered_kw: What it offers.
         phases_used: Phases in use with this vehicle; 0 for DC.
+        power_before_kw: What was delivered just before the last change.
+        soc_before: The state of charge then; not a number without a vehicle.
     """
 
     __slots__ = (
         "_capability_kw",
         "_draw_kw",
+        "_read_at",
         "_since",
         "_soc",
+        "_soc_read",
         "_wh",
         "authorization",
         "authorize_by",
@@ -131,8 +135,10 @@ class LiveEvse:
         "limit_kw",
         "offered_kw",
         "phases_used",
+        "power_before_kw",
         "reported_status",
         "session",
+        "soc_before",
         "spec",
         "transaction",
         "vehicle",
@@ -165,7 +171,10 @@ class LiveEvse:
         self._draw_kw = 0.0  # the lesser of what is offered and what the vehicle's charger takes; 0 if it takes none
         self._since = 0.0
         self._soc = 0.0
+        self._read_at, self._soc_read = math.nan, 0.0  # the last result of soc(): one reading asks for it four times
         self._wh = spec.register_kwh * 1000
+        self.power_before_kw = 0.0
+        self.soc_before = math.nan
 
     def __repr__(self) -> str:
         return f"<EVSE {self.id} {self.charging_state}>"
@@ -238,17 +247,26 @@ class LiveEvse:
         """Begin a new stretch of constant offer."""
         if self.vehicle is not None and self._draw_kw:
             soc, wh = self.soc(now), self.register_wh(now)
-            self._soc = self.vehicle.soc = soc
+            self.power_before_kw = self.power_kw(now)
+            self._soc = self.vehicle.soc = self.soc_before = soc
             self._wh = wh
+        elif now > self._since:
+            self.power_before_kw, self.soc_before = 0.0, self.soc(now)
         self._since = now
         self._draw_kw = 0.0
+        self._read_at = math.nan
 
     def soc(self, now: float) -> float:
         """The vehicle's state of charge; that of no vehicle is not a number."""
         vehicle = self.vehicle
         if vehicle is None:
             return math.nan
-        return vehicle.soc_after(self._soc, self._draw_kw, now - self._since) if self._draw_kw else self._soc
+        if not self._draw_kw:
+            return self._soc
+        if now != self._read_at:
+            self._read_at = now
+            self._soc_read = vehicle.soc_after(self._soc, self._draw_kw, now - self._since)
+        return self._soc_read
 
     def register_wh(self, now: float) -> float:
         """What its meter shows: all that it ever delivered, not rounded."""

@@ -50,21 +50,20 @@ class EvseView:
         }
 
     def describe(self) -> str:
-        """The state in one line."""
-        parts = [self.connector_status] if self.connector_status else []
-        if self.state != self.connector_status:
-            parts.append(self.state)
-        if self.power_kw:
-            parts.append(f"{self.power_kw:.2f} kW")
-        if self._evse.session is not None:
+        """Its status and state, and where there are any its power, the session's energy and the state of charge."""
+        power_kw, soc = self.power_kw, self.soc
+        parts = list(dict.fromkeys([self.connector_status, self.state]))
+        if power_kw:
+            parts.append(f"{power_kw:.2f} kW")
+        if self.session is not None:
             parts.append(f"{self.session_kwh:.3f} kWh")
-        if self.soc is not None:
-            parts.append(f"SoC {self.soc:.1%}")
-        return ", ".join(parts)
+        if soc is not None:
+            parts.append(f"SoC {soc:.1%}")
+        return ", ".join(part for part in parts if part)
 
     @property
     def state(self) -> str:
-        """The fault, or the charging state as OCPP 2.0.1 names it, e.g. "Charging" (ChargingStateEnumType)."""
+        """The fault, or the charging state of OCPP 2.0.1 (ChargingStateEnumType) for every version, e.g. "Charging"."""
         return self._evse.fault or self._evse.charging_state
 
     @property
@@ -74,27 +73,27 @@ class EvseView:
 
     @property
     def demand_kw(self) -> float:
-        """What the vehicle would take."""
+        """What the vehicle takes if as much is offered; 0 without one, or if it wants none."""
         return self._evse.demand_kw(self._now())
 
     @property
     def limit_kw(self) -> float:
-        """What cable and EVSE allow."""
+        """The limit of cable and EVSE for this vehicle; that of the EVSE without one."""
         return self._evse.limit_kw
 
     @property
     def offered_kw(self) -> float:
-        """What is offered."""
+        """What is offered to the vehicle."""
         return self._evse.offered_kw
 
     @property
     def power_kw(self) -> float:
-        """What is delivered."""
+        """What is delivered to the vehicle."""
         return self._evse.power_kw(self._now())
 
     @property
     def energy_kwh(self) -> float:
-        """The meter's register: all that it ever delivered."""
+        """The meter's register: all that it ever delivered, not rounded."""
         return self._evse.register_wh(self._now()) / 1000
 
     @property

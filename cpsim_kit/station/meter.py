@@ -28,6 +28,7 @@ MEASURANDS = {
 }
 PER_PHASE = frozenset({"Current.Import", "Current.Offered", "Voltage"})  # measured for each phase of AC
 _PHASES = ("L1", "L2", "L3")
+_TO_NEUTRAL = ("L1-N", "L2-N", "L3-N")
 _SUMMED = (REGISTER, "Power.Active.Import", "Power.Offered")
 _HERTZ = 50.0
 _AMBIENT, _RISE = 20.0, 25.0  # degrees Celsius: idle, and how much warmer it is when it delivers all its power
@@ -93,7 +94,7 @@ def _values(evse: LiveEvse, now: float, measurand: str) -> list[Value]:
             volts, phases = evse.spec.volts, evse.spec.phases
             if isinstance(phases, str):
                 return [Value(measurand, "", volts)]
-            return [Value(measurand, f"{phase}-N", volts) for phase in _PHASES[:phases]]
+            return [Value(measurand, phase, volts) for phase in _TO_NEUTRAL[:phases]]
         case "SoC":
             return [] if evse.vehicle is None else [Value(measurand, "", round(evse.soc(now) * 100, 1))]
         case "Frequency":

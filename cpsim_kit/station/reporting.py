@@ -280,7 +280,7 @@ _NEVER = float("inf")
 
 
 def record(evse: LiveEvse, now: float) -> None:
-    """Add a row to the session's own record."""
+    """Add a row to the session's own record; where the state changed, also one of the moment before the change."""
     session = evse.session
     if session is None or not session.keeps_rows:
         return
@@ -295,6 +295,16 @@ def record(evse: LiveEvse, now: float) -> None:
         evse.soc(now),
     )
     rows = session.rows
-    if rows and rows[-1][1:] == row[1:] and rows[-1].at == now:
-        return
+    if rows:
+        last = rows[-1]
+        if last == row:
+            return
+        if last.at < now and (last.state, last.offered_kw) != (row.state, row.offered_kw):
+            power_kw = evse.power_before_kw
+            demand_kw = power_kw if last.state == "Charging" and power_kw < last.offered_kw else last.demand_kw
+            rows.append(
+                last._replace(
+                    at=now, demand_kw=demand_kw, power_kw=power_kw, energy_kwh=row.energy_kwh, soc=evse.soc_before
+                )
+            )
     rows.append(row)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,9 +35,11 @@ class Row(NamedTuple):
     soc: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Session:
     """A visit of a vehicle or a driver: from the cable or the token, whichever comes first, until both are gone.
+
+    A cable that hangs in the socket afterwards belongs to no session.
 
     Attributes:
         evse_id: The EVSE; 0 while that is not known.
@@ -46,8 +48,8 @@ class Session:
         end: When it ended; None while it goes on.
         token: The id of the token that was accepted first, or "".
         refused: The status with which the CSMS refused a token last, or "".
-        begin_wh: The meter when it began.
-        end_wh: The meter when it ended.
+        begin_wh: The meter's register when it began.
+        end_wh: The meter's register when it ended; None while it goes on.
         transactions: Its transactions, oldest first.
         rows: A row for each change and each meter reading.
         keeps_rows: Whether rows are kept.
@@ -65,15 +67,11 @@ class Session:
     end_wh: float | None = None
     token: str = ""
     refused: str = ""
-    transactions: list[Transaction] = None  # type: ignore[assignment]
-    rows: list[Row] = None  # type: ignore[assignment]
+    transactions: list[Transaction] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     first_message: float | None = None
     last_message: float | None = None
     log: Callable[[], MessageLog] | None = None
-
-    def __post_init__(self) -> None:
-        self.transactions = []
-        self.rows = []
 
     def __repr__(self) -> str:
         state = "goes on" if self.end is None else "ended"
@@ -85,7 +83,10 @@ class Session:
 
     @property
     def energy_wh(self) -> float:
-        """What was delivered, in whole watt-hours, as its meter counts them; up to the last row while it goes on."""
+        """What was delivered, in whole watt-hours, as its meter counts them.
+
+        While it goes on: up to its last row; 0 without rows.
+        """
         if self.end_wh is not None:
             return round(self.end_wh) - round(self.begin_wh)
         return round(self.rows[-1].energy_kwh * 1000) - round(self.begin_wh) if self.rows else 0
@@ -97,10 +98,10 @@ class Session:
 
     @property
     def messages(self) -> MessageLog:
-        """The messages that were sent and received for it, with their answers; heartbeats left out.
+        """The messages of its time, with their answers, but for heartbeats and what concerns others.
 
-        They are taken from the charge point's record. Messages that name another EVSE or another transaction are left
-        out. Empty if that record is off.
+        A message concerns others if it names another EVSE or another transaction. They are taken from the charge
+        point's record; empty if that is off.
         """
         chosen = MessageLog(None)
         if self.log is None or self.first_message is None:
@@ -108,13 +109,14 @@ class Session:
         whole = self.log()
         chosen.charge_point_id = whole.charge_point_id
         last = math.inf if self.end is None or self.last_message is None else self.last_message
-        mine: set[str] = set()
+        mine: set[tuple[str, bool]] = set()  # the CALLs, by id and whether the charge point sent them
         for record, (moment, sent, text) in zip(whole, whole.raw(), strict=True):
             if not self.first_message <= moment <= last:
                 continue
+            key = record.message_id, bool(sent) == (record.kind == "CALL")
             if record.kind == "CALL" and self._is_mine(record.action, record.payload):
-                mine.add(record.message_id)
-            if record.message_id in mine:
+                mine.add(key)
+            if key in mine:
                 chosen.add(moment, text, sent=bool(sent))
         return chosen
 
@@ -140,7 +142,10 @@ class Session:
         )
 
     def summary(self) -> dict[str, Any]:
-        """EVSE, token, begin and end (UTC), minutes, energy_wh, state of charge, transactions, and a refusal."""
+        """Its facts by name: evse_id, token, refused, begin, end (UTC), minutes, energy_wh, soc, transaction_ids.
+
+        What there is not, such as the end while it goes on, is None.
+        """
         minutes = None if self.end is None else round((self.end - self.begin) / 60, 2)
         socs = [row.soc for row in self.rows if not math.isnan(row.soc)]
         return {

@@ -50,12 +50,12 @@ from cpsim_kit.station.evse_view import EvseView
 from cpsim_kit.station.goal import Goal
 from cpsim_kit.station.session import Session, truth_frame
 from cpsim_kit.station.variables import VARIABLES, Variables
+from cpsim_kit.station.vehicle import Vehicle
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from cpsim_kit.station.dialects import Dialect
-    from cpsim_kit.station.vehicle import Vehicle
 
 __all__ = ["Command", "Station"]
 
@@ -349,7 +349,7 @@ class Station:
         return datetime.fromtimestamp(self._core.epoch + self._now(), UTC)
 
     def _now(self) -> float:
-        return self._clock.now(self._next_moment())
+        return self._clock.now(self._limit())
 
     @property
     def speed(self) -> float:
@@ -391,9 +391,12 @@ class Station:
             evse: Where; may be left out where only one EVSE is free.
 
         Raises:
+            TypeError: That is not a Vehicle.
             ValueError: There is a vehicle already, or it is not plain which EVSE is meant.
             CpsimError: What it made the station say failed.
         """
+        if not isinstance(vehicle, Vehicle):
+            raise TypeError(f"{self.id}: plug_in() takes a Vehicle(…), not {vehicle!r}")
         await self._do(PlugIn(vehicle, evse))
 
     async def swipe(self, token: str, *, evse: int | None = None, type: str = "ISO14443") -> Swiped:  # noqa: A002
@@ -661,6 +664,10 @@ class Station:
             moment = min(moment, goal.moment)
         return moment
 
+    def _limit(self) -> float:
+        """The moment that the clock does not pass; not worked out while the clock stands still."""
+        return math.inf if self._clock.stands_still else self._next_moment()
+
     async def _drive(self) -> None:
         try:
             await self._run()
@@ -675,7 +682,7 @@ class Station:
         core, clock, steps = self._core, self._clock, 0
         while self._error is None:
             if (message := core.take()) is not None:
-                clock.hold(self._next_moment())
+                clock.hold(self._limit())
                 if message.payload is None:
                     logger.warning("%s: a message is left out, as the CSMS gave its transaction no id", self.id)
                 else:

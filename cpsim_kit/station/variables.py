@@ -7,19 +7,24 @@ OCPP 1.6 are other names for the same values: see ``dialects.v16``.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.tables import table
-from cpsim_kit.station.meter import MEASURANDS
+from cpsim_kit.station.meter import MEASURANDS, PER_PHASE
 from cpsim_kit.station.transaction import POINTS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["VARIABLES", "Variable", "Variables"]
+
+
+_WHOLE_NUMBER = re.compile(r"0|[1-9][0-9]*")  # no leading zeros, no plus sign
+_LARGEST = 2**31 - 1  # OCPP 2.0.1 part 2, 3 (primitive datatypes): 32 bits with the sign
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,8 @@ class Variable:
     Attributes:
         name: Component, a dot, and the variable, with the instance in brackets where it has one.
         type: "boolean", "integer" or "MemberList".
-        default: Its value at first; None for a variable that is not there until it is set.
-        unit: Of the number, or "".
+        default: Its value at first; None for a variable that has no value until it is set.
+        unit: The unit of an integer, or "".
         members: What a MemberList may hold.
         minimum: The least value of an integer.
         may_be_empty: Whether a MemberList may be empty.
@@ -45,10 +50,10 @@ class Variable:
     may_be_empty: bool = True
 
     def parse(self, value: object) -> Any:
-        """The value that a text, or a Python value, stands for.
+        """Make a value of this variable from a text, as OCPP writes it, or from a Python value.
 
         Raises:
-            ValueError: It is not a value of this variable; the text says what is.
+            ValueError: The variable cannot hold it; the message says what it can hold.
         """
         match self.type:
             case "boolean":
@@ -57,20 +62,22 @@ class Variable:
                 text = str(value).strip().lower()
                 if text in {"true", "false"}:
                     return text == "true"
-                raise ValueError(f"{self.name} is true or false, not {value!r}")
+                raise ValueError(f"{self.name} is true or false, not {_shortened(value)}")
             case "integer":
-                try:
-                    number = int(str(value).strip())
-                except ValueError:
-                    number = self.minimum - 1
-                if number < self.minimum or isinstance(value, bool):
-                    raise ValueError(f"{self.name} is a whole number, at least {self.minimum}, not {value!r}")
+                text = str(value).strip()
+                number = int(text) if _WHOLE_NUMBER.fullmatch(text) and len(text) <= 10 else -1
+                if isinstance(value, bool) or not self.minimum <= number <= _LARGEST:
+                    raise ValueError(
+                        f"{self.name} is a whole number from {self.minimum} to {_LARGEST}, not {_shortened(value)}"
+                    )
                 return number
             case _:
                 return self._parse_list(value)
 
     def _parse_list(self, value: object) -> tuple[str, ...]:
-        parts = value.split(",") if isinstance(value, str) else list(value)  # type: ignore[call-overload]
+        if not isinstance(value, Iterable):
+            raise ValueError(f"{self.name} is a list of {', '.join(self.members)}, not {_shortened(value)}")
+        parts = value.split(",") if isinstance(value, str) else list(value)
         names = {name.casefold(): name for name in self.members}
         items = []
         for part in parts:
@@ -80,8 +87,8 @@ class Variable:
             stem, dot, phase = text.rpartition(".")
             has_phase = bool(dot) and phase in {"L1", "L2", "L3"}
             found = names.get((stem if has_phase else text).casefold())
-            if found is None or (has_phase and found not in MEASURANDS):
-                raise ValueError(f"{self.name} holds {', '.join(self.members)}; {text!r} is none of them")
+            if found is None or (has_phase and found not in PER_PHASE):
+                raise ValueError(f"{self.name} holds {', '.join(self.members)}; not {_shortened(text)}")
             items.append(f"{found}.{phase}" if has_phase else found)
         if not items and not self.may_be_empty:
             raise ValueError(f"{self.name} holds at least one of {', '.join(self.members)}")
@@ -92,6 +99,12 @@ class Variable:
         if isinstance(value, bool):
             return str(value).lower()
         return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def _shortened(value: object) -> str:
+    """A value as Python writes it, at most 60 characters: it may come from the CSMS."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:59]}…"
 
 
 _REGISTER = ("Energy.Active.Import.Register",)
@@ -143,17 +156,17 @@ VARIABLES: Mapping[str, Variable] = {
 class Variables(Mapping[str, Any]):
     """The variables of one station, by the names of its version.
 
-    ``station.variables["TxCtrlr.TxStartPoint"]`` reads one; the CSMS sets them with SetVariables, and OCPP 1.6 with
-    ChangeConfiguration. ``to_frame()`` shows all of them.
+    ``station.variables["TxCtrlr.TxStartPoint"]`` reads one; a variable that is not set is not in the mapping. The CSMS
+    sets them with SetVariables, or in OCPP 1.6 with ChangeConfiguration. ``to_frame()`` shows all of them.
 
     Args:
         names: For each name of the version, the variables that it stands for; the same names for OCPP 2.x.
-        read_only: Further values that the version reports and nobody sets.
+        read_only: Further values that the version reports, and that nobody can set.
         defaults: Defaults of the version that differ from those of OCPP 2.0.1.
         given: Values that differ from the defaults, by the version's names.
 
     Raises:
-        ValueError: There is no such variable, or it cannot hold the value.
+        ValueError: There is no such variable, it is read-only, or it cannot hold the value.
     """
 
     __slots__ = ("_changed", "_defaults", "_names", "_read_only")
@@ -170,20 +183,33 @@ class Variables(Mapping[str, Any]):
         self._defaults = defaults
         self._changed: dict[str, Any] = {}
         for name, value in given.items():
+            if name in read_only:
+                raise ValueError(f"{name} is read-only")
             if name not in names:
-                close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-                hint = f"; did you mean {' or '.join(close)}?" if close else ""
-                raise ValueError(f"this station has no variable {name!r} to set{hint}")
+                raise ValueError(f"this station has no variable {name!r}{self._hint(name)}")
             self.set(name, value)
 
+    def _hint(self, name: object) -> str:
+        by_name = {known.casefold(): known for known in self._names}
+        close = difflib.get_close_matches(str(name).casefold(), by_name, n=3, cutoff=0.5)
+        return f"; did you mean {' or '.join(by_name[each] for each in close)}?" if close else ""
+
     def __repr__(self) -> str:
-        return f"<Variables: {len(self)}, {len(self._changed)} of them changed>"
+        changed = sum(1 for variables in self._names.values() if not self._changed.keys().isdisjoint(variables))
+        return f"<Variables: {len(self)}, {changed} of them changed>"
 
     def _repr_html_(self) -> str:
         return card("Variables", f"{len(self)}", {name: self.text(name) for name in self})
 
     def __getitem__(self, name: str) -> Any:
-        return self._read_only[name] if name in self._read_only else self.value(self._names[name][0])
+        if name in self._read_only:
+            return self._read_only[name]
+        if name not in self._names:
+            raise KeyError(f"this station has no variable {name!r}{self._hint(name)}")
+        value = self.value(self._names[name][0])
+        if value is None:
+            raise KeyError(f"{name} is not set")
+        return value
 
     def __iter__(self) -> Iterator[str]:
         yield from self._read_only
@@ -207,10 +233,9 @@ class Variables(Mapping[str, Any]):
 
         Raises:
             ValueError: It cannot hold the value.
-            KeyError: There is no such variable, or nobody may set it.
+            KeyError: There is no such variable, or it is read-only.
         """
-        for variable in self._names[name]:
-            self._changed[variable] = VARIABLES[variable].parse(value)
+        self._changed |= {variable: VARIABLES[variable].parse(value) for variable in self._names[name]}
 
     def text(self, name: str) -> str:
         """A value as OCPP writes it, by the version's name; "" for a variable that is not set."""
@@ -221,14 +246,17 @@ class Variables(Mapping[str, Any]):
         return "" if value is None else variable.to_text(value)
 
     def is_read_only(self, name: str) -> bool:
-        """Whether nobody may set it, by the version's name."""
+        """Whether nobody can set it, by the version's name."""
         return name in self._read_only
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each variable: variable, value, unit, read_only, type."""
+        """One row for each variable that has a value.
+
+        Columns: variable, value (as OCPP writes it), unit, read_only, type.
+        """
         rows = []
         for name in self:
             known = None if name in self._read_only else VARIABLES[self._names[name][0]]
             kind, unit = ("string", "") if known is None else (known.type, known.unit)
             rows.append((name, self.text(name), unit, self.is_read_only(name), kind))
-        return table(rows, ["variable", "value", "unit", "read_only", "type"])
+        return table(rows, ["variable", "value", "unit", "read_only", "type"]).astype({"read_only": bool})

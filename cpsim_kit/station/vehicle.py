@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from numbers import Real
+from typing import TypeGuard
 
 from cpsim_kit.basics.cards import card
 
@@ -144,6 +145,6 @@ class Vehicle:
         return (1 - self.transition_soc) * self.capacity_kwh / self.max_kw
 
 
-def is_number(value: object) -> bool:
+def is_number(value: object) -> TypeGuard[float]:
     """Whether it is a real number of Python or numpy; True and False are none."""
     return isinstance(value, Real) and not isinstance(value, bool)

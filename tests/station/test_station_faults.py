@@ -448,3 +448,8 @@ async def test_a_command_that_breaks_the_schema_is_answered_with_callerror(
         assert reply[0] == 4
         assert station.sessions == []
         await station.plug_in(car())
+
+
+async def test_what_is_no_vehicle_cannot_be_plugged_in(station: Station) -> None:
+    with pytest.raises(TypeError, match=r"takes a Vehicle\(…\), not 'car'"):
+        await station.plug_in("car")  # type: ignore[arg-type]

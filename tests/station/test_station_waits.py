@@ -169,8 +169,8 @@ async def test_what_does_not_come_is_a_wait_timeout_that_says_what_was_seen(stat
     ("wanted", "text"),
     [
         ({}, "until what"),
-        ({"soc": 80}, "between 0 and 1"),
-        ({"soc": -0.1}, "not below 0"),
+        ({"soc": 80}, "from 0 to 1, not"),
+        ({"soc": -0.1}, "from 0 to 1, not"),
         ({"soc": "0.8"}, "a number"),
         ({"energy_kwh": math.nan}, "a number"),
         ({"minutes": math.inf}, "a number"),

@@ -64,13 +64,18 @@ class V201(Dialect):
             info["stoppedReason"] = report.stopped_reason
         if report.remote_start_id is not None:
             info["remoteStartId"] = report.remote_start_id
+        timestamp = self.time(report.at)
         return self._calls.TransactionEvent(
             event_type=report.kind,
-            timestamp=self.time(report.at),
+            timestamp=timestamp,
             trigger_reason=report.trigger,
             seq_no=report.seq_no,
             transaction_info=info,
-            meter_value=[self._meter_value(reading) for reading in report.readings] or None,
+            meter_value=[
+                self._meter_value(reading, timestamp if reading.at == report.at else self.time(reading.at))
+                for reading in report.readings
+            ]
+            or None,
             number_of_phases_used=report.phases_used,
             offline=None,  # the dataclass of 2.1 says False
             cable_max_current=report.cable_a,
@@ -79,9 +84,10 @@ class V201(Dialect):
         )
 
     def meter_values(self, evse_id: int, reading: Reading) -> Any:
-        return self._calls.MeterValues(evse_id=evse_id, meter_value=[self._meter_value(reading)])
+        return self._calls.MeterValues(evse_id=evse_id, meter_value=[self._meter_value(reading, self.time(reading.at))])
 
-    def _meter_value(self, reading: Reading) -> dict[str, Any]:
+    @staticmethod
+    def _meter_value(reading: Reading, timestamp: str) -> dict[str, Any]:
         sampled = []
         for measurand, phase, number in reading.values:
             if measurand == "Temperature":  # a measurand of 1.6 only
@@ -93,7 +99,7 @@ class V201(Dialect):
                 value["location"] = "EV"
             value["unitOfMeasure"] = _UNITS[measurand]
             sampled.append(value)
-        return {"timestamp": self.time(reading.at), "sampledValue": sampled}
+        return {"timestamp": timestamp, "sampledValue": sampled}
 
     def read_answer(self, to: Outgoing, result: Any) -> Answer:
         info = getattr(result, "id_token_info", None)
