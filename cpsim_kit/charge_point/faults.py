@@ -30,11 +30,10 @@ from cpsim_kit.ocpp_j.versions import VERSIONS, Version
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["COLUMNS", "NO_CLOSE_FRAME", "Fate", "Fault", "FaultState", "Faults", "faults_table"]
+__all__ = ["NO_CLOSE_FRAME", "Fate", "Fault", "FaultState", "Faults", "faults_table"]
 
 logger = logging.getLogger("ocpp")
 
-COLUMNS = ("sent_at", "charge_point_id", "direction", "kind", "action", "message_id", "fault", "detail")
 NO_CLOSE_FRAME = 1006  # the code of an end without a close frame: RFC 6455, 7.1.5
 
 _DIRECTIONS = ("both", "sent", "received")
@@ -42,39 +41,34 @@ _KINDS = ("CALL", "CALLRESULT", "CALLERROR", "CALLRESULTERROR", "SEND", "malform
 _FIVE = struct.Struct(">5Q")
 
 
-@dataclass(slots=True)
-class Fault:
-    """One fault that happened; its attributes are columns of the table.
+class Fault(NamedTuple):
+    """One fault that happened: a row of the table.
 
     Attributes:
-        moment: The moment of ``time.perf_counter()``.
+        sent_at: When the charge point sent the frame, or would have received it; UTC.
         charge_point_id: The charge point.
         direction: "sent" or "received" by the charge point; "" for a fault of the connection.
         kind: Of the frame, as in the record of messages; "" for a fault of the connection.
         action: Of the frame; that of an answer is its CALL's.
         message_id: Of the frame.
-        fault: "drop", "delay", "duplicate", "reorder", "close", "half-open" or "cut".
-        detail: How long, by what it was overtaken, the close code; and what became of the frame if it was lost later.
+        fault: "drop", "delay", "duplicate", "reorder", "lost", "close", "half-open" or "cut".
+        detail: How long, what overtook it, why it was lost, or the close code.
     """
 
-    moment: float
+    sent_at: datetime
     charge_point_id: str
     direction: str
     kind: str
     action: str
     message_id: str
     fault: str
-    detail: str = ""
-
-    @property
-    def sent_at(self) -> datetime:
-        """When the charge point sent the frame, or would have received it; UTC."""
-        return wall_clock(self.moment)
+    detail: str
 
 
 def faults_table(faults: Iterable[Fault]) -> pd.DataFrame:
-    """One row for each fault; the columns of :data:`COLUMNS` mean what they mean in the record of messages."""
-    return table(([getattr(fault, name) for name in COLUMNS] for fault in faults), COLUMNS)
+    """One row for each fault, by time; the columns mean what they mean in the record of messages."""
+    by_time = sorted(faults, key=lambda fault: fault.sent_at)
+    return table(by_time, Fault._fields)
 
 
 class Fate(NamedTuple):
@@ -178,13 +172,14 @@ class FaultState:
         forgotten: How many faults were dropped for newer ones.
     """
 
-    __slots__ = ("counts", "faults", "forgotten", "settings")
+    __slots__ = ("_reported", "counts", "faults", "forgotten", "settings")
 
     def __init__(self, settings: Faults, limit: int | None) -> None:
         self.settings = settings
         self.counts: Counter[tuple[str, str, str, str]] = Counter()
         self.faults: deque[Fault] = deque(maxlen=limit)
         self.forgotten = 0
+        self._reported = 0
 
     def next_fate(self, charge_point_id: str, direction: str, kind: str, action: str) -> Fate:
         """Count a frame, and return its fate."""
@@ -202,16 +197,24 @@ class FaultState:
         kind: str = "",
         action: str = "",
         message_id: str = "",
-    ) -> Fault:
-        """Add a fault of a connection, or of a frame; its detail may be changed later."""
-        moment = time.perf_counter()
-        noted = Fault(moment, charge_point_id, direction, kind, action, message_id, fault, detail)
-        if len(self.faults) == self.faults.maxlen:
-            self.forgotten += 1
-        self.faults.append(noted)
+    ) -> None:
+        """Add a fault of a connection, or of a frame."""
+        now = wall_clock(time.perf_counter())
+        self.add([Fault(now, charge_point_id, direction, kind, action, message_id, fault, detail)])
         words = (fault, direction, kind, action, message_id, detail)
         logger.info("%s: network: %s", charge_point_id, " ".join(word for word in words if word))
-        return noted
+
+    def add(self, faults: Iterable[Fault]) -> None:
+        """Add faults, also those of another process."""
+        for fault in faults:
+            self.forgotten += len(self.faults) == self.faults.maxlen
+            self.faults.append(fault)
+
+    def unreported(self) -> list[Fault]:
+        """The faults since it was called last, but for those that are forgotten; for another process."""
+        total = self.forgotten + len(self.faults)
+        new, self._reported = total - self._reported, total
+        return list(self.faults)[-new:] if new else []
 
 
 def _check_probability(what: str, value: object) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from cpsim_kit.charge_point.faults import NO_CLOSE_FRAME, Fault, FaultState
+from cpsim_kit.charge_point.faults import NO_CLOSE_FRAME, FaultState
 from cpsim_kit.charge_point.transport import Transport
 from cpsim_kit.charge_point.websocket import closed_by_gateway
 from cpsim_kit.errors import Closed
@@ -20,8 +20,8 @@ from cpsim_kit.ocpp_j.frames import Call, Malformed, parse
 __all__ = ["FaultyTransport"]
 
 _REMEMBERED = 256  # CALLs whose action is remembered for their answers
-_OVER = "lost: the connection ended before"
-_DEAD = "lost: the connection is half-open"
+_OVER = "the connection ended while it was under way"
+_DEAD = "the connection went dead while it was under way"
 
 
 @dataclass(slots=True)
@@ -37,7 +37,6 @@ class _Frame:
         copies: How often it arrives.
         hold: Seconds that it may be held back; 0 if it is not.
         due: When it arrives, in the event loop's time.
-        faults: Its rows in the table.
     """
 
     message: bytes
@@ -48,7 +47,6 @@ class _Frame:
     copies: int = 1
     hold: float = 0.0
     due: float = 0.0
-    faults: list[Fault] = field(default_factory=list)
 
 
 class FaultyTransport:
@@ -94,8 +92,8 @@ class FaultyTransport:
         self._calls: OrderedDict[tuple[str, str], str] = OrderedDict()  # direction, message id: action
         self._on_message: Callable[[bytes], None]
         self._on_closed: Callable[[Closed], None]
-        self._sent = _Lane(self._forward, self._note_held)
-        self._received = _Lane(self._deliver, self._note_held)
+        self._sent = _Lane(self._forward, self._note)
+        self._received = _Lane(self._deliver, self._note)
         self._tasks: set[asyncio.Task[Any]] = set()  # they end with the connection
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._is_over = self._is_half_open = False  # over: it has ended, or will at once, by a fault
@@ -206,7 +204,7 @@ class FaultyTransport:
             lane.put(frame, fate.delay)
 
     def _note(self, frame: _Frame, fault: str, detail: str = "") -> None:
-        noted = self._state.note(
+        self._state.note(
             self.charge_point_id,
             fault,
             detail,
@@ -215,10 +213,6 @@ class FaultyTransport:
             action=frame.action,
             message_id=frame.message_id,
         )
-        frame.faults.append(noted)
-
-    def _note_held(self, frame: _Frame) -> None:
-        self._note(frame, "reorder", f"held back for at most {frame.hold:g} s")
 
     def _clear(self, why: str) -> None:
         self._sent.clear(why)
@@ -257,14 +251,14 @@ class _Lane:
 
     Args:
         forward: Takes a frame to where it goes.
-        note_held: Called with a frame that is held back.
+        note: Adds a fault of a frame.
     """
 
-    __slots__ = ("_forward", "_held", "_held_timer", "_note_held", "_queue", "_timer")
+    __slots__ = ("_forward", "_held", "_held_timer", "_note", "_queue", "_timer")
 
-    def __init__(self, forward: Callable[[bytes], None], note_held: Callable[[_Frame], None]) -> None:
+    def __init__(self, forward: Callable[[bytes], None], note: Callable[[_Frame, str, str], None]) -> None:
         self._forward = forward
-        self._note_held = note_held
+        self._note = note
         self._queue: deque[_Frame] = deque()
         self._held: _Frame | None = None
         self._timer: asyncio.TimerHandle | None = None  # for the first of the queue
@@ -290,7 +284,6 @@ class _Lane:
         """Forward a frame, or hold it back; then forward the one that it has overtaken."""
         if frame.hold and self._held is None:
             self._held = frame
-            self._note_held(frame)
             loop, how = asyncio.get_running_loop(), f"nothing overtook it within {frame.hold:g} s"
             self._held_timer = loop.call_later(frame.hold, self._release, how)
             return
@@ -299,7 +292,7 @@ class _Lane:
         self._release(f"overtaken by {frame.kind} {frame.action}".rstrip())
 
     def clear(self, why: str) -> None:
-        """Lose all frames that are under way; their rows say why."""
+        """Lose all frames that are under way, and say why."""
         lost = [*self._queue, *([self._held] if self._held is not None else [])]
         self._queue.clear()
         self._held = None
@@ -308,8 +301,7 @@ class _Lane:
                 timer.cancel()
         self._timer = self._held_timer = None
         for frame in lost:
-            for fault in frame.faults:
-                fault.detail = f"{fault.detail}; {why}".removeprefix("; ")
+            self._note(frame, "lost", why)
 
     def _arm_timer(self) -> None:
         if self._timer is None and self._queue:
@@ -329,6 +321,6 @@ class _Lane:
         if self._held_timer is not None:
             self._held_timer.cancel()
             self._held_timer = None
-        frame.faults[-1].detail = how
+        self._note(frame, "reorder", how)
         for _ in range(frame.copies):
             self._forward(frame.message)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 from collections import Counter, deque
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 
@@ -67,8 +67,8 @@ class Network:
     action, over all its connections, so that a charge point of a fleet has its own faults and a reconnection goes on in
     the sequence. Only what is held back or waits depends on time as well. Setting ``seed`` begins the sequence again.
 
-    In a fleet of several processes each process has a copy of the network, as it was when the run began; the faults of
-    these copies are not in this one's table.
+    In a fleet of several processes each process has a copy of the network, as it was when the run began: this one
+    changes and cuts nothing there. The faults of the copies are added to this one's table twice a second.
 
     Args:
         drop: The probability that a frame is lost.
@@ -243,12 +243,21 @@ class Network:
         return len(concerned)
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each fault: sent_at, charge_point_id, direction, kind, action, message_id, fault, detail.
+        """One row for each fault, by time.
 
-        The first six columns are as in ``cp.messages.to_frame()``, with which it can be merged by ``message_id``.
-        ``direction``, ``kind``, ``action`` and ``message_id`` are "" where a whole connection was concerned.
+        The columns are sent_at, charge_point_id, direction, kind, action, message_id, fault and detail. The first six
+        are as in ``cp.messages.to_frame()``, with which this table can be merged by ``message_id``. ``direction``,
+        ``kind``, ``action`` and ``message_id`` are "" where a whole connection was concerned.
         """
         return faults_table(self.faults)
+
+    def unreported(self) -> list[Fault]:
+        """The faults since it was called last; a process of a fleet reports them."""
+        return self._state.unreported()
+
+    def add(self, faults: Iterable[Fault]) -> None:
+        """Add the faults of a copy in another process."""
+        self._state.add(faults)
 
     def _change(self, settings: dict[str, Any]) -> None:
         known = [each.name for each in fields(Faults)]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cpsim_kit.basics.tables import DTYPES
-from cpsim_kit.charge_point.faults import COLUMNS, Fate, Faults, FaultState, faults_table
+from cpsim_kit.charge_point.faults import Fate, Fault, Faults, FaultState, faults_table
 from cpsim_kit.records import COLUMNS as RECORD_COLUMNS
 
 ANSWER = ("received", "CALLRESULT", "Heartbeat")
@@ -193,9 +193,9 @@ def test_the_table_has_the_columns_and_dtypes_of_the_record_of_messages() -> Non
     state.note("CP1", "delay", "0.5 s", direction="sent", kind="CALL", action="Heartbeat", message_id="1")
     state.note("CP1", "cut")
     frame = faults_table(state.faults)
-    assert tuple(frame.columns) == tuple(empty.columns) == COLUMNS
-    assert set(COLUMNS) - {"fault", "detail"} <= set(RECORD_COLUMNS)
-    assert dict(frame.dtypes.astype(str)) == {name: DTYPES.get(name, "object") for name in COLUMNS}
+    assert tuple(frame.columns) == tuple(empty.columns) == Fault._fields
+    assert set(Fault._fields) - {"fault", "detail"} <= set(RECORD_COLUMNS)
+    assert dict(frame.dtypes.astype(str)) == {name: DTYPES.get(name, "object") for name in Fault._fields}
     assert list(frame.fault) == ["delay", "cut"]
     assert list(frame.action) == ["Heartbeat", ""]
     assert frame.sent_at.is_monotonic_increasing
@@ -207,3 +207,23 @@ def test_old_faults_are_forgotten_and_counted() -> None:
         state.note("CP1", "drop", str(number))
     assert [fault.detail for fault in state.faults] == ["3", "4"]
     assert state.forgotten == 3
+
+
+def test_each_fault_is_reported_once_to_another_process() -> None:
+    state, joined = FaultState(Faults(), 3), FaultState(Faults(), 3)
+    for count in (0, 2, 0, 1, 5):
+        for number in range(count):
+            state.note("CP1", "drop", str(number))
+        joined.add(state.unreported())
+    assert [fault.detail for fault in state.faults] == [fault.detail for fault in joined.faults] == ["2", "3", "4"]
+    assert (state.forgotten, joined.forgotten) == (5, 3), "two were forgotten before they were reported"
+
+
+def test_faults_of_several_processes_are_in_the_order_of_their_times() -> None:
+    one, other, joined = (FaultState(Faults(), None) for _ in range(3))
+    for state in (one, other, one):
+        state.note("CP1", "drop")
+    joined.add(one.unreported())
+    joined.add(other.unreported())
+    assert faults_table(joined.faults).sent_at.is_monotonic_increasing
+    assert [fault.sent_at for fault in joined.faults] != sorted(fault.sent_at for fault in joined.faults)

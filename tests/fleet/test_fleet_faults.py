@@ -39,15 +39,20 @@ async def test_each_charge_point_has_faults_of_its_own_and_the_same_in_every_run
     outcomes, network = await lost_calls(csms, 1)
     assert {each for of_one in outcomes for each in of_one} == {"answered", "no answer"}
     assert len({tuple(of_one) for of_one in outcomes}) == 4, "no two of them are alike"
-    rows = network.to_frame().groupby("charge_point_id").size()
-    assert rows.tolist() == [of_one.count("no answer") for of_one in outcomes]
+    assert list(faults_of(network).values()) == [of_one.count("no answer") for of_one in outcomes]
     assert (await lost_calls(csms, 1))[0] == outcomes
     assert (await lost_calls(csms, 2))[0] != outcomes
 
 
 async def test_the_faults_are_the_same_in_several_processes(csms: Csms) -> None:
-    outcomes, _ = await lost_calls(csms, 1)
-    assert (await lost_calls(csms, 1, processes=2))[0] == outcomes
+    outcomes, network = await lost_calls(csms, 1)
+    same, remote = await lost_calls(csms, 1, processes=2)
+    assert same == outcomes
+    assert faults_of(remote) == faults_of(network), "the processes have reported them"
+
+
+def faults_of(network: Network) -> dict[str, int]:
+    return dict(network.to_frame().groupby("charge_point_id").size())
 
 
 async def test_a_network_can_be_cut_while_a_fleet_runs(csms: Csms) -> None:
