@@ -36,7 +36,7 @@ class _Frame:
         message_id: Its message id.
         copies: How often it arrives.
         hold: Seconds that it may be held back; 0 if it is not.
-        due: When it arrives, in the event loop's time.
+        due: When it arrives at the earliest, in the event loop's time.
     """
 
     message: bytes
@@ -232,8 +232,7 @@ class FaultyTransport:
         self._on_closed(closed if self._closed_as is None else self._closed_as)
 
     def _deliver(self, message: bytes) -> None:
-        if not self._is_over:
-            self._on_message(message)
+        self._on_message(message)
 
     def _forward(self, message: bytes) -> None:
         """Send a frame, in a task where that has to wait; tasks begin in the order in which they are made."""
@@ -274,9 +273,7 @@ class _Lane:
         if not delay and not self._queue:
             self.pass_now(frame)
             return
-        frame.due = asyncio.get_running_loop().time() + delay
-        if self._queue:
-            frame.due = max(frame.due, self._queue[-1].due)
+        frame.due = asyncio.get_running_loop().time() + delay  # or later, where one before it is due later
         self._queue.append(frame)
         self._arm_timer()
 
