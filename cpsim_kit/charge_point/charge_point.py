@@ -166,6 +166,7 @@ class ChargePoint:
             ssl=ssl,
             compression=compression,
             max_messages=max_messages,
+            transport=transport,
             observe=observe,
             explain=explain,
         )

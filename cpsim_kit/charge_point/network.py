@@ -133,8 +133,8 @@ class Network:
         transport: OpenTransport = open_websocket,
         max_faults: int | None = 10_000,
     ) -> None:
-        if not callable(transport):
-            raise TypeError(f"transport= opens a connection, as another Network does; not {transport!r}")
+        if not callable(transport) or isinstance(transport, type):
+            raise TypeError(f"transport= takes what opens a connection, e.g. another Network(); not {transport!r}")
         if max_faults is not None and (isinstance(max_faults, bool) or not isinstance(max_faults, int)):
             raise TypeError(f"max_faults= is a whole number or None, not {max_faults!r}")
         if max_faults is not None and max_faults < 0:

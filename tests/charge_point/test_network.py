@@ -40,7 +40,8 @@ async def lost_of(cp: ChargePoint, network: Network, count: int) -> list[int]:
     [
         ({"drop": 2}, ValueError, "drop= is a probability"),
         ({"actions": "Hartbeat"}, ValueError, "did you mean 'Heartbeat'"),
-        ({"transport": None}, TypeError, "transport= opens a connection, as another Network does; not None"),
+        ({"transport": None}, TypeError, "transport= takes what opens a connection, .*; not None"),
+        ({"transport": Network}, TypeError, "transport= takes what opens a connection, .*; not <class"),
         ({"max_faults": 1.5}, TypeError, "max_faults= is a whole number or None, not 1.5"),
         ({"max_faults": -1}, ValueError, "max_faults= is the number of faults to keep, 0 or more; not -1"),
     ],
