@@ -64,6 +64,12 @@ def timers() -> int:
     return sum(not timer.cancelled() for timer in asyncio.get_running_loop()._scheduled)  # type: ignore[attr-defined]
 
 
+def under_way(network: Network) -> tuple[bool, bool]:
+    """Whether a frame that was sent is under way on the only connection, and one that will be received."""
+    (connection,) = network._connections
+    return not connection._sent.is_empty, not connection._received.is_empty
+
+
 # -- Drop -------------------------------------------------------------------------------------------------------------
 
 
@@ -308,6 +314,28 @@ async def test_faults_of_one_frame_add_up(csms: Csms) -> None:
     assert [each.fault for each in network.faults] == ["duplicate", "delay", "reorder"]
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("direction", ["received", "sent"])
+async def test_each_frame_arrives_as_often_as_the_table_says(csms: Csms, direction: Any, seed: int) -> None:
+    chances = {"drop": 0.2, "duplicate": 0.2, "reorder": 0.3, "reorder_within": 5 * MS, "delay": (0, 5 * MS)}
+    network = Network(**chances, direction=direction, seed=seed)
+    ids = [f"nobody-asked-{number}" for number in range(60)]
+    async with connected(csms, network) as cp:
+        for each in ids:
+            if direction == "received":
+                await csms.link.send([3, each, {}])
+            else:
+                await csms.link.send([9, each, "no such message type"])  # is answered with a CALLERROR
+        arrived = (lambda: received(cp)) if direction == "received" else lambda: [frame[1] for frame in csms.answers]
+        await until(lambda: sum(each.fault in {"drop", "delay"} for each in network.faults) == 60, "all fates")
+        await until(lambda: not any(under_way(network)), "all frames")
+        of = {name: {each.message_id for each in network.faults if each.fault == name} for name in chances}
+        expected = [each for each in ids if each not in of["drop"] for _ in range(1 + (each in of["duplicate"]))]
+        await until(lambda: len(arrived()) >= len(expected), "all arrivals")
+        assert sorted(arrived()) == sorted(expected)
+    assert all(of[name] for name in ("drop", "duplicate", "delay", "reorder"))
+
+
 # -- The end of a connection ------------------------------------------------------------------------------------------
 
 
@@ -486,12 +514,6 @@ async def test_what_was_under_way_when_the_connection_went_dead_is_lost(csms: Cs
 
 
 # -- Nothing is left behind -------------------------------------------------------------------------------------------
-
-
-def under_way(network: Network) -> tuple[bool, bool]:
-    """Whether a frame that was sent is under way on the only connection, and one that will be received."""
-    (connection,) = network._connections
-    return not connection._sent.is_empty, not connection._received.is_empty
 
 
 @pytest.mark.parametrize("end", ["charge point", "gateway", "cut", "fault"])
