@@ -21,7 +21,7 @@ from ocpp.exceptions import NotSupportedError
 
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import epoch
-from cpsim_kit.charge_point import ChargePoint, boot_until_accepted
+from cpsim_kit.charge_point import ChargePoint, Network, boot_until_accepted
 from cpsim_kit.charge_point.arguments import check_seconds
 from cpsim_kit.errors import (
     ConnectionLost,
@@ -125,6 +125,7 @@ class Station:
         "_core",
         "_driver",
         "_is_closed",
+        "_network",
         "_opening",
         "_own",
         "_views",
@@ -149,6 +150,7 @@ class Station:
         **options: Any,
     ) -> None:
         self._own = not isinstance(charge_point, ChargePoint)
+        self._network: object = None
         if isinstance(charge_point, ChargePoint):
             if url is not None or version is not None or options:
                 given = ["url"] * (url is not None) + ["version"] * (version is not None) + list(options)
@@ -157,6 +159,7 @@ class Station:
         else:
             if url is None:
                 raise TypeError("Station(id, url): the CSMS's address is missing")
+            self._network = options.setdefault("transport", Network(is_on=False))
             self.charge_point = ChargePoint(charge_point, url, version=version or "2.0.1", **options)
         name = self.charge_point.id
         _check_speed(name, speed)
@@ -584,6 +587,23 @@ class Station:
         """
         self._require_running()
         await self._driver.power_on()
+
+    @contextlib.asynccontextmanager
+    async def network(self, **faults: Any) -> AsyncIterator[Network]:
+        """A network with faults in this block, e.g. ``async with station.network(drop=0.1, delay=(0, 2), seed=1)``.
+
+        Args:
+            **faults: As :class:`~cpsim_kit.charge_point.Network` takes them.
+
+        Raises:
+            TypeError, ValueError: There is no such fault, or a value is out of range.
+            RuntimeError: The station has another transport.
+        """
+        self._require_running()
+        if not isinstance(self._network, Network):
+            raise RuntimeError(f"{self.id} has no network to disturb; give its charge point transport=Network()")
+        with self._network.temporarily(**{"is_on": True, **faults}) as network:
+            yield network
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Save what outlives the power supply: meters, variables, known tokens, transactions and the queue of messages.
