@@ -42,7 +42,7 @@ from cpsim_kit.station.transaction import STOPPED_WITH_AUTHORIZATION
 from cpsim_kit.station.visits import Visits
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.authorization import AuthorizationCache
+    from cpsim_kit.station.authorization import AuthorizationCache, LocalList
     from cpsim_kit.station.dialects import Dialect
     from cpsim_kit.station.evse import Evse
     from cpsim_kit.station.queue import MessageQueue
@@ -156,6 +156,11 @@ class Core:
     def cache(self) -> AuthorizationCache:
         """What the CSMS said of tokens."""
         return self._visits.cache
+
+    @property
+    def local_list(self) -> LocalList:
+        """The tokens that the CSMS put into the station's own list."""
+        return self._visits.local_list
 
     def say_again(self, report: Report, attempts: int) -> None:
         """Put a transaction message of before a power loss into the queue."""
