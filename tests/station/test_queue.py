@@ -431,3 +431,25 @@ def test_a_list_that_is_off_counts_for_nothing() -> None:
     player.act("offline")
     player.act("swipe TAG-1")
     assert player.core.evses[1].charging_state == "EVConnected"
+
+
+def test_the_csms_may_ask_whether_messages_wait() -> None:
+    player = charging()
+    key = player.core.transactions[0].key
+
+    def status(**fields: object) -> tuple[bool, bool | None]:
+        answer, _ = player.command("GetTransactionStatus", **fields)
+        return answer.messages_in_queue, answer.ongoing_indicator
+
+    assert status() == (False, None)
+    assert status(transaction_id=key) == (False, True)
+    assert status(transaction_id="another") == (False, False)
+    player.act("offline")
+    player.act("wait 60")
+    assert status() == (True, None)
+    assert status(transaction_id=key) == (True, True)
+    assert status(transaction_id="another") == (False, False)
+    player.act("swipe TAG-1")
+    assert status(transaction_id=key) == (True, False)
+    player.act("online")
+    assert status(transaction_id=key) == (False, False)

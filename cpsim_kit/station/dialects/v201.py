@@ -170,7 +170,17 @@ class V201(Dialect):
         version = core.local_list.version if core.variables.value("LocalAuthListCtrlr.Enabled") else 0
         return core.dialect.version.call_results.GetLocalListVersion(version_number=version)
 
+    @staticmethod
+    def _get_transaction_status(core: Core, _now: float, fields: Mapping[str, Any]) -> Any:
+        """E14: whether it goes on, and whether messages about it, or any at all, wait."""
+        key = fields.get("transaction_id")
+        waits = any(key in (None, message.report.transaction.key) for message in core.queue if message.report)
+        ongoing = None if key is None else any(each.key == key and each.end is None for each in core.transactions)
+        results = core.dialect.version.call_results
+        return results.GetTransactionStatus(messages_in_queue=waits, ongoing_indicator=ongoing)
+
     commands: ClassVar[Mapping[str, Command]] = {
+        "GetTransactionStatus": _get_transaction_status,
         "GetLocalListVersion": _get_local_list_version,
         "SendLocalList": _send_local_list,
         "RequestStartTransaction": _request_start,
