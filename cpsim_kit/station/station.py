@@ -89,6 +89,9 @@ class Station:
     Once awaited or entered it is connected, accepted by the CSMS, and beats. An act returns when what it made the
     station say is answered. What cannot be done physically is a ValueError.
 
+    Without a connection it goes on: transaction messages wait in its :attr:`queue`, and are sent in order when it has
+    connected again by itself; see also :meth:`disconnect`, :meth:`power_off`, :meth:`network` and :meth:`save`.
+
     The station's clock stands still while a message waits for its answer. With ``speed=math.inf`` it goes from event to
     event while :meth:`until` or :meth:`charge` waits, and stands still otherwise. Heartbeats keep to real time.
 
