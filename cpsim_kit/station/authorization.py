@@ -54,6 +54,10 @@ class TokenInfo:
         """Whether the token may charge."""
         return self.status == "Accepted"
 
+    def is_for(self, evse_id: int) -> bool:
+        """Whether it holds at this EVSE; 0, the EVSE that is not known yet, may become one where it does."""
+        return not evse_id or not self.evse_ids or evse_id in self.evse_ids
+
 
 @dataclass(slots=True)
 class Authorization:

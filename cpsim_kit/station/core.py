@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Core"]
 
+_DAY = 86_400
 _DISCONNECTED = frozenset({"EVConnected", "PowerPathClosed"})
 
 _SYSTEM_RANDOM = random_module.SystemRandom()  # for all stations: it has no state, and one of each takes 2.9 KiB
@@ -193,12 +194,11 @@ class Core:
         while not self.has_message(now) and (moment := self.due()) <= now:
             for evse in list(self._visits.places()):
                 self._fire(evse, moment)
-            value = self.variables.value
             if self._aligned_end_at <= moment:
-                self._aligned_end_at += value("AlignedDataCtrlr.TxEndedInterval") or math.inf
+                self._aligned_end_at = self._next_aligned("AlignedDataCtrlr.TxEndedInterval", moment)
                 self._reporter.sample_aligned_for_end(list(self.evses.values()), moment)
             if self._aligned_at <= moment:
-                self._aligned_at += value("AlignedDataCtrlr.Interval") or math.inf
+                self._aligned_at = self._next_aligned("AlignedDataCtrlr.Interval", moment)
                 self._reporter.sample_aligned(list(self.evses.values()), moment)
 
     def _fire(self, evse: LiveEvse, now: float) -> None:
@@ -254,16 +254,19 @@ class Core:
         self._align(now)
 
     def _align(self, now: float) -> None:
-        """Begin the clock-aligned intervals, which count from midnight UTC."""
+        """Begin the clock-aligned intervals."""
+        self._aligned_at = self._next_aligned("AlignedDataCtrlr.Interval", now)
+        self._aligned_end_at = self._next_aligned("AlignedDataCtrlr.TxEndedInterval", now)
 
-        def next_multiple(interval: int) -> float:
-            if not interval:
-                return math.inf
-            midnight = math.floor((self.epoch + now) / 86_400) * 86_400
-            return midnight + (math.floor((self.epoch + now - midnight) / interval) + 1) * interval - self.epoch
-
-        self._aligned_at = next_multiple(self.variables.value("AlignedDataCtrlr.Interval"))
-        self._aligned_end_at = next_multiple(self.variables.value("AlignedDataCtrlr.TxEndedInterval"))
+    def _next_aligned(self, variable: str, now: float) -> float:
+        """The next end of an interval. They count from midnight UTC, each day anew (J01; OCPP 1.6, 3.16.2)."""
+        interval: int = self.variables.value(variable)
+        if not interval:
+            return math.inf
+        passed = self.epoch + now + 0.001  # a moment that was just reached is not the next one, whatever floats say
+        midnight = math.floor(passed / _DAY) * _DAY
+        multiple = (math.floor((passed - midnight) / interval) + 1) * interval
+        return midnight + min(multiple, _DAY) - self.epoch
 
     def _variables_changed(self, _event: VariablesChanged, now: float) -> None:
         self._align(now)
@@ -288,10 +291,14 @@ class Core:
         self._visits.begin_session(evse, now)
         self._visits.leave_lobby(evse)
         evse.offer(now)
-        waits = evse.authorization is None and evse.transaction is None and evse.is_usable
-        if waits and self.dialect.gives_up_without_token:
-            evse.authorize_by = now + (self.variables.value("TxCtrlr.EVConnectionTimeOut") or math.inf)
+        self._await_token(evse, now)
         self._visits.settle(evse, now, "CablePluggedIn")
+
+    def _await_token(self, evse: LiveEvse, now: float) -> None:
+        """Give up a vehicle for which no token comes in time, if the version does (OCPP 1.6, 4.9: B6)."""
+        waits = evse.vehicle is not None and evse.authorization is None and evse.transaction is None
+        if waits and evse.is_usable and not evse.was_stopped and self.dialect.gives_up_without_token:
+            evse.authorize_by = now + (self.variables.value("TxCtrlr.EVConnectionTimeOut") or math.inf)
 
     def _unplug(self, event: Unplug, now: float) -> None:
         if event.side not in ("evse", "ev"):
@@ -360,6 +367,7 @@ class Core:
         evse.fault = ""
         evse.offer(now)
         evse.conditions = evse.find_conditions()  # nothing begins by itself
+        self._await_token(evse, now)
         self._visits.settle(evse, now, "")
 
     # -- Tokens and answers -------------------------------------------------------------------------------------------
