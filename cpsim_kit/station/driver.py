@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.charge_point import Backoff, ChargePoint, keep_connected
+from cpsim_kit.charge_point import Backoff, ChargePoint, boot_until_accepted, keep_connected
 from cpsim_kit.errors import (
     CallTimeout,
     ConnectError,
@@ -25,7 +25,17 @@ from cpsim_kit.errors import (
     UnsupportedByCsms,
 )
 from cpsim_kit.station.clock import StationClock
-from cpsim_kit.station.events import TICK, Accepted, Answer, Event, Failure, Offline, Online, Outgoing
+from cpsim_kit.station.events import (
+    TICK,
+    Accepted,
+    Answer,
+    Event,
+    Failure,
+    Offline,
+    Online,
+    Outgoing,
+    PowerOff,
+)
 from cpsim_kit.station.variables import VARIABLES
 
 if TYPE_CHECKING:
@@ -61,6 +71,7 @@ class Driver:
     __slots__ = (
         "_charge_point",
         "_core",
+        "_dropped",
         "_goals",
         "_heartbeat_at",
         "_random",
@@ -89,6 +100,7 @@ class Driver:
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._heartbeat_at = math.inf
+        self._dropped = 0  # messages of which the log has spoken
         self._reconnects = reconnects
         self._random = random
         self._reconnecting: asyncio.Task[None] | None = None
@@ -196,6 +208,8 @@ class Driver:
     def open_connection(self) -> None:
         """There is a connection again."""
         if self._task is not None and self.error is None and not self.is_online:
+            if not self.is_plugged:  # it boots first
+                return
             self._core.handle(Online(), self.now())
             self._heartbeat_at = time.perf_counter() + self.heartbeat_interval
             self._wake_up()
@@ -220,6 +234,25 @@ class Driver:
             self._begin_to_reconnect(exc)
             raise
         await self._wait((None, self._waiters))
+
+    async def power_off(self) -> None:
+        """Take the power supply away."""
+        with self.stopped_clock() as now:
+            self._core.handle(PowerOff(), now)
+        await self.unplug_network()
+
+    async def power_on(self) -> None:
+        """Give the power supply back: connect, boot, and wait until what waited is answered.
+
+        Raises:
+            ConnectError: The connection did not open; the station stays off.
+            ConnectionLost, CallTimeout, CallFailed, ProtocolViolation: As :meth:`ChargePoint.boot`.
+        """
+        await self._charge_point.connect()
+        await boot_until_accepted(self._charge_point)
+        self.is_plugged = True
+        self._take_heartbeat_interval()
+        await self.act(Accepted())
 
     def _begin_to_reconnect(self, error: ConnectError | ConnectionLost) -> None:
         """Connect again and again, with the waits that the variables say (OCPP 2.0.1 part 4, "Reconnecting")."""
@@ -341,6 +374,8 @@ class Driver:
                 else:
                     await self._send(message)
                 continue
+            if len(core.queue.dropped) != self._dropped:
+                self._report_dropped()
             if self._waiters:
                 self._release_waiters()
                 await asyncio.sleep(0)  # who waited does the next act before time passes
@@ -458,6 +493,12 @@ class Driver:
             logger.warning("%s; after %d attempts it is given up", error, message.attempts)
         elif not is_raised:
             logger.warning("%s", error)
+
+    def _report_dropped(self) -> None:
+        """Say that the queue was full."""
+        count = len(self._core.queue.dropped) - self._dropped
+        self._dropped += count
+        logger.warning("%s: the queue is full; %d Updated messages were dropped", self._charge_point.id, count)
 
     def _release_waiters(self) -> None:
         waiters, self._waiters = self._waiters, []
