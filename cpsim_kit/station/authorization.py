@@ -5,11 +5,13 @@ OCPP 2.0.1 part 2, functional block C, and errata 2.17 (2025-09); OCPP 1.6, 3.5 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-__all__ = ["Authorization", "AuthorizationCache", "IdToken", "TokenInfo"]
+__all__ = ["MAX_TOKENS", "Authorization", "AuthorizationCache", "IdToken", "LocalList", "TokenInfo"]
+
+MAX_TOKENS = 1000  # in the cache, and in the local list
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,10 @@ class TokenInfo:
     def is_accepted(self) -> bool:
         """Whether the token may charge."""
         return self.status == "Accepted"
+
+    def is_for(self, evse_id: int) -> bool:
+        """Whether it holds at this EVSE; 0, the EVSE that is not known yet, may become one where it does."""
+        return not evse_id or not self.evse_ids or evse_id in self.evse_ids
 
 
 @dataclass(slots=True)
@@ -111,7 +117,10 @@ class AuthorizationCache:
             entry = _Entry(info, info.cached_until, 0)
         if self._entries is None:
             self._entries = {}
+        self._entries.pop(_key(token), None)
         self._entries[_key(token)] = entry
+        if len(self._entries) > MAX_TOKENS:  # the one that was heard of longest ago
+            del self._entries[next(iter(self._entries))]
 
     def find(self, token: IdToken, now: float) -> TokenInfo | None:
         """What is known of a token that is used now; None if nothing is known, or it is too old (C10.FR.08, .10, .13).
@@ -148,6 +157,70 @@ class AuthorizationCache:
     def clear(self) -> None:
         """Forget all tokens."""
         self._entries = None
+
+
+class LocalList:
+    """The tokens that the CSMS put into the station's own list (D01; OCPP 1.6, 3.5.2 and 5.15).
+
+    Attributes:
+        version: The version that the CSMS gave it; 0 for no list.
+    """
+
+    __slots__ = ("_entries", "version")
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[str, str], TokenInfo] | None = None  # most stations have none
+        self.version = 0
+
+    def __len__(self) -> int:
+        return len(self._entries or ())
+
+    def update(self, version: int, entries: Sequence[tuple[IdToken, TokenInfo | None]], *, is_full: bool) -> str:
+        """Change the list.
+
+        Args:
+            version: Its new version, above 0.
+            entries: Tokens, and what is known of each; None to take one out of the list.
+            is_full: Whether they are the whole list.
+
+        Returns:
+            "Accepted", "Failed" or "VersionMismatch" (D01.FR.04 to .06, .15 to .19).
+        """
+        keys = [_key(token) for token, _ in entries]
+        if version < 1 or len(set(keys)) != len(keys) or (is_full and any(info is None for _, info in entries)):
+            return "Failed"
+        if not is_full and version <= self.version:
+            return "VersionMismatch"
+        changed = {} if is_full else dict(self._entries or {})
+        for token, info in entries:
+            if info is None:
+                changed.pop(_key(token), None)
+            else:
+                changed[_key(token)] = info
+        if len(changed) > MAX_TOKENS:
+            return "Failed"
+        self._entries, self.version = changed, version
+        return "Accepted"
+
+    def find(self, token: IdToken, now: float) -> TokenInfo | None:
+        """What the list says of a token; None if it is not in it, or not any more (C13.FR.05)."""
+        info = None if self._entries is None else self._entries.get(_key(token))
+        return None if info is None or (info.cached_until is not None and now >= info.cached_until) else info
+
+    def dump(self) -> dict[str, Any]:
+        """The list, as JSON can hold it."""
+        entries = [{"key": list(key), "info": asdict(info)} for key, info in (self._entries or {}).items()]
+        return {"version": self.version, "entries": entries}
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Take what :meth:`dump` gave."""
+        self.version = saved["version"]
+        self._entries = {
+            (entry["key"][0], entry["key"][1]): TokenInfo(
+                **{**entry["info"], "evse_ids": tuple(entry["info"]["evse_ids"])}
+            )
+            for entry in saved["entries"]
+        }
 
 
 @dataclass(slots=True)

@@ -42,7 +42,7 @@ from cpsim_kit.station.transaction import STOPPED_WITH_AUTHORIZATION
 from cpsim_kit.station.visits import Visits
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.authorization import AuthorizationCache
+    from cpsim_kit.station.authorization import AuthorizationCache, LocalList
     from cpsim_kit.station.dialects import Dialect
     from cpsim_kit.station.evse import Evse
     from cpsim_kit.station.queue import MessageQueue
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Core"]
 
+_DAY = 86_400
 _DISCONNECTED = frozenset({"EVConnected", "PowerPathClosed"})
 
 _SYSTEM_RANDOM = random_module.SystemRandom()  # for all stations: it has no state, and one of each takes 2.9 KiB
@@ -66,6 +67,7 @@ class Core:
         epoch: Seconds since the epoch at moment 0.
         random: Makes ids; None for the system's random numbers.
         keeps_rows: Whether sessions keep a row for each change and each meter reading.
+        queue: Where its messages wait; None for a queue that changes nothing.
 
     Attributes:
         evses: The EVSEs by id.
@@ -98,6 +100,7 @@ class Core:
         epoch: float = 0.0,
         random: random_module.Random | None = None,
         keeps_rows: bool = True,
+        queue: MessageQueue | None = None,
     ) -> None:
         random = _SYSTEM_RANDOM if random is None else random
         self.dialect = dialect
@@ -106,6 +109,8 @@ class Core:
         self._visits = Visits(dialect, evses, variables, epoch, random, keeps_rows)
         self._tokens = Tokens(self._visits, dialect)
         self._reporter = self._visits.reporter
+        if queue is not None:
+            self._reporter.queue = queue
         self._aligned_at = math.inf
         self._aligned_end_at = math.inf
         self._offline_since = 0.0
@@ -157,6 +162,11 @@ class Core:
         """What the CSMS said of tokens."""
         return self._visits.cache
 
+    @property
+    def local_list(self) -> LocalList:
+        """The tokens that the CSMS put into the station's own list."""
+        return self._visits.local_list
+
     def say_again(self, report: Report, attempts: int) -> None:
         """Put a transaction message of before a power loss into the queue."""
         self._reporter.say_again(report, attempts)
@@ -184,12 +194,11 @@ class Core:
         while not self.has_message(now) and (moment := self.due()) <= now:
             for evse in list(self._visits.places()):
                 self._fire(evse, moment)
-            value = self.variables.value
             if self._aligned_end_at <= moment:
-                self._aligned_end_at += value("AlignedDataCtrlr.TxEndedInterval") or math.inf
+                self._aligned_end_at = self._next_aligned("AlignedDataCtrlr.TxEndedInterval", moment)
                 self._reporter.sample_aligned_for_end(list(self.evses.values()), moment)
             if self._aligned_at <= moment:
-                self._aligned_at += value("AlignedDataCtrlr.Interval") or math.inf
+                self._aligned_at = self._next_aligned("AlignedDataCtrlr.Interval", moment)
                 self._reporter.sample_aligned(list(self.evses.values()), moment)
 
     def _fire(self, evse: LiveEvse, now: float) -> None:
@@ -245,16 +254,19 @@ class Core:
         self._align(now)
 
     def _align(self, now: float) -> None:
-        """Begin the clock-aligned intervals, which count from midnight UTC."""
+        """Begin the clock-aligned intervals."""
+        self._aligned_at = self._next_aligned("AlignedDataCtrlr.Interval", now)
+        self._aligned_end_at = self._next_aligned("AlignedDataCtrlr.TxEndedInterval", now)
 
-        def next_multiple(interval: int) -> float:
-            if not interval:
-                return math.inf
-            midnight = math.floor((self.epoch + now) / 86_400) * 86_400
-            return midnight + (math.floor((self.epoch + now - midnight) / interval) + 1) * interval - self.epoch
-
-        self._aligned_at = next_multiple(self.variables.value("AlignedDataCtrlr.Interval"))
-        self._aligned_end_at = next_multiple(self.variables.value("AlignedDataCtrlr.TxEndedInterval"))
+    def _next_aligned(self, variable: str, now: float) -> float:
+        """The next end of an interval. They count from midnight UTC, each day anew (J01; OCPP 1.6, 3.16.2)."""
+        interval: int = self.variables.value(variable)
+        if not interval:
+            return math.inf
+        passed = self.epoch + now + 0.001  # a moment that was just reached is not the next one, whatever floats say
+        midnight = math.floor(passed / _DAY) * _DAY
+        multiple = (math.floor((passed - midnight) / interval) + 1) * interval
+        return midnight + min(multiple, _DAY) - self.epoch
 
     def _variables_changed(self, _event: VariablesChanged, now: float) -> None:
         self._align(now)
@@ -279,10 +291,14 @@ class Core:
         self._visits.begin_session(evse, now)
         self._visits.leave_lobby(evse)
         evse.offer(now)
-        waits = evse.authorization is None and evse.transaction is None and evse.is_usable
-        if waits and self.dialect.gives_up_without_token:
-            evse.authorize_by = now + (self.variables.value("TxCtrlr.EVConnectionTimeOut") or math.inf)
+        self._await_token(evse, now)
         self._visits.settle(evse, now, "CablePluggedIn")
+
+    def _await_token(self, evse: LiveEvse, now: float) -> None:
+        """Give up a vehicle for which no token comes in time, if the version does (OCPP 1.6, 4.9: B6)."""
+        waits = evse.vehicle is not None and evse.authorization is None and evse.transaction is None
+        if waits and evse.is_usable and not evse.was_stopped and self.dialect.gives_up_without_token:
+            evse.authorize_by = now + (self.variables.value("TxCtrlr.EVConnectionTimeOut") or math.inf)
 
     def _unplug(self, event: Unplug, now: float) -> None:
         if event.side not in ("evse", "ev"):
@@ -351,6 +367,7 @@ class Core:
         evse.fault = ""
         evse.offer(now)
         evse.conditions = evse.find_conditions()  # nothing begins by itself
+        self._await_token(evse, now)
         self._visits.settle(evse, now, "")
 
     # -- Tokens and answers -------------------------------------------------------------------------------------------

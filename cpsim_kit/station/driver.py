@@ -71,6 +71,7 @@ class Driver:
     __slots__ = (
         "_charge_point",
         "_core",
+        "_dropped",
         "_goals",
         "_heartbeat_at",
         "_random",
@@ -99,6 +100,7 @@ class Driver:
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._heartbeat_at = math.inf
+        self._dropped = 0  # messages of which the log has spoken
         self._reconnects = reconnects
         self._random = random
         self._reconnecting: asyncio.Task[None] | None = None
@@ -372,6 +374,8 @@ class Driver:
                 else:
                     await self._send(message)
                 continue
+            if len(core.queue.dropped) != self._dropped:
+                self._report_dropped()
             if self._waiters:
                 self._release_waiters()
                 await asyncio.sleep(0)  # who waited does the next act before time passes
@@ -489,6 +493,12 @@ class Driver:
             logger.warning("%s; after %d attempts it is given up", error, message.attempts)
         elif not is_raised:
             logger.warning("%s", error)
+
+    def _report_dropped(self) -> None:
+        """Say that the queue was full."""
+        count = len(self._core.queue.dropped) - self._dropped
+        self._dropped += count
+        logger.warning("%s: the queue is full; %d Updated messages were dropped", self._charge_point.id, count)
 
     def _release_waiters(self) -> None:
         waiters, self._waiters = self._waiters, []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.authorization import IdToken, TokenInfo
+    from cpsim_kit.station.authorization import Authorization, IdToken, TokenInfo
     from cpsim_kit.station.session import Session
     from cpsim_kit.station.transaction import Report
     from cpsim_kit.station.vehicle import Vehicle
@@ -87,11 +87,19 @@ class PlugIn:
 
 @dataclass(slots=True)
 class Swipe:
-    """Somebody presents a token. ``result`` is set once it is known what came of it."""
+    """Somebody presents a token.
+
+    Attributes:
+        token: The token.
+        evse_id: The EVSE; None where only one comes into question.
+        result: What came of it; None while that is not known.
+        running: The authorizations when the CSMS was asked; it ends none that began later. None if it was not asked.
+    """
 
     token: IdToken
     evse_id: int | None = None
     result: Swiped | None = None
+    running: tuple[Authorization, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

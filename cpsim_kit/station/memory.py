@@ -41,6 +41,7 @@ def remember(core: Core, now: float) -> dict[str, Any]:
         "variables": core.variables.dump(),
         "registers_wh": {str(number): evse.register_wh(now) for number, evse in core.evses.items()},
         "cache": core.cache.dump(),
+        "local_list": core.local_list.dump(),
         "transactions": [_transaction(each, epoch) for each in core.transactions],
         "queue": [
             _report(message.report, epoch) | {"attempts": message.attempts}
@@ -65,6 +66,7 @@ def recall(core: Core, data: Mapping[str, Any]) -> None:
         for number, register_wh in data["registers_wh"].items():
             core.evses[int(number)].set_register(register_wh)
         core.cache.load(data["cache"])
+        core.local_list.load(data["local_list"])
         by_key = {}
         for saved in data["transactions"]:
             transaction = _make_transaction(saved, epoch)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
+import logging
 import math
 import os
 import random as random_module
@@ -47,6 +48,8 @@ from cpsim_kit.station.evse_view import EvseView
 from cpsim_kit.station.goal import Goal
 from cpsim_kit.station.memory import recall, remember
 from cpsim_kit.station.queue import queue_frame
+from cpsim_kit.station.quirks import Quirk, Quirks
+from cpsim_kit.station.quirky_queue import QuirkyQueue
 from cpsim_kit.station.session import Session, truth_frame
 from cpsim_kit.station.variables import Variables
 from cpsim_kit.station.vehicle import Vehicle
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Command", "Station"]
 
+logger = logging.getLogger("cpsim.station")
 
 _KEPT_COMMANDS = 100  # that nobody has waited for yet
 
@@ -89,6 +93,9 @@ class Station:
     Once awaited or entered it is connected, accepted by the CSMS, and beats. An act returns when what it made the
     station say is answered. What cannot be done physically is a ValueError.
 
+    Without a connection it goes on: transaction messages wait in its :attr:`queue`, and are sent in order when it has
+    connected again by itself; see also :meth:`disconnect`, :meth:`power_off`, :meth:`network` and :meth:`save`.
+
     The station's clock stands still while a message waits for its answer. With ``speed=math.inf`` it goes from event to
     event while :meth:`until` or :meth:`charge` waits, and stands still otherwise. Heartbeats keep to real time.
 
@@ -105,11 +112,12 @@ class Station:
         record: Whether sessions keep a row for each change and each meter reading.
         reconnect: Whether it connects again when the connection is lost, with the waits of OCPPCommCtrlr's
             RetryBackOff variables; else a lost connection ends it with its error.
+        quirks: Names of :data:`~cpsim_kit.station.QUIRKS`: what it says wrongly, as awkward stations do.
         **options: As :class:`~cpsim_kit.charge_point.ChargePoint` takes them; only with an identity.
 
     Raises:
         TypeError: Options for a charge point that is there already.
-        ValueError: A value is out of range, or there is no such variable.
+        ValueError: A value is out of range, or there is no such variable or quirk.
 
     Attributes:
         evses: The EVSEs by id.
@@ -128,6 +136,7 @@ class Station:
         "_network",
         "_opening",
         "_own",
+        "_quirks",
         "_views",
         "_wake_commands",
         "charge_point",
@@ -147,6 +156,7 @@ class Station:
         starts_at: datetime | None = None,
         record: bool = True,
         reconnect: bool = True,
+        quirks: Sequence[str] = (),
         **options: Any,
     ) -> None:
         self._own = not isinstance(charge_point, ChargePoint)
@@ -174,6 +184,7 @@ class Station:
         dialect = dialect_of(self.charge_point.version, started, len(specs))
         _check_names(dialect, variables or {})
         self.variables = Variables(dialect, variables or {})
+        self._quirks = Quirks(quirks, self.charge_point.version, self._warn_of_quirk) if quirks else None
         self._core = Core(
             dialect,
             specs,
@@ -181,6 +192,7 @@ class Station:
             epoch=started,
             random=None if seed is None else random_module.Random(f"{seed} {name}"),  # noqa: S311 - ids, no secrets
             keeps_rows=record,
+            queue=None if self._quirks is None else QuirkyQueue(self.variables, dialect, self._quirks),
         )
         waits = random_module.Random(seed if seed is None else f"{seed} {name} waits")  # noqa: S311 - waits, no secrets
         self._driver = Driver(self._core, self.charge_point, speed, reconnects=reconnect, random=waits)
@@ -201,6 +213,7 @@ class Station:
         for number, view in self._views.items():
             rows[f"EVSE {number}"] = view.describe()
         rows["sessions"] = len(self.sessions) or None
+        rows["quirks"] = ", ".join(f"{name}: {count}" for name, count in self.quirks.items()) or None
         return card(f"Station {self.charge_point.id}", self._state, rows)
 
     @property
@@ -328,6 +341,20 @@ class Station:
     def sessions(self) -> list[Session]:
         """All sessions, oldest first."""
         return self._core.sessions
+
+    @property
+    def quirks(self) -> dict[str, int]:
+        """The quirks that are on, and in how many messages each was so far."""
+        return {} if self._quirks is None else dict(self._quirks.counts)
+
+    def _warn_of_quirk(self, quirk: Quirk) -> None:
+        logger.warning(
+            "%s: quirk %s for the first time. %s See %s",
+            self.id,
+            quirk.name,
+            quirk.description,
+            ", ".join(quirk.reports),
+        )
 
     def truth(self) -> pd.DataFrame:
         """What its own meters showed: one row for each transaction, whatever was said to the CSMS.

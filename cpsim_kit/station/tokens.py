@@ -59,6 +59,8 @@ class Tokens:
         if not self._visits.reporter.queue.is_online:
             self._decide_offline(event, evse, now)
             return
+        places = self._visits.places()
+        event.running = tuple(each.authorization for each in places if each.authorization is not None)
         then = partial(self._authorize_answered, event, evse)
         lost = partial(self._decide_offline, event, evse)
         self._visits.reporter.say(partial(self._dialect.authorize, token), then, evse.session, lost=lost)
@@ -95,7 +97,7 @@ class Tokens:
         if not info.is_accepted:
             refuse(f"the CSMS says {info.status}")
             return
-        evse = self._leave_lobby(evse)
+        evse = self._leave_lobby(evse, info)
         if event.evse_id is None and len(self._visits.evses) > 1:
             same_group = [
                 each
@@ -106,14 +108,17 @@ class Tokens:
                 evse = same_group[0]
         authorization = evse.authorization
         if authorization is not None:
-            if authorization.may_be_ended_by(token, info.group):  # C09.FR.03
+            began_meanwhile = event.running is not None and all(each is not authorization for each in event.running)
+            if began_meanwhile and authorization.token.is_same(token):  # e.g. presented twice
+                event.result = Swiped(token.id, info.status, "authorized")
+            elif not began_meanwhile and authorization.may_be_ended_by(token, info.group):  # C09.FR.03
                 event.result = Swiped(token.id, info.status, "stopped")
                 self._visits.end_authorization(evse, now, "StopAuthorized", "Local", token)
             else:
                 refuse("another token has authorized this session")
             return
-        if info.evse_ids and evse.id and evse.id not in info.evse_ids:  # C01.FR.21
-            refuse(f"the token is accepted at EVSE {', '.join(map(str, info.evse_ids))} only")
+        if not info.is_for(evse.id):  # C01.FR.21
+            refuse(_accepted_elsewhere(info))
             return
         transaction = evse.transaction
         if transaction is not None and transaction.token is not None and not transaction.token.is_same(token):
@@ -174,12 +179,16 @@ class Tokens:
     def _remote_authorized(self, authorization: Authorization, evse: LiveEvse, answer: Answer, now: float) -> None:
         assert answer.info is not None
         self._visits.keep_info(authorization.token, answer, now)
-        evse = self._leave_lobby(evse)
-        if answer.info.is_accepted and evse.authorization is None and evse.is_usable:
-            authorization.group = answer.info.group or authorization.group
+        info = answer.info
+        evse = self._leave_lobby(evse, info)
+        if info.is_accepted and info.is_for(evse.id) and evse.authorization is None and evse.is_usable:
+            authorization.group = info.group or authorization.group
+            authorization.evse_ids = info.evse_ids
             self._visits.grant(evse, authorization, now, "RemoteStart")
-        elif evse.session is not None:
-            evse.session.refused = answer.info.status
+        elif evse.session is not None and not info.is_accepted:
+            evse.session.refused = info.status
+        elif evse.session is not None and not info.is_for(evse.id):
+            evse.session.refused = _accepted_elsewhere(info)
         self._visits.leave_empty_lobby()
 
     def _find_remote_place(self, event: RemoteStart) -> LiveEvse | None:
@@ -202,12 +211,12 @@ class Tokens:
             self._visits.lobby = LiveEvse(0, Evse())
         return self._visits.lobby if takes(self._visits.lobby) else None
 
-    def _leave_lobby(self, evse: LiveEvse) -> LiveEvse:
+    def _leave_lobby(self, evse: LiveEvse, info: TokenInfo) -> LiveEvse:
         """Where a vehicle came to while the CSMS looked at the token, if that is one place; else where it was."""
         if evse.id:
             return evse
         waiting = [each for each in self._visits.evses.values() if each.vehicle is not None and each.is_usable]
-        waiting = [each for each in waiting if each.authorization is None]
+        waiting = [each for each in waiting if each.authorization is None and info.is_for(each.id)]
         return waiting[0] if len(waiting) == 1 else evse
 
     def remote_stop(self, event: RemoteStop, now: float) -> str:
@@ -217,3 +226,7 @@ class Tokens:
                 self._visits.end_authorization(evse, now, "RemoteStop", "Remote", None)
                 return "Accepted"
         return "Rejected"
+
+
+def _accepted_elsewhere(info: TokenInfo) -> str:
+    return f"the token is accepted at EVSE {', '.join(map(str, info.evse_ids))} only"

@@ -149,6 +149,7 @@ VARIABLES: Mapping[str, Variable] = {
         Variable("AuthCtrlr.AuthorizeRemoteStart", "boolean", False),
         Variable("AuthCtrlr.LocalAuthorizeOffline", "boolean", True),
         Variable("AuthCtrlr.OfflineTxForUnknownIdEnabled", "boolean", False),
+        Variable("LocalAuthListCtrlr.Enabled", "boolean", True),
         Variable("AuthCacheCtrlr.Enabled", "boolean", True),
         _integer("AuthCacheCtrlr.LifeTime", 86_400),
         _integer("OCPPCommCtrlr.HeartbeatInterval", 60, minimum=1),

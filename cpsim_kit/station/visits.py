@@ -10,7 +10,7 @@ import random as random_module
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cpsim_kit.station.authorization import Authorization, AuthorizationCache, IdToken, TokenInfo
+from cpsim_kit.station.authorization import Authorization, AuthorizationCache, IdToken, LocalList, TokenInfo
 from cpsim_kit.station.events import Answer
 from cpsim_kit.station.evse import Evse, LiveEvse
 from cpsim_kit.station.reporting import Reporter, record
@@ -40,12 +40,13 @@ class Visits:
     Attributes:
         cache: What the CSMS said of tokens.
         evses: The EVSEs by id.
+        local_list: The tokens that the CSMS put into the station's own list.
         lobby: An authorization without an EVSE: a token came first, and several EVSEs are free. None at most times.
         reporter: Says what happens.
         sessions: All sessions, oldest first.
     """
 
-    __slots__ = ("_keeps_rows", "cache", "epoch", "evses", "lobby", "reporter", "sessions", "variables")
+    __slots__ = ("_keeps_rows", "cache", "epoch", "evses", "lobby", "local_list", "reporter", "sessions", "variables")
 
     def __init__(
         self,
@@ -66,6 +67,7 @@ class Visits:
         self.reporter = Reporter(dialect, variables, random, self.keep_info, self._deauthorize)
         self._keeps_rows = keeps_rows
         self.cache = AuthorizationCache()
+        self.local_list = LocalList()
 
     def places(self) -> Iterator[LiveEvse]:
         """The EVSEs, and the lobby if there is one."""
@@ -135,7 +137,11 @@ class Visits:
         self.settle(evse, now, "ChargingStateChanged", "DeAuthorized")
 
     def known(self, token: IdToken, now: float) -> TokenInfo | None:
-        """What the cache knows of a token; None if nothing, or if the cache is off."""
+        """What the local list knows of a token, or else the cache (C13.FR.01); None if nothing."""
+        if self.variables.value("LocalAuthListCtrlr.Enabled"):
+            listed = self.local_list.find(token, self.epoch + now)
+            if listed is not None:
+                return listed
         if not self.variables.value("AuthCacheCtrlr.Enabled"):
             return None
         return self.cache.find(token, self.epoch + now)
