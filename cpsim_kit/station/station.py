@@ -22,7 +22,7 @@ from ocpp.exceptions import NotSupportedError
 
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import epoch
-from cpsim_kit.charge_point import ChargePoint, Network, boot_until_accepted
+from cpsim_kit.charge_point import Backoff, ChargePoint, Network, boot_until_accepted
 from cpsim_kit.charge_point.arguments import check_seconds
 from cpsim_kit.errors import (
     ConnectionLost,
@@ -111,7 +111,8 @@ class Station:
         starts_at: What its clock shows at first, with a time zone; the real time when None.
         record: Whether sessions keep a row for each change and each meter reading.
         reconnect: Whether it connects again when the connection is lost, with the waits of OCPPCommCtrlr's
-            RetryBackOff variables; else a lost connection ends it with its error.
+            RetryBackOff variables, or with those of a :class:`~cpsim_kit.Backoff`; else a lost connection ends it with
+            its error.
         quirks: Names of :data:`~cpsim_kit.station.QUIRKS`: what it says wrongly, as awkward stations do.
         **options: As :class:`~cpsim_kit.charge_point.ChargePoint` takes them; only with an identity.
 
@@ -155,7 +156,7 @@ class Station:
         speed: float = 1,
         starts_at: datetime | None = None,
         record: bool = True,
-        reconnect: bool = True,
+        reconnect: bool | Backoff = True,
         quirks: Sequence[str] = (),
         **options: Any,
     ) -> None:
@@ -195,7 +196,7 @@ class Station:
             queue=None if self._quirks is None else QuirkyQueue(self.variables, dialect, self._quirks),
         )
         waits = random_module.Random(seed if seed is None else f"{seed} {name} waits")  # noqa: S311 - waits, no secrets
-        self._driver = Driver(self._core, self.charge_point, speed, reconnects=reconnect, random=waits)
+        self._driver = Driver(self._core, self.charge_point, speed, reconnect=reconnect, random=waits)
         self._views = {number: EvseView(evse, self._driver.now) for number, evse in self._core.evses.items()}
         self._commands: list[Command] = []
         self._wake_commands: asyncio.Event | None = None
