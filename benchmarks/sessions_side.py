@@ -67,12 +67,12 @@ def vehicle() -> Vehicle:
 def meter_value() -> Any:
     """The TransactionEvent of a meter value, as a station makes it."""
     dialect = dialect_of("2.0.1", time.time(), 1)
-    core = Core(dialect, [Evse()], Variables(dialect.names, dialect.read_only(), dialect.defaults, {}))
+    core = Core(dialect, [Evse()], Variables(dialect, {}))
     now, payload = 0.0, None
     core.handle(PlugIn(vehicle()), now)
     core.handle(Swipe(IdToken(TOKEN)), now)
     for _ in range(20):
-        while (message := core.take()) is not None:
+        while (message := core.take(now)) is not None:
             payload = message.payload
             results = dialect.version.call_results
             result = getattr(results, type(payload).__name__)

@@ -136,9 +136,9 @@ class Stack(AttachedStack):
 
         Args:
             interval: Seconds between heartbeats that its CSMS instructs.
-            csms: "kit" answers every action of a charge point, and in OCPP 2.0.1 the sample's three actions also where
-                a payload breaks its schema; "strict" refuses every payload that breaks its schema; "sample" has the
-                AWS sample's quirks.
+            csms: "kit" answers every action of a charge point, knows tokens and keeps a ledger of transactions, and in
+                OCPP 2.0.1 answers the sample's three actions also where a payload breaks its schema; "strict" refuses
+                every payload that breaks its schema; "sample" has the AWS sample's quirks, and neither table.
             name: The CloudFormation stack's name: a letter, then letters, digits and hyphens, at most 128.
             region: The AWS region it claims to be in.
 

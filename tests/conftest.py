@@ -25,7 +25,7 @@ MS = 0.001 * FACTOR  # every interval of a test is a multiple of it
 SOON = 10 * FACTOR  # seconds in which what ought to happen at once has happened, on the slowest machine
 ENDED = 3 * SOON  # seconds in which a process has ended that was told to: it may wait for some of its own first
 
-# The same examples on every machine and in every run, however slow it is; nothing is written next to the tests.
+# The same examples on every machine and in every run, however slow it is.
 hypothesis.settings.register_profile("cpsim", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("cpsim")
 

@@ -21,6 +21,8 @@ from cpsim_kit.station.events import (
     Event,
     Failure,
     Fault,
+    Offline,
+    Online,
     Outgoing,
     PlugIn,
     RemoteStart,
@@ -40,11 +42,14 @@ from cpsim_kit.station.visits import Visits
 if TYPE_CHECKING:
     from cpsim_kit.station.dialects import Dialect
     from cpsim_kit.station.evse import Evse
+    from cpsim_kit.station.queue import MessageQueue
     from cpsim_kit.station.variables import Variables
 
 __all__ = ["Core"]
 
 _DISCONNECTED = frozenset({"EVConnected", "PowerPathClosed"})
+
+_SYSTEM_RANDOM = random_module.SystemRandom()  # for all stations: it has no state, and one of each takes 2.9 KiB
 
 
 class Core:
@@ -55,7 +60,7 @@ class Core:
         evses: What its EVSEs can do, from EVSE 1 on.
         variables: Its variables.
         epoch: Seconds since the epoch at moment 0.
-        random: Makes ids.
+        random: Makes ids; None for the system's random numbers.
         keeps_rows: Whether sessions keep a row for each change and each meter reading.
 
     Attributes:
@@ -67,6 +72,8 @@ class Core:
     __slots__ = (
         "_aligned_at",
         "_aligned_end_at",
+        "_is_accepted",
+        "_offline_since",
         "_reporter",
         "_tokens",
         "_visits",
@@ -88,7 +95,7 @@ class Core:
         random: random_module.Random | None = None,
         keeps_rows: bool = True,
     ) -> None:
-        random = random_module.Random() if random is None else random  # noqa: S311 - ids, no secrets
+        random = _SYSTEM_RANDOM if random is None else random
         self.dialect = dialect
         self.variables = variables
         self.epoch = epoch
@@ -97,6 +104,8 @@ class Core:
         self._reporter = self._visits.reporter
         self._aligned_at = math.inf
         self._aligned_end_at = math.inf
+        self._offline_since = 0.0
+        self._is_accepted = False
         self.evses = self._visits.evses
         self.sessions = self._visits.sessions
         self.transactions = self._reporter.transactions
@@ -109,7 +118,8 @@ class Core:
             now: The moment in seconds of the station's clock; never before the last one.
 
         Returns:
-            For RemoteStart the status and the id of the running transaction or None, for RemoteStop the status.
+            For RemoteStart the status and the id of the running transaction or None, for RemoteStop the status, for
+            Failure whether the message will be sent again.
 
         Raises:
             ValueError: It cannot happen physically; nothing has changed.
@@ -118,26 +128,33 @@ class Core:
             self._reporter.cause = event
         return _RULES[type(event)](self, event, now)
 
-    def take(self) -> Outgoing | None:
-        """The next message to send; None while there is none. Take one more when it is answered.
+    def take(self, now: float) -> Outgoing | None:
+        """The message to send now; None if there is none. Feed its answer, or its failure, before taking one more.
 
-        Its payload is None if it cannot be said: OCPP 1.6 cannot name a transaction whose StartTransaction failed.
+        Its payload is None if it cannot be said, and then it is left out: OCPP 1.6 cannot name a transaction whose
+        StartTransaction failed.
         """
-        outbox = self._reporter.outbox
-        if not outbox:
-            return None
-        message = outbox.popleft()
-        message.payload = message.build()
+        queue = self._reporter.queue
+        message = queue.take(now)
+        if message is not None:
+            message.payload = message.build()
+            if message.payload is None:
+                queue.settle(message)
+                queue.given_up.append(message)
         return message
 
     @property
-    def has_message(self) -> bool:
-        """Whether a message waits."""
-        return bool(self._reporter.outbox)
+    def queue(self) -> MessageQueue:
+        """The messages that are not answered yet."""
+        return self._reporter.queue
+
+    def has_message(self, now: float) -> bool:
+        """Whether a message can be sent now."""
+        return self._reporter.queue.ready(now)
 
     def due(self) -> float:
         """When something happens by itself next; infinity for never."""
-        moment = min(self._aligned_at, self._aligned_end_at)
+        moment = min(self._aligned_at, self._aligned_end_at, self._reporter.queue.due())
         for evse in self._visits.places():
             moment = min(moment, evse.full_at, evse.connect_by, evse.authorize_by)
             transaction = evse.transaction
@@ -149,7 +166,7 @@ class Core:
 
     def _tick(self, _event: Tick, now: float) -> None:
         """What is due by now, in order, until there is something to say: the clock stands still meanwhile."""
-        while not self.has_message and (moment := self.due()) <= now:
+        while not self.has_message(now) and (moment := self.due()) <= now:
             for evse in list(self._visits.places()):
                 self._fire(evse, moment)
             value = self.variables.value
@@ -200,6 +217,8 @@ class Core:
         self._visits.close_session(evse, now)
 
     def _accepted(self, _event: Accepted, now: float) -> None:
+        self._is_accepted = True
+        self._reporter.queue.is_online = True
         for build in self.dialect.start_messages(now):
             self._reporter.say(build)
         for evse in self.evses.values():
@@ -323,19 +342,37 @@ class Core:
         self._tokens.swipe(event, now)
 
     def _remote_start(self, event: RemoteStart, now: float) -> tuple[str, str | None]:
+        if not self._is_accepted:  # B02.FR.05
+            return "Rejected", None
         return self._tokens.remote_start(event, now)
 
     def _remote_stop(self, event: RemoteStop, now: float) -> str:
-        return self._tokens.remote_stop(event, now)
+        return self._tokens.remote_stop(event, now) if self._is_accepted else "Rejected"
 
     def _answer(self, event: Answer, now: float) -> None:
+        self._reporter.queue.settle(event.to)
         self._reporter.cause = event.to.cause
         if event.to.then is not None:
             event.to.then(event, now)
 
-    def _failure(self, event: Failure, now: float) -> None:
+    def _failure(self, event: Failure, now: float) -> bool:
+        """Whether the message will be sent again."""
         self._reporter.cause = event.to.cause
         self._visits.leave_empty_lobby()
+        return self._reporter.queue.fail(event.to, now, waited=event.waited, is_final=event.is_final)
+
+    def _offline(self, _event: Offline, now: float) -> None:
+        self._offline_since = now
+        for message in self._reporter.queue.go_offline():
+            if message.lost is not None:
+                message.lost(now)
+
+    def _online(self, _event: Online, now: float) -> None:
+        """Report the connectors that changed; all of them after a longer time (B04)."""
+        self._reporter.queue.is_online = True
+        is_long = now - self._offline_since > self.variables.value("OCPPCommCtrlr.OfflineThreshold")
+        for evse in self.evses.values():
+            self._reporter.status(evse, now, anyway=is_long)
 
 
 _RULES: dict[type, Callable[[Core, Any, float], Any]] = {
@@ -353,4 +390,6 @@ _RULES: dict[type, Callable[[Core, Any, float], Any]] = {
     Tick: Core._tick,
     Answer: Core._answer,
     Failure: Core._failure,
+    Offline: Core._offline,
+    Online: Core._online,
 }

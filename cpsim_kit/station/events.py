@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from cpsim_kit.station.authorization import IdToken, TokenInfo
     from cpsim_kit.station.session import Session
+    from cpsim_kit.station.transaction import Report
     from cpsim_kit.station.vehicle import Vehicle
 
 __all__ = [
@@ -20,6 +22,8 @@ __all__ = [
     "Event",
     "Failure",
     "Fault",
+    "Offline",
+    "Online",
     "Outgoing",
     "PlugIn",
     "RemoteStart",
@@ -165,6 +169,11 @@ class Outgoing:
     Attributes:
         build: Makes the ``call`` dataclass, when it is the message's turn; None if it cannot be said any more.
         payload: What it made.
+        lost: Called with the moment when the connection went before the answer.
+        report: What it says of a transaction; None for a message that is about no transaction.
+        number: Counts the station's messages.
+        attempts: How often it was sent in vain.
+        not_before: When it may be sent again.
         then: Called with the answer and the moment, when it came.
         cause: The event that made the station send it.
         session: The session that it belongs to.
@@ -175,6 +184,11 @@ class Outgoing:
     cause: object = None
     session: Session | None = None
     payload: Any = None
+    lost: Callable[[float], None] | None = None
+    report: Report | None = None
+    number: int = 0
+    attempts: int = 0
+    not_before: float = -math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,9 +208,27 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A message got no answer, or an error."""
+    """A message got no answer, or an error.
+
+    Attributes:
+        to: The message.
+        waited: Whether no answer came at all.
+        is_final: Whether it would fail again whenever it is sent.
+    """
 
     to: Outgoing
+    waited: bool = False
+    is_final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Offline:
+    """The connection is gone; what is on its way has no answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Online:
+    """There is a connection again."""
 
 
 Event = (
@@ -214,4 +246,6 @@ Event = (
     | Tick
     | Answer
     | Failure
+    | Offline
+    | Online
 )

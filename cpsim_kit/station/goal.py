@@ -84,7 +84,8 @@ class Goal:
             core: The station's core.
             now: The moment.
             evse_id: The EVSE; None for the only one that comes into question.
-            wanted: Values by name: soc, energy_kwh, power_kw, state, minutes. Those that are None are not wanted.
+            wanted: Values by name: soc, energy_kwh, power_kw, state, minutes. Those that are None are not wanted. A
+                soc of 1 is reached when the vehicle has enough: at its target, or when its battery counts as full.
             ends_with_session: Whether it is reached, too, when the vehicle has enough or may not charge any more.
 
         Raises:
@@ -130,8 +131,8 @@ class Goal:
                 if vehicle is None:
                     return math.inf
                 soc = min(value, vehicle.full_soc)  # there it counts as full
-                if value >= 1 or soc == vehicle.stops_at:  # then it takes no energy any more, and says so
-                    return 0.0 if evse.ev_is_done else evse.full_at - now
+                if value >= 1 or soc == vehicle.stops_at:  # once it has said that it takes no more, which is due anyway
+                    return 0.0 if evse.ev_is_done else math.inf
                 return 0.0 if evse.soc(now) >= soc - 1e-9 else evse.seconds_until_soc(now, soc)
             case _:
                 return self._seconds_until_power(evse, value, now)

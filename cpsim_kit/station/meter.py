@@ -62,9 +62,11 @@ def read(evse: LiveEvse, now: float, context: str, measurands: Sequence[str]) ->
     """
     values: list[Value] = []
     for name in measurands:
-        measurand, _, phase = name.rpartition(".") if name.endswith(_PHASES) else (name, "", "")
-        found = _values(evse, now, measurand)
-        values += [value for value in found if value.phase.partition("-")[0] == phase] if phase else found
+        if name in MEASURANDS:
+            values += _values(evse, now, name)
+        else:
+            measurand, _, phase = name.rpartition(".")
+            values += [each for each in _values(evse, now, measurand) if each.phase.partition("-")[0] == phase]
     return Reading(now, context, values)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import random as random_module
 import uuid
-from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from cpsim_kit.station.authorization import Authorization, IdToken
 from cpsim_kit.station.events import Answer, Outgoing
 from cpsim_kit.station.evse import LiveEvse
 from cpsim_kit.station.meter import Reading, read, read_all
+from cpsim_kit.station.queue import MessageQueue
 from cpsim_kit.station.session import Row, Session
 from cpsim_kit.station.transaction import Report, Transaction
 
@@ -44,12 +44,12 @@ class Reporter:
         on_refused: Called when the CSMS refuses the token of a transaction: that, the authorization, the status, when.
 
     Attributes:
-        outbox: The messages that wait, oldest first.
+        queue: The messages that are not answered yet.
         transactions: All transactions, oldest first.
         cause: The event that the next messages belong to.
     """
 
-    __slots__ = ("_dialect", "_on_answer", "_on_refused", "_random", "_variables", "cause", "outbox", "transactions")
+    __slots__ = ("_dialect", "_on_answer", "_on_refused", "_random", "_variables", "cause", "queue", "transactions")
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class Reporter:
         self._random = random
         self._on_answer = on_answer
         self._on_refused = on_refused
-        self.outbox: deque[Outgoing] = deque()
+        self.queue = MessageQueue(variables)
         self.transactions: list[Transaction] = []
         self.cause: object = None
 
@@ -73,21 +73,29 @@ class Reporter:
         build: Callable[[], object],
         then: Callable[[Answer, float], None] | None = None,
         session: Session | None = None,
+        *,
+        lost: Callable[[float], None] | None = None,
+        report: Report | None = None,
     ) -> None:
         """Put a message into the queue."""
-        self.outbox.append(Outgoing(build, then, self.cause, session))
+        self.queue.add(Outgoing(build, then, self.cause, session, lost=lost, report=report))
 
     # -- Connector status ---------------------------------------------------------------------------------------------
 
     def status(self, evse: LiveEvse, now: float, *, anyway: bool = False) -> None:
-        """Report the connector's status if the CSMS does not know it, or anyway."""
-        if not evse.id:
+        """Report the connector's status if the CSMS does not know it, or anyway; never one of an offline time."""
+        if not evse.id or not self.queue.is_online:
             return
         status = self._dialect.connector_status(evse)
         if status != evse.reported_status or anyway:
             evse.reported_status = status
             build = partial(self._dialect.status_notification, evse.id, status, evse.fault, evse.is_ev_gone, now)
-            self.say(build, session=evse.session)
+            self.say(build, session=evse.session, lost=partial(self._status_lost, evse))
+
+    @staticmethod
+    def _status_lost(evse: LiveEvse, _now: float) -> None:
+        """The CSMS may not know the status."""
+        evse.reported_status = ""
 
     def status_before(self, evse: LiveEvse, now: float) -> None:
         """Report it where the version reports a connector before the transaction."""
@@ -175,8 +183,9 @@ class Reporter:
         if kind == "Started" and transaction.begin is not None:
             readings = [transaction.begin]
             transaction.is_begin_reported = True
-        elif kind == "Updated" and state == "Charging" and not readings and not transaction.is_begin_reported:
-            readings = [] if transaction.begin is None else [transaction.begin]
+        elif transaction.begin is not None and not transaction.is_begin_reported and (state == "Charging" or readings):
+            # When charging starts (E02.FR.21), and never after other readings.
+            readings = [transaction.begin, *readings] if kind == "Updated" else readings
             transaction.is_begin_reported = True
         report.readings = [reading for reading in readings if reading.values]
         if not self._dialect.is_said(report):
@@ -184,7 +193,7 @@ class Reporter:
         transaction.seq_no += 1
         asked = None if report.token is None or kind == "Ended" else authorization
         then = partial(self._answered, transaction, report.token, asked)
-        self.say(partial(self._dialect.transaction_message, report), then, evse.session)
+        self.say(partial(self._dialect.transaction_message, report), then, evse.session, report=report)
 
     def _add_connection(self, evse: LiveEvse, now: float, report: Report) -> None:
         transaction = report.transaction

@@ -1,18 +1,12 @@
-"""A station: the face that a reader calls, and the one task that drives the core.
-
-The task feeds time and the CSMS's answers into the core, and sends what comes out, one message after the other.
-"""
+"""A station: the face that a reader calls. Its rules are in ``core``, and its one task is in ``driver``."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import math
 import random as random_module
 import time
-from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -24,20 +18,18 @@ from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import epoch
 from cpsim_kit.charge_point import ChargePoint, boot_until_accepted
 from cpsim_kit.charge_point.arguments import check_seconds
-from cpsim_kit.errors import ConnectionLost, CpsimError, ProtocolViolation, WaitTimeout
+from cpsim_kit.errors import (
+    ConnectionLost,
+    WaitTimeout,
+)
 from cpsim_kit.ocpp_j.versions import VERSIONS
-from cpsim_kit.station.clock import StationClock
 from cpsim_kit.station.core import Core
 from cpsim_kit.station.dialects import dialect_of
+from cpsim_kit.station.driver import Driver
 from cpsim_kit.station.events import (
-    TICK,
-    Accepted,
-    Answer,
     ClearFault,
     Event,
-    Failure,
     Fault,
-    Outgoing,
     PlugIn,
     SuspendEv,
     SuspendEvse,
@@ -49,7 +41,7 @@ from cpsim_kit.station.evse import Evse
 from cpsim_kit.station.evse_view import EvseView
 from cpsim_kit.station.goal import Goal
 from cpsim_kit.station.session import Session, truth_frame
-from cpsim_kit.station.variables import VARIABLES, Variables
+from cpsim_kit.station.variables import Variables
 from cpsim_kit.station.vehicle import Vehicle
 
 if TYPE_CHECKING:
@@ -59,10 +51,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Command", "Station"]
 
-logger = logging.getLogger("cpsim.station")
 
-_MESSAGE_TIMEOUT = "OCPPCommCtrlr.MessageTimeout[Default]"
-_STEPS = 64  # of a clock that goes from event to event, before other tasks get their turn
+_KEPT_COMMANDS = 100  # that nobody has waited for yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,21 +110,14 @@ class Station:
 
     __slots__ = (
         "__weakref__",
-        "_clock",
         "_closes",
         "_commands",
         "_core",
-        "_error",
-        "_goals",
-        "_heartbeat_at",
-        "_holds",
+        "_driver",
         "_is_closed",
         "_opening",
         "_own",
-        "_task",
         "_views",
-        "_waiters",
-        "_wake",
         "_wake_commands",
         "charge_point",
         "variables",
@@ -173,7 +156,7 @@ class Station:
         started = epoch(time.perf_counter())
         dialect = dialect_of(self.charge_point.version, started, len(specs))
         _check_names(dialect, variables or {})
-        self.variables = Variables(dialect.names, dialect.read_only(), dialect.defaults, variables or {})
+        self.variables = Variables(dialect, variables or {})
         self._core = Core(
             dialect,
             specs,
@@ -182,17 +165,10 @@ class Station:
             random=None if seed is None else random_module.Random(f"{seed} {name}"),  # noqa: S311 - ids, no secrets
             keeps_rows=record,
         )
-        self._views = {number: EvseView(evse, self._now) for number, evse in self._core.evses.items()}
-        self._clock = StationClock(speed, time.perf_counter)
-        self._waiters: list[tuple[object, asyncio.Future[None]]] = []  # the act, and who waits for it
-        self._goals: list[tuple[Goal, asyncio.Future[None]]] = []
-        self._commands: deque[Command] = deque(maxlen=100)
+        self._driver = Driver(self._core, self.charge_point, speed)
+        self._views = {number: EvseView(evse, self._driver.now) for number, evse in self._core.evses.items()}
+        self._commands: list[Command] = []
         self._wake_commands: asyncio.Event | None = None
-        self._wake: asyncio.Future[None] | None = None
-        self._task: asyncio.Task[None] | None = None
-        self._error: BaseException | None = None
-        self._heartbeat_at = math.inf
-        self._holds = 0
         self._is_closed = False
         self._closes = False  # the connection, as the station opened it
         self._opening = asyncio.Lock()
@@ -211,9 +187,9 @@ class Station:
 
     @property
     def _state(self) -> str:
-        if self._task is None:
+        if not self._driver.is_running:
             return "closed" if self._is_closed else "new"
-        return "lost" if self._error is not None else "online"
+        return "lost" if self._driver.error is not None else "online"
 
     # -- Opening and closing ------------------------------------------------------------------------------------------
 
@@ -240,15 +216,14 @@ class Station:
             RuntimeError: The station was closed.
         """
         async with self._opening:
-            if self._task is None:
+            if not self._driver.is_running:
                 try:
                     await self._open()
                 except BaseException as exc:
                     await self._stop(exc)
                     if self._closes:
                         await self.charge_point.close()
-                    while self._core.take() is not None:  # it says them after the next start
-                        pass
+                    self._driver.give_up_messages()
                     raise
             self._require_running()
         return self
@@ -256,7 +231,6 @@ class Station:
     async def _open(self) -> None:
         self._require_not_closed()
         charge_point = self.charge_point
-        self._error = None
         self._closes = self._closes or not charge_point.is_open
         await charge_point.connect()
         for action, command in self._core.dialect.commands.items():
@@ -264,29 +238,8 @@ class Station:
         if charge_point.boot_status != "Accepted" or self._own:
             await boot_until_accepted(charge_point)
         self._require_not_closed()
-        self._take_heartbeat_interval()
         charge_point.on_close(self._connection_lost)
-        self._task = asyncio.create_task(self._drive(), name=f"cpsim[{self.id}].station")
-        await self._do(Accepted())
-
-    def _take_heartbeat_interval(self) -> None:
-        """Beat at the interval that the CSMS instructed at boot, and show it in the variable."""
-        interval = self.charge_point.heartbeat_interval
-        if interval is None:
-            self._set_heartbeat_interval(self._heartbeat_variable)
-            return
-        (name,) = (name for name in self.variables if name.endswith("HeartbeatInterval"))
-        self.variables.set(name, max(1, round(interval)))
-        self._heartbeat_at = time.perf_counter() + interval
-
-    @property
-    def _heartbeat_variable(self) -> int:
-        return int(self.variables.value("OCPPCommCtrlr.HeartbeatInterval"))
-
-    def _set_heartbeat_interval(self, seconds: float) -> None:
-        self.charge_point.heartbeat_interval = seconds
-        self._heartbeat_at = min(self._heartbeat_at, time.perf_counter() + seconds)
-        self._wake_up()
+        await self._driver.start()
 
     async def close(self) -> None:
         """Stop, and close the connection if the station opened it. Closing twice is harmless.
@@ -301,27 +254,14 @@ class Station:
                 await self.charge_point.close()
 
     async def _stop(self, error: BaseException) -> None:
-        task, self._task = self._task, None
-        try:
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task])
-        finally:
-            self._fail(error)
+        await self._driver.stop(error)
+        self._wake_who_waits_for_commands()
 
     def _connection_lost(self, error: ConnectionLost) -> None:
-        if self._task is not None and self._error is None:
-            self._error = error
-            self._fail(error)
-            self._wake_up()
+        self._driver.lose_connection(error)
+        self._wake_who_waits_for_commands()
 
-    def _fail(self, error: BaseException) -> None:
-        """Everybody who waits gets this error."""
-        waiting = [future for _, future in (*self._waiters, *self._goals)]
-        self._waiters, self._goals = [], []
-        for future in waiting:
-            if not future.done():
-                future.set_exception(error)
+    def _wake_who_waits_for_commands(self) -> None:
         if self._wake_commands is not None:
             self._wake_commands.set()
 
@@ -331,10 +271,10 @@ class Station:
 
     def _require_running(self) -> None:
         self._require_not_closed()
-        if self._task is None:
+        if not self._driver.is_running:
             raise RuntimeError(f"{self.id} does not run; write `await station`, or `async with … as station`")
-        if self._error is not None:
-            raise self._error.with_traceback(None)
+        if self._driver.error is not None:
+            raise self._driver.error.with_traceback(None)
 
     # -- State --------------------------------------------------------------------------------------------------------
 
@@ -346,22 +286,17 @@ class Station:
     @property
     def now(self) -> datetime:
         """The station's clock, UTC."""
-        return datetime.fromtimestamp(self._core.epoch + self._now(), UTC)
-
-    def _now(self) -> float:
-        return self._clock.now(self._limit())
+        return datetime.fromtimestamp(self._core.epoch + self._driver.now(), UTC)
 
     @property
     def speed(self) -> float:
         """How many seconds of the station's clock pass in a real second; it can be changed."""
-        return self._clock.speed
+        return self._driver.clock.speed
 
     @speed.setter
     def speed(self, speed: float) -> None:
         _check_speed(self.id, speed)
-        self._clock.advance(self._now())
-        self._clock.speed = speed
-        self._wake_up()
+        self._driver.set_speed(speed)
 
     @property
     def evses(self) -> Mapping[int, EvseView]:
@@ -492,7 +427,7 @@ class Station:
             ConnectionLost: The connection closed.
         """
         wanted = {"soc": soc, "energy_kwh": energy_kwh, "power_kw": power_kw, "state": state, "minutes": minutes}
-        goal = Goal.make(self._core, self._now(), evse, wanted)
+        goal = Goal.make(self._core, self._driver.now(), evse, wanted)
         await self._reach(goal, timeout)
 
     async def charge(
@@ -534,14 +469,14 @@ class Station:
         self._check_timeout(timeout)
         self._core.dialect.token(token, "ISO14443")
         place = evse if evse is not None else self._find_free()
-        with self._hold():
+        with self._driver.held():
             await self.plug_in(vehicle, evse=place)
             session = self._core.evses[place].session
             assert session is not None
             await self.swipe(token, evse=place)
-            goal = Goal.make(self._core, self._now(), place, wanted, ends_with_session=True)
+            goal = Goal.make(self._core, self._driver.now(), place, wanted, ends_with_session=True)
         await self._reach(goal, timeout)
-        with self._hold():
+        with self._driver.held():
             if self._core.evses[place].authorization is not None:
                 await self.swipe(token, evse=place)
             if self._core.evses[place].vehicle is vehicle:
@@ -554,15 +489,6 @@ class Station:
             if each.vehicle is None and each.authorization is None and each.is_usable:
                 return number
         raise ValueError(f"{self.id}: no EVSE is free; unplug a vehicle, or say evse=")
-
-    @contextlib.contextmanager
-    def _hold(self) -> Iterator[None]:
-        """Between two acts of one person the clock does not go to the next event."""
-        self._holds += 1
-        try:
-            yield
-        finally:
-            self._holds -= 1
 
     async def wait_command(self, action: str, *, timeout: float = 5) -> Command:
         """Wait for a CALL of the CSMS; one that came since the last wait counts.
@@ -597,53 +523,28 @@ class Station:
     def _command(self, action: str, command: Callable[..., Any], **fields: Any) -> Any:
         if self._is_closed:
             raise NotSupportedError(f"{self.id} is closed")
-        interval = self._heartbeat_variable
-        with self._stopped_clock() as now:
+        interval = self._driver.heartbeat_interval
+        with self._driver.stopped_clock() as now:
             answer = command(self._core, now, fields)
         self._commands.append(Command(action, fields, answer, self.now))
-        if self._wake_commands is not None:
-            self._wake_commands.set()
-        if self._heartbeat_variable != interval:
-            self._set_heartbeat_interval(self._heartbeat_variable)
+        del self._commands[:-_KEPT_COMMANDS]
+        self._wake_who_waits_for_commands()
+        if self._driver.heartbeat_interval != interval:
+            self._driver.set_heartbeat_interval(self._driver.heartbeat_interval)
         return answer
 
-    # -- The driver ---------------------------------------------------------------------------------------------------
+    # -- Driving ------------------------------------------------------------------------------------------------------
 
     async def _do(self, event: Event) -> None:
         """Let the core handle an act, and wait until what it made the station say is answered."""
         self._require_running()
-        with self._stopped_clock() as now:
-            self._core.handle(event, now)
-        await self._wait((event, self._waiters))
-
-    @contextlib.contextmanager
-    def _stopped_clock(self) -> Iterator[float]:
-        """Stop the clock at this moment; it runs on when there is nothing to say any more."""
-        self._clock.hold(self._next_moment())
-        try:
-            yield self._clock.now()
-        finally:
-            self._wake_up()
-
-    async def _wait(self, what: tuple[Any, list[Any]], timeout: float | None = None) -> None:
-        key, waiting = what
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        entry = (key, future)
-        waiting.append(entry)
-        self._wake_up()
-        try:
-            async with asyncio.timeout(timeout):
-                await future
-        finally:
-            for each in (self._waiters, self._goals):
-                if entry in each:
-                    each.remove(entry)
+        await self._driver.act(event)
 
     async def _reach(self, goal: Goal, timeout: float | None) -> None:
         self._require_running()
         self._check_timeout(timeout)
         try:
-            await self._wait((goal, self._goals), timeout)
+            await self._driver.reach(goal, timeout)
         except TimeoutError as exc:
             what = f"{self.id}, EVSE {goal.evse_id}: {goal}"
             raise WaitTimeout(what, timeout or 0, self._views[goal.evse_id].describe()) from exc
@@ -651,173 +552,6 @@ class Station:
     def _check_timeout(self, timeout: float | None) -> None:
         if timeout is not None:
             check_seconds(f"{self.id}: timeout=", timeout)
-
-    def _wake_up(self) -> None:
-        wake = self._wake
-        if wake is not None and not wake.done():
-            wake.set_result(None)
-
-    def _next_moment(self) -> float:
-        """When something happens by itself, or somebody's goal is reached."""
-        moment = self._core.due()
-        for goal, _ in self._goals:
-            moment = min(moment, goal.moment)
-        return moment
-
-    def _limit(self) -> float:
-        """The moment that the clock does not pass; not worked out while the clock stands still."""
-        return math.inf if self._clock.stands_still else self._next_moment()
-
-    async def _drive(self) -> None:
-        try:
-            await self._run()
-        except ConnectionLost as exc:
-            self._connection_lost(exc)
-        except Exception as exc:
-            logger.exception("%s: the station stopped", self.id)
-            self._error = exc
-            self._fail(exc)
-
-    async def _run(self) -> None:
-        core, clock, steps = self._core, self._clock, 0
-        while self._error is None:
-            if (message := core.take()) is not None:
-                clock.hold(self._limit())
-                if message.payload is None:
-                    logger.warning("%s: a message is left out, as the CSMS gave its transaction no id", self.id)
-                else:
-                    await self._send(message)
-                continue
-            if self._waiters:
-                self._release_waiters()
-                await asyncio.sleep(0)  # who waited does the next act before time passes
-                await asyncio.sleep(0)
-                continue
-            if self._check_goals():
-                await asyncio.sleep(0)
-                await asyncio.sleep(0)
-                continue
-            clock.release()
-            moment = self._next_moment()
-            if clock.speed == math.inf:
-                ready = bool(self._goals) and not self._holds and moment < math.inf
-            else:
-                ready = moment <= clock.now(moment)
-            if ready:
-                clock.advance(moment)
-                core.handle(TICK, moment)
-                steps += 1
-                if steps % _STEPS == 0:
-                    await asyncio.sleep(0)
-            elif self._heartbeat_at <= time.perf_counter():
-                await self._beat()
-            else:
-                await self._sleep(clock.real_seconds_until(moment))
-            if steps and self._heartbeat_at <= time.perf_counter():
-                await self._beat()
-
-    async def _sleep(self, seconds: float) -> None:
-        """Until then, until the next heartbeat, or until somebody wakes it."""
-        loop = asyncio.get_running_loop()
-        seconds = min(seconds, self._heartbeat_at - time.perf_counter())
-        self._wake = loop.create_future()
-        timer = loop.call_later(max(0.0, seconds), self._wake_up)
-        try:
-            await self._wake
-        finally:
-            timer.cancel()
-            self._wake = None
-
-    async def _beat(self) -> None:
-        interval = self.charge_point.heartbeat_interval or self._heartbeat_variable
-        late = time.perf_counter() - self._heartbeat_at
-        self._heartbeat_at += interval * (1 + late // interval)  # one that is late by a whole interval is left out
-        try:
-            await self.charge_point.heartbeat()
-        except ConnectionLost:
-            raise
-        except CpsimError as exc:
-            logger.warning("%s", exc)
-
-    async def _send(self, message: Outgoing) -> None:
-        """Send a message, and let the core handle the answer."""
-        core, session = self._core, message.session
-        moment = time.perf_counter()
-        if session is not None and session.first_message is None:
-            session.first_message, session.log = moment, partial(getattr, self.charge_point, "messages")
-        try:
-            answer = self._read(message, await self.charge_point.call(message.payload, timeout=self._message_timeout))
-        except ConnectionLost:
-            raise
-        except CpsimError as exc:
-            core.handle(Failure(message), self._now())
-            self._report_failure(message, exc)
-        else:
-            known = len(core.sessions)
-            core.handle(answer, self._now())
-            if session is None and len(core.sessions) > known:  # the answer accepted a token, and so began a session
-                session = core.sessions[-1]
-                session.first_message, session.log = moment, partial(getattr, self.charge_point, "messages")
-        finally:
-            if session is not None:
-                session.last_message = time.perf_counter()
-
-    @property
-    def _message_timeout(self) -> float | None:
-        """Seconds to wait for an answer; None for the charge point's own ``call_timeout``.
-
-        OCPP 1.6 has no such variable. Its default is that of ``call_timeout``, too, and gives way to another one.
-        """
-        seconds = self.variables.value(_MESSAGE_TIMEOUT)
-        if seconds == VARIABLES[_MESSAGE_TIMEOUT].default or not self.variables.has(_MESSAGE_TIMEOUT):
-            return None
-        return float(seconds)
-
-    def _read(self, message: Outgoing, result: Any) -> Answer:
-        """What an answer says.
-
-        Raises:
-            ProtocolViolation: A time in it is none, which no schema forbids.
-        """
-        try:
-            return self._core.dialect.read_answer(message, result)
-        except ValueError as exc:
-            action = type(result).__name__
-            text = f"{self.id}: answer to {action}: {exc}"
-            raise ProtocolViolation(text, action=action, path="", text=str(exc)) from exc
-
-    def _report_failure(self, message: Outgoing, error: CpsimError) -> None:
-        """Whoever waits for the act gets the error; where nobody does, and after the start, the log has it."""
-        is_raised = False
-        if not isinstance(message.cause, Accepted):
-            for entry in list(self._waiters):
-                event, future = entry
-                if event is message.cause and not future.done():
-                    future.set_exception(error)
-                    self._waiters.remove(entry)
-                    is_raised = True
-        if not is_raised:
-            logger.warning("%s", error)
-
-    def _release_waiters(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for _, future in waiters:
-            if not future.done():
-                future.set_result(None)
-
-    def _check_goals(self) -> bool:
-        """Wake those whose goal is reached, with the clock stopped; whether there are any."""
-        if not self._goals:
-            return False
-        now = self._now()
-        reached = [entry for entry in self._goals if entry[0].update(self._core, now)]
-        if reached:
-            self._clock.hold(now)
-        for entry in reached:
-            self._goals.remove(entry)
-            if not entry[1].done():
-                entry[1].set_result(None)
-        return bool(reached)
 
 
 def _check_speed(name: str, speed: object) -> None:
@@ -831,7 +565,7 @@ def _check_names(dialect: Dialect, given: Mapping[str, object]) -> None:
     Raises:
         ValueError: There is one; the text says what to write.
     """
-    for name in set(given) - set(dialect.names):
+    for name in (name for name in given if name not in dialect.names):
         for version in VERSIONS:
             meant = set(dialect_of(version, 0, 1).names.get(name, ()))
             if meant:

@@ -53,8 +53,26 @@ class Tokens:
         if known is not None and known.is_accepted and self._visits.variables.value("AuthCtrlr.LocalPreAuthorize"):
             self._decide(event, evse, known, now)
             return
+        if not self._visits.reporter.queue.is_online:
+            self._decide_offline(event, evse, now)
+            return
         then = partial(self._authorize_answered, event, evse)
-        self._visits.reporter.say(partial(self._dialect.authorize, token), then, evse.session)
+        lost = partial(self._decide_offline, event, evse)
+        self._visits.reporter.say(partial(self._dialect.authorize, token), then, evse.session, lost=lost)
+
+    def _decide_offline(self, event: Swipe, evse: LiveEvse, now: float) -> None:
+        """What a token does without the CSMS (C10, C15; OCPP 1.6, 3.5.3 and 3.5.4)."""
+        value = self._visits.variables.value
+        known = self._visits.known(event.token, now)
+        if known is not None and known.is_accepted and value("AuthCtrlr.LocalAuthorizeOffline"):
+            self._decide(event, evse, known, now)
+        elif known is None and value("AuthCtrlr.OfflineTxForUnknownIdEnabled"):
+            self._decide(event, evse, TokenInfo("Accepted"), now)
+        else:
+            status = "" if known is None else known.status
+            reason = "the station is offline, and may not accept the token by itself"
+            event.result = Swiped(event.token.id, status, "refused", reason)
+            self._visits.leave_empty_lobby()
 
     def _authorize_answered(self, event: Swipe, evse: LiveEvse, answer: Answer, now: float) -> None:
         assert answer.info is not None
@@ -74,6 +92,7 @@ class Tokens:
         if not info.is_accepted:
             refuse(f"the CSMS says {info.status}")
             return
+        evse = self._leave_lobby(evse)
         if event.evse_id is None and len(self._visits.evses) > 1:
             same_group = [
                 each
@@ -152,6 +171,7 @@ class Tokens:
     def _remote_authorized(self, authorization: Authorization, evse: LiveEvse, answer: Answer, now: float) -> None:
         assert answer.info is not None
         self._visits.keep_info(authorization.token, answer, now)
+        evse = self._leave_lobby(evse)
         if answer.info.is_accepted and evse.authorization is None and evse.is_usable:
             authorization.group = answer.info.group or authorization.group
             self._visits.grant(evse, authorization, now, "RemoteStart")
@@ -178,6 +198,14 @@ class Tokens:
         if self._visits.lobby is None:
             self._visits.lobby = LiveEvse(0, Evse())
         return self._visits.lobby if takes(self._visits.lobby) else None
+
+    def _leave_lobby(self, evse: LiveEvse) -> LiveEvse:
+        """Where a vehicle came to while the CSMS looked at the token, if that is one place; else where it was."""
+        if evse.id:
+            return evse
+        waiting = [each for each in self._visits.evses.values() if each.vehicle is not None and each.is_usable]
+        waiting = [each for each in waiting if each.authorization is None]
+        return waiting[0] if len(waiting) == 1 else evse
 
     def remote_stop(self, event: RemoteStop, now: float) -> str:
         """The CSMS asks to stop a transaction: the status (F03.FR.07, .08)."""

@@ -93,7 +93,7 @@ class Report:
         phases_used: Phases in use.
         cable_a: Amperes of the cable.
         readings: Meter readings, oldest first.
-        start_wh: The meter at the start.
+        offline: Whether it happened, or waited, without a connection (E04.FR.03, E11.FR.07).
     """
 
     kind: str
@@ -109,3 +109,4 @@ class Report:
     phases_used: int | None = None
     cable_a: int | None = None
     readings: list[Reading] = field(default_factory=list)
+    offline: bool = False

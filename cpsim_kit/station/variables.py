@@ -20,6 +20,8 @@ from cpsim_kit.station.transaction import POINTS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from cpsim_kit.station.dialects import Dialect
+
 __all__ = ["VARIABLES", "Variable", "Variables"]
 
 
@@ -145,10 +147,18 @@ VARIABLES: Mapping[str, Variable] = {
         Variable("AlignedDataCtrlr.SendDuringIdle", "boolean", False),
         Variable("AuthCtrlr.LocalPreAuthorize", "boolean", False),
         Variable("AuthCtrlr.AuthorizeRemoteStart", "boolean", False),
+        Variable("AuthCtrlr.LocalAuthorizeOffline", "boolean", True),
+        Variable("AuthCtrlr.OfflineTxForUnknownIdEnabled", "boolean", False),
         Variable("AuthCacheCtrlr.Enabled", "boolean", True),
         _integer("AuthCacheCtrlr.LifeTime", 86_400),
         _integer("OCPPCommCtrlr.HeartbeatInterval", 60, minimum=1),
         _integer("OCPPCommCtrlr.MessageTimeout[Default]", 30, minimum=1),
+        _integer("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", 3, "", minimum=1),
+        _integer("OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]", 10),
+        _integer("OCPPCommCtrlr.OfflineThreshold", 60),
+        _integer("OCPPCommCtrlr.RetryBackOffWaitMinimum", 10),
+        _integer("OCPPCommCtrlr.RetryBackOffRandomRange", 10),
+        _integer("OCPPCommCtrlr.RetryBackOffRepeatTimes", 3, ""),
     )
 }
 
@@ -160,32 +170,25 @@ class Variables(Mapping[str, Any]):
     sets them with SetVariables, or in OCPP 1.6 with ChangeConfiguration. ``to_frame()`` shows all of them.
 
     Args:
-        names: For each name of the version, the variables that it stands for; the same names for OCPP 2.x.
-        read_only: Further values that the version reports, and that nobody can set.
-        defaults: Defaults of the version that differ from those of OCPP 2.0.1.
+        dialect: What the version calls them, its defaults, and its further values that nobody can set.
         given: Values that differ from the defaults, by the version's names.
 
     Raises:
         ValueError: There is no such variable, it is read-only, or it cannot hold the value.
     """
 
-    __slots__ = ("_changed", "_defaults", "_names", "_read_only")
+    __slots__ = ("_changed", "_defaults", "_names", "_no_measurands", "_read_only")
 
-    def __init__(
-        self,
-        names: Mapping[str, tuple[str, ...]],
-        read_only: Mapping[str, str],
-        defaults: Mapping[str, Any],
-        given: Mapping[str, object],
-    ) -> None:
-        self._names = names
-        self._read_only = read_only
-        self._defaults = defaults
+    def __init__(self, dialect: Dialect, given: Mapping[str, object]) -> None:
+        self._names = dialect.names
+        self._read_only = dialect.read_only()
+        self._defaults = dialect.defaults
+        self._no_measurands = dialect.no_measurands
         self._changed: dict[str, Any] = {}
         for name, value in given.items():
-            if name in read_only:
+            if name in self._read_only:
                 raise ValueError(f"{name} is read-only")
-            if name not in names:
+            if name not in self._names:
                 raise ValueError(f"this station has no variable {name!r}{self._hint(name)}")
             self.set(name, value)
 
@@ -235,7 +238,11 @@ class Variables(Mapping[str, Any]):
             ValueError: It cannot hold the value.
             KeyError: There is no such variable, or it is read-only.
         """
-        self._changed |= {variable: VARIABLES[variable].parse(value) for variable in self._names[name]}
+        parsed = {variable: VARIABLES[variable].parse(value) for variable in self._names[name]}
+        for items in parsed.values():
+            if isinstance(items, tuple) and (unknown := self._no_measurands.intersection(items)):
+                raise ValueError(f"{name}: this version has no measurand {', '.join(sorted(unknown))}")
+        self._changed |= parsed
 
     def text(self, name: str) -> str:
         """A value as OCPP writes it, by the version's name; "" for a variable that is not set."""

@@ -24,6 +24,8 @@ from cpsim_kit.station.events import (
     Event,
     Failure,
     Fault,
+    Offline,
+    Online,
     Outgoing,
     PlugIn,
     SuspendEv,
@@ -53,7 +55,8 @@ class Player:
     Attributes:
         said: All messages, oldest first.
         with_token: The last transaction message that carried a token.
-        answers: Called with each message, instead of the usual answer; returns None for no answer.
+        answers: Called with each message, instead of the usual answer; returns an Answer or a Failure, or None for no
+            answer at all.
     """
 
     def __init__(
@@ -67,14 +70,14 @@ class Player:
         is_started: bool = True,
     ) -> None:
         dialect = dialect_of(version, EPOCH, len(evses))
-        values = Variables(dialect.names, dialect.read_only(), dialect.defaults, variables or {})
+        values = Variables(dialect, variables or {})
         self.core = Core(dialect, evses, values, epoch=EPOCH, random=random.Random(1))
         self.now = 0.0
         self.said: list[Said] = []
         self.tokens = dict(tokens or {})
         self.in_transaction = dict(in_transaction or {})
         self.with_token: Outgoing | None = None
-        self.answers: Callable[[Outgoing, Said], Answer | None] | None = None
+        self.answers: Callable[[Outgoing, Said], Answer | Failure | None] | None = None
         self._numbers = iter(range(1, 1_000_000))
         if is_started:
             self.do(Accepted())
@@ -109,6 +112,10 @@ class Player:
                 return self.wait(float(seconds))
             case ["remote", "start", token, *where]:
                 return self._remote_start(token, _number(where))
+            case ["offline"]:
+                return self.do(Offline())
+            case ["online"]:
+                return self.do(Online())
             case ["remote", "stop"]:
                 return self._remote_stop(self.core.transactions[-1].id)
         raise ValueError(words)
@@ -153,7 +160,7 @@ class Player:
 
     def drain(self) -> None:
         """Take and answer messages while there are any."""
-        while (message := self.core.take()) is not None:
+        while (message := self.core.take(self.now)) is not None:
             payload = message.payload
             if payload is None:
                 continue
@@ -163,7 +170,7 @@ class Player:
             if said[0] == "TransactionEvent" and "idToken" in said[1]:
                 self.with_token = message
             answer = self.answers(message, said) if self.answers is not None else self.answer(message, said)
-            self.core.handle(Failure(message) if answer is None else answer, self.now)
+            self.core.handle(Failure(message, waited=True) if answer is None else answer, self.now)
 
     def answer(self, message: Outgoing, said: Said) -> Answer:
         """The usual answer."""

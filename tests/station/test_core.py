@@ -85,7 +85,8 @@ def test_any_acts_and_answers_give_valid_gapless_transactions(
     for action, payload in player.said:
         if action == "TransactionEvent":
             events[payload["transactionInfo"]["transactionId"]].append(payload)
-    for transaction in events.values():
+    for sent in events.values():
+        transaction = [event for event, _ in itertools.groupby(sent)]  # the same one may be sent again
         assert [event["seqNo"] for event in transaction] == list(range(len(transaction)))
         kinds = [event["eventType"] for event in transaction]
         assert kinds[0] == "Started"
@@ -107,6 +108,7 @@ def test_any_acts_and_answers_give_valid_messages_and_moves_of_ocpp_16(acts: lis
     play(player, acts)
     begun = {each.csms_id: round(each.start_wh) for each in player.core.transactions}
     stopped = [payload for action, payload in player.said if action == "StopTransaction"]
+    stopped = [payload for payload, _ in itertools.groupby(stopped)]  # sent again
     assert len({payload["transactionId"] for payload in stopped}) == len(stopped)
     assert all(payload["meterStop"] >= begun[payload["transactionId"]] for payload in stopped)
     status = {1: "", 2: ""}
@@ -254,9 +256,10 @@ def test_clock_aligned_values_of_16_have_the_transaction() -> None:
 def test_every_measurand_is_said_with_its_unit_and_phases(version: str) -> None:
     measurands = (
         "Energy.Active.Import.Register,Power.Active.Import,Power.Offered,Current.Import,Current.Offered,Voltage,SoC,"
-        "Frequency,Temperature"
+        "Frequency"
     )
     name = "MeterValuesSampledData" if version == "1.6" else "SampledDataCtrlr.TxUpdatedMeasurands"
+    measurands += ",Temperature" if version == "1.6" else ""
     player = Player(version, variables={name: measurands})
     player.act("plug")
     player.act("swipe TAG-1")
@@ -327,6 +330,7 @@ def test_get_variables(question: dict[str, Any], status: str, value: str | None)
         ("Nonsense", "TxStartPoint", "1", "UnknownComponent"),
         ("SampledDataCtrlr", "TxUpdatedMeasurands", "SoC,Voltage.L1", "Accepted"),
         ("SampledDataCtrlr", "TxUpdatedMeasurands", "Happiness", "Rejected"),
+        ("SampledDataCtrlr", "TxUpdatedMeasurands", "SoC,Temperature", "Rejected"),  # a measurand of 1.6
     ],
 )
 def test_set_variables(component: str, variable: str, value: str, status: str) -> None:

@@ -15,7 +15,7 @@ from transaction_oracle import point_sets
 
 from cpsim_kit.station import Evse
 from cpsim_kit.station.authorization import TokenInfo
-from cpsim_kit.station.events import Answer, Outgoing
+from cpsim_kit.station.events import Accepted, Answer, Outgoing
 
 TOKENS = {
     "TAG-1": Token(group="GROUP"),
@@ -49,6 +49,7 @@ def play(player: Player, rules: RulesV201 | RulesV16, acts: list[str]) -> None:
         return answer
 
     player.answers = judge
+    player.do(Accepted())
     for act in acts:
         with contextlib.suppress(ValueError, IndexError):
             player.act(act)

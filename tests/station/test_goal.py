@@ -76,15 +76,21 @@ def test_a_full_battery_is_reached_at_1_where_the_power_never_falls() -> None:
     assert player.core.evses[1].soc(player.now) == pytest.approx(1, abs=1e-9)
 
 
-def test_a_state_of_charge_beyond_the_vehicles_target_is_never_reached() -> None:
+@pytest.mark.parametrize("soc", [0.8, 1])
+def test_the_vehicles_target_is_reached_when_the_vehicle_has_stopped(soc: float) -> None:
     player = charging(Vehicle(soc=0.5, target_soc=0.8))
-    assert minutes_until(player, soc=0.9) == math.inf
+    goal = make(player, soc=soc)
+    player.now = player.core.due()
+    assert player.core.evses[1].soc(player.now) == pytest.approx(0.8)
+    assert not goal.update(player.core, player.now), "the station has not said so yet"
+    assert reach(player, goal)
+    assert player.now == pytest.approx(3600 * 0.3 * 60 / 11)
     assert player.core.evses[1].charging_state == "SuspendedEV"
 
 
-def test_a_state_of_charge_of_1_is_reached_when_the_vehicle_has_enough() -> None:
+def test_a_state_of_charge_beyond_the_vehicles_target_is_never_reached() -> None:
     player = charging(Vehicle(soc=0.5, target_soc=0.8))
-    assert minutes_until(player, soc=1) == pytest.approx(60 * 18 / 11)
+    assert minutes_until(player, soc=0.9) == math.inf
     assert player.core.evses[1].charging_state == "SuspendedEV"
 
 
@@ -340,5 +346,5 @@ def test_going_from_event_to_event_comes_to_an_end(vehicle: Vehicle, begin: floa
     player.do(Swipe(TOKEN))
     goal = make(player, **wanted)
     evse = player.core.evses[1]
-    if reach(player, goal) and "soc" in wanted:
+    if reach(player, goal) and wanted.get("soc", 1) < 1:
         assert evse.soc(player.now) >= min(wanted["soc"], vehicle.full_soc) - 1e-6

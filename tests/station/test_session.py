@@ -9,9 +9,15 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from core_player import Player
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from cpsim_kit import Evse, Vehicle
 from cpsim_kit.records.messages import MessageLog
 from cpsim_kit.station import Session
+from cpsim_kit.station.authorization import IdToken
+from cpsim_kit.station.events import ClearFault, Fault, PlugIn, SuspendEv, SuspendEvse, Swipe, Unplug
 from cpsim_kit.station.session import TRUTH, Row, truth_frame
 from cpsim_kit.station.transaction import Transaction
 
@@ -56,6 +62,62 @@ def test_table_has_the_stations_time_and_the_values_of_the_rows() -> None:
     assert list(frame.state) == ["EVConnected", "Charging", "SuspendedEV", "Idle"]
     assert list(frame.loc[1, "demand_kw":]) == [11, 22, 22, 11, 1.0004, 0.3]
     assert math.isnan(frame.soc[3])
+
+
+acts = st.one_of(
+    st.tuples(st.just("plug in"), st.floats(0.1, 0.95)),
+    st.tuples(st.sampled_from(["swipe", "unplug", "fault", "clear"]), st.none()),
+    st.tuples(st.sampled_from(["suspend ev", "suspend evse"]), st.booleans()),
+    st.tuples(st.just("wait"), st.floats(1, 7200)),
+)
+
+
+@settings(max_examples=60)
+@given(st.sampled_from(["1.6", "2.0.1"]), st.lists(acts, min_size=3, max_size=25))
+def test_rows_and_energies_obey_the_laws_whatever_happens(version: str, sequence: list[tuple[str, Any]]) -> None:
+    player = Player(version, evses=[Evse(22, register_kwh=5)])
+    token: IdToken = player.core.dialect.token("TAG-1", "ISO14443")
+    vehicles: list[tuple[Vehicle, float]] = []
+    for name, value in [("plug in", 0.5), ("swipe", None), ("wait", 1800.0), *sequence, ("unplug", None)]:
+        try:
+            match name:
+                case "plug in":
+                    vehicle = Vehicle(60, value)
+                    player.do(PlugIn(vehicle))
+                    vehicles.append((vehicle, value))
+                case "swipe":
+                    player.do(Swipe(token))
+                case "unplug":
+                    player.do(Unplug())
+                case "fault":
+                    player.do(Fault("GroundFault"))
+                case "clear":
+                    player.do(ClearFault())
+                case "suspend ev":
+                    player.do(SuspendEv(value))
+                case "suspend evse":
+                    player.do(SuspendEvse(value))
+                case "wait":
+                    player.wait(value)
+        except ValueError:
+            continue  # it cannot be done now
+    register_wh = player.core.evses[1].register_wh(player.now)
+    stored_wh = sum((vehicle.soc - before) * vehicle.capacity_kwh * 1000 for vehicle, before in vehicles)
+    assert register_wh - 5000 == pytest.approx(stored_wh, abs=1e-6), "all of it is in the batteries"
+    assert stored_wh > 5000
+    for each in player.core.sessions:
+        frame = each.to_frame()
+        assert frame["at"].is_monotonic_increasing
+        assert frame.energy_kwh.is_monotonic_increasing
+        assert (frame.power_kw >= 0).all()
+        assert (frame.power_kw <= frame.offered_kw).all()
+        assert (frame.power_kw <= frame.demand_kw).all()
+        assert (frame.offered_kw <= frame.limit_kw).all()
+        assert ((frame.power_kw > 0) == (frame.state == "Charging")).all()
+    energies = sum(each.energy_wh for each in player.core.sessions)
+    assert energies == pytest.approx(stored_wh, abs=len(player.core.sessions)), "rounded once for each session"
+    transactions = truth_frame(player.core.transactions, EPOCH)
+    assert transactions.energy_wh.sum() <= energies + len(transactions)
 
 
 # -- Facts ------------------------------------------------------------------------------------------------------------
@@ -274,12 +336,15 @@ def test_errors_are_answers_and_what_is_no_message_is_left_out() -> None:
 
 def test_a_session_without_an_evse_has_the_messages_of_its_transaction() -> None:
     conversation = Conversation()
-    mine = conversation.call("TransactionEvent", {"transactionInfo": {"transactionId": "aaaa"}})
+    mine = [
+        conversation.call("TransactionEvent", {"transactionInfo": {"transactionId": "aaaa"}}),
+        conversation.call("TransactionEvent", {"transactionInfo": {"transactionId": "aaaa"}, "evse": {"id": 2}}),
+    ]
     conversation.call("TransactionEvent", {"transactionInfo": {"transactionId": "bbbb"}, "evse": {"id": 2}})
     lobby = Session(
         0, EPOCH, 0, 0, transactions=AAAA, first_message=0.0, last_message=math.inf, log=lambda: conversation.log
     )
-    assert [record.message_id for record in lobby.messages] == [mine, mine]
+    assert [(record.kind, record.message_id) for record in lobby.messages] == [*pair(mine[0]), *pair(mine[1])]
 
 
 def test_messages_are_a_record_of_that_charge_point_with_latencies() -> None:

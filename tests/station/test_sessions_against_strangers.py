@@ -6,6 +6,7 @@ It finds nothing wrong, and its ledger has the watt-hours of the station's own t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,6 +17,7 @@ import pytest
 from conftest import until
 from strict_csms import StrictCsms, Token
 
+from cpsim_kit.errors import CallFailed
 from cpsim_kit.station import Evse, Station, Vehicle
 
 pytestmark = pytest.mark.usefixtures("no_hang")
@@ -294,13 +296,16 @@ async def test_a_fault_ends_it_and_the_next_session_works(version: str) -> None:
     assert reasons(csms) == ["Other" if version == "1.6" else "GroundFault", "Local"]
 
 
+@pytest.mark.parametrize("authorizes", [False, True])
 @pytest.mark.parametrize("first", ["cable", "request"])
 @pytest.mark.parametrize("place", [2, None])
-async def test_remote_start_and_stop(version: str, first: str, place: int | None) -> None:
-    async with playing(version) as (station, csms):
+async def test_remote_start_and_stop(version: str, first: str, place: int | None, authorizes: bool) -> None:
+    name = "AuthorizeRemoteTxRequests" if version == "1.6" else "AuthCtrlr.AuthorizeRemoteStart"
+    async with playing(version, variables={name: authorizes}) as (station, csms):
         if first == "cable":
             await station.plug_in(car(), evse=2)
         assert await remote_start(csms, "TAG-1", place) == "Accepted"
+        await station.until(minutes=0)  # until the CSMS has said what it says of the token
         if first == "request":
             await station.plug_in(car(), evse=2)
         await station.until(state="Charging", evse=2)
@@ -311,6 +316,17 @@ async def test_remote_start_and_stop(version: str, first: str, place: int | None
 
     assert [(entry.place, entry.wh) for entry in csms.ledger.values()] == [(2, 4000)]
     assert reasons(csms) == ["Remote"]
+    assert len(said(csms, "Authorize")) == authorizes
+
+
+async def test_a_cable_that_comes_while_the_csms_looks_at_the_token(version: str) -> None:
+    async with playing(version) as (station, csms):
+        await asyncio.gather(station.swipe("TAG-1"), station.plug_in(car(), evse=2))
+        await station.until(energy_kwh=1, evse=2, timeout=1)
+        await station.swipe("TAG-1")
+        await station.unplug()
+
+    assert [(entry.place, entry.wh) for entry in csms.ledger.values()] == [(2, 1000)]
 
 
 async def test_a_card_stops_what_the_csms_started(version: str) -> None:
@@ -324,8 +340,10 @@ async def test_a_card_stops_what_the_csms_started(version: str) -> None:
     assert len(reasons(csms)) == 1
 
 
-async def test_two_evses_at_once(version: str) -> None:
+@pytest.mark.parametrize("speed", [20_000, math.inf])
+async def test_two_evses_at_once(version: str, speed: float) -> None:
     async with playing(version) as (station, csms):
+        station.speed = speed
         await asyncio.gather(
             station.charge(car(), token="TAG-1", until_soc=0.5),
             station.charge(Vehicle(80, 0.2, 120), token="TAG-2", until_soc=0.6),
@@ -372,6 +390,30 @@ async def test_every_start_and_stop_point(start: str, stop: str) -> None:
             await station.until(minutes=3)
 
     assert csms.ledger
+
+
+async def test_an_evse_that_offers_nothing_at_first_says_where_its_meter_began_first() -> None:
+    async with playing("2.0.1", variables={"TxCtrlr.TxStartPoint": "Authorized"}) as (station, csms):
+        await station.suspend_evse(evse=1)
+        await station.swipe("TAG-1", evse=1)
+        await station.plug_in(car(), evse=1)
+        await station.until(minutes=1.5)
+        with contextlib.suppress(CallFailed):
+            await station.resume_evse(evse=1)
+        await station.swipe("TAG-1")
+        await station.unplug()
+
+    assert len(csms.ledger) == 1
+
+
+async def test_an_authorization_that_follows_another_one_ends_for_its_own_reason() -> None:
+    points = {"TxCtrlr.TxStartPoint": "Authorized", "TxCtrlr.TxStopPoint": "EVConnected"}
+    async with playing("2.0.1", variables=points) as (station, csms):
+        for _ in range(3):
+            await station.swipe("TAG-1", evse=1)
+        await station.until(minutes=2)
+
+    assert reasons(csms) == ["Timeout"]
 
 
 @pytest.mark.parametrize("seed", range(12))

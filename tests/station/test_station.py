@@ -188,6 +188,20 @@ async def test_the_csms_can_set_variables_while_it_says_pending(csms: Csms) -> N
         assert station.variables["TxCtrlr.EVConnectionTimeOut"] == 7
 
 
+async def test_a_remote_start_while_the_csms_says_pending_is_rejected(csms: Csms) -> None:
+    csms.once.append(answer({"currentTime": "2026-11-23T10:00:00Z", "interval": 1, "status": "Pending"}))
+    opening = spawn(Station("CP1", csms.url).connect())
+    await until(lambda: csms.calls)
+    await asyncio.sleep(20 * MS)
+
+    reply = await csms.call(
+        "RequestStartTransaction", {"idToken": {"idToken": "T", "type": "Central"}, "remoteStartId": 1}
+    )
+
+    async with await opening:
+        assert reply[2]["status"] == "Rejected"
+
+
 def set_variable(component: str, variable: str, value: str) -> dict[str, Any]:
     return {"component": {"name": component}, "variable": {"name": variable}, "attributeValue": value}
 

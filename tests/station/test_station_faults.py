@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import logging
 import math
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -126,7 +125,7 @@ async def test_a_wrong_answer_to_a_started_transaction_fails_the_act_and_nothing
         await station.swipe("TAG-1")
 
     assert station.evses[1].state == "Charging"
-    await until(lambda: not station._core.has_message)
+    await until(lambda: not station._core.has_message(station._driver.now()))
     if accepting is None:
         del csms.on[start_action(version)]
     else:
@@ -134,7 +133,7 @@ async def test_a_wrong_answer_to_a_started_transaction_fails_the_act_and_nothing
     await station.until(minutes=3)  # meter values of a transaction that the CSMS does not know
     await station.swipe("TAG-1")
     unnamed = "a message is left out, as the CSMS gave its transaction no id"
-    assert (unnamed in caplog.text) == (version == "1.6")
+    assert (unnamed in caplog.text) == (version == "1.6" and name == "the sample's error")  # which is not sent again
     await station.unplug()
     assert station.evses[1].state == "Idle"
     assert station.truth().energy_wh[0] == 550
@@ -156,7 +155,11 @@ async def test_a_wrong_answer_that_nobody_waits_for_is_logged(
 
     action = "MeterValues" if version == "1.6" else "TransactionEvent"
     (record,) = caplog.records
-    assert record.message == f"CP1: {action} was answered with CALLERROR InternalError: no meter values today"
+    assert record.message == (
+        f"CP1: {action} was answered with CALLERROR InternalError: no meter values today; "
+        "attempt 1 failed, the next one is in 10 s"
+    )
+    assert csms.actions[-4:].count(action) == 4  # three meter values, and one of them again
     assert record.exc_info is None
     await end(station)
 
@@ -204,12 +207,10 @@ async def test_the_csms_can_set_how_long_it_is_waited_for(csms: Csms) -> None:
     variables = {"OCPPCommCtrlr.MessageTimeout[Default]": 1}
     async with Station("CP1", csms.url, variables=variables, call_timeout=20) as station:
         csms.on["StatusNotification"] = silent
-        began = time.perf_counter()
         with pytest.raises(CallTimeout) as timeout:
             await station.plug_in(car())
 
     assert timeout.value.waited == 1
-    assert time.perf_counter() - began < 10
 
 
 async def test_the_stations_own_error_comes_out_at_the_act_and_at_the_next(

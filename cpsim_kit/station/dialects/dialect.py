@@ -28,6 +28,7 @@ class Dialect(ABC):
     Attributes:
         version: The version.
         names: For each name of a variable, the variables of OCPP 2.0.1 that it stands for.
+        no_measurands: Measurands of the meter that the version does not know.
         defaults: Defaults that differ from those of OCPP 2.0.1.
         reports_status_first: Whether a connector's status is reported before the transaction's message.
         gives_up_without_token: Whether a vehicle for which no token comes in time is given up.
@@ -37,6 +38,7 @@ class Dialect(ABC):
 
     names: ClassVar[Mapping[str, tuple[str, ...]]]
     defaults: ClassVar[Mapping[str, Any]] = {}
+    no_measurands: ClassVar[frozenset[str]] = frozenset()
     reports_status_first: ClassVar[bool]
     gives_up_without_token: ClassVar[bool]
     token_length: ClassVar[int]
@@ -53,6 +55,18 @@ class Dialect(ABC):
         """A moment of the station's clock, as RFC 3339 in UTC with milliseconds."""
         text = datetime.fromtimestamp(round(self._epoch + moment, 3), UTC).isoformat(timespec="milliseconds")
         return f"{text[:-6]}Z"
+
+    @staticmethod
+    def moment(text: str | None) -> float | None:
+        """A time that the CSMS wrote, as seconds since the epoch; UTC if it has no zone.
+
+        Raises:
+            ValueError: It is no time.
+        """
+        if text is None:
+            return None
+        time = datetime.fromisoformat(text.upper())  # RFC 3339, 5.6: "t" and "z" may be lower-case
+        return (time.replace(tzinfo=UTC) if time.tzinfo is None else time).timestamp()
 
     def read_only(self) -> Mapping[str, str]:
         """Values that the version reports and nobody sets."""

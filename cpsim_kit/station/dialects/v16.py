@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -57,6 +56,10 @@ class V16(Dialect):
         "LocalPreAuthorize": ("AuthCtrlr.LocalPreAuthorize",),
         "AuthorizeRemoteTxRequests": ("AuthCtrlr.AuthorizeRemoteStart",),
         "AuthorizationCacheEnabled": ("AuthCacheCtrlr.Enabled",),
+        "LocalAuthorizeOffline": ("AuthCtrlr.LocalAuthorizeOffline",),
+        "AllowOfflineTxForUnknownId": ("AuthCtrlr.OfflineTxForUnknownIdEnabled",),
+        "TransactionMessageAttempts": ("OCPPCommCtrlr.MessageAttempts[TransactionEvent]",),
+        "TransactionMessageRetryInterval": ("OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]",),
         "HeartbeatInterval": ("OCPPCommCtrlr.HeartbeatInterval",),
     }
     defaults: ClassVar[Mapping[str, Any]] = {
@@ -162,8 +165,7 @@ class V16(Dialect):
         transaction_id = getattr(result, "transaction_id", None)
         if not info:
             return Answer(to, None, transaction_id)
-        expires = info.get("expiry_date")
-        cached_until = None if expires is None else datetime.fromisoformat(expires.upper()).timestamp()
+        cached_until = self.moment(info.get("expiry_date"))
         token_info = TokenInfo(str(info["status"]), info.get("parent_id_tag") or "", (), cached_until)
         return Answer(to, token_info, transaction_id)
 

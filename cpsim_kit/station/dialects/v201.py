@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -27,6 +26,7 @@ class V201(Dialect):
     """OCPP 2.0.1, and 2.1, whose messages are the same as far as this station goes."""
 
     names: ClassVar[Mapping[str, tuple[str, ...]]] = {name: (name,) for name in VARIABLES}
+    no_measurands = frozenset({"Temperature"})
     reports_status_first = True
     gives_up_without_token = False
     token_length = 36
@@ -77,7 +77,7 @@ class V201(Dialect):
             ]
             or None,
             number_of_phases_used=report.phases_used,
-            offline=None,  # the dataclass of 2.1 says False
+            offline=report.offline or None,
             cable_max_current=report.cable_a,
             evse=None if report.evse_id is None else {"id": report.evse_id, "connectorId": 1},
             id_token=None if report.token is None else _token(report.token),
@@ -90,8 +90,6 @@ class V201(Dialect):
     def _meter_value(reading: Reading, timestamp: str) -> dict[str, Any]:
         sampled = []
         for measurand, phase, number in reading.values:
-            if measurand == "Temperature":  # a measurand of 1.6 only
-                continue
             value: dict[str, Any] = {"value": number, "context": reading.context, "measurand": measurand}
             if phase:
                 value["phase"] = phase
@@ -106,14 +104,13 @@ class V201(Dialect):
         if not info:
             return Answer(to)
         group = info.get("group_id_token") or {}
-        cached_until = info.get("cache_expiry_date_time")
         return Answer(
             to,
             TokenInfo(
                 str(info["status"]),
                 group.get("id_token", ""),
                 tuple(info.get("evse_id") or ()),
-                None if cached_until is None else datetime.fromisoformat(cached_until.upper()).timestamp(),
+                self.moment(info.get("cache_expiry_date_time")),
             ),
         )
 
@@ -142,9 +139,7 @@ class V201(Dialect):
         results = []
         for asked in fields["get_variable_data"]:
             name, status = _find_variable(core, asked)
-            answer = {"component": asked["component"], "variable": asked["variable"]}
-            if asked.get("attribute_type") is not None:
-                answer["attribute_type"] = asked["attribute_type"]
+            answer = {name: asked[name] for name in _ECHOED if asked.get(name) is not None}
             if not status and core.variables.value(name) is None:
                 status = "UnknownVariable"
             answer["attribute_status"] = status or "Accepted"
@@ -158,9 +153,7 @@ class V201(Dialect):
         results = []
         for asked in fields["set_variable_data"]:
             name, status = _find_variable(core, asked)
-            answer = {"component": asked["component"], "variable": asked["variable"]}
-            if asked.get("attribute_type") is not None:
-                answer["attribute_type"] = asked["attribute_type"]
+            answer = {name: asked[name] for name in _ECHOED if asked.get(name) is not None}
             if not status:
                 try:
                     core.variables.set(name, asked["attribute_value"])
@@ -178,6 +171,9 @@ class V201(Dialect):
         "GetVariables": _get_variables,
         "SetVariables": _set_variables,
     }
+
+
+_ECHOED = ("component", "variable", "attribute_type")  # what an answer says again of its question
 
 
 def _token(token: IdToken) -> dict[str, str]:

@@ -1,0 +1,386 @@
+"""The driver: the one task of a station. It feeds time, answers and the end of the connection into the core, and sends.
+
+One message after the other is sent, and the clock stands still meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import math
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from cpsim_kit.charge_point import ChargePoint
+from cpsim_kit.errors import (
+    CallTimeout,
+    ConnectionLost,
+    CpsimError,
+    ProtocolViolation,
+    UnsupportedByCsms,
+)
+from cpsim_kit.station.clock import StationClock
+from cpsim_kit.station.events import TICK, Accepted, Answer, Event, Failure, Offline, Outgoing
+from cpsim_kit.station.variables import VARIABLES
+
+if TYPE_CHECKING:
+    from cpsim_kit.station.core import Core
+    from cpsim_kit.station.goal import Goal
+
+__all__ = ["Driver"]
+
+logger = logging.getLogger("cpsim.station")
+
+_MESSAGE_TIMEOUT = "OCPPCommCtrlr.MessageTimeout[Default]"
+_STEPS = 64  # of a clock that goes from event to event, before other tasks get their turn
+
+
+class Driver:
+    """Drives the core of one station over its charge point.
+
+    Args:
+        core: The state and the rules.
+        charge_point: Its connection.
+        speed: How many seconds of the station's clock pass in a real second.
+
+    Attributes:
+        clock: The station's clock.
+        error: Why it stopped, or None.
+        holds: How many people are between two of their acts: a clock that goes from event to event waits for them.
+    """
+
+    __slots__ = (
+        "_charge_point",
+        "_core",
+        "_goals",
+        "_heartbeat_at",
+        "_task",
+        "_waiters",
+        "_wake",
+        "clock",
+        "error",
+        "holds",
+    )
+
+    def __init__(self, core: Core, charge_point: ChargePoint, speed: float) -> None:
+        self._core = core
+        self._charge_point = charge_point
+        self.clock = StationClock(speed, time.perf_counter)
+        self.error: BaseException | None = None
+        self.holds = 0
+        self._waiters: list[tuple[object, asyncio.Future[None]]] = []  # the act, and who waits for it
+        self._goals: list[tuple[Goal, asyncio.Future[None]]] = []
+        self._wake: asyncio.Future[None] | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._heartbeat_at = math.inf
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started, and not stopped since."""
+        return self._task is not None
+
+    def now(self) -> float:
+        """The station's clock, which does not pass a moment at which something is due."""
+        return self.clock.now(self._limit())
+
+    async def start(self) -> None:
+        """Begin to drive, report the start, and wait until the CSMS has answered that.
+
+        Raises:
+            ConnectionLost: The connection closed.
+        """
+        self.error = None
+        self._take_heartbeat_interval()
+        self._task = asyncio.create_task(self._drive(), name=f"cpsim[{self._charge_point.id}].station")
+        await self.act(Accepted())
+
+    async def stop(self, error: BaseException) -> None:
+        """Stop; everybody who waits gets this error."""
+        task, self._task = self._task, None
+        try:
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task])
+        finally:
+            self._fail(error)
+
+    def give_up_messages(self) -> None:
+        """Forget what waits to be sent, but transaction messages; the next start reports the connectors anew."""
+        self._core.handle(Offline(), self.clock.now())
+
+    async def act(self, event: Event) -> None:
+        """Let the core handle an act, and wait until what it made the station say is answered.
+
+        Raises:
+            ValueError: It cannot be done physically.
+            CpsimError: What it made the station say failed.
+        """
+        with self.stopped_clock() as now:
+            self._core.handle(event, now)
+        await self._wait((event, self._waiters))
+
+    async def reach(self, goal: Goal, timeout: float | None) -> None:
+        """Wait until a goal is reached.
+
+        Raises:
+            TimeoutError: Not within ``timeout`` real seconds.
+        """
+        await self._wait((goal, self._goals), timeout)
+
+    @contextlib.contextmanager
+    def stopped_clock(self) -> Iterator[float]:
+        """Stop the clock at this moment; it runs on when there is nothing to say any more."""
+        self.clock.hold(self._next_moment())
+        try:
+            yield self.clock.now()
+        finally:
+            self._wake_up()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Between two acts of one person the clock does not go to the next event."""
+        self.holds += 1
+        try:
+            yield
+        finally:
+            self.holds -= 1
+
+    def set_speed(self, speed: float) -> None:
+        """Let the clock run so many times as fast from now on."""
+        self.clock.advance(self.now())
+        self.clock.speed = speed
+        self._wake_up()
+
+    # -- The connection -----------------------------------------------------------------------------------------------
+
+    def lose_connection(self, error: ConnectionLost) -> None:
+        """The connection has ended: everybody who waits gets this error, and so does who acts later."""
+        if self._task is not None and self.error is None:
+            self.error = error
+            self._fail(error)
+            self._wake_up()
+
+    def _fail(self, error: BaseException) -> None:
+        """Everybody who waits gets this error."""
+        waiting = [future for _, future in (*self._waiters, *self._goals)]
+        self._waiters, self._goals = [], []
+        for future in waiting:
+            if not future.done():
+                future.set_exception(error)
+
+    def _take_heartbeat_interval(self) -> None:
+        """Beat at the interval that the CSMS instructed at boot, and show it in the variable."""
+        interval = self._charge_point.heartbeat_interval
+        if interval is None:
+            self.set_heartbeat_interval(self.heartbeat_interval)
+            return
+        (name,) = (name for name in self._core.variables if name.endswith("HeartbeatInterval"))
+        self._core.variables.set(name, min(max(1, round(interval)), 2**31 - 1))
+        self._heartbeat_at = time.perf_counter() + interval
+
+    @property
+    def heartbeat_interval(self) -> int:
+        """Seconds between heartbeats, as the variable says."""
+        return int(self._core.variables.value("OCPPCommCtrlr.HeartbeatInterval"))
+
+    def set_heartbeat_interval(self, seconds: float) -> None:
+        """Beat at this interval from now on."""
+        self._charge_point.heartbeat_interval = seconds
+        self._heartbeat_at = min(self._heartbeat_at, time.perf_counter() + seconds)
+        self._wake_up()
+
+    # -- Waiting ------------------------------------------------------------------------------------------------------
+
+    async def _wait(self, what: tuple[Any, list[Any]], timeout: float | None = None) -> None:
+        key, waiting = what
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (key, future)
+        waiting.append(entry)
+        self._wake_up()
+        try:
+            async with asyncio.timeout(timeout):
+                await future
+        finally:
+            for each in (self._waiters, self._goals):
+                if entry in each:
+                    each.remove(entry)
+
+    def _wake_up(self) -> None:
+        wake = self._wake
+        if wake is not None and not wake.done():
+            wake.set_result(None)
+
+    def _next_moment(self) -> float:
+        """When something happens by itself, or somebody's goal is reached."""
+        moment = self._core.due()
+        for goal, _ in self._goals:
+            moment = min(moment, goal.moment)
+        return moment
+
+    def _limit(self) -> float:
+        """The moment that the clock does not pass; not worked out while the clock stands still."""
+        return math.inf if self.clock.stands_still else self._next_moment()
+
+    # -- The task -----------------------------------------------------------------------------------------------------
+
+    async def _drive(self) -> None:
+        try:
+            await self._run()
+        except ConnectionLost as exc:
+            self.lose_connection(exc)
+        except Exception as exc:
+            logger.exception("%s: the station stopped", self._charge_point.id)
+            self.error = exc
+            self._fail(exc)
+
+    async def _run(self) -> None:
+        core, clock, steps = self._core, self.clock, 0
+        while self.error is None:
+            if (message := core.take(clock.now())) is not None:
+                clock.hold(self._limit())
+                if message.payload is None:
+                    logger.warning(
+                        "%s: a message is left out, as the CSMS gave its transaction no id", self._charge_point.id
+                    )
+                else:
+                    await self._send(message)
+                continue
+            if self._waiters:
+                self._release_waiters()
+                await asyncio.sleep(0)  # who waited does the next act before time passes
+                await asyncio.sleep(0)
+                continue
+            if self._check_goals():
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                continue
+            clock.release()
+            moment = self._next_moment()
+            if clock.speed == math.inf:
+                ready = bool(self._goals) and not self.holds and moment < math.inf
+            else:
+                ready = moment <= clock.now(moment)
+            if ready:
+                clock.advance(moment)
+                core.handle(TICK, moment)
+                steps += 1
+                if steps % _STEPS == 0:
+                    await asyncio.sleep(0)
+            elif self._heartbeat_at <= time.perf_counter():
+                await self._beat()
+            else:
+                await self._sleep(clock.real_seconds_until(moment))
+            if steps and self._heartbeat_at <= time.perf_counter():
+                await self._beat()
+
+    async def _sleep(self, seconds: float) -> None:
+        """Until then, until the next heartbeat, or until somebody wakes it."""
+        loop = asyncio.get_running_loop()
+        seconds = min(seconds, self._heartbeat_at - time.perf_counter())
+        self._wake = loop.create_future()
+        timer = loop.call_later(max(0.0, seconds), self._wake_up)
+        try:
+            await self._wake
+        finally:
+            timer.cancel()
+            self._wake = None
+
+    async def _beat(self) -> None:
+        interval = self._charge_point.heartbeat_interval or self.heartbeat_interval
+        late = time.perf_counter() - self._heartbeat_at
+        self._heartbeat_at += interval * (1 + late // interval)  # one that is late by a whole interval is left out
+        try:
+            await self._charge_point.heartbeat()
+        except ConnectionLost:
+            raise
+        except CpsimError as exc:
+            logger.warning("%s", exc)
+
+    async def _send(self, message: Outgoing) -> None:
+        """Send a message, and let the core handle the answer."""
+        core, session = self._core, message.session
+        moment = time.perf_counter()
+        if session is not None and session.first_message is None:
+            session.first_message, session.log = moment, partial(getattr, self._charge_point, "messages")
+        try:
+            answer = self._read(message, await self._charge_point.call(message.payload, timeout=self._message_timeout))
+        except ConnectionLost:
+            raise
+        except CpsimError as exc:
+            waited, is_final = isinstance(exc, CallTimeout), isinstance(exc, UnsupportedByCsms)
+            is_sent_again = core.handle(Failure(message, waited, is_final), self.clock.now())
+            self._report_failure(message, exc, is_sent_again)
+        else:
+            known = len(core.sessions)
+            core.handle(answer, self.now())
+            if session is None and len(core.sessions) > known:  # the answer accepted a token, and so began a session
+                session = core.sessions[-1]
+                session.first_message, session.log = moment, partial(getattr, self._charge_point, "messages")
+        finally:
+            if session is not None:
+                session.last_message = time.perf_counter()
+
+    @property
+    def _message_timeout(self) -> float | None:
+        """Seconds to wait for an answer; None for the charge point's own ``call_timeout``.
+
+        OCPP 1.6 has no such variable. Its default is that of ``call_timeout``, too, and gives way to another one.
+        """
+        seconds = self._core.variables.value(_MESSAGE_TIMEOUT)
+        if seconds == VARIABLES[_MESSAGE_TIMEOUT].default or not self._core.variables.has(_MESSAGE_TIMEOUT):
+            return None
+        return float(seconds)
+
+    def _read(self, message: Outgoing, result: Any) -> Answer:
+        """What an answer says.
+
+        Raises:
+            ProtocolViolation: A time in it is none, which no schema forbids.
+        """
+        try:
+            return self._core.dialect.read_answer(message, result)
+        except ValueError as exc:
+            action = type(result).__name__
+            text = f"{self._charge_point.id}: answer to {action}: {exc}"
+            raise ProtocolViolation(text, action=action, path="", text=str(exc)) from exc
+
+    def _report_failure(self, message: Outgoing, error: CpsimError, is_sent_again: bool) -> None:
+        """Whoever waits for the act gets the error; where nobody does, and after the start, the log has it."""
+        is_raised = False
+        if not isinstance(message.cause, Accepted):
+            for entry in list(self._waiters):
+                event, future = entry
+                if event is message.cause and not future.done():
+                    future.set_exception(error)
+                    self._waiters.remove(entry)
+                    is_raised = True
+        if is_sent_again:
+            seconds = message.not_before - self.clock.now()
+            logger.warning("%s; attempt %d failed, the next one is in %.0f s", error, message.attempts, seconds)
+        elif message.report is not None:
+            logger.warning("%s; after %d attempts it is given up", error, message.attempts)
+        elif not is_raised:
+            logger.warning("%s", error)
+
+    def _release_waiters(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for _, future in waiters:
+            if not future.done():
+                future.set_result(None)
+
+    def _check_goals(self) -> bool:
+        """Wake those whose goal is reached, with the clock stopped; whether there are any."""
+        if not self._goals:
+            return False
+        now = self.now()
+        reached = [entry for entry in self._goals if entry[0].update(self._core, now)]
+        if reached:
+            self.clock.hold(now)
+        for entry in reached:
+            self._goals.remove(entry)
+            if not entry[1].done():
+                entry[1].set_result(None)
+        return bool(reached)

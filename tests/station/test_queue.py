@@ -1,0 +1,319 @@
+"""Delivery: what waits while the station is offline, what is sent again and when, and what is given up.
+
+The test cases TC_E_40 to 45, 50 and 51 of part 6 as tables, and properties of any sequence of faults.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+
+import pytest
+from core_player import Player, Said
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from told import told
+
+from cpsim_kit.station import Evse
+from cpsim_kit.station.authorization import TokenInfo
+from cpsim_kit.station.events import Answer, Failure, Outgoing
+from cpsim_kit.station.queue import MessageQueue
+
+GROUP = {"TAG-1": TokenInfo("Accepted", "GROUP"), "TAG-1B": TokenInfo("Accepted", "GROUP")}
+QUIET = {"SampledDataCtrlr.TxUpdatedInterval": 0}
+
+
+def charging(version: str = "2.0.1", variables: dict[str, object] | None = None) -> Player:
+    player = Player(version, variables=variables, tokens=GROUP)
+    player.act("plug")
+    player.act("swipe TAG-1")
+    return player
+
+
+def offline_flags(said: list[Said]) -> list[bool]:
+    return [payload.get("offline", False) for action, payload in said if action == "TransactionEvent"]
+
+
+class Attempts:
+    """A CSMS that fails on transaction messages: how often, and how; the moments of the attempts."""
+
+    def __init__(self, player: Player, failures: int, *, waited: bool = True, is_final: bool = False) -> None:
+        self.moments: list[float] = []
+        self._player = player
+        self._failures = failures
+        self._how = {"waited": waited, "is_final": is_final}
+        player.answers = self.answer
+
+    def answer(self, message: Outgoing, said: Said) -> Answer | Failure:
+        if message.report is None:
+            return self._player.answer(message, said)
+        self.moments.append(self._player.now)
+        if len(self.moments) <= self._failures:
+            return Failure(message, **self._how)
+        return self._player.answer(message, said)
+
+
+def test_tc_e_40_a_connection_lost_during_a_transaction_queues_its_messages() -> None:
+    player = charging()
+    assert player.act("offline") == []
+    assert player.act("wait 180") == []
+    said = player.act("online")
+    assert told(said) == [
+        *[f"Updated {number} MeterValuePeriodic Periodic:9" for number in (2, 3, 4)],
+        "status 1 Occupied",  # longer offline than OfflineThreshold
+    ]
+    assert offline_flags(said) == [True, True, True]
+    assert offline_flags(player.act("wait 60")) == [False]
+
+
+def test_tc_e_41_a_message_without_an_answer_is_sent_as_often_as_the_variable_says() -> None:
+    player = charging(variables=QUIET)
+    attempts = Attempts(player, 99)
+    player.act("suspend ev")
+    player.act("wait 1000")
+    # 10 s times the transmissions before, and MessageTimeout
+    assert attempts.moments == [0, 40, 90]
+    assert [message.report.trigger for message in player.core.queue.given_up if message.report] == [
+        "ChargingStateChanged"
+    ]
+
+
+def test_tc_e_42_an_answer_before_the_last_attempt_ends_the_attempts() -> None:
+    player = charging(variables=QUIET)
+    attempts = Attempts(player, 1)
+    player.act("suspend ev")
+    player.act("wait 1000")
+    assert attempts.moments == [0, 40]
+    assert player.core.queue.given_up == []
+
+
+def test_tc_e_43_and_51_a_whole_transaction_while_offline_is_told_afterwards() -> None:
+    player = charging()
+    player.act("swipe TAG-1")
+    player.act("unplug")
+    player.act("offline")
+    said = [player.act(words) for words in ("plug", "swipe TAG-1", "wait 60", "swipe TAG-1", "unplug")]
+    assert said == [[], [], [], [], []]
+    said_later = player.act("online")
+    assert told(said_later) == [
+        "Started 0 Authorized EVConnected TAG-1 evse 1 32 A Begin:1",
+        "Updated 1 ChargingStateChanged Charging 3 phases",
+        "Updated 2 MeterValuePeriodic Periodic:9",
+        "Ended 3 StopAuthorized EVConnected Local TAG-1 Begin:1 End:1",
+    ]
+    assert all(offline_flags(said_later))
+
+
+def test_tc_e_44_a_transaction_stopped_while_offline() -> None:
+    player = charging()
+    player.act("offline")
+    assert [player.act("swipe TAG-1"), player.act("unplug")] == [[], []]
+    said = player.act("online")
+    assert told(said) == [
+        "Ended 2 StopAuthorized EVConnected Local TAG-1 Begin:1 End:1",
+        "status 1 Available",
+    ]
+    assert offline_flags(said) == [True]
+
+
+def test_tc_e_45_a_transaction_stopped_by_the_same_group_while_offline() -> None:
+    player = Player(tokens=GROUP)
+    player.act("plug")
+    player.act("swipe TAG-1B")  # so that the cache knows it
+    player.act("swipe TAG-1B")
+    player.act("swipe TAG-1")
+    player.act("offline")
+    assert player.act("swipe TAG-1B") == []
+    assert told(player.act("online")) == ["Ended 2 StopAuthorized EVConnected Local TAG-1B Begin:1 End:1"]
+
+
+def test_tc_e_50_a_message_answered_by_an_error_waits_for_the_interval_only() -> None:
+    player = charging(variables=QUIET)
+    attempts = Attempts(player, 99, waited=False)
+    player.act("suspend ev")
+    player.act("wait 1000")
+    assert attempts.moments == [0, 10, 30]
+
+
+def test_the_retry_keys_of_16() -> None:
+    keys = {"TransactionMessageAttempts": 3, "TransactionMessageRetryInterval": 60, "MeterValueSampleInterval": 0}
+    player = charging("1.6", keys)
+    attempts = Attempts(player, 99, waited=False)
+    player.act("swipe TAG-1")
+    player.act("wait 1000")
+    assert attempts.moments == [0, 60, 180]  # the example of 3.7.1
+
+
+def test_what_the_csms_will_never_take_is_given_up_at_once() -> None:
+    player = charging(variables=QUIET)
+    attempts = Attempts(player, 99, waited=False, is_final=True)
+    player.act("suspend ev")
+    player.act("wait 1000")
+    assert attempts.moments == [0]
+    assert len(player.core.queue.given_up) == 1
+
+
+def test_other_messages_overtake_one_that_waits_and_transaction_messages_do_not() -> None:
+    player = charging(variables=QUIET)
+    Attempts(player, 1, waited=False)
+    player.act("suspend ev")
+    assert told(player.act("swipe TAG-9")) == ["authorize TAG-9"]
+    assert told(player.act("unplug")) == ["status 1 Available"]
+    assert told(player.act("wait 10")) == [
+        "Updated 2 ChargingStateChanged SuspendedEV",
+        "Ended 3 EVCommunicationLost Idle EVDisconnected Begin:1 End:1",
+    ]
+
+
+def test_16_binds_the_id_of_a_transaction_that_began_offline_when_it_is_known() -> None:
+    player = Player("1.6", tokens=GROUP)
+    player.act("plug")
+    player.act("swipe TAG-1")
+    player.act("swipe TAG-1")
+    player.act("unplug")
+    player.act("offline")
+    for words in ("plug", "swipe TAG-1", "wait 60", "swipe TAG-1", "unplug"):
+        assert player.act(words) == []
+    assert told(player.act("online")) == [
+        "start 1 TAG-1 0 Wh",
+        "meter 1 transaction 2 Periodic:9",
+        "stop 2 Local 183 Wh TAG-1 Begin:1 Periodic:1 End:1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variables", "token", "effect"),
+    [
+        ({}, "TAG-1", "authorized"),  # the cache knows it
+        ({}, "TAG-9", "refused"),
+        ({"AuthCtrlr.LocalAuthorizeOffline": False}, "TAG-1", "refused"),
+        ({"AuthCtrlr.OfflineTxForUnknownIdEnabled": True}, "TAG-9", "authorized"),
+        ({"AuthCtrlr.OfflineTxForUnknownIdEnabled": True}, "TAG-BLOCKED", "refused"),
+        ({"AuthCacheCtrlr.Enabled": False}, "TAG-1", "refused"),
+    ],
+)
+def test_tokens_while_offline(variables: dict[str, object], token: str, effect: str) -> None:
+    player = Player(variables=variables, tokens={**GROUP, "TAG-BLOCKED": TokenInfo("Blocked")})
+    player.act("plug")
+    player.act("swipe TAG-BLOCKED")
+    player.act("swipe TAG-1")
+    player.act("swipe TAG-1")
+    player.act("offline")
+    player.act(f"swipe {token}")
+    assert (player.core.evses[1].charging_state == "Charging") == (effect == "authorized")
+
+
+def test_a_token_accepted_offline_and_refused_afterwards_ends_the_transaction() -> None:
+    player = Player(variables={"AuthCtrlr.OfflineTxForUnknownIdEnabled": True}, tokens={"TAG-9": TokenInfo("Blocked")})
+    player.act("plug")
+    player.act("offline")
+    player.act("swipe TAG-9")
+    player.act("wait 60")
+    assert told(player.act("online"))[-1] == "Ended 3 Deauthorized EVConnected DeAuthorized Begin:1 End:1"
+    assert player.said[-1][1].get("offline") is None
+
+
+def test_connectors_are_reported_after_an_offline_time_if_they_changed_or_if_it_was_long() -> None:
+    player = Player(evses=[Evse(), Evse()])
+    player.act("offline")
+    player.act("plug 1")
+    player.act("wait 30")
+    assert told(player.act("online")) == ["status 1 Occupied"]
+    player.act("offline")
+    player.act("unplug 1")
+    player.act("plug 1")
+    assert told(player.act("online")) == []
+    player.act("offline")
+    player.act("wait 61")
+    assert told(player.act("online")) == ["status 1 Occupied", "status 2 Available"]
+
+
+def test_a_full_queue_drops_every_second_update_and_never_a_start_or_an_end() -> None:
+    player = charging()
+    player.core.queue._limit = 20
+    player.act("offline")
+    player.act("wait 3000")
+    player.act("swipe TAG-1")
+    dropped = [message.report.kind for message in player.core.queue.dropped if message.report]
+    assert dropped
+    assert set(dropped) == {"Updated"}
+    said = [payload for action, payload in player.act("online") if action == "TransactionEvent"]
+    numbers = [payload["seqNo"] for payload in said]
+    assert len(numbers) <= 21
+    assert numbers == sorted(numbers)
+    assert said[-1]["eventType"] == "Ended"
+
+
+def test_a_queue_has_a_number_and_a_state_to_look_at() -> None:
+    queue = MessageQueue(Player().core.variables)
+    assert len(queue) == 0
+    assert not queue.ready(0)
+    assert queue.take(0) is None
+
+
+FAULTS = ["offline", "online", "no answer", "error", "answer"]
+ACTS = [
+    "plug",
+    "swipe TAG-1",
+    "swipe TAG-9",
+    "unplug",
+    "suspend ev",
+    "resume ev",
+    "wait 5",
+    "wait 100",
+    "fault Other",
+    "clear fault",
+]
+
+
+@settings(max_examples=1000)
+@given(
+    steps=st.lists(st.tuples(st.sampled_from(ACTS), st.sampled_from(FAULTS)), max_size=30),
+    version=st.sampled_from(["2.0.1", "1.6"]),
+)
+def test_whatever_is_lost_messages_arrive_in_order_and_gaps_are_said(
+    steps: list[tuple[str, str]], version: str
+) -> None:
+    player = Player(version, tokens=GROUP)
+    how = ["answer"]
+
+    def answer(message: Outgoing, said: Said) -> Answer | Failure | None:
+        if how[0] == "no answer":
+            return None
+        if how[0] == "error":
+            return Failure(message)
+        if message.report is not None:
+            assert message not in done
+            done.append(message)
+        return player.answer(message, said)
+
+    done: list[Outgoing] = []
+    player.answers = answer
+    online = True
+    for act, fault in steps:
+        if fault in ("offline", "online"):
+            if (fault == "online") != online:
+                online = fault == "online"
+                player.act(fault)
+        else:
+            how[0] = fault
+        try:
+            player.act(act)
+        except ValueError:
+            continue
+    how[0] = "answer"
+    if not online:
+        player.act("online")
+    player.act("wait 3600")
+    assert len(player.core.queue) == 0
+    missing: dict[str, set[int]] = defaultdict(set)
+    for message in player.core.queue.given_up:
+        if message.report is not None:
+            missing[message.report.transaction.key].add(message.report.seq_no)
+    for key, messages in itertools.groupby(
+        sorted(done, key=lambda message: message.report.transaction.key if message.report else ""),
+        key=lambda message: message.report.transaction.key if message.report else "",
+    ):
+        numbers = [message.report.seq_no for message in messages if message.report]
+        assert numbers == sorted(set(numbers))
+        assert set(numbers) | missing[key] >= set(range(max(numbers) + 1))
