@@ -65,7 +65,7 @@ class Authorization:
         evse_ids: The EVSEs where the token is accepted; empty for all (C01.FR.21).
         remote_start_id: The id of the CSMS's request; None for a token that somebody presented.
         is_remote: Whether the CSMS requested it.
-        is_reported: Whether the CSMS was told of it in a transaction message.
+        is_reported: Whether a transaction message has reported it.
         is_blocked: Whether no energy may flow, as the CSMS refused the token later (E05.FR.02).
         has_lost_vehicle: Whether its vehicle was unplugged, and may come back (E10).
         until_wh: The register up to which energy may flow for a token that was refused later (E05.FR.03).
@@ -87,7 +87,7 @@ class Authorization:
 
 
 class AuthorizationCache:
-    """What the CSMS said last of each token (C10 to C12; OCPP 1.6, 3.5.1).
+    """The CSMS's last answer about each token (C10 to C12; OCPP 1.6, 3.5.1).
 
     Tokens of type Central are never kept (C05.FR.02).
     """
@@ -98,11 +98,11 @@ class AuthorizationCache:
         self._entries: dict[tuple[str, str], _Entry] | None = None  # most stations have none
 
     def keep(self, token: IdToken, info: TokenInfo, now: float, lifetime: float) -> None:
-        """Keep what the CSMS said.
+        """Keep an answer of the CSMS.
 
         Args:
             token: The token.
-            info: What the CSMS said of it.
+            info: The CSMS's answer about it.
             now: Seconds since the epoch.
             lifetime: Seconds after its last use in which it is known; not for one with ``info.cached_until``.
         """

@@ -338,7 +338,7 @@ class Driver:
         """What an answer says.
 
         Raises:
-            ProtocolViolation: A time in it is none, which no schema forbids.
+            ProtocolViolation: A text in the place of a time is not a time; the schemas do not check that.
         """
         try:
             return self._core.dialect.read_answer(message, result)

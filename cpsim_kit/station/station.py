@@ -92,7 +92,8 @@ class Station:
         evses: What its EVSEs can do; one of 22 kW with three phases when None.
         variables: Values that differ from the defaults, e.g. ``{"TxCtrlr.TxStartPoint": "EVConnected"}``; for OCPP 1.6
             by its keys, e.g. ``{"MeterValueSampleInterval": 10}``.
-        seed: Of everything random, such as the ids of transactions; None for other ones each time.
+        seed: Of everything random, such as the ids of transactions; None for other ones each time. With the same seed
+            and identity a second run has the same ids, so that a CSMS that keeps transactions takes them for the first.
         speed: How many seconds of its clock pass in a real second.
         record: Whether sessions keep a row for each change and each meter reading.
         **options: As :class:`~cpsim_kit.charge_point.ChargePoint` takes them; only with an identity.
@@ -309,7 +310,7 @@ class Station:
         return self._core.sessions
 
     def truth(self) -> pd.DataFrame:
-        """What its own meters showed: one row for each transaction, whatever was said to the CSMS.
+        """What its own meters showed: one row for each transaction, whatever was sent to the CSMS.
 
         Columns: transaction_id, evse_id, start and end (UTC), start_wh, end_wh, energy_wh. A running transaction has no
         end yet.
@@ -343,7 +344,7 @@ class Station:
             type: An IdTokenEnumType value; OCPP 1.6 knows no types.
 
         Returns:
-            What came of it: ``effect`` is "authorized", "stopped" or "refused", ``status`` what the CSMS said.
+            What came of it: ``effect`` is "authorized", "stopped" or "refused", ``status`` the answer of the CSMS.
 
         Raises:
             ValueError: It is not plain which EVSE is meant, or the version cannot carry the token.
@@ -367,7 +368,7 @@ class Station:
         await self._do(Unplug(evse, side))
 
     async def suspend_ev(self, *, evse: int | None = None) -> None:
-        """The vehicle takes no energy any more, as if its driver had said so. Raises as :meth:`unplug` does."""
+        """The vehicle takes no energy any more, e.g. because of a timer. Raises as :meth:`unplug` does."""
         await self._do(SuspendEv(True, evse))
 
     async def resume_ev(self, *, evse: int | None = None) -> None:
