@@ -151,8 +151,9 @@ class Tokens:
             raise ValueError(f"which vehicle is the token for? Several wait for one; say evse={numbers}")
         if waiting:
             return waiting[0]
-        if all(each.vehicle is not None for each in self._visits.evses.values()):  # only to stop one
-            return next(each for each in places if each.id)
+        evses = list(self._visits.evses.values())
+        if not any(each.vehicle is None and each.is_usable for each in evses):  # only to stop one
+            return next((each for each in evses if each.is_usable), evses[0])
         if self._visits.lobby is None:
             self._visits.lobby = LiveEvse(0, Evse())
         return self._visits.lobby

@@ -507,6 +507,24 @@ def test_a_remote_start_while_the_csms_looks_at_a_token_is_not_stopped_by_it(rem
     assert player.core.evses[1].charging_state == "Charging"
 
 
+@pytest.mark.parametrize("version", ["2.0.1", "1.6"])
+def test_a_token_is_refused_without_a_question_where_every_evse_is_out_of_order(version: str) -> None:
+    player = Player(version, [Evse(available=False), Evse()])
+    player.act("fault GroundFault 2")
+    swipe = Swipe(player.core.dialect.token("TAG-1", "ISO14443"))
+    assert told(player.do(swipe)) == []
+    assert swipe.result is not None
+    assert (swipe.result.effect, swipe.result.reason) == ("refused", "EVSE 1 is out of service")
+
+
+def test_a_token_of_the_group_stops_a_session_beside_an_evse_that_is_out_of_order() -> None:
+    player = Player(evses=[Evse(available=False), Evse()], tokens=TOKENS)
+    player.act("plug 1")
+    player.act("plug 2")
+    player.act("swipe TAG-1")
+    assert told(player.act("swipe TAG-1B"))[1].startswith("Ended 2 StopAuthorized EVConnected Local TAG-1B")
+
+
 def test_a_vehicle_at_a_repaired_connector_of_16_is_given_up_without_a_token() -> None:
     player = Player("1.6")
     player.act("fault GroundFault")
