@@ -24,6 +24,11 @@ class IdToken:
     id: str
     type: str = "ISO14443"
 
+    @property
+    def needs_no_question(self) -> bool:
+        """Whether the CSMS is never asked about it, and no cache keeps it (C02.FR.03, C05.FR.01, .02)."""
+        return self.type in {"Central", "NoAuthorization"}
+
     def is_same(self, other: IdToken) -> bool:
         """Whether both are the same token."""
         return self.id.casefold() == other.id.casefold() and self.type == other.type
@@ -89,7 +94,7 @@ class Authorization:
 class AuthorizationCache:
     """The CSMS's last answer about each token (C10 to C12; OCPP 1.6, 3.5.1).
 
-    Tokens of type Central are never kept (C05.FR.02).
+    Tokens that the CSMS made, or that stand for no authorization, are never kept.
     """
 
     __slots__ = ("_entries",)
@@ -106,7 +111,7 @@ class AuthorizationCache:
             now: Seconds since the epoch.
             lifetime: Seconds after its last use in which it is known; not for one with ``info.cached_until``.
         """
-        if token.type == "Central":
+        if token.needs_no_question:
             return
         entry = _Entry(info, now + lifetime, lifetime)
         if info.cached_until is not None:

@@ -452,6 +452,25 @@ def test_a_remote_start_is_refused_where_the_csms_does_not_accept_the_token(vers
     assert told(player.act("remote start TAG-1 2")[1:])[1].startswith("Started 0 RemoteStart EVConnected")
 
 
+@pytest.mark.parametrize("token", [IdToken("5", "Central"), IdToken("", "NoAuthorization")])
+def test_a_remote_start_never_asks_about_some_types_of_tokens(token: IdToken) -> None:
+    player = Player(variables={"AuthCtrlr.AuthorizeRemoteStart": True})
+    player.act("plug")
+    assert told(player.do(RemoteStart(token, 5, 1)))[0].startswith("Started 0 RemoteStart EVConnected remote 5")
+
+
+@pytest.mark.parametrize(("version", "line"), [("2.0.1", "Started 0 RemoteStart"), ("1.6", "start 1 TAG-1")])
+def test_a_remote_start_asks_the_cache_first_if_the_variables_say_so(version: str, line: str) -> None:
+    names = {"2.0.1": ["AuthCtrlr.AuthorizeRemoteStart", "AuthCtrlr.LocalPreAuthorize"]}
+    names["1.6"] = ["AuthorizeRemoteTxRequests", "LocalPreAuthorize"]
+    player = Player(version, variables=dict.fromkeys(names[version], True))
+    player.act("plug")
+    player.act("swipe TAG-1")
+    player.act("swipe TAG-1")
+    said = [each for each in told(player.act("remote start TAG-1 1")[1:]) if not each.startswith("status")]
+    assert said[0].startswith(line)
+
+
 def test_a_remote_start_waits_for_the_vehicle_where_the_csms_accepts_the_token() -> None:
     player = Player(evses=[Evse(), Evse()], variables={"AuthCtrlr.AuthorizeRemoteStart": True}, tokens=ONLY_AT_2)
     player.act("remote start TAG-1")
