@@ -71,7 +71,7 @@ QUIRKS: Mapping[str, Quirk] = MappingProxyType(
             Quirk(
                 "ended_before_updated",
                 "The last Updated of a transaction (OCPP 1.6: MeterValues) comes after its Ended (StopTransaction). So"
-                " each one without a token waits for the next message of its transaction.",
+                " each one waits for the next message of its transaction.",
                 "Meter values that come after their StopTransaction and revive the session; events after an Ended that"
                 " resurrect the transaction.",
                 ("https://github.com/lbbrhzn/ocpp/pull/2075", "https://github.com/lbbrhzn/ocpp/pull/2141"),
