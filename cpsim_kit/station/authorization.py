@@ -28,6 +28,11 @@ class IdToken:
     id: str
     type: str = "ISO14443"
 
+    @property
+    def needs_no_question(self) -> bool:
+        """Whether the CSMS is never asked about it, and no cache keeps it (C02.FR.03, C05.FR.01, .02)."""
+        return self.type in {"Central", "NoAuthorization"}
+
     def is_same(self, other: IdToken) -> bool:
         """Whether both are the same token."""
         return self.id.casefold() == other.id.casefold() and self.type == other.type
@@ -69,7 +74,7 @@ class Authorization:
         evse_ids: The EVSEs where the token is accepted; empty for all (C01.FR.21).
         remote_start_id: The id of the CSMS's request; None for a token that somebody presented.
         is_remote: Whether the CSMS requested it.
-        is_reported: Whether the CSMS was told of it in a transaction message.
+        is_reported: Whether a transaction message has reported it.
         is_blocked: Whether no energy may flow, as the CSMS refused the token later (E05.FR.02).
         has_lost_vehicle: Whether its vehicle was unplugged, and may come back (E10).
         until_wh: The register up to which energy may flow for a token that was refused later (E05.FR.03).
@@ -91,9 +96,9 @@ class Authorization:
 
 
 class AuthorizationCache:
-    """What the CSMS said last of each token (C10 to C12; OCPP 1.6, 3.5.1).
+    """The CSMS's last answer about each token (C10 to C12; OCPP 1.6, 3.5.1).
 
-    Tokens of type Central are never kept (C05.FR.02).
+    Tokens that the CSMS made, or that stand for no authorization, are never kept.
     """
 
     __slots__ = ("_entries",)
@@ -102,15 +107,15 @@ class AuthorizationCache:
         self._entries: dict[tuple[str, str], _Entry] | None = None  # most stations have none
 
     def keep(self, token: IdToken, info: TokenInfo, now: float, lifetime: float) -> None:
-        """Keep what the CSMS said.
+        """Keep an answer of the CSMS.
 
         Args:
             token: The token.
-            info: What the CSMS said of it.
+            info: The CSMS's answer about it.
             now: Seconds since the epoch.
             lifetime: Seconds after its last use in which it is known; not for one with ``info.cached_until``.
         """
-        if token.type == "Central":
+        if token.needs_no_question:
             return
         entry = _Entry(info, now + lifetime, lifetime)
         if info.cached_until is not None:

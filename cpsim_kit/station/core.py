@@ -1,4 +1,4 @@
-"""The rules of a station: what an act, an answer, a command or the passing of time changes, and what is said then.
+"""The rules of a station: what an act, an answer, a command or the passing of time changes, and what is sent then.
 
 Pure: no clock, no task, no I/O. Whoever drives it feeds events with their moment, sends one message after the other,
 and feeds the answers. It never asks for the time, so that a session of hours is a table of microseconds in a test.
@@ -140,7 +140,7 @@ class Core:
     def take(self, now: float) -> Outgoing | None:
         """The message to send now; None if there is none. Feed its answer, or its failure, before taking one more.
 
-        Its payload is None if it cannot be said, and then it is left out: OCPP 1.6 cannot name a transaction whose
+        Its payload is None if it cannot be sent, and then it is left out: OCPP 1.6 cannot name a transaction whose
         StartTransaction failed.
         """
         queue = self._reporter.queue

@@ -58,7 +58,8 @@ class Driver:
         core: The state and the rules.
         charge_point: Its connection.
         speed: How many seconds of the station's clock pass in a real second.
-        reconnects: Whether it connects again when the connection is lost; else it stops then.
+        reconnect: Whether it connects again when the connection is lost, with the waits of its variables or with these;
+            else it stops then.
         random: Of the waits before an attempt to connect.
 
     Attributes:
@@ -74,9 +75,10 @@ class Driver:
         "_dropped",
         "_goals",
         "_heartbeat_at",
+        "_loss",
         "_random",
+        "_reconnect",
         "_reconnecting",
-        "_reconnects",
         "_task",
         "_waiters",
         "_wake",
@@ -87,7 +89,13 @@ class Driver:
     )
 
     def __init__(
-        self, core: Core, charge_point: ChargePoint, speed: float, *, reconnects: bool, random: random_module.Random
+        self,
+        core: Core,
+        charge_point: ChargePoint,
+        speed: float,
+        *,
+        reconnect: bool | Backoff,
+        random: random_module.Random,
     ) -> None:
         self._core = core
         self._charge_point = charge_point
@@ -101,9 +109,10 @@ class Driver:
         self._task: asyncio.Task[None] | None = None
         self._heartbeat_at = math.inf
         self._dropped = 0  # messages of which the log has spoken
-        self._reconnects = reconnects
+        self._reconnect = reconnect
         self._random = random
         self._reconnecting: asyncio.Task[None] | None = None
+        self._loss: ConnectionLost | None = None  # the last one
 
     @property
     def is_online(self) -> bool:
@@ -193,9 +202,10 @@ class Driver:
 
     def lose_connection(self, error: ConnectionLost) -> None:
         """The connection has ended: connect again, or stop, so that everybody who waits gets this error."""
+        self._loss = error
         if self._task is None or self.error is not None:
             return
-        if not self._reconnects:
+        if not self._reconnect and self.is_plugged:
             self.error = error
             self._fail(error)
         elif self.is_online:
@@ -206,8 +216,9 @@ class Driver:
         self._wake_up()
 
     def open_connection(self) -> None:
-        """There is a connection again."""
-        if self._task is not None and self.error is None and not self.is_online:
+        """There is a connection again, unless it has ended already."""
+        is_waited_for = self._task is not None and self.error is None and not self.is_online
+        if is_waited_for and self._charge_point.is_open:
             if not self.is_plugged:  # it boots first
                 return
             self._core.handle(Online(), self.now())
@@ -225,15 +236,23 @@ class Driver:
 
         Raises:
             ConnectError: The connection did not open; the station goes on to try.
+            ConnectionLost: It opened, and was lost before that; the station goes on to try.
         """
         self.is_plugged = True
         await self._stop_reconnecting()
         try:
-            await self._charge_point.connect()
-        except ConnectError as exc:
+            await self._connect()
+        except (ConnectError, ConnectionLost) as exc:
             self._begin_to_reconnect(exc)
             raise
         await self._wait((None, self._waiters))
+        if not self.is_online and self._loss is not None:
+            raise self._loss.with_traceback(None)
+
+    async def _connect(self) -> None:
+        await self._charge_point.connect()
+        if not self._charge_point.is_open and self._loss is not None:  # it has ended at once
+            raise self._loss.with_traceback(None)
 
     async def power_off(self) -> None:
         """Take the power supply away."""
@@ -256,25 +275,32 @@ class Driver:
 
     def _begin_to_reconnect(self, error: ConnectError | ConnectionLost) -> None:
         """Connect again and again, with the waits that the variables say (OCPP 2.0.1 part 4, "Reconnecting")."""
-        value = self._core.variables.value
-        wait, most = value("OCPPCommCtrlr.RetryBackOffWaitMinimum"), value("OCPPCommCtrlr.RetryBackOffRandomRange")
-        backoff = Backoff(wait if wait or most else 1, most, value("OCPPCommCtrlr.RetryBackOffRepeatTimes"))
+        if not self._reconnect:
+            return
         failures = [error]  # the lost connection counts as the first one, so that the first attempt waits, too
 
         async def connect() -> None:
             if failures:
                 raise failures.pop()
-            await self._charge_point.connect()
+            await self._connect()
 
         async def work(_charge_point: ChargePoint) -> None:
             self._reconnecting = None
 
         work_until_done = keep_connected(
-            self._charge_point, work, reconnect=backoff, random=self._random, connect=connect
+            self._charge_point, work, reconnect=self._backoff, random=self._random, connect=connect
         )
         name = f"cpsim[{self._charge_point.id}].reconnect"
         self._reconnecting = asyncio.create_task(work_until_done, name=name)
         self._reconnecting.add_done_callback(self._reconnecting_ended)
+
+    @property
+    def _backoff(self) -> Backoff:
+        if isinstance(self._reconnect, Backoff):
+            return self._reconnect
+        value = self._core.variables.value
+        wait, most = value("OCPPCommCtrlr.RetryBackOffWaitMinimum"), value("OCPPCommCtrlr.RetryBackOffRandomRange")
+        return Backoff(wait if wait or most else 1, most, value("OCPPCommCtrlr.RetryBackOffRepeatTimes"))
 
     def _reconnecting_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -467,7 +493,7 @@ class Driver:
         """What an answer says.
 
         Raises:
-            ProtocolViolation: A time in it is none, which no schema forbids.
+            ProtocolViolation: A text in the place of a time is not a time; the schemas do not check that.
         """
         try:
             return self._core.dialect.read_answer(message, result)

@@ -95,8 +95,8 @@ class LiveEvse:
         transaction: The running transaction, or None.
         fault: The fault that blocks it, or "".
         available: Whether it is in service.
-        ev_suspends: Whether the vehicle was told to take nothing.
-        evse_suspends: Whether the EVSE was told to offer nothing.
+        ev_suspends: Whether the vehicle takes nothing for now.
+        evse_suspends: Whether the EVSE offers nothing for now.
         ev_is_done: Whether the vehicle has reached its target.
         was_stopped: Whether a transaction ended here while the vehicle stayed.
         conditions: The points of a session that are true: see ``transaction``.

@@ -136,7 +136,7 @@ class Goal:
                 if vehicle is None:
                     return math.inf
                 soc = min(value, vehicle.full_soc)  # there it counts as full
-                if value >= 1 or soc == vehicle.stops_at:  # once it has said that it takes no more, which is due anyway
+                if value >= 1 or soc == vehicle.stops_at:  # reached when the vehicle stops, which is an event
                     return 0.0 if evse.ev_is_done else math.inf
                 return 0.0 if evse.soc(now) >= soc - 1e-9 else evse.seconds_until_soc(now, soc)
             case _:

@@ -22,7 +22,7 @@ from ocpp.exceptions import NotSupportedError
 
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import epoch
-from cpsim_kit.charge_point import ChargePoint, Network, boot_until_accepted
+from cpsim_kit.charge_point import Backoff, ChargePoint, Network, boot_until_accepted
 from cpsim_kit.charge_point.arguments import check_seconds
 from cpsim_kit.errors import (
     ConnectionLost,
@@ -106,12 +106,14 @@ class Station:
         evses: What its EVSEs can do; one of 22 kW with three phases when None.
         variables: Values that differ from the defaults, e.g. ``{"TxCtrlr.TxStartPoint": "EVConnected"}``; for OCPP 1.6
             by its keys, e.g. ``{"MeterValueSampleInterval": 10}``.
-        seed: Of everything random, such as the ids of transactions; None for other ones each time.
+        seed: Of everything random, such as the ids of transactions; None for other ones each time. With the same seed
+            and identity a second run has the same ids, so that a CSMS that keeps transactions takes them for the first.
         speed: How many seconds of its clock pass in a real second.
         starts_at: What its clock shows at first, with a time zone; the real time when None.
         record: Whether sessions keep a row for each change and each meter reading.
         reconnect: Whether it connects again when the connection is lost, with the waits of OCPPCommCtrlr's
-            RetryBackOff variables; else a lost connection ends it with its error.
+            RetryBackOff variables, or with those of a :class:`~cpsim_kit.Backoff`; else a lost connection ends it with
+            its error.
         quirks: Names of :data:`~cpsim_kit.station.QUIRKS`: what it says wrongly, as awkward stations do.
         **options: As :class:`~cpsim_kit.charge_point.ChargePoint` takes them; only with an identity.
 
@@ -155,7 +157,7 @@ class Station:
         speed: float = 1,
         starts_at: datetime | None = None,
         record: bool = True,
-        reconnect: bool = True,
+        reconnect: bool | Backoff = True,
         quirks: Sequence[str] = (),
         **options: Any,
     ) -> None:
@@ -195,7 +197,7 @@ class Station:
             queue=None if self._quirks is None else QuirkyQueue(self.variables, dialect, self._quirks),
         )
         waits = random_module.Random(seed if seed is None else f"{seed} {name} waits")  # noqa: S311 - waits, no secrets
-        self._driver = Driver(self._core, self.charge_point, speed, reconnects=reconnect, random=waits)
+        self._driver = Driver(self._core, self.charge_point, speed, reconnect=reconnect, random=waits)
         self._views = {number: EvseView(evse, self._driver.now) for number, evse in self._core.evses.items()}
         self._commands: list[Command] = []
         self._wake_commands: asyncio.Event | None = None
@@ -357,7 +359,7 @@ class Station:
         )
 
     def truth(self) -> pd.DataFrame:
-        """What its own meters showed: one row for each transaction, whatever was said to the CSMS.
+        """What its own meters showed: one row for each transaction, whatever was sent to the CSMS.
 
         Columns: transaction_id, evse_id, start and end (UTC), start_wh, end_wh, energy_wh. A running transaction has no
         end yet.
@@ -391,7 +393,7 @@ class Station:
             type: An IdTokenEnumType value; OCPP 1.6 knows no types.
 
         Returns:
-            What came of it: ``effect`` is "authorized", "stopped" or "refused", ``status`` what the CSMS said.
+            What came of it: ``effect`` is "authorized", "stopped" or "refused", ``status`` the answer of the CSMS.
 
         Raises:
             ValueError: It is not plain which EVSE is meant, or the version cannot carry the token.
@@ -415,7 +417,7 @@ class Station:
         await self._do(Unplug(evse, side))
 
     async def suspend_ev(self, *, evse: int | None = None) -> None:
-        """The vehicle takes no energy any more, as if its driver had said so. Raises as :meth:`unplug` does."""
+        """The vehicle takes no energy any more, e.g. because of a timer. Raises as :meth:`unplug` does."""
         await self._do(SuspendEv(True, evse))
 
     async def resume_ev(self, *, evse: int | None = None) -> None:

@@ -154,8 +154,9 @@ class Tokens:
             raise ValueError(f"which vehicle is the token for? Several wait for one; say evse={numbers}")
         if waiting:
             return waiting[0]
-        if all(each.vehicle is not None for each in self._visits.evses.values()):  # only to stop one
-            return next(each for each in places if each.id)
+        evses = list(self._visits.evses.values())
+        if not any(each.vehicle is None and each.is_usable for each in evses):  # only to stop one
+            return next((each for each in evses if each.is_usable), evses[0])
         if self._visits.lobby is None:
             self._visits.lobby = LiveEvse(0, Evse())
         return self._visits.lobby
@@ -167,21 +168,26 @@ class Tokens:
             return "Rejected", None
         running = None if evse.transaction is None else evse.transaction.id
         authorization = Authorization(event.token, event.group, (), event.remote_start_id, is_remote=True)
-        if (
-            self._visits.variables.value("AuthCtrlr.AuthorizeRemoteStart") and event.token.type != "Central"
-        ):  # C05.FR.01
-            then = partial(self._remote_authorized, authorization, evse)
-            self._visits.reporter.say(partial(self._dialect.authorize, event.token), then, evse.session)
-        else:
+        value = self._visits.variables.value
+        known = self._visits.known(event.token, now)
+        if not value("AuthCtrlr.AuthorizeRemoteStart") or event.token.needs_no_question:
             self._visits.grant(evse, authorization, now, "RemoteStart")
+        elif known is not None and known.is_accepted and value("AuthCtrlr.LocalPreAuthorize"):  # F01.FR.01
+            self._decide_remote(authorization, evse, known, now)
+        else:
+            then = partial(self._remote_answered, authorization, evse)
+            self._visits.reporter.say(partial(self._dialect.authorize, event.token), then, evse.session)
         return "Accepted", running
 
-    def _remote_authorized(self, authorization: Authorization, evse: LiveEvse, answer: Answer, now: float) -> None:
+    def _remote_answered(self, authorization: Authorization, evse: LiveEvse, answer: Answer, now: float) -> None:
         assert answer.info is not None
         self._visits.keep_info(authorization.token, answer, now)
-        info = answer.info
+        self._decide_remote(authorization, evse, answer.info, now)
+
+    def _decide_remote(self, authorization: Authorization, evse: LiveEvse, info: TokenInfo, now: float) -> None:
+        """What a remote start does, now that it is known whether its token is accepted."""
         evse = self._leave_lobby(evse, info)
-        if info.is_accepted and info.is_for(evse.id) and evse.authorization is None and evse.is_usable:
+        if info.is_accepted and info.is_for(evse.id) and _can_begin(evse):
             authorization.group = info.group or authorization.group
             authorization.evse_ids = info.evse_ids
             self._visits.grant(evse, authorization, now, "RemoteStart")
@@ -193,15 +199,10 @@ class Tokens:
 
     def _find_remote_place(self, event: RemoteStart) -> LiveEvse | None:
         """Where a remote start takes place; None to reject it (F02.FR.22, .25, .26)."""
-
-        def takes(evse: LiveEvse) -> bool:
-            was_authorized = evse.transaction is not None and evse.transaction.token is not None  # F01.FR.24
-            return evse.is_usable and evse.authorization is None and not was_authorized
-
         if event.evse_id is not None:
             evse = self._visits.evses.get(event.evse_id)
-            return evse if evse is not None and takes(evse) else None
-        possible = [evse for evse in self._visits.evses.values() if takes(evse)]
+            return evse if evse is not None and _can_begin(evse) else None
+        possible = [evse for evse in self._visits.evses.values() if _can_begin(evse)]
         with_vehicle = [evse for evse in possible if evse.vehicle is not None]
         if with_vehicle:
             return with_vehicle[0]
@@ -209,7 +210,7 @@ class Tokens:
             return possible[0] if possible else None
         if self._visits.lobby is None:
             self._visits.lobby = LiveEvse(0, Evse())
-        return self._visits.lobby if takes(self._visits.lobby) else None
+        return self._visits.lobby if _can_begin(self._visits.lobby) else None
 
     def _leave_lobby(self, evse: LiveEvse, info: TokenInfo) -> LiveEvse:
         """Where a vehicle came to while the CSMS looked at the token, if that is one place; else where it was."""
@@ -226,6 +227,12 @@ class Tokens:
                 self._visits.end_authorization(evse, now, "RemoteStop", "Remote", None)
                 return "Accepted"
         return "Rejected"
+
+
+def _can_begin(evse: LiveEvse) -> bool:
+    """Whether a remote start can take place there."""
+    was_authorized = evse.transaction is not None and evse.transaction.token is not None  # F01.FR.24
+    return evse.is_usable and evse.authorization is None and not was_authorized
 
 
 def _accepted_elsewhere(info: TokenInfo) -> str:

@@ -452,6 +452,25 @@ def test_a_remote_start_is_refused_where_the_csms_does_not_accept_the_token(vers
     assert told(player.act("remote start TAG-1 2")[1:])[1].startswith("Started 0 RemoteStart EVConnected")
 
 
+@pytest.mark.parametrize("token", [IdToken("5", "Central"), IdToken("", "NoAuthorization")])
+def test_a_remote_start_never_asks_about_some_types_of_tokens(token: IdToken) -> None:
+    player = Player(variables={"AuthCtrlr.AuthorizeRemoteStart": True})
+    player.act("plug")
+    assert told(player.do(RemoteStart(token, 5, 1)))[0].startswith("Started 0 RemoteStart EVConnected remote 5")
+
+
+@pytest.mark.parametrize(("version", "line"), [("2.0.1", "Started 0 RemoteStart"), ("1.6", "start 1 TAG-1")])
+def test_a_remote_start_asks_the_cache_first_if_the_variables_say_so(version: str, line: str) -> None:
+    names = {"2.0.1": ["AuthCtrlr.AuthorizeRemoteStart", "AuthCtrlr.LocalPreAuthorize"]}
+    names["1.6"] = ["AuthorizeRemoteTxRequests", "LocalPreAuthorize"]
+    player = Player(version, variables=dict.fromkeys(names[version], True))
+    player.act("plug")
+    player.act("swipe TAG-1")
+    player.act("swipe TAG-1")
+    said = [each for each in told(player.act("remote start TAG-1 1")[1:]) if not each.startswith("status")]
+    assert said[0].startswith(line)
+
+
 def test_a_remote_start_waits_for_the_vehicle_where_the_csms_accepts_the_token() -> None:
     player = Player(evses=[Evse(), Evse()], variables={"AuthCtrlr.AuthorizeRemoteStart": True}, tokens=ONLY_AT_2)
     player.act("remote start TAG-1")
@@ -505,6 +524,24 @@ def test_a_remote_start_while_the_csms_looks_at_a_token_is_not_stopped_by_it(rem
     assert swipe.result is not None
     assert swipe.result.effect == effect
     assert player.core.evses[1].charging_state == "Charging"
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "1.6"])
+def test_a_token_is_refused_without_a_question_where_every_evse_is_out_of_order(version: str) -> None:
+    player = Player(version, [Evse(available=False), Evse()])
+    player.act("fault GroundFault 2")
+    swipe = Swipe(player.core.dialect.token("TAG-1", "ISO14443"))
+    assert told(player.do(swipe)) == []
+    assert swipe.result is not None
+    assert (swipe.result.effect, swipe.result.reason) == ("refused", "EVSE 1 is out of service")
+
+
+def test_a_token_of_the_group_stops_a_session_beside_an_evse_that_is_out_of_order() -> None:
+    player = Player(evses=[Evse(available=False), Evse()], tokens=TOKENS)
+    player.act("plug 1")
+    player.act("plug 2")
+    player.act("swipe TAG-1")
+    assert told(player.act("swipe TAG-1B"))[1].startswith("Ended 2 StopAuthorized EVConnected Local TAG-1B")
 
 
 def test_a_vehicle_at_a_repaired_connector_of_16_is_given_up_without_a_token() -> None:
