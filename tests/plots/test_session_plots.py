@@ -151,7 +151,7 @@ def test_one_session_is_drawn_in_detail_however_it_is_given(given: Any, title: s
     axes = plots.sessions(given)
     assert len(axes) == 3
     assert axes[0].get_title() == title
-    assert axes[1].get_xlabel() == "since the begin (min)"
+    assert axes[1].get_xlabel() == "since the start (min)"
 
 
 @pytest.mark.parametrize(
@@ -195,6 +195,11 @@ def test_it_draws_on_the_axes_given_and_makes_no_figure() -> None:
     figure.canvas.draw()
     assert plt.get_fignums() == [figure.number]
     assert shows == []
+
+
+def test_what_is_no_session_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"takes sessions, e\.g\. station\.sessions, not 'CP1'"):
+        plots.sessions(["CP1"])  # type: ignore[list-item]
 
 
 def test_it_says_how_many_axes_it_needs() -> None:
