@@ -11,7 +11,7 @@ async with stack.charge_point("CP1") as cp:
 from typing import TYPE_CHECKING, Any
 
 from cpsim_kit import errors, plots
-from cpsim_kit.charge_point import Beat, ChargePoint
+from cpsim_kit.charge_point import Beat, ChargePoint, Network
 from cpsim_kit.charge_point.backoff import Backoff
 from cpsim_kit.errors import Closed
 from cpsim_kit.fleet import Fleet, FleetResult
@@ -37,6 +37,7 @@ __all__ = [
     "Fleet",
     "FleetResult",
     "MessageLog",
+    "Network",
     "Record",
     "Shadow",
     "Stack",

@@ -124,6 +124,7 @@ def check_options(
     ssl: object,
     compression: object,
     max_messages: object,
+    transport: object,
     observe: object,
     explain: object,
 ) -> None:
@@ -154,6 +155,10 @@ def check_options(
         max_messages = int(max_messages)
     if max_messages is not None and max_messages < 0:
         raise ValueError(f"max_messages is the number of frames to keep, 0 or more; not {max_messages}")
+    if not callable(transport) or isinstance(transport, type):
+        raise TypeError(
+            f"{charge_point_id}: transport= takes what opens a connection, e.g. Network(); not {transport!r}"
+        )
     for name, function in (("observe", observe), ("explain", explain)):
         if function is not None and not callable(function):
             raise TypeError(f"{charge_point_id}: {name}= takes a function, not {function!r}")

@@ -85,7 +85,7 @@ class ChargePoint:
         ping_interval: Seconds between WebSocket keepalive pings; None for none.
         ping_timeout: Seconds to wait for a pong before the connection counts as lost; None for ever.
         max_messages: How many frames :attr:`messages` keeps; None for all.
-        transport: Opens the connection; another one can lose or delay messages on purpose. See ``transport``.
+        transport: Opens the connection; a ``Network`` has faults on purpose, e.g. ``Network(drop=0.1)``.
         observe: Called after every CALL, with this charge point, the action, the moments of ``time.perf_counter()`` at
             which the CALL was due, sent and answered (or given up), and the error or None. What it raises is logged.
         explain: Asked, in a thread, when the connection broke without a close frame: an error that says why, or None.
@@ -166,6 +166,7 @@ class ChargePoint:
             ssl=ssl,
             compression=compression,
             max_messages=max_messages,
+            transport=transport,
             observe=observe,
             explain=explain,
         )

@@ -1,6 +1,6 @@
 """What a charge point needs of the connection below it; ``opening`` opens one.
 
-Another one can take its place, e.g. one that wraps it and loses messages on purpose: ``ChargePoint(…, transport=…)``.
+Another one can take its place: ``ChargePoint(…, transport=…)``. ``network`` wraps it, and loses messages on purpose.
 """
 
 from __future__ import annotations
@@ -44,6 +44,13 @@ class Transport(Protocol):
 
     def abort(self) -> None:
         """Close the socket at once."""
+        ...
+
+    def make_half_open(self) -> None:
+        """Send and receive nothing any more, and do not close: a fault on purpose. Only :meth:`abort` works as before.
+
+        Pings and close frames are lost too, so that the connection ends by its ``ping_timeout`` or ``close_timeout``.
+        """
         ...
 
 

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Mapping
 
 from websockets.client import ClientProtocol
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import ConnectionClosedError, WebSocketException
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import SEND_EOF, State
 from websockets.uri import parse_uri
@@ -31,7 +31,7 @@ try:
 except ImportError:  # there is no wheel for this machine
     from websockets.utils import apply_mask
 
-__all__ = ["WebSocket", "check_close"]
+__all__ = ["WebSocket", "check_close", "closed_by_gateway"]
 
 _SMALL = 2**15  # bytes: the longest message that takes the short cut, and the size of a full send buffer
 _TEXT, _PING, _PONG = 0x81, 0x89, 0x8A  # first bytes of an uncompressed frame that is a whole message
@@ -206,6 +206,11 @@ class WebSocket(asyncio.Protocol):
         """Close the socket without a close frame."""
         self.transport.abort()
 
+    def make_half_open(self) -> None:
+        """Send and read no byte any more, pings and close frames included, as if the other side had vanished."""
+        self.transport.pause_reading()
+        self.transport = _DeadSocket(self.transport)
+
     def _send_ping(self) -> None:
         if self._is_open:
             self._ping = _make_mask()
@@ -356,6 +361,31 @@ class WebSocket(asyncio.Protocol):
             self._set_timer(self._close_timeout, self.abort)
 
 
+class _DeadSocket(asyncio.Transport):
+    """In the place of a socket's transport: it loses what is written, and closes only by :meth:`abort`."""
+
+    __slots__ = ("_socket",)
+
+    def __init__(self, socket: asyncio.Transport) -> None:
+        super().__init__()
+        self._socket = socket
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        pass
+
+    def can_write_eof(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        pass
+
+    def is_closing(self) -> bool:
+        return self._socket.is_closing()
+
+    def abort(self) -> None:
+        self._socket.abort()
+
+
 def _describe_close(protocol: ClientProtocol) -> Closed:
     if protocol.state is not State.CLOSED:  # it never opened
         return Closed(1006, "", "network")
@@ -366,6 +396,12 @@ def _describe_close(protocol: ClientProtocol) -> Closed:
     if sent is not None:  # by close(), after a keepalive timeout, or after a frame that breaks RFC 6455
         return Closed(sent.code, sent.reason, "network", text)
     return Closed(1006, "", "network", text)
+
+
+def closed_by_gateway(code: int, reason: str = "") -> Closed:
+    """The end of a connection that the other side closes with this code and reason."""
+    close = Close(code, reason)
+    return Closed(code, reason, "gateway", str(ConnectionClosedError(close, close, rcvd_then_sent=True)))
 
 
 _masks: list[bytes] = []  # shared by all threads: pop and extend are each atomic

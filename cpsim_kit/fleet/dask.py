@@ -18,7 +18,7 @@ from cpsim_kit.basics.process import run_fast
 from cpsim_kit.errors import ConnectError, CpsimError
 from cpsim_kit.fleet.pickles import pack_errors, pack_plan
 from cpsim_kit.fleet.plan import Plan
-from cpsim_kit.fleet.share import SAMPLE, Report, Share, ShareLost
+from cpsim_kit.fleet.share import SAMPLE, Report, Share, ShareLost, take_faults
 
 __all__ = ["ClusterShare", "open_cluster", "worker_addresses"]
 
@@ -97,7 +97,7 @@ class FleetActor:
             except RuntimeError:  # the loop has just been closed
                 reporting.close()
                 self._ended.wait()
-        return self._share.report(), pack_errors(self._share.errors, self._fault)
+        return self._share.remote_report(), pack_errors(self._share.errors, self._fault)
 
     def stop(self) -> None:
         """Close the charge points."""
@@ -106,7 +106,7 @@ class FleetActor:
             self._ended.wait(_ANSWER)
 
     async def _report(self) -> Report:
-        return self._share.report()
+        return self._share.remote_report()
 
     def _run(self) -> None:
         async def main() -> None:
@@ -173,6 +173,7 @@ class ClusterShare:
         while True:
             await asyncio.sleep(SAMPLE)
             report, packed = await self._answer(self._call("drain"))
+            take_faults(self.plan, report)
             reported(report)
             if packed:
                 self._over = True

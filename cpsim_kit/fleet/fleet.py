@@ -92,8 +92,9 @@ class Fleet:
             reports. With None or 1 they run in this process, beside whatever else a notebook does. When a process dies,
             its charge points start again in a new one, at the same ramp, at most three times, and only if more than
             three seconds are left. The same holds for a worker of a cluster.
-        options: Arguments for all of them, as ``ChargePoint`` takes them, e.g. ``version="1.6"``. ``ssl`` may also be a
-            function that makes the context, called once in each process: a context itself cannot go to another one.
+        options: Arguments for all of them, as ``ChargePoint`` takes them, e.g. ``version="1.6"``, or
+            ``transport=Network(drop=0.1)`` for faults on purpose. ``ssl`` may also be a function that makes the
+            context, called once in each process: a context itself cannot go to another one.
 
     Attributes:
         ids: The ids of the charge points.

@@ -24,7 +24,7 @@ from cpsim_kit.basics.process import run_fast
 from cpsim_kit.errors import CpsimError
 from cpsim_kit.fleet.pickles import pack_errors, pack_plan
 from cpsim_kit.fleet.plan import Plan
-from cpsim_kit.fleet.share import SAMPLE, Report, Share, ShareLost
+from cpsim_kit.fleet.share import SAMPLE, Report, Share, ShareLost, take_faults
 
 __all__ = ["LocalShare", "ProcessShare"]
 
@@ -138,6 +138,7 @@ class ProcessShare:
         while True:
             match await self._read(self._silence, "has said nothing for"):
                 case Report() as report:
+                    take_faults(self.plan, report)
                     reported(report)
                 case "done", bytes(packed):
                     self.errors, fault = pickle.loads(packed)  # noqa: S301 - of our own child
@@ -272,10 +273,10 @@ async def _carry_out(share: Share, outbox: _Outbox) -> None:
     while not running.done():
         await asyncio.wait([running], timeout=SAMPLE)
         if outbox.is_idle:  # otherwise the parent does not read: the table keeps the calls, 28 bytes each
-            outbox.put(share.report())
+            outbox.put(share.remote_report())
     if not running.cancelled():
         fault = running.exception()
-    outbox.put(share.report())
+    outbox.put(share.remote_report())
     outbox.put(("done", pack_errors(share.errors, fault)))
     outbox.wait_sent()  # nothing is measured any more; if the parent never reads again, stdin ends this process
     _exit()

@@ -12,13 +12,14 @@ import random
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from weakref import WeakSet
 
 from cpsim_kit.basics.clock import epoch
 from cpsim_kit.basics.process import raise_file_limit
-from cpsim_kit.charge_point import OWN_INTERVAL, ChargePoint
+from cpsim_kit.charge_point import OWN_INTERVAL, ChargePoint, Network
 from cpsim_kit.charge_point.backoff import own_boot_waits
+from cpsim_kit.charge_point.faults import Fault
 from cpsim_kit.charge_point.lifecycle import boot_until_accepted, keep_connected
 from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError
 from cpsim_kit.fleet.call_table import CallTable, Rows
@@ -28,7 +29,7 @@ from cpsim_kit.fleet.plan import Plan
 from cpsim_kit.ocpp_j.versions import Version
 from cpsim_kit.records.outcomes import FAULT, UNFINISHED
 
-__all__ = ["SAMPLE", "Report", "Share", "ShareLost"]
+__all__ = ["SAMPLE", "Report", "Share", "ShareLost", "take_faults"]
 
 logger = logging.getLogger("cpsim.fleet")
 
@@ -36,6 +37,13 @@ SAMPLE = 0.5  # seconds between two reports
 _CLOSING = 200  # connections closed at a time
 _NAN = float("nan")
 _UNIQUE = re.compile(r" \(message id [^)]*\)")  # the part of a message that differs between errors of the same kind
+
+
+def take_faults(plan: Plan, report: Report) -> None:
+    """Add the faults that another process reports to the network of the fleet."""
+    network = plan.options.get("transport")
+    if isinstance(network, Network):
+        network.add(report.faults)
 
 
 class ShareLost(Exception):
@@ -51,12 +59,14 @@ class Report:
         connected: Charge points that have connected at least once.
         booted: Charge points that were accepted.
         calls: Rows of the share's :class:`~cpsim_kit.fleet.call_table.CallTable`.
+        faults: Faults on purpose, where the share has a copy of the fleet's network.
     """
 
     open: int
     connected: int
     booted: int
     calls: Rows
+    faults: list[Fault] = field(default_factory=list)
 
 
 class Share:
@@ -97,6 +107,11 @@ class Share:
             booted=sum(member.charge_point.boot_status == "Accepted" for member in self.members),
             calls=self.calls.drain(),
         )
+
+    def remote_report(self) -> Report:
+        """A report for another process: with the faults of this process's copy of the network."""
+        network = self.plan.options.get("transport")
+        return replace(self.report(), faults=network.unreported() if isinstance(network, Network) else [])
 
     def _open(self) -> int:
         return sum(member.charge_point.is_open for member in self.members)

@@ -15,6 +15,7 @@ from csms_stub import (
 )
 
 from cpsim_kit.charge_point.charge_point import ChargePoint
+from cpsim_kit.charge_point.network import Network
 
 pytestmark = pytest.mark.usefixtures("no_hang")
 
@@ -147,6 +148,7 @@ WRONG_TYPES = {
     "ping_timeout": ["20", False],
     "max_messages": ["10", 1.5, True],
     "modem": ["891004234814455936F", ["iccid", "imsi"], {"iccid": 8910}, {"imsi": None}, {"imei": "2"}],
+    "transport": [None, "network", Network],
     "observe": [5, "print"],
     "explain": [5],
 }

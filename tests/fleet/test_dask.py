@@ -17,7 +17,7 @@ from conftest import MS, SOON, cpsim_tasks, until
 from csms_stub import Csms
 from ocpp.v201 import call
 
-from cpsim_kit import ChargePoint, Fleet, errors
+from cpsim_kit import ChargePoint, Fleet, Network, errors
 
 UNIT = 50 * MS
 
@@ -68,6 +68,15 @@ async def test_workers_share_the_charge_points(client: Any, csms: Csms, capsys: 
     assert (result.connected, result.booted, result.calls.failures) == (4, 4, 0)
     assert result.to_frame().groupby("charge_point_id").size().tolist() == [3] * 4
     assert not result.lost
+
+
+async def test_workers_report_the_faults_of_their_networks(client: Any, csms: Csms) -> None:
+    async def scenario(cp: ChargePoint) -> None:
+        await cp.boot()
+
+    network = Network(duplicate=1, direction="received")
+    await Fleet(csms.url, 4, ramp_time=0, scenario=scenario, cluster=client, transport=network).run(3 * SOON)
+    assert network.to_frame().groupby("charge_point_id").fault.apply(list).tolist() == [["duplicate"]] * 4
 
 
 async def test_the_command_line_runs_on_the_workers(client: Any, csms: Csms, tmp_path: Path) -> None:
