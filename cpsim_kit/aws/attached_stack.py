@@ -108,6 +108,7 @@ class AttachedStack:
         speed: float = 1,
         record: bool = True,
         reconnect: bool = True,
+        quirks: Sequence[str] = (),
         **options: Any,
     ) -> Station:
         """A charge point that behaves, at this stack's gateway; awaited or entered. Closing the stack closes it.
@@ -120,6 +121,7 @@ class AttachedStack:
             speed: How many seconds of its clock pass in a real second; ``math.inf`` to go from event to event.
             record: Whether sessions keep a row for each change and each meter reading.
             reconnect: Whether it connects again when the connection is lost.
+            quirks: What it says wrongly, as awkward stations do.
             **options: As :class:`~cpsim_kit.charge_point.ChargePoint` takes them, e.g. ``version="1.6"``.
         """
         self._require_open()
@@ -132,6 +134,7 @@ class AttachedStack:
             speed=speed,
             record=record,
             reconnect=reconnect,
+            quirks=quirks,
             explain=self._explain,
             **options,
         )

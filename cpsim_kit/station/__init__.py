@@ -3,8 +3,9 @@
 from cpsim_kit.station.events import FAULTS, Swiped
 from cpsim_kit.station.evse import Evse
 from cpsim_kit.station.evse_view import EvseView
+from cpsim_kit.station.quirks import QUIRKS, Quirk
 from cpsim_kit.station.session import Session
 from cpsim_kit.station.station import Command, Station
 from cpsim_kit.station.vehicle import Vehicle
 
-__all__ = ["FAULTS", "Command", "Evse", "EvseView", "Session", "Station", "Swiped", "Vehicle"]
+__all__ = ["FAULTS", "QUIRKS", "Command", "Evse", "EvseView", "Quirk", "Session", "Station", "Swiped", "Vehicle"]

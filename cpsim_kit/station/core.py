@@ -62,6 +62,7 @@ class Core:
         epoch: Seconds since the epoch at moment 0.
         random: Makes ids; None for the system's random numbers.
         keeps_rows: Whether sessions keep a row for each change and each meter reading.
+        queue: Where its messages wait; None for a queue that changes nothing.
 
     Attributes:
         evses: The EVSEs by id.
@@ -94,6 +95,7 @@ class Core:
         epoch: float = 0.0,
         random: random_module.Random | None = None,
         keeps_rows: bool = True,
+        queue: MessageQueue | None = None,
     ) -> None:
         random = _SYSTEM_RANDOM if random is None else random
         self.dialect = dialect
@@ -102,6 +104,8 @@ class Core:
         self._visits = Visits(dialect, evses, variables, epoch, random, keeps_rows)
         self._tokens = Tokens(self._visits, dialect)
         self._reporter = self._visits.reporter
+        if queue is not None:
+            self._reporter.queue = queue
         self._aligned_at = math.inf
         self._aligned_end_at = math.inf
         self._offline_since = 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import math
 import random as random_module
 import time
@@ -42,6 +43,8 @@ from cpsim_kit.station.evse import Evse
 from cpsim_kit.station.evse_view import EvseView
 from cpsim_kit.station.goal import Goal
 from cpsim_kit.station.queue import queue_frame
+from cpsim_kit.station.quirks import Quirk, Quirks
+from cpsim_kit.station.quirky_queue import QuirkyQueue
 from cpsim_kit.station.session import Session, truth_frame
 from cpsim_kit.station.variables import Variables
 from cpsim_kit.station.vehicle import Vehicle
@@ -53,6 +56,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Command", "Station"]
 
+logger = logging.getLogger("cpsim.station")
 
 _KEPT_COMMANDS = 100  # that nobody has waited for yet
 
@@ -99,11 +103,12 @@ class Station:
         record: Whether sessions keep a row for each change and each meter reading.
         reconnect: Whether it connects again when the connection is lost, with the waits of OCPPCommCtrlr's
             RetryBackOff variables; else a lost connection ends it with its error.
+        quirks: Names of :data:`~cpsim_kit.station.QUIRKS`: what it says wrongly, as awkward stations do.
         **options: As :class:`~cpsim_kit.charge_point.ChargePoint` takes them; only with an identity.
 
     Raises:
         TypeError: Options for a charge point that is there already.
-        ValueError: A value is out of range, or there is no such variable.
+        ValueError: A value is out of range, or there is no such variable or quirk.
 
     Attributes:
         evses: The EVSEs by id.
@@ -121,6 +126,7 @@ class Station:
         "_is_closed",
         "_opening",
         "_own",
+        "_quirks",
         "_views",
         "_wake_commands",
         "charge_point",
@@ -139,6 +145,7 @@ class Station:
         speed: float = 1,
         record: bool = True,
         reconnect: bool = True,
+        quirks: Sequence[str] = (),
         **options: Any,
     ) -> None:
         self._own = not isinstance(charge_point, ChargePoint)
@@ -162,6 +169,7 @@ class Station:
         dialect = dialect_of(self.charge_point.version, started, len(specs))
         _check_names(dialect, variables or {})
         self.variables = Variables(dialect, variables or {})
+        self._quirks = Quirks(quirks, self.charge_point.version, self._warn_of_quirk) if quirks else None
         self._core = Core(
             dialect,
             specs,
@@ -169,6 +177,7 @@ class Station:
             epoch=started,
             random=None if seed is None else random_module.Random(f"{seed} {name}"),  # noqa: S311 - ids, no secrets
             keeps_rows=record,
+            queue=None if self._quirks is None else QuirkyQueue(self.variables, dialect, self._quirks),
         )
         waits = random_module.Random(seed if seed is None else f"{seed} {name} waits")  # noqa: S311 - waits, no secrets
         self._driver = Driver(self._core, self.charge_point, speed, reconnects=reconnect, random=waits)
@@ -189,6 +198,7 @@ class Station:
         for number, view in self._views.items():
             rows[f"EVSE {number}"] = view.describe()
         rows["sessions"] = len(self.sessions) or None
+        rows["quirks"] = ", ".join(f"{name}: {count}" for name, count in self.quirks.items()) or None
         return card(f"Station {self.charge_point.id}", self._state, rows)
 
     @property
@@ -316,6 +326,20 @@ class Station:
     def sessions(self) -> list[Session]:
         """All sessions, oldest first."""
         return self._core.sessions
+
+    @property
+    def quirks(self) -> dict[str, int]:
+        """The quirks that are on, and in how many messages each was so far."""
+        return {} if self._quirks is None else dict(self._quirks.counts)
+
+    def _warn_of_quirk(self, quirk: Quirk) -> None:
+        logger.warning(
+            "%s: quirk %s for the first time. %s See %s",
+            self.id,
+            quirk.name,
+            quirk.description,
+            ", ".join(quirk.reports),
+        )
 
     def truth(self) -> pd.DataFrame:
         """What its own meters showed: one row for each transaction, whatever was said to the CSMS.

@@ -33,6 +33,8 @@ from cpsim_kit.station.events import (
     Swipe,
     Unplug,
 )
+from cpsim_kit.station.quirks import Quirk, Quirks
+from cpsim_kit.station.quirky_queue import QuirkyQueue
 from cpsim_kit.station.variables import Variables
 
 Said = tuple[str, dict[str, Any]]
@@ -51,10 +53,13 @@ class Player:
         tokens: What the CSMS says of a token; Accepted of all others.
         in_transaction: What it says of a token in the answer to a transaction's message, where that differs.
         is_started: Whether the start of the station is played first.
+        quirks: What the station says wrongly.
 
     Attributes:
         said: All messages, oldest first.
         with_token: The last transaction message that carried a token.
+        quirks: The quirks, and how often each was applied.
+        first_quirks: The quirks that were applied, by their first time.
         answers: Called with each message, instead of the usual answer; returns an Answer or a Failure, or None for no
             answer at all.
     """
@@ -68,10 +73,14 @@ class Player:
         in_transaction: Mapping[str, TokenInfo] | None = None,
         *,
         is_started: bool = True,
+        quirks: Sequence[str] = (),
     ) -> None:
         dialect = dialect_of(version, EPOCH, len(evses))
         values = Variables(dialect, variables or {})
-        self.core = Core(dialect, evses, values, epoch=EPOCH, random=random.Random(1))
+        self.first_quirks: list[Quirk] = []
+        self.quirks = Quirks(quirks, version, self.first_quirks.append)
+        queue = QuirkyQueue(values, dialect, self.quirks) if quirks else None
+        self.core = Core(dialect, evses, values, epoch=EPOCH, random=random.Random(1), queue=queue)
         self.now = 0.0
         self.said: list[Said] = []
         self.tokens = dict(tokens or {})

@@ -34,6 +34,7 @@ class Dialect(ABC):
         gives_up_without_token: Whether a vehicle for which no token comes in time is given up.
         token_length: The most characters that a token has.
         commands: What the station does on each CALL of the CSMS that it knows.
+        clock_error: Seconds that the station's clock is ahead in what it says.
     """
 
     names: ClassVar[Mapping[str, tuple[str, ...]]]
@@ -50,10 +51,13 @@ class Dialect(ABC):
         self._results = self.version.call_results
         self._epoch = epoch
         self._evse_count = evse_count
+        self.clock_error = 0.0
 
     def time(self, moment: float) -> str:
         """A moment of the station's clock, as RFC 3339 in UTC with milliseconds."""
-        text = datetime.fromtimestamp(round(self._epoch + moment, 3), UTC).isoformat(timespec="milliseconds")
+        text = datetime.fromtimestamp(round(self._epoch + moment + self.clock_error, 3), UTC).isoformat(
+            timespec="milliseconds"
+        )
         return f"{text[:-6]}Z"
 
     @staticmethod
