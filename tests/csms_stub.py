@@ -14,8 +14,9 @@ import asyncio
 import itertools
 import json
 import ssl as ssl_module
+import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -152,6 +153,8 @@ class Csms:
         overlaps: How many CALLs came while another one of the same connection had no answer yet.
         held: CALLs that wait for :meth:`release`.
         handshake_delay: Seconds to wait before answering an opening handshake.
+        refusals: HTTP statuses for the next opening handshakes, one each.
+        requested_at: The moments of ``time.perf_counter()`` of the opening handshakes.
     """
 
     def __init__(
@@ -179,6 +182,8 @@ class Csms:
         self.overlaps = 0
         self.held: list[tuple[Link, Call]] = []
         self.handshake_delay = 0.0
+        self.refusals: Iterator[int] = iter(())
+        self.requested_at: list[float] = []
 
     async def __aenter__(self) -> Self:
         self._server = await serve(
@@ -233,8 +238,10 @@ class Csms:
 
     async def _process_request(self, ws: ServerConnection, request: Request) -> Response | None:
         self.requests.append(request)
+        self.requested_at.append(time.perf_counter())
         await asyncio.sleep(self.handshake_delay)
-        return None if self._status is None else ws.respond(self._status, "no")
+        status = next(self.refusals, self._status)
+        return None if status is None else ws.respond(status, "no")
 
     def _select_subprotocol(self, ws: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
         return next((name for name in offered if name in self._subprotocols), None)

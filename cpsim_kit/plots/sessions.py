@@ -62,6 +62,7 @@ def sessions(
 
     Raises:
         ValueError: There is nothing to plot, or ``ax`` is another number of Axes.
+        TypeError: One of them is neither a session nor a table of a session.
     """
     named = _named(sessions)
     for _, frame in named:
@@ -89,7 +90,7 @@ def sessions(
         power.set_xlim(0, last * 1.01)
         soc.set_xlim(0, last * 1.01)
     power.set_ylabel("power (kW)")
-    soc.set(ylabel="state of charge (%)", xlabel=f"since the {'first ' if len(timed) > 1 else ''}begin (min)")
+    soc.set(ylabel="state of charge (%)", xlabel=f"minutes since the {'first ' if len(timed) > 1 else ''}session began")
     soc.set_ylim(0, 102)
     return axes
 
@@ -110,6 +111,8 @@ def _named(sessions: Any) -> list[tuple[str, pd.DataFrame]]:
 
 def _rows(session: Any) -> pd.DataFrame:
     rows: pd.DataFrame = session.to_frame() if hasattr(session, "to_frame") else session
+    if not hasattr(rows, "columns"):
+        raise TypeError(f"plots.sessions() takes sessions, or what their to_frame() returned, not {session!r}")
     return rows
 
 

@@ -5,9 +5,13 @@ OCPP 2.0.1 part 2, functional block C, and errata 2.17 (2025-09); OCPP 1.6, 3.5 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
-__all__ = ["Authorization", "AuthorizationCache", "IdToken", "TokenInfo"]
+__all__ = ["MAX_TOKENS", "Authorization", "AuthorizationCache", "IdToken", "LocalList", "TokenInfo"]
+
+MAX_TOKENS = 1000  # in the cache, and in the local list
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,11 @@ class IdToken:
 
     id: str
     type: str = "ISO14443"
+
+    @property
+    def needs_no_question(self) -> bool:
+        """Whether the CSMS is never asked about it, and no cache keeps it (C02.FR.03, C05.FR.01, .02)."""
+        return self.type in {"Central", "NoAuthorization"}
 
     def is_same(self, other: IdToken) -> bool:
         """Whether both are the same token."""
@@ -50,6 +59,10 @@ class TokenInfo:
         """Whether the token may charge."""
         return self.status == "Accepted"
 
+    def is_for(self, evse_id: int) -> bool:
+        """Whether it holds at this EVSE; 0, the EVSE that is not known yet, may become one where it does."""
+        return not evse_id or not self.evse_ids or evse_id in self.evse_ids
+
 
 @dataclass(slots=True)
 class Authorization:
@@ -61,7 +74,7 @@ class Authorization:
         evse_ids: The EVSEs where the token is accepted; empty for all (C01.FR.21).
         remote_start_id: The id of the CSMS's request; None for a token that somebody presented.
         is_remote: Whether the CSMS requested it.
-        is_reported: Whether the CSMS was told of it in a transaction message.
+        is_reported: Whether a transaction message has reported it.
         is_blocked: Whether no energy may flow, as the CSMS refused the token later (E05.FR.02).
         has_lost_vehicle: Whether its vehicle was unplugged, and may come back (E10).
         until_wh: The register up to which energy may flow for a token that was refused later (E05.FR.03).
@@ -83,9 +96,9 @@ class Authorization:
 
 
 class AuthorizationCache:
-    """What the CSMS said last of each token (C10 to C12; OCPP 1.6, 3.5.1).
+    """The CSMS's last answer about each token (C10 to C12; OCPP 1.6, 3.5.1).
 
-    Tokens of type Central are never kept (C05.FR.02).
+    Tokens that the CSMS made, or that stand for no authorization, are never kept.
     """
 
     __slots__ = ("_entries",)
@@ -94,22 +107,25 @@ class AuthorizationCache:
         self._entries: dict[tuple[str, str], _Entry] | None = None  # most stations have none
 
     def keep(self, token: IdToken, info: TokenInfo, now: float, lifetime: float) -> None:
-        """Keep what the CSMS said.
+        """Keep an answer of the CSMS.
 
         Args:
             token: The token.
-            info: What the CSMS said of it.
+            info: The CSMS's answer about it.
             now: Seconds since the epoch.
             lifetime: Seconds after its last use in which it is known; not for one with ``info.cached_until``.
         """
-        if token.type == "Central":
+        if token.needs_no_question:
             return
         entry = _Entry(info, now + lifetime, lifetime)
         if info.cached_until is not None:
             entry = _Entry(info, info.cached_until, 0)
         if self._entries is None:
             self._entries = {}
+        self._entries.pop(_key(token), None)
         self._entries[_key(token)] = entry
+        if len(self._entries) > MAX_TOKENS:  # the one that was heard of longest ago
+            del self._entries[next(iter(self._entries))]
 
     def find(self, token: IdToken, now: float) -> TokenInfo | None:
         """What is known of a token that is used now; None if nothing is known, or it is too old (C10.FR.08, .10, .13).
@@ -124,9 +140,92 @@ class AuthorizationCache:
         entry.until = max(entry.until, now + entry.lifetime)
         return entry.info
 
+    def dump(self) -> list[dict[str, Any]]:
+        """All entries, as JSON can hold them."""
+        entries = {} if self._entries is None else self._entries
+        return [
+            {"key": list(key), "info": asdict(entry.info), "until": entry.until, "lifetime": entry.lifetime}
+            for key, entry in entries.items()
+        ]
+
+    def load(self, saved: Iterable[Mapping[str, Any]]) -> None:
+        """Take the entries that :meth:`dump` gave."""
+        self._entries = {
+            (entry["key"][0], entry["key"][1]): _Entry(
+                TokenInfo(**{**entry["info"], "evse_ids": tuple(entry["info"]["evse_ids"])}),
+                entry["until"],
+                entry["lifetime"],
+            )
+            for entry in saved
+        }
+
     def clear(self) -> None:
         """Forget all tokens."""
         self._entries = None
+
+
+class LocalList:
+    """The tokens that the CSMS put into the station's own list (D01; OCPP 1.6, 3.5.2 and 5.15).
+
+    Attributes:
+        version: The version that the CSMS gave it; 0 for no list.
+    """
+
+    __slots__ = ("_entries", "version")
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[str, str], TokenInfo] | None = None  # most stations have none
+        self.version = 0
+
+    def __len__(self) -> int:
+        return len(self._entries or ())
+
+    def update(self, version: int, entries: Sequence[tuple[IdToken, TokenInfo | None]], *, is_full: bool) -> str:
+        """Change the list.
+
+        Args:
+            version: Its new version, above 0.
+            entries: Tokens, and what is known of each; None to take one out of the list.
+            is_full: Whether they are the whole list.
+
+        Returns:
+            "Accepted", "Failed" or "VersionMismatch" (D01.FR.04 to .06, .15 to .19).
+        """
+        keys = [_key(token) for token, _ in entries]
+        if version < 1 or len(set(keys)) != len(keys) or (is_full and any(info is None for _, info in entries)):
+            return "Failed"
+        if not is_full and version <= self.version:
+            return "VersionMismatch"
+        changed = {} if is_full else dict(self._entries or {})
+        for token, info in entries:
+            if info is None:
+                changed.pop(_key(token), None)
+            else:
+                changed[_key(token)] = info
+        if len(changed) > MAX_TOKENS:
+            return "Failed"
+        self._entries, self.version = changed, version
+        return "Accepted"
+
+    def find(self, token: IdToken, now: float) -> TokenInfo | None:
+        """What the list says of a token; None if it is not in it, or not any more (C13.FR.05)."""
+        info = None if self._entries is None else self._entries.get(_key(token))
+        return None if info is None or (info.cached_until is not None and now >= info.cached_until) else info
+
+    def dump(self) -> dict[str, Any]:
+        """The list, as JSON can hold it."""
+        entries = [{"key": list(key), "info": asdict(info)} for key, info in (self._entries or {}).items()]
+        return {"version": self.version, "entries": entries}
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Take what :meth:`dump` gave."""
+        self.version = saved["version"]
+        self._entries = {
+            (entry["key"][0], entry["key"][1]): TokenInfo(
+                **{**entry["info"], "evse_ids": tuple(entry["info"]["evse_ids"])}
+            )
+            for entry in saved["entries"]
+        }
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The rules of a station: what an act, an answer, a command or the passing of time changes, and what is said then.
+"""The rules of a station: what an act, an answer, a command or the passing of time changes, and what is sent then.
 
 Pure: no clock, no task, no I/O. Whoever drives it feeds events with their moment, sends one message after the other,
 and feeds the answers. It never asks for the time, so that a session of hours is a table of microseconds in a test.
@@ -25,6 +25,7 @@ from cpsim_kit.station.events import (
     Online,
     Outgoing,
     PlugIn,
+    PowerOff,
     RemoteStart,
     RemoteStop,
     SuspendEv,
@@ -35,18 +36,22 @@ from cpsim_kit.station.events import (
     VariablesChanged,
 )
 from cpsim_kit.station.evse import LiveEvse
+from cpsim_kit.station.reporting import record
 from cpsim_kit.station.tokens import Tokens
 from cpsim_kit.station.transaction import STOPPED_WITH_AUTHORIZATION
 from cpsim_kit.station.visits import Visits
 
 if TYPE_CHECKING:
+    from cpsim_kit.station.authorization import AuthorizationCache, LocalList
     from cpsim_kit.station.dialects import Dialect
     from cpsim_kit.station.evse import Evse
     from cpsim_kit.station.queue import MessageQueue
+    from cpsim_kit.station.transaction import Report
     from cpsim_kit.station.variables import Variables
 
 __all__ = ["Core"]
 
+_DAY = 86_400
 _DISCONNECTED = frozenset({"EVConnected", "PowerPathClosed"})
 
 _SYSTEM_RANDOM = random_module.SystemRandom()  # for all stations: it has no state, and one of each takes 2.9 KiB
@@ -135,7 +140,7 @@ class Core:
     def take(self, now: float) -> Outgoing | None:
         """The message to send now; None if there is none. Feed its answer, or its failure, before taking one more.
 
-        Its payload is None if it cannot be said, and then it is left out: OCPP 1.6 cannot name a transaction whose
+        Its payload is None if it cannot be sent, and then it is left out: OCPP 1.6 cannot name a transaction whose
         StartTransaction failed.
         """
         queue = self._reporter.queue
@@ -152,12 +157,28 @@ class Core:
         """The messages that are not answered yet."""
         return self._reporter.queue
 
+    @property
+    def cache(self) -> AuthorizationCache:
+        """What the CSMS said of tokens."""
+        return self._visits.cache
+
+    @property
+    def local_list(self) -> LocalList:
+        """The tokens that the CSMS put into the station's own list."""
+        return self._visits.local_list
+
+    def say_again(self, report: Report, attempts: int) -> None:
+        """Put a transaction message of before a power loss into the queue."""
+        self._reporter.say_again(report, attempts)
+
     def has_message(self, now: float) -> bool:
         """Whether a message can be sent now."""
         return self._reporter.queue.ready(now)
 
     def due(self) -> float:
         """When something happens by itself next; infinity for never."""
+        if not self.has_power:
+            return math.inf
         moment = min(self._aligned_at, self._aligned_end_at, self._reporter.queue.due())
         for evse in self._visits.places():
             moment = min(moment, evse.full_at, evse.connect_by, evse.authorize_by)
@@ -173,12 +194,11 @@ class Core:
         while not self.has_message(now) and (moment := self.due()) <= now:
             for evse in list(self._visits.places()):
                 self._fire(evse, moment)
-            value = self.variables.value
             if self._aligned_end_at <= moment:
-                self._aligned_end_at += value("AlignedDataCtrlr.TxEndedInterval") or math.inf
+                self._aligned_end_at = self._next_aligned("AlignedDataCtrlr.TxEndedInterval", moment)
                 self._reporter.sample_aligned_for_end(list(self.evses.values()), moment)
             if self._aligned_at <= moment:
-                self._aligned_at += value("AlignedDataCtrlr.Interval") or math.inf
+                self._aligned_at = self._next_aligned("AlignedDataCtrlr.Interval", moment)
                 self._reporter.sample_aligned(list(self.evses.values()), moment)
 
     def _fire(self, evse: LiveEvse, now: float) -> None:
@@ -222,6 +242,8 @@ class Core:
 
     def _accepted(self, _event: Accepted, now: float) -> None:
         self._is_accepted = True
+        if not self.has_power:
+            self._power_on(now)
         self._reporter.queue.is_online = True
         for build in self.dialect.start_messages(now):
             self._reporter.say(build)
@@ -232,16 +254,19 @@ class Core:
         self._align(now)
 
     def _align(self, now: float) -> None:
-        """Begin the clock-aligned intervals, which count from midnight UTC."""
+        """Begin the clock-aligned intervals."""
+        self._aligned_at = self._next_aligned("AlignedDataCtrlr.Interval", now)
+        self._aligned_end_at = self._next_aligned("AlignedDataCtrlr.TxEndedInterval", now)
 
-        def next_multiple(interval: int) -> float:
-            if not interval:
-                return math.inf
-            midnight = math.floor((self.epoch + now) / 86_400) * 86_400
-            return midnight + (math.floor((self.epoch + now - midnight) / interval) + 1) * interval - self.epoch
-
-        self._aligned_at = next_multiple(self.variables.value("AlignedDataCtrlr.Interval"))
-        self._aligned_end_at = next_multiple(self.variables.value("AlignedDataCtrlr.TxEndedInterval"))
+    def _next_aligned(self, variable: str, now: float) -> float:
+        """The next end of an interval. They count from midnight UTC, each day anew (J01; OCPP 1.6, 3.16.2)."""
+        interval: int = self.variables.value(variable)
+        if not interval:
+            return math.inf
+        passed = self.epoch + now + 0.001  # a moment that was just reached is not the next one, whatever floats say
+        midnight = math.floor(passed / _DAY) * _DAY
+        multiple = (math.floor((passed - midnight) / interval) + 1) * interval
+        return midnight + min(multiple, _DAY) - self.epoch
 
     def _variables_changed(self, _event: VariablesChanged, now: float) -> None:
         self._align(now)
@@ -266,10 +291,14 @@ class Core:
         self._visits.begin_session(evse, now)
         self._visits.leave_lobby(evse)
         evse.offer(now)
-        waits = evse.authorization is None and evse.transaction is None and evse.is_usable
-        if waits and self.dialect.gives_up_without_token:
-            evse.authorize_by = now + (self.variables.value("TxCtrlr.EVConnectionTimeOut") or math.inf)
+        self._await_token(evse, now)
         self._visits.settle(evse, now, "CablePluggedIn")
+
+    def _await_token(self, evse: LiveEvse, now: float) -> None:
+        """Give up a vehicle for which no token comes in time, if the version does (OCPP 1.6, 4.9: B6)."""
+        waits = evse.vehicle is not None and evse.authorization is None and evse.transaction is None
+        if waits and evse.is_usable and not evse.was_stopped and self.dialect.gives_up_without_token:
+            evse.authorize_by = now + (self.variables.value("TxCtrlr.EVConnectionTimeOut") or math.inf)
 
     def _unplug(self, event: Unplug, now: float) -> None:
         if event.side not in ("evse", "ev"):
@@ -338,6 +367,7 @@ class Core:
         evse.fault = ""
         evse.offer(now)
         evse.conditions = evse.find_conditions()  # nothing begins by itself
+        self._await_token(evse, now)
         self._visits.settle(evse, now, "")
 
     # -- Tokens and answers -------------------------------------------------------------------------------------------
@@ -364,6 +394,41 @@ class Core:
         self._reporter.cause = event.to.cause
         self._visits.leave_empty_lobby()
         return self._reporter.queue.fail(event.to, now, waited=event.waited, is_final=event.is_final)
+
+    def _power_off(self, _event: PowerOff, now: float) -> None:
+        """Everything stops at once, and nothing is said any more."""
+        self._offline(Offline(), now)
+        self._is_accepted = False
+        self._visits.lose_lobby(now)
+        for evse in self.evses.values():
+            record(evse, now)
+            evse.has_power = False
+            evse.authorization = None
+            evse.connect_by = evse.authorize_by = math.inf
+            evse.offer(now)
+            record(evse, now)
+
+    @property
+    def has_power(self) -> bool:
+        """Whether the station has its power supply; a start gives it back."""
+        return all(evse.has_power for evse in self.evses.values())
+
+    def _power_on(self, now: float) -> None:
+        """End what needs an authorization, or whose vehicle has left; another transaction goes on without energy.
+
+        No version says what becomes of a transaction then, but both have the reason PowerLoss.
+        """
+        stops = self.variables.value("TxCtrlr.TxStopPoint")
+        for evse in self.evses.values():
+            evse.has_power = True
+            evse.offer(now)
+            evse.conditions = evse.find_conditions()  # nothing begins by itself
+            if evse.transaction is not None:
+                self._reporter.schedule(evse.transaction, now)
+                must_end = evse.vehicle is None or bool(STOPPED_WITH_AUTHORIZATION.intersection(stops))
+                trigger = "AbnormalCondition" if must_end else "ChargingStateChanged"
+                self._visits.settle(evse, now, trigger, "PowerLoss", must_end=must_end)
+            self._visits.close_session(evse, now)
 
     def _offline(self, _event: Offline, now: float) -> None:
         self._offline_since = now
@@ -396,4 +461,5 @@ _RULES: dict[type, Callable[[Core, Any, float], Any]] = {
     Failure: Core._failure,
     Offline: Core._offline,
     Online: Core._online,
+    PowerOff: Core._power_off,
 }

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.charge_point import Backoff, ChargePoint, keep_connected
+from cpsim_kit.charge_point import Backoff, ChargePoint, boot_until_accepted, keep_connected
 from cpsim_kit.errors import (
     CallTimeout,
     ConnectError,
@@ -25,7 +25,17 @@ from cpsim_kit.errors import (
     UnsupportedByCsms,
 )
 from cpsim_kit.station.clock import StationClock
-from cpsim_kit.station.events import TICK, Accepted, Answer, Event, Failure, Offline, Online, Outgoing
+from cpsim_kit.station.events import (
+    TICK,
+    Accepted,
+    Answer,
+    Event,
+    Failure,
+    Offline,
+    Online,
+    Outgoing,
+    PowerOff,
+)
 from cpsim_kit.station.variables import VARIABLES
 
 if TYPE_CHECKING:
@@ -48,7 +58,8 @@ class Driver:
         core: The state and the rules.
         charge_point: Its connection.
         speed: How many seconds of the station's clock pass in a real second.
-        reconnects: Whether it connects again when the connection is lost; else it stops then.
+        reconnect: Whether it connects again when the connection is lost, with the waits of its variables or with these;
+            else it stops then.
         random: Of the waits before an attempt to connect.
 
     Attributes:
@@ -61,11 +72,13 @@ class Driver:
     __slots__ = (
         "_charge_point",
         "_core",
+        "_dropped",
         "_goals",
         "_heartbeat_at",
+        "_loss",
         "_random",
+        "_reconnect",
         "_reconnecting",
-        "_reconnects",
         "_task",
         "_waiters",
         "_wake",
@@ -76,7 +89,13 @@ class Driver:
     )
 
     def __init__(
-        self, core: Core, charge_point: ChargePoint, speed: float, *, reconnects: bool, random: random_module.Random
+        self,
+        core: Core,
+        charge_point: ChargePoint,
+        speed: float,
+        *,
+        reconnect: bool | Backoff,
+        random: random_module.Random,
     ) -> None:
         self._core = core
         self._charge_point = charge_point
@@ -89,9 +108,11 @@ class Driver:
         self._wake: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._heartbeat_at = math.inf
-        self._reconnects = reconnects
+        self._dropped = 0  # messages of which the log has spoken
+        self._reconnect = reconnect
         self._random = random
         self._reconnecting: asyncio.Task[None] | None = None
+        self._loss: ConnectionLost | None = None  # the last one
 
     @property
     def is_online(self) -> bool:
@@ -181,9 +202,10 @@ class Driver:
 
     def lose_connection(self, error: ConnectionLost) -> None:
         """The connection has ended: connect again, or stop, so that everybody who waits gets this error."""
+        self._loss = error
         if self._task is None or self.error is not None:
             return
-        if not self._reconnects:
+        if not self._reconnect and self.is_plugged:
             self.error = error
             self._fail(error)
         elif self.is_online:
@@ -194,8 +216,11 @@ class Driver:
         self._wake_up()
 
     def open_connection(self) -> None:
-        """There is a connection again."""
-        if self._task is not None and self.error is None and not self.is_online:
+        """There is a connection again, unless it has ended already."""
+        is_waited_for = self._task is not None and self.error is None and not self.is_online
+        if is_waited_for and self._charge_point.is_open:
+            if not self.is_plugged:  # it boots first
+                return
             self._core.handle(Online(), self.now())
             self._heartbeat_at = time.perf_counter() + self.heartbeat_interval
             self._wake_up()
@@ -211,37 +236,71 @@ class Driver:
 
         Raises:
             ConnectError: The connection did not open; the station goes on to try.
+            ConnectionLost: It opened, and was lost before that; the station goes on to try.
         """
         self.is_plugged = True
         await self._stop_reconnecting()
         try:
-            await self._charge_point.connect()
-        except ConnectError as exc:
+            await self._connect()
+        except (ConnectError, ConnectionLost) as exc:
             self._begin_to_reconnect(exc)
             raise
         await self._wait((None, self._waiters))
+        if not self.is_online and self._loss is not None:
+            raise self._loss.with_traceback(None)
+
+    async def _connect(self) -> None:
+        await self._charge_point.connect()
+        if not self._charge_point.is_open and self._loss is not None:  # it has ended at once
+            raise self._loss.with_traceback(None)
+
+    async def power_off(self) -> None:
+        """Take the power supply away."""
+        with self.stopped_clock() as now:
+            self._core.handle(PowerOff(), now)
+        await self.unplug_network()
+
+    async def power_on(self) -> None:
+        """Give the power supply back: connect, boot, and wait until what waited is answered.
+
+        Raises:
+            ConnectError: The connection did not open; the station stays off.
+            ConnectionLost, CallTimeout, CallFailed, ProtocolViolation: As :meth:`ChargePoint.boot`.
+        """
+        await self._charge_point.connect()
+        await boot_until_accepted(self._charge_point)
+        self.is_plugged = True
+        self._take_heartbeat_interval()
+        await self.act(Accepted())
 
     def _begin_to_reconnect(self, error: ConnectError | ConnectionLost) -> None:
         """Connect again and again, with the waits that the variables say (OCPP 2.0.1 part 4, "Reconnecting")."""
-        value = self._core.variables.value
-        wait, most = value("OCPPCommCtrlr.RetryBackOffWaitMinimum"), value("OCPPCommCtrlr.RetryBackOffRandomRange")
-        backoff = Backoff(wait if wait or most else 1, most, value("OCPPCommCtrlr.RetryBackOffRepeatTimes"))
+        if not self._reconnect:
+            return
         failures = [error]  # the lost connection counts as the first one, so that the first attempt waits, too
 
         async def connect() -> None:
             if failures:
                 raise failures.pop()
-            await self._charge_point.connect()
+            await self._connect()
 
         async def work(_charge_point: ChargePoint) -> None:
             self._reconnecting = None
 
         work_until_done = keep_connected(
-            self._charge_point, work, reconnect=backoff, random=self._random, connect=connect
+            self._charge_point, work, reconnect=self._backoff, random=self._random, connect=connect
         )
         name = f"cpsim[{self._charge_point.id}].reconnect"
         self._reconnecting = asyncio.create_task(work_until_done, name=name)
         self._reconnecting.add_done_callback(self._reconnecting_ended)
+
+    @property
+    def _backoff(self) -> Backoff:
+        if isinstance(self._reconnect, Backoff):
+            return self._reconnect
+        value = self._core.variables.value
+        wait, most = value("OCPPCommCtrlr.RetryBackOffWaitMinimum"), value("OCPPCommCtrlr.RetryBackOffRandomRange")
+        return Backoff(wait if wait or most else 1, most, value("OCPPCommCtrlr.RetryBackOffRepeatTimes"))
 
     def _reconnecting_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -341,6 +400,8 @@ class Driver:
                 else:
                     await self._send(message)
                 continue
+            if len(core.queue.dropped) != self._dropped:
+                self._report_dropped()
             if self._waiters:
                 self._release_waiters()
                 await asyncio.sleep(0)  # who waited does the next act before time passes
@@ -432,7 +493,7 @@ class Driver:
         """What an answer says.
 
         Raises:
-            ProtocolViolation: A time in it is none, which no schema forbids.
+            ProtocolViolation: A text in the place of a time is not a time; the schemas do not check that.
         """
         try:
             return self._core.dialect.read_answer(message, result)
@@ -458,6 +519,12 @@ class Driver:
             logger.warning("%s; after %d attempts it is given up", error, message.attempts)
         elif not is_raised:
             logger.warning("%s", error)
+
+    def _report_dropped(self) -> None:
+        """Say that the queue was full."""
+        count = len(self._core.queue.dropped) - self._dropped
+        self._dropped += count
+        logger.warning("%s: the queue is full; %d Updated messages were dropped", self._charge_point.id, count)
 
     def _release_waiters(self) -> None:
         waiters, self._waiters = self._waiters, []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.authorization import IdToken, TokenInfo
+    from cpsim_kit.station.authorization import Authorization, IdToken, TokenInfo
     from cpsim_kit.station.session import Session
     from cpsim_kit.station.transaction import Report
     from cpsim_kit.station.vehicle import Vehicle
@@ -26,6 +26,7 @@ __all__ = [
     "Online",
     "Outgoing",
     "PlugIn",
+    "PowerOff",
     "RemoteStart",
     "RemoteStop",
     "SuspendEv",
@@ -73,7 +74,7 @@ class Swiped:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The CSMS accepted the station after a start."""
+    """The CSMS accepted the station after a start, also after one that gave its power supply back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +87,19 @@ class PlugIn:
 
 @dataclass(slots=True)
 class Swipe:
-    """Somebody presents a token. ``result`` is set once it is known what came of it."""
+    """Somebody presents a token.
+
+    Attributes:
+        token: The token.
+        evse_id: The EVSE; None where only one comes into question.
+        result: What came of it; None while that is not known.
+        running: The authorizations when the CSMS was asked; it ends none that began later. None if it was not asked.
+    """
 
     token: IdToken
     evse_id: int | None = None
     result: Swiped | None = None
+    running: tuple[Authorization, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +159,11 @@ class RemoteStop:
 
 
 @dataclass(frozen=True, slots=True)
+class PowerOff:
+    """The station loses its power supply."""
+
+
+@dataclass(frozen=True, slots=True)
 class VariablesChanged:
     """Variables have new values."""
 
@@ -167,7 +181,7 @@ class Outgoing:
     """A message to the CSMS.
 
     Attributes:
-        build: Makes the ``call`` dataclass, when it is the message's turn; None if it cannot be said any more.
+        build: Makes the ``call`` dataclass, when it is the message's turn; None if it cannot be sent any more.
         payload: What it made.
         lost: Called with the moment when the connection went before the answer.
         report: What it says of a transaction; None for a message that is about no transaction.
@@ -248,4 +262,5 @@ Event = (
     | Failure
     | Offline
     | Online
+    | PowerOff
 )

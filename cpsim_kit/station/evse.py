@@ -95,8 +95,8 @@ class LiveEvse:
         transaction: The running transaction, or None.
         fault: The fault that blocks it, or "".
         available: Whether it is in service.
-        ev_suspends: Whether the vehicle was told to take nothing.
-        evse_suspends: Whether the EVSE was told to offer nothing.
+        ev_suspends: Whether the vehicle takes nothing for now.
+        evse_suspends: Whether the EVSE offers nothing for now.
         ev_is_done: Whether the vehicle has reached its target.
         was_stopped: Whether a transaction ended here while the vehicle stayed.
         conditions: The points of a session that are true: see ``transaction``.
@@ -108,6 +108,7 @@ class LiveEvse:
         limit_kw: The limit of cable and EVSE for this vehicle; that of the EVSE without one.
         offered_kw: What it offers.
         phases_used: Phases in use with this vehicle; 0 for DC.
+        has_power: Whether the station has its power supply.
         power_before_kw: What was delivered just before the last change.
         soc_before: The state of charge then; not a number without a vehicle.
     """
@@ -131,6 +132,7 @@ class LiveEvse:
         "fault",
         "full_at",
         "has_dangling_cable",
+        "has_power",
         "id",
         "limit_kw",
         "offered_kw",
@@ -173,6 +175,7 @@ class LiveEvse:
         self._soc = 0.0
         self._read_at, self._soc_read = math.nan, 0.0  # the last result of soc(): one reading asks for it four times
         self._wh = spec.register_kwh * 1000
+        self.has_power = True
         self.power_before_kw = 0.0
         self.soc_before = math.nan
 
@@ -231,6 +234,7 @@ class LiveEvse:
             and not self.evse_suspends
             and not self.fault
             and self.available
+            and self.has_power
         )
         self.offered_kw = self.limit_kw if allowed else 0.0
         takes = allowed and not self.ev_suspends and not self.ev_is_done
@@ -255,6 +259,10 @@ class LiveEvse:
         self._since = now
         self._draw_kw = 0.0
         self._read_at = math.nan
+
+    def set_register(self, register_wh: float) -> None:
+        """Let the meter begin where it was, before anything is connected."""
+        self._wh = register_wh
 
     def soc(self, now: float) -> float:
         """The vehicle's state of charge; that of no vehicle is not a number."""

@@ -23,6 +23,9 @@ _WORDS = {
 }
 
 
+_MOST = {"soc": 1, "minutes": 5_256_000}  # ten years; far beyond, the clock would show a year that Python has not
+
+
 class Goal:
     """What somebody waits for: all of the wanted values, at one EVSE, at the same moment.
 
@@ -63,9 +66,11 @@ class Goal:
                 if not isinstance(value, str) or not value:
                     raise ValueError(f'state is a word, e.g. "Charging", not {value!r}')
                 continue
-            is_share = name == "soc"
-            if not is_number(value) or not 0 <= value < math.inf or (is_share and value > 1):
-                raise ValueError(f"{name} is a number{' from 0 to 1' if is_share else ', at least 0'}, not {value!r}")
+            most = _MOST.get(name, math.inf)
+            if not is_number(value) or not 0 <= value <= most or value == math.inf:
+                raise ValueError(
+                    f"{name} is a number{', at least 0' if most == math.inf else f' from 0 to {most}'}, not {value!r}"
+                )
         return given
 
     @classmethod
@@ -131,7 +136,7 @@ class Goal:
                 if vehicle is None:
                     return math.inf
                 soc = min(value, vehicle.full_soc)  # there it counts as full
-                if value >= 1 or soc == vehicle.stops_at:  # once it has said that it takes no more, which is due anyway
+                if value >= 1 or soc == vehicle.stops_at:  # reached when the vehicle stops, which is an event
                     return 0.0 if evse.ev_is_done else math.inf
                 return 0.0 if evse.soc(now) >= soc - 1e-9 else evse.seconds_until_soc(now, soc)
             case _:

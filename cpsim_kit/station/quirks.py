@@ -46,8 +46,8 @@ QUIRKS: Mapping[str, Quirk] = MappingProxyType(
             ),
             Quirk(
                 "register_rollback",
-                "The register falls to 0 at the second reading after a transaction's start, at the latest at its end, and"
-                " counts on from there; the next transaction has the right values.",
+                "The register falls to 0 at the second reading after a transaction's start, at the latest at its end,"
+                " and counts on from there; the next transaction has the right values.",
                 "Registers that drop out in a session, or go back to 0 at a restart; a ledger that takes the low value"
                 " for a new start, and a CSMS that wants to flag every register that falls.",
                 (
@@ -71,7 +71,7 @@ QUIRKS: Mapping[str, Quirk] = MappingProxyType(
             Quirk(
                 "ended_before_updated",
                 "The last Updated of a transaction (OCPP 1.6: MeterValues) comes after its Ended (StopTransaction). So"
-                " each one without a token waits for the next message of its transaction.",
+                " each one waits for the next message of its transaction.",
                 "Meter values that come after their StopTransaction and revive the session; events after an Ended that"
                 " resurrect the transaction.",
                 ("https://github.com/lbbrhzn/ocpp/pull/2075", "https://github.com/lbbrhzn/ocpp/pull/2141"),

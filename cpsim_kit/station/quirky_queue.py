@@ -82,10 +82,6 @@ class QuirkyQueue(MessageQueue):
         if report is not None and report.kind == "Ended" and "ended_before_updated" in self._quirks:
             self._put_before_the_last_update(message, report)
 
-    def due(self) -> float:
-        """When the next attempt of a failed message is due; infinity for never."""
-        return super().due() if self._pass_held() else math.inf
-
     def go_offline(self) -> list[Outgoing]:
         """The connection is gone: see the base class."""
         self._outages += 1
@@ -109,8 +105,7 @@ class QuirkyQueue(MessageQueue):
             if "seq_no_restarted" in self._quirks:
                 said.restarts.append(report.seq_no)
         if not self.is_online and report.kind != "Ended" and "begin_zero_offline" in self._quirks:
-            is_first = report.kind == "Started" and transaction.begin is not None
-            said.begins_at_zero |= is_first or any(reading.context == _BEGIN for reading in report.readings)
+            said.begins_at_zero |= any(reading.context == _BEGIN for reading in report.readings)
         if said.rolled_back_at == math.inf and "register_rollback" in self._quirks:
             wh = transaction.end_wh
             if report.kind != "Ended":
@@ -122,15 +117,15 @@ class QuirkyQueue(MessageQueue):
 
     def _build(self, message: Outgoing, build: Callable[[], Any]) -> Any:
         """The ``call`` dataclass, as the quirks have it. Each message counts once, however often it is sent."""
-        report = message.report
-        names: list[str] = []
-        if report is not None:
-            changed, names = self._change(report)
-            if names:
-                build = partial(self._dialect.transaction_message, changed)
         payload = build()
         if payload is None:
             return None
+        names: list[str] = []
+        if message.report is not None:
+            changed, names = self._change(message.report)
+            right, payload = payload, self._dialect.transaction_message(changed) if names else payload
+            if payload == right:
+                names = []
         if self._dialect.clock_error and (hasattr(payload, "timestamp") or hasattr(payload, "meter_value")):
             names.append("clock_a_day_off")
         if message.payload is None:
@@ -146,7 +141,7 @@ class QuirkyQueue(MessageQueue):
         if said.begins_at_zero:
             start_wh = 0.0
             readings = [_with_register(each, _zero) if each.context == _BEGIN else each for each in readings]
-            if readings != report.readings or (report.kind == "Started" and start_wh != transaction.start_wh):
+            if readings != report.readings:
                 names.append("begin_zero_offline")
         if report.at >= said.rolled_back_at:
             end_wh -= said.rolled_back_wh
@@ -227,9 +222,8 @@ class QuirkyQueue(MessageQueue):
 
 
 def _can_wait(message: Outgoing) -> bool:
-    """Whether it is an Updated without a token that was not sent yet."""
-    report = message.report
-    return report is not None and report.kind == "Updated" and report.token is None and message.payload is None
+    """Whether it is an Updated that was not sent yet."""
+    return message.report is not None and message.report.kind == "Updated" and message.payload is None
 
 
 def _register(reading: Reading) -> float:

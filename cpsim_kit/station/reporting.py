@@ -76,9 +76,15 @@ class Reporter:
         *,
         lost: Callable[[float], None] | None = None,
         report: Report | None = None,
+        attempts: int = 0,
     ) -> None:
         """Put a message into the queue."""
-        self.queue.add(Outgoing(build, then, self.cause, session, lost=lost, report=report))
+        self.queue.add(Outgoing(build, then, self.cause, session, lost=lost, report=report, attempts=attempts))
+
+    def say_again(self, report: Report, attempts: int) -> None:
+        """Put a transaction message of before into the queue."""
+        then = partial(self._answered, report.transaction, report.token, None)
+        self.say(partial(self._dialect.transaction_message, report), then, report=report, attempts=attempts)
 
     # -- Connector status ---------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The record of a session: what the station itself knows of it, whatever it said. Does no I/O."""
+"""The record of a session: what the station itself knows of it, whatever it sent. Does no I/O."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Session:
         begin: When it began, in seconds of the station's clock.
         end: When it ended; None while it goes on.
         token: The id of the token that was accepted first, or "".
-        refused: The status with which the CSMS refused a token last, or "".
+        refused: Why a token was refused last: the CSMS's status, or the station's reason in words; "" for never.
         begin_wh: The meter's register when it began.
         end_wh: The meter's register when it ended; None while it goes on.
         transactions: Its transactions, oldest first.
@@ -168,7 +168,7 @@ class Session:
 
 
 def truth_frame(transactions: Sequence[Transaction], epoch: float) -> pd.DataFrame:
-    """One row for each transaction, with the columns of :data:`TRUTH`: what the meter showed, whatever was said."""
+    """One row for each transaction, with the columns of :data:`TRUTH`: what the meter showed, whatever was sent."""
     rows = [
         (
             each.id,

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import json
 import logging
 import math
+import os
 import random as random_module
 import time
 from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from ocpp.exceptions import NotSupportedError
 
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import epoch
-from cpsim_kit.charge_point import ChargePoint, boot_until_accepted
+from cpsim_kit.charge_point import Backoff, ChargePoint, Network, boot_until_accepted
 from cpsim_kit.charge_point.arguments import check_seconds
 from cpsim_kit.errors import (
     ConnectionLost,
@@ -42,6 +46,7 @@ from cpsim_kit.station.events import (
 from cpsim_kit.station.evse import Evse
 from cpsim_kit.station.evse_view import EvseView
 from cpsim_kit.station.goal import Goal
+from cpsim_kit.station.memory import recall, remember
 from cpsim_kit.station.queue import queue_frame
 from cpsim_kit.station.quirks import Quirk, Quirks
 from cpsim_kit.station.quirky_queue import QuirkyQueue
@@ -88,6 +93,9 @@ class Station:
     Once awaited or entered it is connected, accepted by the CSMS, and beats. An act returns when what it made the
     station say is answered. What cannot be done physically is a ValueError.
 
+    Without a connection it goes on: transaction messages wait in its :attr:`queue`, and are sent in order when it has
+    connected again by itself; see also :meth:`disconnect`, :meth:`power_off`, :meth:`network` and :meth:`save`.
+
     The station's clock stands still while a message waits for its answer. With ``speed=math.inf`` it goes from event to
     event while :meth:`until` or :meth:`charge` waits, and stands still otherwise. Heartbeats keep to real time.
 
@@ -98,11 +106,14 @@ class Station:
         evses: What its EVSEs can do; one of 22 kW with three phases when None.
         variables: Values that differ from the defaults, e.g. ``{"TxCtrlr.TxStartPoint": "EVConnected"}``; for OCPP 1.6
             by its keys, e.g. ``{"MeterValueSampleInterval": 10}``.
-        seed: Of everything random, such as the ids of transactions; None for other ones each time.
+        seed: Of everything random, such as the ids of transactions; None for other ones each time. With the same seed
+            and identity a second run has the same ids, so that a CSMS that keeps transactions takes them for the first.
         speed: How many seconds of its clock pass in a real second.
+        starts_at: What its clock shows at first, with a time zone; the real time when None.
         record: Whether sessions keep a row for each change and each meter reading.
         reconnect: Whether it connects again when the connection is lost, with the waits of OCPPCommCtrlr's
-            RetryBackOff variables; else a lost connection ends it with its error.
+            RetryBackOff variables, or with those of a :class:`~cpsim_kit.Backoff`; else a lost connection ends it with
+            its error.
         quirks: Names of :data:`~cpsim_kit.station.QUIRKS`: what it says wrongly, as awkward stations do.
         **options: As :class:`~cpsim_kit.charge_point.ChargePoint` takes them; only with an identity.
 
@@ -124,6 +135,7 @@ class Station:
         "_core",
         "_driver",
         "_is_closed",
+        "_network",
         "_opening",
         "_own",
         "_quirks",
@@ -143,12 +155,14 @@ class Station:
         variables: Mapping[str, object] | None = None,
         seed: int | None = None,
         speed: float = 1,
+        starts_at: datetime | None = None,
         record: bool = True,
-        reconnect: bool = True,
+        reconnect: bool | Backoff = True,
         quirks: Sequence[str] = (),
         **options: Any,
     ) -> None:
         self._own = not isinstance(charge_point, ChargePoint)
+        self._network: object = None
         if isinstance(charge_point, ChargePoint):
             if url is not None or version is not None or options:
                 given = ["url"] * (url is not None) + ["version"] * (version is not None) + list(options)
@@ -157,6 +171,7 @@ class Station:
         else:
             if url is None:
                 raise TypeError("Station(id, url): the CSMS's address is missing")
+            self._network = options.setdefault("transport", Network(is_on=False))
             self.charge_point = ChargePoint(charge_point, url, version=version or "2.0.1", **options)
         name = self.charge_point.id
         _check_speed(name, speed)
@@ -165,7 +180,9 @@ class Station:
             raise ValueError(f"{name}: evses is a list of at least one Evse(…), not {evses!r}")
         if variables is not None and not isinstance(variables, Mapping):
             raise ValueError(f"{name}: variables is a dict of names and values, not {variables!r}")
-        started = epoch(time.perf_counter())
+        if starts_at is not None and starts_at.tzinfo is None:
+            raise ValueError(f"{name}: starts_at has a time zone, e.g. datetime(2026, 3, 1, tzinfo=UTC)")
+        started = epoch(time.perf_counter()) if starts_at is None else starts_at.timestamp()
         dialect = dialect_of(self.charge_point.version, started, len(specs))
         _check_names(dialect, variables or {})
         self.variables = Variables(dialect, variables or {})
@@ -180,7 +197,7 @@ class Station:
             queue=None if self._quirks is None else QuirkyQueue(self.variables, dialect, self._quirks),
         )
         waits = random_module.Random(seed if seed is None else f"{seed} {name} waits")  # noqa: S311 - waits, no secrets
-        self._driver = Driver(self._core, self.charge_point, speed, reconnects=reconnect, random=waits)
+        self._driver = Driver(self._core, self.charge_point, speed, reconnect=reconnect, random=waits)
         self._views = {number: EvseView(evse, self._driver.now) for number, evse in self._core.evses.items()}
         self._commands: list[Command] = []
         self._wake_commands: asyncio.Event | None = None
@@ -342,7 +359,7 @@ class Station:
         )
 
     def truth(self) -> pd.DataFrame:
-        """What its own meters showed: one row for each transaction, whatever was said to the CSMS.
+        """What its own meters showed: one row for each transaction, whatever was sent to the CSMS.
 
         Columns: transaction_id, evse_id, start and end (UTC), start_wh, end_wh, energy_wh. A running transaction has no
         end yet.
@@ -376,7 +393,7 @@ class Station:
             type: An IdTokenEnumType value; OCPP 1.6 knows no types.
 
         Returns:
-            What came of it: ``effect`` is "authorized", "stopped" or "refused", ``status`` what the CSMS said.
+            What came of it: ``effect`` is "authorized", "stopped" or "refused", ``status`` the answer of the CSMS.
 
         Raises:
             ValueError: It is not plain which EVSE is meant, or the version cannot carry the token.
@@ -400,7 +417,7 @@ class Station:
         await self._do(Unplug(evse, side))
 
     async def suspend_ev(self, *, evse: int | None = None) -> None:
-        """The vehicle takes no energy any more, as if its driver had said so. Raises as :meth:`unplug` does."""
+        """The vehicle takes no energy any more, e.g. because of a timer. Raises as :meth:`unplug` does."""
         await self._do(SuspendEv(True, evse))
 
     async def resume_ev(self, *, evse: int | None = None) -> None:
@@ -581,6 +598,89 @@ class Station:
         """
         self._require_running()
         await self._driver.plug_network()
+
+    async def power_off(self) -> None:
+        """Take the power supply away. Variables, meters, what the cache knows and the queue of messages are kept."""
+        self._require_running()
+        await self._driver.power_off()
+
+    async def power_on(self) -> None:
+        """Give the power supply back: connect, boot, report the connectors, and send what waited.
+
+        A transaction that needs an authorization has ended, with the reason PowerLoss; with TxStopPoint EVConnected
+        alone it goes on while the vehicle is there, without energy until somebody presents a token.
+
+        Raises:
+            ConnectError: The connection did not open; the station stays off.
+            CpsimError: As :meth:`ChargePoint.boot`, or what it said failed.
+        """
+        self._require_running()
+        await self._driver.power_on()
+
+    @contextlib.asynccontextmanager
+    async def network(self, **faults: Any) -> AsyncIterator[Network]:
+        """A network with faults in this block, e.g. ``async with station.network(drop=0.1, delay=(0, 2), seed=1)``.
+
+        Args:
+            **faults: As :class:`~cpsim_kit.charge_point.Network` takes them.
+
+        Raises:
+            TypeError, ValueError: There is no such fault, or a value is out of range.
+            RuntimeError: The station has another transport.
+        """
+        self._require_running()
+        if not isinstance(self._network, Network):
+            raise RuntimeError(f"{self.id} has no network to disturb; give its charge point transport=Network()")
+        with self._network.temporarily(**{"is_on": True, **faults}) as network:
+            yield network
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Save what outlives the power supply: meters, variables, known tokens, transactions and the queue of messages.
+
+        The file is JSON, and is written completely or not at all.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        path = Path(path)
+        saved = {
+            "id": self.id,
+            "evses": [dataclasses.asdict(evse.spec) for evse in self._core.evses.values()],
+            "memory": remember(self._core, self._driver.now()),
+        }
+        part = path.with_name(f"{path.name}.part")
+        try:
+            part.write_text(json.dumps(saved, indent=1), encoding="utf-8")
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], url: str, **options: Any) -> Self:
+        """Make the station that :meth:`save` saved, as after a power loss; to be awaited or entered.
+
+        Its clock goes on where it was, if that is later than now. A transaction that ran ends with PowerLoss.
+
+        Args:
+            path: The file.
+            url: The CSMS's address without the identity.
+            **options: As :class:`Station` takes them, but for version, evses and variables.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: It is not a saved station.
+        """
+        try:
+            saved = json.loads(Path(path).read_text(encoding="utf-8"))
+            memory = saved["memory"]
+            starts_at = datetime.fromtimestamp(max(memory["at"], time.time()), UTC)
+            evses = [Evse(**each) for each in saved["evses"]]
+            station = cls(saved["id"], url, version=memory["version"], evses=evses, starts_at=starts_at, **options)
+            recall(station._core, memory)
+        except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as exc:
+            raise ValueError(f"{path} is not a saved station: {exc!r}") from exc
+        return station
 
     @contextlib.asynccontextmanager
     async def outage(self) -> AsyncIterator[None]:

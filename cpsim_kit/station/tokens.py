@@ -46,6 +46,9 @@ class Tokens:
             event.result = Swiped(token.id, "Accepted", "stopped")
             self._visits.end_authorization(evse, now, "StopAuthorized", "Local", token)
             return
+        if not evse.has_power:
+            event.result = Swiped(token.id, "", "refused", "the station has no power")
+            return
         if not evse.is_usable:
             reason = f"EVSE {evse.id} is {'broken' if evse.fault else 'out of service'}"
             event.result = Swiped(token.id, "", "refused", reason)
@@ -56,6 +59,8 @@ class Tokens:
         if not self._visits.reporter.queue.is_online:
             self._decide_offline(event, evse, now)
             return
+        places = self._visits.places()
+        event.running = tuple(each.authorization for each in places if each.authorization is not None)
         then = partial(self._authorize_answered, event, evse)
         lost = partial(self._decide_offline, event, evse)
         self._visits.reporter.say(partial(self._dialect.authorize, token), then, evse.session, lost=lost)
@@ -92,7 +97,7 @@ class Tokens:
         if not info.is_accepted:
             refuse(f"the CSMS says {info.status}")
             return
-        evse = self._leave_lobby(evse)
+        evse = self._leave_lobby(evse, info)
         if event.evse_id is None and len(self._visits.evses) > 1:
             same_group = [
                 each
@@ -103,14 +108,17 @@ class Tokens:
                 evse = same_group[0]
         authorization = evse.authorization
         if authorization is not None:
-            if authorization.may_be_ended_by(token, info.group):  # C09.FR.03
+            began_meanwhile = event.running is not None and all(each is not authorization for each in event.running)
+            if began_meanwhile and authorization.token.is_same(token):  # e.g. presented twice
+                event.result = Swiped(token.id, info.status, "authorized")
+            elif not began_meanwhile and authorization.may_be_ended_by(token, info.group):  # C09.FR.03
                 event.result = Swiped(token.id, info.status, "stopped")
                 self._visits.end_authorization(evse, now, "StopAuthorized", "Local", token)
             else:
                 refuse("another token has authorized this session")
             return
-        if info.evse_ids and evse.id and evse.id not in info.evse_ids:  # C01.FR.21
-            refuse(f"the token is accepted at EVSE {', '.join(map(str, info.evse_ids))} only")
+        if not info.is_for(evse.id):  # C01.FR.21
+            refuse(_accepted_elsewhere(info))
             return
         transaction = evse.transaction
         if transaction is not None and transaction.token is not None and not transaction.token.is_same(token):
@@ -146,8 +154,9 @@ class Tokens:
             raise ValueError(f"which vehicle is the token for? Several wait for one; say evse={numbers}")
         if waiting:
             return waiting[0]
-        if all(each.vehicle is not None for each in self._visits.evses.values()):  # only to stop one
-            return next(each for each in places if each.id)
+        evses = list(self._visits.evses.values())
+        if not any(each.vehicle is None and each.is_usable for each in evses):  # only to stop one
+            return next((each for each in evses if each.is_usable), evses[0])
         if self._visits.lobby is None:
             self._visits.lobby = LiveEvse(0, Evse())
         return self._visits.lobby
@@ -159,37 +168,41 @@ class Tokens:
             return "Rejected", None
         running = None if evse.transaction is None else evse.transaction.id
         authorization = Authorization(event.token, event.group, (), event.remote_start_id, is_remote=True)
-        if (
-            self._visits.variables.value("AuthCtrlr.AuthorizeRemoteStart") and event.token.type != "Central"
-        ):  # C05.FR.01
-            then = partial(self._remote_authorized, authorization, evse)
-            self._visits.reporter.say(partial(self._dialect.authorize, event.token), then, evse.session)
-        else:
+        value = self._visits.variables.value
+        known = self._visits.known(event.token, now)
+        if not value("AuthCtrlr.AuthorizeRemoteStart") or event.token.needs_no_question:
             self._visits.grant(evse, authorization, now, "RemoteStart")
+        elif known is not None and known.is_accepted and value("AuthCtrlr.LocalPreAuthorize"):  # F01.FR.01
+            self._decide_remote(authorization, evse, known, now)
+        else:
+            then = partial(self._remote_answered, authorization, evse)
+            self._visits.reporter.say(partial(self._dialect.authorize, event.token), then, evse.session)
         return "Accepted", running
 
-    def _remote_authorized(self, authorization: Authorization, evse: LiveEvse, answer: Answer, now: float) -> None:
+    def _remote_answered(self, authorization: Authorization, evse: LiveEvse, answer: Answer, now: float) -> None:
         assert answer.info is not None
         self._visits.keep_info(authorization.token, answer, now)
-        evse = self._leave_lobby(evse)
-        if answer.info.is_accepted and evse.authorization is None and evse.is_usable:
-            authorization.group = answer.info.group or authorization.group
+        self._decide_remote(authorization, evse, answer.info, now)
+
+    def _decide_remote(self, authorization: Authorization, evse: LiveEvse, info: TokenInfo, now: float) -> None:
+        """What a remote start does, now that it is known whether its token is accepted."""
+        evse = self._leave_lobby(evse, info)
+        if info.is_accepted and info.is_for(evse.id) and _can_begin(evse):
+            authorization.group = info.group or authorization.group
+            authorization.evse_ids = info.evse_ids
             self._visits.grant(evse, authorization, now, "RemoteStart")
-        elif evse.session is not None:
-            evse.session.refused = answer.info.status
+        elif evse.session is not None and not info.is_accepted:
+            evse.session.refused = info.status
+        elif evse.session is not None and not info.is_for(evse.id):
+            evse.session.refused = _accepted_elsewhere(info)
         self._visits.leave_empty_lobby()
 
     def _find_remote_place(self, event: RemoteStart) -> LiveEvse | None:
         """Where a remote start takes place; None to reject it (F02.FR.22, .25, .26)."""
-
-        def takes(evse: LiveEvse) -> bool:
-            was_authorized = evse.transaction is not None and evse.transaction.token is not None  # F01.FR.24
-            return evse.is_usable and evse.authorization is None and not was_authorized
-
         if event.evse_id is not None:
             evse = self._visits.evses.get(event.evse_id)
-            return evse if evse is not None and takes(evse) else None
-        possible = [evse for evse in self._visits.evses.values() if takes(evse)]
+            return evse if evse is not None and _can_begin(evse) else None
+        possible = [evse for evse in self._visits.evses.values() if _can_begin(evse)]
         with_vehicle = [evse for evse in possible if evse.vehicle is not None]
         if with_vehicle:
             return with_vehicle[0]
@@ -197,14 +210,14 @@ class Tokens:
             return possible[0] if possible else None
         if self._visits.lobby is None:
             self._visits.lobby = LiveEvse(0, Evse())
-        return self._visits.lobby if takes(self._visits.lobby) else None
+        return self._visits.lobby if _can_begin(self._visits.lobby) else None
 
-    def _leave_lobby(self, evse: LiveEvse) -> LiveEvse:
+    def _leave_lobby(self, evse: LiveEvse, info: TokenInfo) -> LiveEvse:
         """Where a vehicle came to while the CSMS looked at the token, if that is one place; else where it was."""
         if evse.id:
             return evse
         waiting = [each for each in self._visits.evses.values() if each.vehicle is not None and each.is_usable]
-        waiting = [each for each in waiting if each.authorization is None]
+        waiting = [each for each in waiting if each.authorization is None and info.is_for(each.id)]
         return waiting[0] if len(waiting) == 1 else evse
 
     def remote_stop(self, event: RemoteStop, now: float) -> str:
@@ -214,3 +227,13 @@ class Tokens:
                 self._visits.end_authorization(evse, now, "RemoteStop", "Remote", None)
                 return "Accepted"
         return "Rejected"
+
+
+def _can_begin(evse: LiveEvse) -> bool:
+    """Whether a remote start can take place there."""
+    was_authorized = evse.transaction is not None and evse.transaction.token is not None  # F01.FR.24
+    return evse.is_usable and evse.authorization is None and not was_authorized
+
+
+def _accepted_elsewhere(info: TokenInfo) -> str:
+    return f"the token is accepted at EVSE {', '.join(map(str, info.evse_ids))} only"

@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cpsim_kit.basics.cards import card
+
 if TYPE_CHECKING:
     from cpsim_kit.station.authorization import IdToken
     from cpsim_kit.station.meter import Reading
@@ -23,7 +25,7 @@ POINTS = ("EVConnected", "Authorized", "PowerPathClosed", "EnergyTransfer")
 STOPPED_WITH_AUTHORIZATION = frozenset({"Authorized", "PowerPathClosed", "EnergyTransfer"})
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Transaction:
     """One transaction, and the station's own truth of it.
 
@@ -66,6 +68,24 @@ class Transaction:
     readings: list[Reading] = field(default_factory=list)
     sample_at: float = math.inf
     ended_sample_at: float = math.inf
+
+    def __repr__(self) -> str:
+        place = f" at EVSE {self.evse_id}" if self.evse_id else ""
+        return f"<Transaction {self.id} {self._state}{place}>"
+
+    def _repr_html_(self) -> str:
+        registers = {"meter at the start": self.start_wh, "meter at the end": self.end_wh}
+        rows = {
+            "EVSE": self.evse_id or None,
+            "token": None if self.token is None else self.token.id,
+            "charging state": self.charging_state or None,
+            **{name: None if math.isnan(wh) else f"{wh:,.0f} Wh" for name, wh in registers.items()},
+        }
+        return card(f"Transaction {self.id}", self._state, rows)
+
+    @property
+    def _state(self) -> str:
+        return "running" if self.end is None else "ended"
 
     @property
     def id(self) -> str:

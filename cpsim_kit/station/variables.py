@@ -149,6 +149,7 @@ VARIABLES: Mapping[str, Variable] = {
         Variable("AuthCtrlr.AuthorizeRemoteStart", "boolean", False),
         Variable("AuthCtrlr.LocalAuthorizeOffline", "boolean", True),
         Variable("AuthCtrlr.OfflineTxForUnknownIdEnabled", "boolean", False),
+        Variable("LocalAuthListCtrlr.Enabled", "boolean", True),
         Variable("AuthCacheCtrlr.Enabled", "boolean", True),
         _integer("AuthCacheCtrlr.LifeTime", 86_400),
         _integer("OCPPCommCtrlr.HeartbeatInterval", 60, minimum=1),
@@ -243,6 +244,14 @@ class Variables(Mapping[str, Any]):
             if isinstance(items, tuple) and (unknown := self._no_measurands.intersection(items)):
                 raise ValueError(f"{name}: this version has no measurand {', '.join(sorted(unknown))}")
         self._changed |= parsed
+
+    def dump(self) -> dict[str, Any]:
+        """What differs from the defaults, by the names of OCPP 2.0.1, as JSON can hold it."""
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in self._changed.items()}
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Take what :meth:`dump` gave."""
+        self._changed |= {name: VARIABLES[name].parse(value) for name, value in saved.items()}
 
     def text(self, name: str) -> str:
         """A value as OCPP writes it, by the version's name; "" for a variable that is not set."""

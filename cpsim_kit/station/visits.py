@@ -10,7 +10,7 @@ import random as random_module
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cpsim_kit.station.authorization import Authorization, AuthorizationCache, IdToken, TokenInfo
+from cpsim_kit.station.authorization import Authorization, AuthorizationCache, IdToken, LocalList, TokenInfo
 from cpsim_kit.station.events import Answer
 from cpsim_kit.station.evse import Evse, LiveEvse
 from cpsim_kit.station.reporting import Reporter, record
@@ -38,13 +38,15 @@ class Visits:
         keeps_rows: Whether sessions keep a row for each change and each meter reading.
 
     Attributes:
+        cache: What the CSMS said of tokens.
         evses: The EVSEs by id.
+        local_list: The tokens that the CSMS put into the station's own list.
         lobby: An authorization without an EVSE: a token came first, and several EVSEs are free. None at most times.
         reporter: Says what happens.
         sessions: All sessions, oldest first.
     """
 
-    __slots__ = ("_cache", "_keeps_rows", "epoch", "evses", "lobby", "reporter", "sessions", "variables")
+    __slots__ = ("_keeps_rows", "cache", "epoch", "evses", "lobby", "local_list", "reporter", "sessions", "variables")
 
     def __init__(
         self,
@@ -64,7 +66,8 @@ class Visits:
         self.epoch = epoch
         self.reporter = Reporter(dialect, variables, random, self.keep_info, self._deauthorize)
         self._keeps_rows = keeps_rows
-        self._cache = AuthorizationCache()
+        self.cache = AuthorizationCache()
+        self.local_list = LocalList()
 
     def places(self) -> Iterator[LiveEvse]:
         """The EVSEs, and the lobby if there is one."""
@@ -134,16 +137,20 @@ class Visits:
         self.settle(evse, now, "ChargingStateChanged", "DeAuthorized")
 
     def known(self, token: IdToken, now: float) -> TokenInfo | None:
-        """What the cache knows of a token; None if nothing, or if the cache is off."""
+        """What the local list knows of a token, or else the cache (C13.FR.01); None if nothing."""
+        if self.variables.value("LocalAuthListCtrlr.Enabled"):
+            listed = self.local_list.find(token, self.epoch + now)
+            if listed is not None:
+                return listed
         if not self.variables.value("AuthCacheCtrlr.Enabled"):
             return None
-        return self._cache.find(token, self.epoch + now)
+        return self.cache.find(token, self.epoch + now)
 
     def keep_info(self, token: IdToken, answer: Answer, now: float) -> None:
         """Keep in the cache what the CSMS says of a token."""
         value = self.variables.value
         if value("AuthCacheCtrlr.Enabled") and answer.info is not None:
-            self._cache.keep(token, answer.info, self.epoch + now, value("AuthCacheCtrlr.LifeTime") or math.inf)
+            self.cache.keep(token, answer.info, self.epoch + now, value("AuthCacheCtrlr.LifeTime") or math.inf)
 
     # -- Transactions and sessions ------------------------------------------------------------------------------------
 
@@ -172,6 +179,8 @@ class Visits:
             extra: Points that end whether or not they were true: with the authorization, or with the cable.
             must_end: Whether it ends anyway.
         """
+        if not evse.has_power:  # nobody notices
+            return
         report = self.reporter
         before, evse.conditions = evse.conditions, evse.find_conditions()
         report.status_before(evse, now)
@@ -230,6 +239,17 @@ class Visits:
             evse.session.evse_id = evse.id
             evse.session.begin_wh = evse.register_wh(evse.session.begin)
         self.lobby = None
+
+    def lose_lobby(self, now: float) -> None:
+        """The station loses its power: an authorization without an EVSE is gone, and its transaction ends later."""
+        lobby = self.lobby
+        if lobby is None:
+            return
+        lobby.authorization = None
+        lobby.connect_by = math.inf
+        if lobby.transaction is not None:
+            self._end_transaction(lobby, now, "AbnormalCondition", "PowerLoss", None)
+        self.close_session(lobby, now)
 
     def leave_empty_lobby(self) -> None:
         """Forget the lobby when nobody is there any more."""

@@ -248,6 +248,17 @@ async def test_the_ledger_agrees_with_a_station(stack: Stack, charge_point_id: s
     assert row["missing"] == []
 
 
+@pytest.mark.parametrize(("quirk", "differences"), [("stop_twice", [0, 0]), ("register_rollback", [-367, -2200])])
+async def test_the_ledger_of_an_awkward_station(
+    stack: Stack, charge_point_id: str, quirk: str, differences: list[int]
+) -> None:
+    async with stack.station(charge_point_id, speed=math.inf, seed=1, quirks=[quirk]) as station:
+        for _ in range(2):
+            await station.charge(Vehicle(capacity_kwh=60, soc=0.3, max_kw=11, phases=3), token="TAG-1", minutes=10)
+        compared = await stack.transactions.compare(station)
+    assert compared["difference_wh"].round().to_list() == differences
+
+
 async def test_compare_says_what_it_takes(stack: Stack, shared: LocalProcess) -> None:
     with pytest.raises(TypeError, match=r"compare\(\) needs a station"):
         await stack.transactions.compare()

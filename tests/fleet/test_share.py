@@ -289,7 +289,7 @@ async def test_a_lost_connection_is_noticed_at_once_however_far_the_next_heartbe
     for number in (4, 6):
         for link in csms.links:
             link.abort()
-        await until(lambda number=number: len(csms.requests) == number, "both to come back")
+        await until(lambda number=number: len(csms.links) == number, "both to come back")
     running.cancel()
     await asyncio.wait([running])
     assert fleet.result is not None

@@ -151,7 +151,7 @@ def test_one_session_is_drawn_in_detail_however_it_is_given(given: Any, title: s
     axes = plots.sessions(given)
     assert len(axes) == 3
     assert axes[0].get_title() == title
-    assert axes[1].get_xlabel() == "since the begin (min)"
+    assert axes[1].get_xlabel() == "minutes since the session began"
 
 
 @pytest.mark.parametrize(
@@ -206,6 +206,15 @@ def test_it_says_how_many_axes_it_needs() -> None:
 @pytest.mark.parametrize("given", [ONE.iloc[:0], [], {}, [ONE, ONE.iloc[:0]], Recorded(1, ONE.iloc[:0])])
 def test_what_has_no_rows_is_refused_before_a_figure_is_made(given: Any) -> None:
     with pytest.raises(ValueError, match="nothing to plot"):
+        plots.sessions(given)
+    assert plt.get_fignums() == []
+
+
+@pytest.mark.parametrize("given", [None, "CP1", iter([ONE]), [ONE, 5], object()])
+def test_what_is_not_a_session_is_a_type_error(given: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"plots\.sessions\(\) takes sessions, or what their to_frame\(\) returned, not "
+    ):
         plots.sessions(given)
     assert plt.get_fignums() == []
 

@@ -87,10 +87,11 @@ def test_the_cache_knows_a_token_of_another_type_not_at_all() -> None:
     assert cache.find(IdToken("TAG-1", "ISO15693"), 1) is None
 
 
-def test_tokens_that_the_csms_made_are_never_kept() -> None:
+@pytest.mark.parametrize("token", [IdToken("TAG-1", "Central"), IdToken("", "NoAuthorization")])
+def test_tokens_about_which_the_csms_is_never_asked_are_never_kept(token: IdToken) -> None:
     cache = AuthorizationCache()
-    cache.keep(IdToken("TAG-1", "Central"), ACCEPTED, 0, DAY)
-    assert cache.find(IdToken("TAG-1", "Central"), 0) is None
+    cache.keep(token, ACCEPTED, 0, DAY)
+    assert cache.find(token, 0) is None
 
 
 def test_a_token_is_known_for_the_lifetime() -> None:

@@ -17,7 +17,17 @@ from told import told
 
 from cpsim_kit.station import Evse, Vehicle
 from cpsim_kit.station.authorization import IdToken, TokenInfo
-from cpsim_kit.station.events import Answer, Failure, Outgoing, PlugIn, Swipe, Unplug, VariablesChanged
+from cpsim_kit.station.events import (
+    Answer,
+    Event,
+    Failure,
+    Outgoing,
+    PlugIn,
+    RemoteStart,
+    Swipe,
+    Unplug,
+    VariablesChanged,
+)
 
 ACTS = [
     "plug 1",
@@ -237,6 +247,13 @@ def test_clock_aligned_values_come_at_multiples_since_midnight_in_and_out_of_a_t
     assert told(player.act("wait 900")) == ["meter 0 Clock:1", "Updated 2 MeterValueClock Clock:1"]
 
 
+def test_clock_aligned_intervals_begin_anew_each_midnight() -> None:
+    player = Player(variables={"AlignedDataCtrlr.Interval": 25_200})  # seven hours
+    said = player.act("wait 86400")
+    moments = [payload["meterValue"][0]["timestamp"][5:16] for _, payload in said if payload["evseId"] == 0]
+    assert moments == ["01-15T14:00", "01-15T21:00", "01-16T00:00", "01-16T07:00"]
+
+
 def test_clock_aligned_values_stop_during_a_transaction_if_asked_for() -> None:
     player = charging(
         AlignedDataCtrlr__Interval=900, AlignedDataCtrlr__SendDuringIdle=True, SampledDataCtrlr__TxUpdatedInterval=0
@@ -419,6 +436,120 @@ def test_a_token_for_other_evses_is_refused_here() -> None:
     assert swipe.result is not None
     assert (swipe.result.effect, swipe.result.status) == ("refused", "Accepted")
     assert swipe.result.reason == "the token is accepted at EVSE 2 only"
+
+
+ONLY_AT_2 = {"TAG-1": TokenInfo("Accepted", "", (2,))}
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "2.1"])
+def test_a_remote_start_is_refused_where_the_csms_does_not_accept_the_token(version: str) -> None:
+    variables = {"AuthCtrlr.AuthorizeRemoteStart": True}
+    player = Player(version, [Evse(), Evse()], variables, ONLY_AT_2)
+    player.act("plug 1")
+    assert told(player.act("remote start TAG-1 1")[1:]) == ["authorize TAG-1"]
+    assert player.core.sessions[0].refused == "the token is accepted at EVSE 2 only"
+    player.act("plug 2")
+    assert told(player.act("remote start TAG-1 2")[1:])[1].startswith("Started 0 RemoteStart EVConnected")
+
+
+@pytest.mark.parametrize("token", [IdToken("5", "Central"), IdToken("", "NoAuthorization")])
+def test_a_remote_start_never_asks_about_some_types_of_tokens(token: IdToken) -> None:
+    player = Player(variables={"AuthCtrlr.AuthorizeRemoteStart": True})
+    player.act("plug")
+    assert told(player.do(RemoteStart(token, 5, 1)))[0].startswith("Started 0 RemoteStart EVConnected remote 5")
+
+
+@pytest.mark.parametrize(("version", "line"), [("2.0.1", "Started 0 RemoteStart"), ("1.6", "start 1 TAG-1")])
+def test_a_remote_start_asks_the_cache_first_if_the_variables_say_so(version: str, line: str) -> None:
+    names = {"2.0.1": ["AuthCtrlr.AuthorizeRemoteStart", "AuthCtrlr.LocalPreAuthorize"]}
+    names["1.6"] = ["AuthorizeRemoteTxRequests", "LocalPreAuthorize"]
+    player = Player(version, variables=dict.fromkeys(names[version], True))
+    player.act("plug")
+    player.act("swipe TAG-1")
+    player.act("swipe TAG-1")
+    said = [each for each in told(player.act("remote start TAG-1 1")[1:]) if not each.startswith("status")]
+    assert said[0].startswith(line)
+
+
+def test_a_remote_start_waits_for_the_vehicle_where_the_csms_accepts_the_token() -> None:
+    player = Player(evses=[Evse(), Evse()], variables={"AuthCtrlr.AuthorizeRemoteStart": True}, tokens=ONLY_AT_2)
+    player.act("remote start TAG-1")
+    assert told(player.act("plug 1")) == ["status 1 Occupied"]
+    assert told(player.act("plug 2"))[1].startswith("Started 0 RemoteStart EVConnected")
+
+
+def test_a_vehicle_at_another_evse_does_not_take_the_token_that_the_csms_looks_at() -> None:
+    player = Player(evses=[Evse(), Evse()], tokens=ONLY_AT_2)
+    meanwhile(player, PlugIn(Vehicle(), 1))
+    assert told(player.act("swipe TAG-1")) == ["authorize TAG-1", "status 1 Occupied"]
+    assert told(player.act("plug 2"))[1].startswith("Started 0 CablePluggedIn EVConnected TAG-1")
+
+
+def meanwhile(player: Player, event: Event) -> None:
+    """Let something happen while the CSMS looks at the next token."""
+    events = iter([event])
+
+    def answer(message: Outgoing, said: Said) -> Answer:
+        if said[0] == "Authorize":
+            for each in events:
+                player.core.handle(each, player.now)
+        return player.answer(message, said)
+
+    player.answers = answer
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "1.6"])
+def test_a_token_presented_twice_while_the_csms_looks_at_it_authorizes_once(version: str) -> None:
+    player = Player(version)
+    token = player.core.dialect.token("TAG-1", "ISO14443")
+    second = Swipe(token)
+    meanwhile(player, second)
+    player.act("plug")
+    said = told(player.act("swipe TAG-1"))
+    assert said[:2] == ["authorize TAG-1", "authorize TAG-1"]
+    assert second.result is not None
+    assert second.result.effect == "authorized"
+    assert player.core.evses[1].charging_state == "Charging"
+    assert len(told(player.act("swipe TAG-1"))) == (1 if version == "2.0.1" else 2)  # and now it stops
+    assert player.core.evses[1].transaction is None
+
+
+@pytest.mark.parametrize(("remote", "effect"), [("TAG-1", "authorized"), ("TAG-1B", "refused")])
+def test_a_remote_start_while_the_csms_looks_at_a_token_is_not_stopped_by_it(remote: str, effect: str) -> None:
+    player = Player(tokens=TOKENS)
+    meanwhile(player, RemoteStart(IdToken(remote), 5, 1, "GROUP"))
+    player.act("plug")
+    swipe = Swipe(IdToken("TAG-1"))
+    player.do(swipe)
+    assert swipe.result is not None
+    assert swipe.result.effect == effect
+    assert player.core.evses[1].charging_state == "Charging"
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "1.6"])
+def test_a_token_is_refused_without_a_question_where_every_evse_is_out_of_order(version: str) -> None:
+    player = Player(version, [Evse(available=False), Evse()])
+    player.act("fault GroundFault 2")
+    swipe = Swipe(player.core.dialect.token("TAG-1", "ISO14443"))
+    assert told(player.do(swipe)) == []
+    assert swipe.result is not None
+    assert (swipe.result.effect, swipe.result.reason) == ("refused", "EVSE 1 is out of service")
+
+
+def test_a_token_of_the_group_stops_a_session_beside_an_evse_that_is_out_of_order() -> None:
+    player = Player(evses=[Evse(available=False), Evse()], tokens=TOKENS)
+    player.act("plug 1")
+    player.act("plug 2")
+    player.act("swipe TAG-1")
+    assert told(player.act("swipe TAG-1B"))[1].startswith("Ended 2 StopAuthorized EVConnected Local TAG-1B")
+
+
+def test_a_vehicle_at_a_repaired_connector_of_16_is_given_up_without_a_token() -> None:
+    player = Player("1.6")
+    player.act("fault GroundFault")
+    player.act("plug")
+    assert told(player.act("clear fault")) == ["status 1 Preparing"]
+    assert told(player.act("wait 61")) == ["status 1 Finishing"]
 
 
 def test_a_message_without_an_answer_changes_nothing() -> None:

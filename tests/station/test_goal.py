@@ -286,10 +286,16 @@ def test_a_bad_state_of_charge_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf, "5", False, [1]])
-@pytest.mark.parametrize("name", ["energy_kwh", "power_kw", "minutes"])
+@pytest.mark.parametrize("name", ["energy_kwh", "power_kw"])
 def test_a_bad_number_is_refused(name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{name} is a number, at least 0, not "):
         Goal.check({name: value})
+
+
+@pytest.mark.parametrize("value", [-1, 1e12, math.nan, math.inf, "5", False])
+def test_minutes_that_no_clock_can_show_are_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match="minutes is a number from 0 to 5256000, not "):
+        Goal.check({"minutes": value})
 
 
 @pytest.mark.parametrize("value", [1, "", True, ["Charging"]])

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from told import told
 
 from cpsim_kit.station import Evse
-from cpsim_kit.station.authorization import TokenInfo
-from cpsim_kit.station.events import Answer, Failure, Outgoing
+from cpsim_kit.station.authorization import IdToken, TokenInfo
+from cpsim_kit.station.events import Accepted, Answer, Failure, Outgoing, PowerOff, Swipe
 from cpsim_kit.station.queue import MessageQueue
 
 GROUP = {"TAG-1": TokenInfo("Accepted", "GROUP"), "TAG-1B": TokenInfo("Accepted", "GROUP")}
@@ -317,3 +317,139 @@ def test_whatever_is_lost_messages_arrive_in_order_and_gaps_are_said(
         numbers = [message.report.seq_no for message in messages if message.report]
         assert numbers == sorted(set(numbers))
         assert set(numbers) | missing[key] >= set(range(max(numbers) + 1))
+
+
+# -- Power ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "stop"),
+    [("2.0.1", "Ended 3 AbnormalCondition EVConnected PowerLoss Begin:1 End:1"), ("1.6", "stop 1 PowerLoss 183 Wh")],
+)
+def test_a_power_loss_ends_the_transaction_and_is_told_after_the_boot(version: str, stop: str) -> None:
+    player = charging(version)
+    player.act("wait 60")
+    assert player.do(PowerOff()) == []
+    assert player.act("wait 600") == []
+    lines = told(player.do(Accepted()))
+    assert any(line.startswith(stop) for line in lines), lines
+    assert player.core.evses[1].reading_wh(player.now) == 183
+    assert player.core.transactions[0].end_wh == 183
+    assert told(player.act("swipe TAG-1"))[0] == "authorize TAG-1"
+
+
+def test_a_transaction_that_needs_its_vehicle_only_survives_a_power_loss() -> None:
+    player = charging(variables={"TxCtrlr.TxStopPoint": "EVConnected", **QUIET})
+    player.do(PowerOff())
+    player.act("wait 600")
+    assert "Updated 2 ChargingStateChanged EVConnected" in told(player.do(Accepted()))
+    assert told(player.act("swipe TAG-1")) == [
+        "authorize TAG-1",
+        "Updated 3 Authorized TAG-1",
+        "Updated 4 ChargingStateChanged Charging",
+    ]
+    assert told(player.act("unplug"))[-1].startswith("Ended 5 EVCommunicationLost")
+
+
+def test_a_vehicle_that_leaves_while_there_is_no_power_ends_the_transaction() -> None:
+    player = charging(variables={"TxCtrlr.TxStopPoint": "EVConnected"})
+    player.do(PowerOff())
+    assert player.act("unplug") == []
+    assert "Ended 2 AbnormalCondition Idle PowerLoss Begin:1 End:1" in told(player.do(Accepted()))
+
+
+def test_a_token_without_power_does_nothing() -> None:
+    player = Player()
+    player.act("plug")
+    player.do(PowerOff())
+    swipe = Swipe(IdToken("TAG-1"))
+    assert player.do(swipe) == []
+    assert swipe.result is not None
+    assert swipe.result.reason == "the station has no power"
+
+
+# -- The local list ---------------------------------------------------------------------------------------------------
+
+
+def send_list(player: Player, version: int, kind: str, entries: dict[str, str | None]) -> str:
+    """Send a local list of tokens and statuses; None takes a token out."""
+    if player.core.dialect.version.name == "1.6":
+        items = [
+            {"id_tag": name, **({} if status is None else {"id_tag_info": {"status": status}})}
+            for name, status in entries.items()
+        ]
+        answer, _ = player.command(
+            "SendLocalList", list_version=version, update_type=kind, local_authorization_list=items
+        )
+    else:
+        items = [
+            {
+                "id_token": {"id_token": name, "type": "ISO14443"},
+                **({} if status is None else {"id_token_info": {"status": status}}),
+            }
+            for name, status in entries.items()
+        ]
+        answer, _ = player.command(
+            "SendLocalList", version_number=version, update_type=kind, local_authorization_list=items
+        )
+    return str(answer.status)
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1", "2.1"])
+def test_the_local_list_is_replaced_changed_and_counted(version: str) -> None:
+    player = Player(version)
+    assert send_list(player, 3, "Full", {"TAG-1": "Accepted", "TAG-2": "Blocked"}) == "Accepted"
+    assert send_list(player, 3, "Differential", {"TAG-3": "Accepted"}) == "VersionMismatch"
+    assert send_list(player, 4, "Differential", {"TAG-3": "Accepted", "TAG-2": None}) == "Accepted"
+    assert len(player.core.local_list) == 2
+    assert send_list(player, 0, "Full", {}) == "Failed"
+    answer, _ = player.command("GetLocalListVersion")
+    assert 4 in vars(answer).values()
+    assert send_list(player, 5, "Full", {f"TAG-{number}": "Accepted" for number in range(1001)}) == "Failed"
+    assert send_list(player, 5, "Full", {}) == "Accepted"
+    assert len(player.core.local_list) == 0
+
+
+@pytest.mark.parametrize(("token", "is_charging"), [("TAG-1", True), ("TAG-2", False), ("TAG-3", False)])
+def test_the_local_list_decides_offline_and_goes_before_the_cache(token: str, is_charging: bool) -> None:
+    player = Player()
+    player.act("plug")
+    player.act("swipe TAG-2")  # so that the cache knows it as accepted
+    player.act("swipe TAG-2")
+    send_list(player, 1, "Full", {"TAG-1": "Accepted", "TAG-2": "Blocked"})
+    player.act("offline")
+    player.act(f"swipe {token}")
+    assert (player.core.evses[1].charging_state == "Charging") == is_charging
+
+
+def test_a_list_that_is_off_counts_for_nothing() -> None:
+    player = Player()
+    send_list(player, 1, "Full", {"TAG-1": "Accepted"})
+    player.core.variables.set("LocalAuthListCtrlr.Enabled", False)
+    assert send_list(player, 2, "Full", {}) == "Failed"
+    player.act("plug")
+    player.act("offline")
+    player.act("swipe TAG-1")
+    assert player.core.evses[1].charging_state == "EVConnected"
+
+
+def test_the_csms_may_ask_whether_messages_wait() -> None:
+    player = charging()
+    key = player.core.transactions[0].key
+
+    def status(**fields: object) -> tuple[bool, bool | None]:
+        answer, _ = player.command("GetTransactionStatus", **fields)
+        return answer.messages_in_queue, answer.ongoing_indicator
+
+    assert status() == (False, None)
+    assert status(transaction_id=key) == (False, True)
+    assert status(transaction_id="another") == (False, False)
+    player.act("offline")
+    player.act("wait 60")
+    assert status() == (True, None)
+    assert status(transaction_id=key) == (True, True)
+    assert status(transaction_id="another") == (False, False)
+    player.act("swipe TAG-1")
+    assert status(transaction_id=key) == (True, False)
+    player.act("online")
+    assert status(transaction_id=key) == (False, False)

@@ -226,7 +226,7 @@ async def test_a_csms_that_refuses_a_report_of_the_start_is_logged(
 @pytest.mark.parametrize("action", ["BootNotification", "StatusNotification", "SecurityEventNotification"])
 async def test_a_connection_lost_while_it_opens_is_raised_and_it_can_be_opened_again(csms: Csms, action: str) -> None:
     csms.on[action] = close(1011, "no")
-    station = Station("CP1", csms.url)
+    station = Station("CP1", csms.url, reconnect=False)
 
     with pytest.raises(ConnectionLost) as lost:
         await station
@@ -583,7 +583,7 @@ async def test_real_time_passes_at_the_stations_speed(csms: Csms) -> None:
 
 
 async def test_it_shows_its_state(csms: Csms) -> None:
-    station = Station("CP1", csms.url, evses=[Evse(), Evse(50, "DC")], speed=math.inf)
+    station = Station("CP1", csms.url, evses=[Evse(), Evse(50, "DC")], speed=math.inf, reconnect=False)
     assert repr(station) == "<Station CP1 new ocpp2.0.1 EVSE 1, 2>"
     assert "from event to event" in station._repr_html_()
     async with station:

@@ -40,9 +40,10 @@ def version(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def station(csms: Csms, version: str) -> AsyncIterator[Station]:
-    """CP1 with one EVSE, which waits a short time for answers."""
+    """CP1 with one EVSE, which waits a short time for answers, and ends with its connection."""
     accept_all(csms, version)
-    async with Station("CP1", csms.url, version=version, speed=math.inf, call_timeout=TIMEOUT) as station:
+    options: dict[str, Any] = {"speed": math.inf, "call_timeout": TIMEOUT, "reconnect": False}
+    async with Station("CP1", csms.url, version=version, **options) as station:
         yield station
 
 
@@ -371,7 +372,7 @@ async def test_a_connection_lost_in_wait_command(station: Station, csms: Csms, v
 
 
 async def test_a_command_that_came_before_the_connection_was_lost_is_still_there(csms: Csms) -> None:
-    async with Station("CP1", csms.url) as station:
+    async with Station("CP1", csms.url, reconnect=False) as station:
         await csms.call("RequestStopTransaction", {"transactionId": "x"})
         await lose(station, csms.link, "aborted")
 
@@ -379,7 +380,7 @@ async def test_a_command_that_came_before_the_connection_was_lost_is_still_there
 
 
 async def test_acts_at_once_all_fail_when_the_connection_is_lost(csms: Csms) -> None:
-    async with Station("CP1", csms.url) as station:
+    async with Station("CP1", csms.url, reconnect=False) as station:
         csms.on["StatusNotification"] = silent
         acts = [spawn(station.plug_in(car())), spawn(station.fault()), spawn(station.until(minutes=5))]
         await until(lambda: csms.actions.count("StatusNotification") == 2)
@@ -399,7 +400,7 @@ async def test_a_gateway_that_does_not_know_the_station_is_not_registered() -> N
 
 
 async def test_a_charge_point_that_is_closed_beneath_the_station_says_so(csms: Csms) -> None:
-    async with ChargePoint("CP1", csms.url) as cp, Station(cp) as station:
+    async with ChargePoint("CP1", csms.url) as cp, Station(cp, reconnect=False) as station:
         await cp.close()
 
         with pytest.raises(ConnectionLost, match="closed here") as lost:

@@ -48,7 +48,6 @@ class Dialect(ABC):
     def __init__(self, version: str, epoch: float, evse_count: int) -> None:
         self.version = Version.get(version)
         self._calls = self.version.calls
-        self._results = self.version.call_results
         self._epoch = epoch
         self._evse_count = evse_count
         self.clock_error = 0.0
@@ -98,11 +97,11 @@ class Dialect(ABC):
 
     @abstractmethod
     def start_messages(self, now: float) -> Sequence[Callable[[], Any]]:
-        """What is said after a start, before the connectors."""
+        """The messages after a start that come before those of the connectors."""
 
     @abstractmethod
     def last_start_messages(self, now: float) -> Sequence[Callable[[], Any]]:
-        """What is said after a start, after the connectors."""
+        """The messages after a start that come after those of the connectors."""
 
     @abstractmethod
     def authorize(self, token: IdToken) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from cpsim_kit.station.authorization import IdToken, TokenInfo
+from cpsim_kit.station.authorization import MAX_TOKENS, IdToken, TokenInfo
 from cpsim_kit.station.dialects.dialect import Command, Dialect
 from cpsim_kit.station.events import Answer, Outgoing, RemoteStart, RemoteStop, VariablesChanged
 from cpsim_kit.station.meter import MEASURANDS, Reading
@@ -55,6 +55,7 @@ class V16(Dialect):
         "StopTxnAlignedData": ("AlignedDataCtrlr.TxEndedMeasurands",),
         "LocalPreAuthorize": ("AuthCtrlr.LocalPreAuthorize",),
         "AuthorizeRemoteTxRequests": ("AuthCtrlr.AuthorizeRemoteStart",),
+        "LocalAuthListEnabled": ("LocalAuthListCtrlr.Enabled",),
         "AuthorizationCacheEnabled": ("AuthCacheCtrlr.Enabled",),
         "LocalAuthorizeOffline": ("AuthCtrlr.LocalAuthorizeOffline",),
         "AllowOfflineTxForUnknownId": ("AuthCtrlr.OfflineTxForUnknownIdEnabled",),
@@ -72,7 +73,12 @@ class V16(Dialect):
     token_length = 20
 
     def read_only(self) -> Mapping[str, str]:
-        return {"NumberOfConnectors": str(self._evse_count), "SupportedFeatureProfiles": "Core"}
+        return {
+            "NumberOfConnectors": str(self._evse_count),
+            "SupportedFeatureProfiles": "Core,LocalAuthListManagement",
+            "LocalAuthListMaxLength": str(MAX_TOKENS),
+            "SendLocalListMaxLength": str(MAX_TOKENS),
+        }
 
     def token(self, token_id: str, _kind: str) -> IdToken:
         """The token of an id; OCPP 1.6 knows no types."""
@@ -161,13 +167,7 @@ class V16(Dialect):
         return {"timestamp": self.time(reading.at), "sampledValue": sampled}
 
     def read_answer(self, to: Outgoing, result: Any) -> Answer:
-        info = getattr(result, "id_tag_info", None)
-        transaction_id = getattr(result, "transaction_id", None)
-        if not info:
-            return Answer(to, None, transaction_id)
-        cached_until = self.moment(info.get("expiry_date"))
-        token_info = TokenInfo(str(info["status"]), info.get("parent_id_tag") or "", (), cached_until)
-        return Answer(to, token_info, transaction_id)
+        return Answer(to, _info(getattr(result, "id_tag_info", None)), getattr(result, "transaction_id", None))
 
     # -- Commands -----------------------------------------------------------------------------------------------------
 
@@ -210,9 +210,35 @@ class V16(Dialect):
         core.handle(VariablesChanged(), now)
         return core.dialect.version.call_results.ChangeConfiguration(status=status)
 
+    @staticmethod
+    def _send_local_list(core: Core, _now: float, fields: Mapping[str, Any]) -> Any:
+        results = core.dialect.version.call_results
+        if not core.variables.value("LocalAuthListCtrlr.Enabled"):
+            return results.SendLocalList(status="NotSupported")
+        entries = [
+            (IdToken(each["id_tag"], _NO_TYPE), _info(each.get("id_tag_info")))
+            for each in fields.get("local_authorization_list") or ()
+        ]
+        is_full = fields["update_type"] == "Full"
+        return results.SendLocalList(status=core.local_list.update(fields["list_version"], entries, is_full=is_full))
+
+    @staticmethod
+    def _get_local_list_version(core: Core, _now: float, _fields: Mapping[str, Any]) -> Any:
+        version = core.local_list.version if core.variables.value("LocalAuthListCtrlr.Enabled") else -1
+        return core.dialect.version.call_results.GetLocalListVersion(list_version=version)
+
     commands: ClassVar[Mapping[str, Command]] = {
+        "GetLocalListVersion": _get_local_list_version,
+        "SendLocalList": _send_local_list,
         "RemoteStartTransaction": _remote_start,
         "RemoteStopTransaction": _remote_stop,
         "GetConfiguration": _get_configuration,
         "ChangeConfiguration": _change_configuration,
     }
+
+
+def _info(info: Mapping[str, Any] | None) -> TokenInfo | None:
+    """What an idTagInfo says; None if there is none."""
+    if not info:
+        return None
+    return TokenInfo(str(info["status"]), info.get("parent_id_tag") or "", (), Dialect.moment(info.get("expiry_date")))

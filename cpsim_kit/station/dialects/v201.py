@@ -100,19 +100,7 @@ class V201(Dialect):
         return {"timestamp": timestamp, "sampledValue": sampled}
 
     def read_answer(self, to: Outgoing, result: Any) -> Answer:
-        info = getattr(result, "id_token_info", None)
-        if not info:
-            return Answer(to)
-        group = info.get("group_id_token") or {}
-        return Answer(
-            to,
-            TokenInfo(
-                str(info["status"]),
-                group.get("id_token", ""),
-                tuple(info.get("evse_id") or ()),
-                self.moment(info.get("cache_expiry_date_time")),
-            ),
-        )
+        return Answer(to, _info(getattr(result, "id_token_info", None)))
 
     # -- Commands -----------------------------------------------------------------------------------------------------
 
@@ -165,12 +153,54 @@ class V201(Dialect):
         core.handle(VariablesChanged(), now)
         return core.dialect.version.call_results.SetVariables(set_variable_result=results)
 
+    @staticmethod
+    def _send_local_list(core: Core, _now: float, fields: Mapping[str, Any]) -> Any:
+        results = core.dialect.version.call_results
+        if not core.variables.value("LocalAuthListCtrlr.Enabled"):
+            return results.SendLocalList(status="Failed")
+        entries = [
+            (IdToken(each["id_token"]["id_token"], each["id_token"]["type"]), _info(each.get("id_token_info")))
+            for each in fields.get("local_authorization_list") or ()
+        ]
+        is_full = fields["update_type"] == "Full"
+        return results.SendLocalList(status=core.local_list.update(fields["version_number"], entries, is_full=is_full))
+
+    @staticmethod
+    def _get_local_list_version(core: Core, _now: float, _fields: Mapping[str, Any]) -> Any:
+        version = core.local_list.version if core.variables.value("LocalAuthListCtrlr.Enabled") else 0
+        return core.dialect.version.call_results.GetLocalListVersion(version_number=version)
+
+    @staticmethod
+    def _get_transaction_status(core: Core, _now: float, fields: Mapping[str, Any]) -> Any:
+        """E14: whether it goes on, and whether messages about it, or any at all, wait."""
+        key = fields.get("transaction_id")
+        waits = any(key in (None, message.report.transaction.key) for message in core.queue if message.report)
+        ongoing = None if key is None else any(each.key == key and each.end is None for each in core.transactions)
+        results = core.dialect.version.call_results
+        return results.GetTransactionStatus(messages_in_queue=waits, ongoing_indicator=ongoing)
+
     commands: ClassVar[Mapping[str, Command]] = {
+        "GetTransactionStatus": _get_transaction_status,
+        "GetLocalListVersion": _get_local_list_version,
+        "SendLocalList": _send_local_list,
         "RequestStartTransaction": _request_start,
         "RequestStopTransaction": _request_stop,
         "GetVariables": _get_variables,
         "SetVariables": _set_variables,
     }
+
+
+def _info(info: Mapping[str, Any] | None) -> TokenInfo | None:
+    """What an idTokenInfo says; None if there is none."""
+    if not info:
+        return None
+    group = info.get("group_id_token") or {}
+    return TokenInfo(
+        str(info["status"]),
+        group.get("id_token", ""),
+        tuple(info.get("evse_id") or ()),
+        Dialect.moment(info.get("cache_expiry_date_time")),
+    )
 
 
 _ECHOED = ("component", "variable", "attribute_type")  # what an answer says again of its question
