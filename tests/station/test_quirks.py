@@ -458,7 +458,7 @@ def play_any(version: str, quirks: list[str], acts: list[str]) -> Player:
     return player
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     acts=st.lists(st.sampled_from(ACTS), max_size=25),
     version=st.sampled_from(["1.6", "2.0.1"]),
