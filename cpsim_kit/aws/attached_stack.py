@@ -109,7 +109,7 @@ class AttachedStack:
         record: bool = True,
         **options: Any,
     ) -> Station:
-        """A charge point that behaves, at this stack's gateway; awaited or entered. Closing the stack closes it.
+        """A charge point that works by itself at this stack's gateway; awaited or entered. Closing the stack closes it.
 
         Args:
             charge_point_id: The identity; its Thing must exist.

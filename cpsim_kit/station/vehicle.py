@@ -146,5 +146,5 @@ class Vehicle:
 
 
 def is_number(value: object) -> TypeGuard[float]:
-    """Whether it is a real number of Python or numpy; True and False are not."""
+    """Whether it is a real number of Python or numpy; True and False are none."""
     return isinstance(value, Real) and not isinstance(value, bool)
