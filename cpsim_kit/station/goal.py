@@ -96,7 +96,7 @@ class Goal:
         Args:
             core: The station's core.
             now: The moment.
-            evse_id: The EVSE; None for the only one that comes into question.
+            evse_id: The EVSE; None where only one is possible.
             wanted: Values by name: soc, energy_kwh, power_kw, state, minutes. Those that are None are not wanted. A
                 soc of 1 is reached when the vehicle has enough: at its target, or when its battery counts as full.
             ends_with_session: Whether it is reached, too, when the vehicle has enough or may not charge any more.

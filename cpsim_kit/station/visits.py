@@ -76,7 +76,7 @@ class Visits:
             yield self.lobby
 
     def one_of(self, candidates: Sequence[LiveEvse], verb: str, otherwise: str, evse_id: int | None) -> LiveEvse:
-        """The EVSE that an act is about: the one that was named, or the only one that comes into question."""
+        """The EVSE that an act is about: the named one, or the only possible one."""
         if evse_id is not None:
             check_evse_id(self.evses, evse_id)
             return self.evses[evse_id]

@@ -345,7 +345,7 @@ def test_options_of_a_charge_point_that_is_made_already_are_refused(options: dic
         ({"variables": {"MeterValueSampleInterval": 10}}, "write SampledDataCtrlr.TxUpdatedInterval or"),
         ({"variables": {"ConnectionTimeOut": 10}}, "write TxCtrlr.EVConnectionTimeOut$"),
         ({"version": "1.6", "variables": {"TxCtrlr.EVConnectionTimeOut": 1}}, "write ConnectionTimeOut$"),
-        ({"version": "1.6", "variables": {"TxCtrlr.TxStartPoint": "EVConnected"}}, "nothing corresponds"),
+        ({"version": "1.6", "variables": {"TxCtrlr.TxStartPoint": "EVConnected"}}, "it has no variable for this"),
         ({"version": "1.6", "variables": {"MeterValueSampleIntervall": 1}}, "did you mean MeterValueSampleInterval"),
     ],
 )
