@@ -215,6 +215,11 @@ class Variables(Mapping[str, Any]):
             raise KeyError(f"{name} is not set")
         return value
 
+    def __setitem__(self, name: str, _value: object) -> None:
+        raise TypeError(
+            f"the CSMS sets {name}, or you give it when the station is made: stack.station(…, variables={{…: …}})"
+        )
+
     def __iter__(self) -> Iterator[str]:
         yield from self._read_only
         yield from (name for name, (variable, *_) in self._names.items() if self.value(variable) is not None)
