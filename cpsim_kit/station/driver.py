@@ -209,10 +209,15 @@ class Driver:
             self.error = error
             self._fail(error)
         elif self.is_online:
-            logger.warning("%s; the station goes on offline", error)
             self._core.handle(Offline(), self.now())
+            name, code = self._charge_point.id, error.closed.code
             if self.is_plugged:
+                logger.warning(
+                    "%s: connection lost, code %d; the station goes on offline, and connects again", name, code
+                )
                 self._begin_to_reconnect(error)
+            else:
+                logger.info("%s: disconnected; the station goes on offline", name)
         self._wake_up()
 
     def open_connection(self) -> None:
