@@ -631,3 +631,31 @@ def test_times_have_milliseconds_and_a_z() -> None:
     player.now = 0.0005
     assert player.act("plug")[0][1]["timestamp"] in ("2027-01-15T08:00:00.000Z", "2027-01-15T08:00:00.001Z")
     assert EPOCH == 1_800_000_000
+
+
+REFUSALS = {
+    "1.6": ["Blocked", "Expired", "Invalid", "ConcurrentTx"],
+    "2.0.1": [
+        *("Blocked", "ConcurrentTx", "Expired", "Invalid", "NoCredit", "NotAllowedTypeEVSE", "NotAtThisLocation"),
+        *("NotAtThisTime", "Unknown"),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("version", "status"), [(version, status) for version, statuses in REFUSALS.items() for status in statuses]
+)
+def test_each_status_but_accepted_refuses_before_the_session_and_ends_it_later(version: str, status: str) -> None:
+    refused = TokenInfo(status)
+    player = Player(version, tokens={"TAG-1": refused}, in_transaction={"TAG-2": refused})
+    player.act("plug")
+    swipe = Swipe(player.core.dialect.token("TAG-1", "ISO14443"))
+    assert told(player.do(swipe)) == ["authorize TAG-1"]
+    assert swipe.result is not None
+    assert (swipe.result.effect, swipe.result.status) == ("refused", status)
+    lines = told(player.act("swipe TAG-2"))
+    ends = "stop 1 DeAuthorized 0 Wh" if version == "1.6" else "Ended 2 Deauthorized EVConnected DeAuthorized"
+    assert any(line.startswith(ends) for line in lines), lines
+    session = player.core.evses[1].session
+    assert session is not None
+    assert session.refused == status
