@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reporter"]
 
-_MAX_READINGS = 400  # of the last message; more would not fit into the 128 KiB of an MQTT message (J02.FR.20)
+_MAX_VALUES = 500  # in the last message; more would not fit into the 128 KiB of an MQTT message (J02.FR.20)
 
 # Triggers whose message tells the new charging state too. After the others a second message tells it (E02.FR.17).
 _WITH_STATE = frozenset({"ChargingStateChanged", "Deauthorized", "EVCommunicationLost"})
@@ -283,12 +283,14 @@ class Reporter:
 
     @staticmethod
     def _keep(transaction: Transaction, reading: Reading) -> None:
+        """Keep a reading for the last message; when they do not fit, every second one, and later ones as rarely."""
         readings = transaction.readings
-        if transaction.begin is None:
+        if transaction.begin is None or reading.at < readings[-1].at + transaction.kept_interval:
             return
         readings.append(reading)
-        if len(readings) > _MAX_READINGS:
+        if len(readings) > 2 and sum(len(each.values) for each in readings) > _MAX_VALUES:
             del readings[1::2]
+            transaction.kept_interval = 0.99 * (readings[-1].at - readings[0].at) / (len(readings) - 1)
 
 
 _NEVER = float("inf")

@@ -46,6 +46,7 @@ class Transaction:
         begin: The reading at its start, None until the EVSE is known.
         is_begin_reported: Whether that reading was sent (E01.FR.09, .17).
         readings: Readings between start and end, for the last message.
+        kept_interval: Seconds between two of them at least, since they did not fit into the last message.
         sample_at: When the next periodic reading is due.
         ended_sample_at: When the next reading for the last message is due.
     """
@@ -66,6 +67,7 @@ class Transaction:
     begin: Reading | None = None
     is_begin_reported: bool = False
     readings: list[Reading] = field(default_factory=list)
+    kept_interval: float = 0.0
     sample_at: float = math.inf
     ended_sample_at: float = math.inf
 

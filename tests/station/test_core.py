@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import math
 from collections import defaultdict
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -225,16 +227,33 @@ def test_the_last_message_has_no_values_if_no_measurands_are_asked_for() -> None
     assert contexts(player, "swipe TAG-1") == ["Ended 2 StopAuthorized EVConnected Local TAG-1"]
 
 
-def test_the_last_message_of_a_long_session_fits_into_a_message() -> None:
-    player = charging("1.6")
-    player.act("wait 180000")
+EVERYTHING = "Energy.Active.Import.Register,Power.Active.Import,Current.Import,Current.Offered,Voltage,SoC"
+
+
+@pytest.mark.parametrize(
+    ("version", "variables"),
+    [
+        ("1.6", {}),
+        ("1.6", {"StopTxnSampledData": EVERYTHING, "MeterValueSampleInterval": 10}),
+        ("2.0.1", {"SampledDataCtrlr__TxEndedInterval": 10}),
+        (
+            "2.0.1",
+            {"SampledDataCtrlr__TxEndedInterval": 10, "SampledDataCtrlr__TxEndedMeasurands": EVERYTHING},
+        ),
+    ],
+)
+def test_the_last_message_of_a_long_session_fits_into_a_message(version: str, variables: dict[str, Any]) -> None:
+    player = charging(version, **variables)
+    player.act("wait 60000")
     (_action, payload), *_ = player.act("swipe TAG-1")
-    readings = payload["transactionData"]
-    assert 200 <= len(readings) <= 402
+    assert 20_000 < len(json.dumps(payload)) < 128 * 1024
+    readings = payload["transactionData" if version == "1.6" else "meterValue"]
     assert readings[0]["sampledValue"][0]["context"] == "Transaction.Begin"
     assert readings[-1]["sampledValue"][0]["context"] == "Transaction.End"
-    moments = [reading["timestamp"] for reading in readings]
-    assert moments == sorted(moments)
+    moments = [datetime.fromisoformat(reading["timestamp"]) for reading in readings]
+    gaps = [(later - earlier).total_seconds() for earlier, later in itertools.pairwise(moments[:-1])]
+    assert min(gaps) > 0
+    assert max(gaps) <= 4 * sum(gaps) / len(gaps)  # all hours of the session are in it
 
 
 def test_clock_aligned_values_come_at_multiples_since_midnight_in_and_out_of_a_transaction() -> None:
