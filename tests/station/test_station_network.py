@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import math
 import random
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -560,6 +561,52 @@ async def test_a_token_whose_check_was_cut_off_is_decided_by_the_cache(csms: Csm
         await end(station)
         await until(lambda: back_online(station))
     assert station.truth().end.notna().all()
+
+
+# -- Anything at any time ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_acts_and_cuts_in_any_order_break_no_rule(version: str, seed: int) -> None:
+    plan = random.Random(seed)
+    name = "AllowOfflineTxForUnknownId" if version == "1.6" else "AuthCtrlr.OfflineTxForUnknownIdEnabled"
+    evses = [Evse(), Evse(50, "DC")]
+    async with strict(version, evses=evses, variables={name: bool(seed % 2)}, seed=seed) as (station, csms):
+        acts: list[tuple[int, Callable[[int], Awaitable[object]]]] = [
+            (6, lambda evse: station.plug_in(car(plan.uniform(0.1, 0.9)), evse=evse)),
+            (8, lambda evse: station.swipe(f"TAG-{evse}", evse=evse)),
+            (3, lambda evse: station.unplug(evse=evse)),
+            (1, lambda evse: station.unplug(evse=evse, side="ev")),
+            (1, lambda evse: station.suspend_ev(evse=evse)),
+            (2, lambda evse: station.resume_ev(evse=evse)),
+            (1, lambda evse: station.suspend_evse(evse=evse)),
+            (2, lambda evse: station.resume_evse(evse=evse)),
+            (1, lambda evse: station.fault(evse=evse)),
+            (4, lambda evse: station.clear_fault(evse=evse)),
+            (8, lambda evse: station.until(minutes=plan.randint(1, 5), evse=evse)),
+            (1, lambda _: station.disconnect()),
+            (3, lambda _: station.reconnect()),
+        ]
+        weights = [weight for weight, _ in acts]
+        for _ in range(120):
+            if plan.random() < 0.1:
+                for ws, _rules in list(csms._stations.values()):
+                    ws.transport.abort()
+            (_, act), *_rest = plan.choices(acts, weights)
+            with contextlib.suppress(ValueError, ConnectionLost):  # it cannot be done now; reconnect() was cut off
+                await act(plan.randint(1, 2))
+        with contextlib.suppress(ConnectionLost):
+            await station.reconnect()
+        await until(lambda: back_online(station))
+        for number, evse in station._core.evses.items():
+            if evse.fault:
+                await station.clear_fault(evse=number)
+            if evse.authorization is not None:
+                await station.swipe(f"TAG-{number}", evse=number)
+            if evse.vehicle is not None:
+                await station.unplug(evse=number)
+        await until(lambda: back_online(station))
+    assert len(csms.messages) > 20
 
 
 # -- Looking at it ----------------------------------------------------------------------------------------------------
