@@ -111,7 +111,7 @@ class AttachedStack:
         quirks: Sequence[str] = (),
         **options: Any,
     ) -> Station:
-        """A charge point that behaves, at this stack's gateway; awaited or entered. Closing the stack closes it.
+        """A charge point that works by itself at this stack's gateway; awaited or entered. Closing the stack closes it.
 
         Args:
             charge_point_id: The identity; its Thing must exist.

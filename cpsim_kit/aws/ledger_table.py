@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from cpsim_kit.aws.session import Aws, plain_item
+from cpsim_kit.basics.cards import card
 from cpsim_kit.errors import NotFound
 
 __all__ = ["LedgerTable"]
@@ -26,6 +28,14 @@ class LedgerTable:
 
     def __repr__(self) -> str:
         return f"<LedgerTable {self._name or 'none'}>"
+
+    def describe(self, name: str) -> str:
+        """The repr of the object of this name that uses the table."""
+        return f"<{name} in {self._name}>" if self._name else f"<{name}: this stack has no table of {self._what}>"
+
+    def card(self, name: str, rows: Mapping[str, str]) -> str:
+        """The card of that object: the table, and the calls that are of use."""
+        return card(name, "" if self._name else "no table", {"table": self._name, **(rows if self._name else {})})
 
     @property
     def name(self) -> str:

@@ -79,7 +79,11 @@ class Tokens:
         self._remember = remember
 
     def __repr__(self) -> str:
-        return f"<Tokens of {self._table!r}>"
+        return self._table.describe("Tokens")
+
+    def _repr_html_(self) -> str:
+        calls = {"all of them": "await stack.tokens.to_frame()", "a new one": 'await stack.tokens.put("TAG-1")'}
+        return self._table.card("Tokens", calls)
 
     async def put(
         self,

@@ -68,7 +68,14 @@ class Transactions:
         self._table = table
 
     def __repr__(self) -> str:
-        return f"<Transactions of {self._table!r}>"
+        return self._table.describe("Transactions")
+
+    def _repr_html_(self) -> str:
+        calls = {
+            "all of them": "await stack.transactions.to_frame()",
+            "against a station": "await stack.transactions.compare(station)",
+        }
+        return self._table.card("Transactions", calls)
 
     async def to_frame(self) -> pd.DataFrame:
         """All transactions, by their starts.

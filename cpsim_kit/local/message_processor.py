@@ -374,10 +374,10 @@ class MessageProcessor:
             raise Refused("PropertyConstraintViolation", f"eventType is Started, Updated or Ended, not {kind!r}")
         seq_no, info = _need(fields, "seqNo", int), _need(fields, "transactionInfo", dict)
         if seq_no < 0:
-            raise Refused("PropertyConstraintViolation", "seqNo is not below 0")
+            raise Refused("PropertyConstraintViolation", f"seqNo is at least 0, not {seq_no}")
         transaction_id = _need(info, "transactionId", str)
         if len(transaction_id) > _LONGEST_KEY:
-            raise Refused("PropertyConstraintViolation", f"transactionId has at most {_LONGEST_KEY} characters")
+            raise Refused("PropertyConstraintViolation", f"transactionId has more than {_LONGEST_KEY} characters")
         id_token = _need(fields, "idToken", dict) if "idToken" in fields else None
         answer = {} if id_token is None else {"idTokenInfo": self._id_token_info(id_token, in_transaction=True)}
         if not transaction_id:  # valid by the schema, and no key of a table

@@ -1,4 +1,4 @@
-"""A charge point that behaves: EVSEs, vehicles, sessions and meters, for OCPP 1.6, 2.0.1 and 2.1."""
+"""A charge point that works by itself: EVSEs, vehicles, sessions and meters, for OCPP 1.6, 2.0.1 and 2.1."""
 
 from cpsim_kit.station.events import FAULTS, Swiped
 from cpsim_kit.station.evse import Evse

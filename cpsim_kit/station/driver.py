@@ -156,11 +156,11 @@ class Driver:
         self._core.handle(Offline(), self.clock.now())
 
     async def act(self, event: Event) -> None:
-        """Let the core handle an act, and wait until what it made the station say is answered.
+        """Let the core handle an act, and wait until the messages that it caused are answered.
 
         Raises:
-            ValueError: It cannot be done physically.
-            CpsimError: What it made the station say failed.
+            ValueError: It is physically impossible.
+            CpsimError: A message that it caused failed.
         """
         with self.stopped_clock() as now:
             self._core.handle(event, now)
@@ -316,7 +316,7 @@ class Driver:
             await asyncio.wait([task])
 
     def _fail(self, error: BaseException) -> None:
-        """Everybody who waits gets this error."""
+        """Raise this error in everything that waits."""
         waiting = [future for _, future in (*self._waiters, *self._goals)]
         self._waiters, self._goals = [], []
         for future in waiting:
@@ -324,7 +324,7 @@ class Driver:
                 future.set_exception(error)
 
     def _take_heartbeat_interval(self) -> None:
-        """Beat at the interval that the CSMS instructed at boot, and show it in the variable."""
+        """Send heartbeats at the interval that the CSMS instructed at boot, and show it in the variable."""
         interval = self._charge_point.heartbeat_interval
         if interval is None:
             self.set_heartbeat_interval(self.heartbeat_interval)
@@ -339,7 +339,7 @@ class Driver:
         return int(self._core.variables.value("OCPPCommCtrlr.HeartbeatInterval"))
 
     def set_heartbeat_interval(self, seconds: float) -> None:
-        """Beat at this interval from now on."""
+        """Send heartbeats at this interval from now on."""
         self._charge_point.heartbeat_interval = seconds
         self._heartbeat_at = min(self._heartbeat_at, time.perf_counter() + seconds)
         self._wake_up()

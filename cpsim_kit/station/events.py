@@ -54,7 +54,7 @@ FAULTS = {
 
 @dataclass(frozen=True, slots=True)
 class Swiped:
-    """What came of a token.
+    """What a station did with a token that was presented.
 
     Attributes:
         token: The token's id.
@@ -79,7 +79,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class PlugIn:
-    """Somebody connects a vehicle; ``evse_id`` None where only one EVSE comes into question."""
+    """Somebody connects a vehicle; ``evse_id`` may be None where only one EVSE is possible."""
 
     vehicle: Vehicle
     evse_id: int | None = None
@@ -112,7 +112,7 @@ class Unplug:
 
 @dataclass(frozen=True, slots=True)
 class SuspendEv:
-    """The vehicle stops to take energy, or wants it again."""
+    """The vehicle stops taking energy, or takes it again."""
 
     suspends: bool
     evse_id: int | None = None
@@ -120,7 +120,7 @@ class SuspendEv:
 
 @dataclass(frozen=True, slots=True)
 class SuspendEvse:
-    """The EVSE stops to offer energy, or offers it again."""
+    """The EVSE stops offering energy, or offers it again."""
 
     suspends: bool
     evse_id: int | None = None

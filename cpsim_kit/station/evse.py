@@ -7,7 +7,9 @@ Four quantities are kept apart: what the vehicle demands, what the limit is, wha
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Literal
 
 from cpsim_kit.station.vehicle import is_number
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from cpsim_kit.station.transaction import Transaction
     from cpsim_kit.station.vehicle import Vehicle
 
-__all__ = ["Evse", "LiveEvse"]
+__all__ = ["CHARGING_STATES", "Evse", "LiveEvse", "check_evse_id"]
+
+CHARGING_STATES = ("Idle", "EVConnected", "Charging", "SuspendedEV", "SuspendedEVSE")  # ChargingStateEnumType
 
 _AC_VOLTS, _DC_VOLTS = 230.0, 400.0
 
@@ -81,6 +85,21 @@ class Evse:
     def volts(self) -> float:
         """Volts between a phase and neutral; for DC between the poles."""
         return self.voltage if self.voltage is not None else _DC_VOLTS if self.is_dc else _AC_VOLTS
+
+
+def check_evse_id(evses: Mapping[int, LiveEvse], evse_id: object) -> None:
+    """Check that a station has an EVSE of this id.
+
+    Raises:
+        ValueError: It has none; the message says which it has.
+    """
+    is_whole = isinstance(evse_id, Integral) and not isinstance(evse_id, bool)
+    if is_whole and evse_id in evses:
+        return
+    first, *others = map(str, evses)
+    known = f"the EVSEs {', '.join([first, *others])}" if others else f"EVSE {first} only"
+    hint = "" if is_whole else "; evse is a whole number"
+    raise ValueError(f"this station has {known}, not {evse_id!r}{hint}")
 
 
 class LiveEvse:

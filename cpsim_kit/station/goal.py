@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from cpsim_kit.station.events import FAULTS
+from cpsim_kit.station.evse import CHARGING_STATES, check_evse_id
 from cpsim_kit.station.vehicle import is_number
 
 if TYPE_CHECKING:
@@ -73,6 +75,12 @@ class Goal:
                 )
         return given
 
+    @staticmethod
+    def _check_state(state: object, statuses: Sequence[str]) -> None:
+        known = dict.fromkeys((*CHARGING_STATES, *statuses, *FAULTS))
+        if state not in known:
+            raise ValueError(f"state is one of {', '.join(known)}, not {state!r}")
+
     @classmethod
     def make(
         cls,
@@ -88,15 +96,17 @@ class Goal:
         Args:
             core: The station's core.
             now: The moment.
-            evse_id: The EVSE; None for the only one that comes into question.
+            evse_id: The EVSE; None where only one is possible.
             wanted: Values by name: soc, energy_kwh, power_kw, state, minutes. Those that are None are not wanted. A
                 soc of 1 is reached when the vehicle has enough: at its target, or when its battery counts as full.
             ends_with_session: Whether it is reached, too, when the vehicle has enough or may not charge any more.
 
         Raises:
-            ValueError: There is nothing to wait for, a value is out of range, or it is not plain which EVSE is meant.
+            ValueError: There is nothing to wait for, a value is out of range, there is no such state, or it is not
+                plain which EVSE is meant.
         """
         given = cls.check(wanted)
+        cls._check_state(given.get("state", "Charging"), core.dialect.statuses)
         if not given and not ends_with_session:
             raise ValueError("until what? Give soc=, energy_kwh=, power_kw=, state= or minutes=")
         if evse_id is None:
@@ -105,8 +115,8 @@ class Goal:
             if len(possible) != 1 and set(given) != {"minutes"}:
                 raise ValueError(f"where? Say evse={' or '.join(map(str, possible or core.evses))}")
             evse_id = next(iter(possible or core.evses))
-        elif evse_id not in core.evses or isinstance(evse_id, bool):
-            raise ValueError(f"this station has the EVSEs {', '.join(map(str, core.evses))}, not {evse_id!r}")
+        else:
+            check_evse_id(core.evses, evse_id)
         return cls(core, now, evse_id, given, ends_with_session=ends_with_session)
 
     def update(self, core: Core, now: float) -> bool:

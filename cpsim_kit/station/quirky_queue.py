@@ -80,7 +80,7 @@ class QuirkyQueue(MessageQueue):
         message.build = partial(self._build, message, message.build)
         super().add(message)
         if report is not None and report.kind == "Ended" and "ended_before_updated" in self._quirks:
-            self._put_before_the_last_update(message, report)
+            self._put_before_the_last_update(report)
 
     def go_offline(self) -> list[Outgoing]:
         """The connection is gone: see the base class."""
@@ -185,17 +185,16 @@ class QuirkyQueue(MessageQueue):
 
     # -- Another order ------------------------------------------------------------------------------------------------
 
-    def _put_before_the_last_update(self, ended: Outgoing, report: Report) -> None:
-        """Move the last Updated of the same transaction behind its Ended, which is the last message."""
+    def _put_before_the_last_update(self, report: Report) -> None:
+        """Move the message just before an Ended behind it, unless that was sent, or was behind it when it was saved."""
         lane = self._transactional
-        for number in reversed(range(len(lane) - 1)):
-            message = lane[number]
-            assert message.report is not None
-            if message.report.transaction is report.transaction:
-                if _can_wait(message) and lane[-1] is ended:
-                    del lane[number]
-                    lane.append(message)
-                    self._quirks.count("ended_before_updated")
+        for message in lane:
+            before = message.report
+            assert before is not None
+            if before.transaction is report.transaction and before.seq_no == report.seq_no - 1 and _can_wait(message):
+                lane.remove(message)
+                lane.append(message)
+                self._quirks.count("ended_before_updated")
                 return
 
     def _pass_held(self) -> bool:

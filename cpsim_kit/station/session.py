@@ -37,7 +37,7 @@ class Row(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Session:
-    """A visit of a vehicle or a driver: from the cable or the token, whichever comes first, until both are gone.
+    """What happened at an EVSE from the cable or the token, whichever came first, until both were gone.
 
     A cable that hangs in the socket afterwards belongs to no session.
 
@@ -98,10 +98,10 @@ class Session:
 
     @property
     def messages(self) -> MessageLog:
-        """The messages of its time, with their answers, but for heartbeats and what concerns others.
+        """The messages from its first to its last, with their answers.
 
-        A message concerns others if it names another EVSE or another transaction. They are taken from the charge
-        point's record; empty if that is off.
+        Heartbeats and messages that name another EVSE or another transaction are left out. They are taken from the
+        charge point's record; empty if that is off.
         """
         chosen = MessageLog(None)
         if self.log is None or self.first_message is None:
@@ -144,7 +144,7 @@ class Session:
     def summary(self) -> dict[str, Any]:
         """Its facts by name: evse_id, token, refused, begin, end (UTC), minutes, energy_wh, soc, transaction_ids.
 
-        What there is not, such as the end while it goes on, is None.
+        A value that does not exist, such as the end while it goes on, is None.
         """
         minutes = None if self.end is None else round((self.end - self.begin) / 60, 2)
         socs = [row.soc for row in self.rows if not math.isnan(row.soc)]

@@ -1,4 +1,4 @@
-"""A station: the face that a reader calls. Its rules are in ``core``, and its one task is in ``driver``."""
+"""A station: the class that a reader uses. Its rules are in ``core``, and its one task is in ``driver``."""
 
 from __future__ import annotations
 
@@ -84,14 +84,15 @@ class Command:
 
 
 class Station:
-    """A charge point that behaves: you do what a person, a car or a fault does, and it says what follows.
+    """A charge point that works by itself: you do what a person, a car or a fault does, and it sends what follows.
 
         station = await stack.station("CP1")
         async with Station("CP1", "ws://127.0.0.1:9000") as station: ...
         station = await Station(charge_point)
 
-    Once awaited or entered it is connected, accepted by the CSMS, and beats. An act returns when what it made the
-    station say is answered. What cannot be done physically is a ValueError.
+    ``await`` and ``async with`` connect it, boot it until the CSMS accepts it, and begin its heartbeats. An act, such
+    as :meth:`plug_in`, returns when the messages that it caused are answered. An act that is physically impossible
+    raises ValueError.
 
     Without a connection it goes on: transaction messages wait in its :attr:`queue`, and are sent in order when it has
     connected again by itself; see also :meth:`disconnect`, :meth:`power_off`, :meth:`network` and :meth:`save`.
@@ -238,7 +239,7 @@ class Station:
         await self.close()
 
     async def connect(self) -> Self:
-        """Connect, boot until the CSMS accepts, report the connectors, and begin to beat.
+        """Connect, boot until the CSMS accepts, report the connectors, and begin the heartbeats.
 
         Does nothing while it is connected. Where the CSMS refuses one of the reports, the log says so, and the station
         goes on. After an error the station can be awaited again.
@@ -308,7 +309,7 @@ class Station:
     def _require_running(self) -> None:
         self._require_not_closed()
         if not self._driver.is_running:
-            raise RuntimeError(f"{self.id} does not run; write `await station`, or `async with … as station`")
+            raise RuntimeError(f"{self.id} is not started; write `await station`, or `async with … as station`")
         if self._driver.error is not None:
             raise self._driver.error.with_traceback(None)
 
@@ -377,8 +378,8 @@ class Station:
 
         Raises:
             TypeError: That is not a Vehicle.
-            ValueError: There is a vehicle already, or it is not plain which EVSE is meant.
-            CpsimError: What it made the station say failed.
+            ValueError: There is a vehicle already, or several EVSEs are free and ``evse`` is missing.
+            CpsimError: A message that it caused failed.
         """
         if not isinstance(vehicle, Vehicle):
             raise TypeError(f"{self.id}: plug_in() takes a Vehicle(…), not {vehicle!r}")
@@ -389,15 +390,15 @@ class Station:
 
         Args:
             token: The token's id.
-            evse: Which EVSE is meant, where that is not plain.
+            evse: The EVSE; may be left out where only one is possible.
             type: An IdTokenEnumType value; OCPP 1.6 knows no types.
 
         Returns:
             What came of it: ``effect`` is "authorized", "stopped" or "refused", ``status`` the answer of the CSMS.
 
         Raises:
-            ValueError: It is not plain which EVSE is meant, or the version cannot carry the token.
-            CpsimError: What it made the station say failed, e.g. UnsupportedByCsms.
+            ValueError: Several EVSEs are possible and ``evse`` is missing, or the version has no such token.
+            CpsimError: A message that it caused failed, e.g. UnsupportedByCsms.
         """
         event = Swipe(self._core.dialect.token(token, type), evse)
         await self._do(event)
@@ -412,7 +413,7 @@ class Station:
 
         Raises:
             ValueError: There is nothing to unplug.
-            CpsimError: What it made the station say failed.
+            CpsimError: A message that it caused failed.
         """
         await self._do(Unplug(evse, side))
 
@@ -441,7 +442,7 @@ class Station:
 
         Raises:
             ValueError: There is no such fault, or the EVSE has one already.
-            CpsimError: What it made the station say failed.
+            CpsimError: A message that it caused failed.
         """
         await self._do(Fault(name, evse))
 
@@ -460,20 +461,21 @@ class Station:
         evse: int | None = None,
         timeout: float | None = 30,
     ) -> None:
-        """Wait until all of this is so.
+        """Wait until all the given conditions are true at the same moment.
 
         Args:
             soc: The vehicle has this state of charge, from 0 to 1.
             energy_kwh: So much was delivered in this session.
             power_kw: The delivered power has risen, or fallen, to this value.
-            state: The charging state or the connector's status, e.g. "Charging" or "Available".
+            state: The charging state, the connector's status or a fault, e.g. "Charging" or "Available".
             minutes: So many minutes of the station's clock have passed.
-            evse: Where; may be left out where only one EVSE comes into question.
+            evse: Where; may be left out where only one EVSE is possible.
             timeout: Real seconds to wait; None for ever.
 
         Raises:
-            WaitTimeout: It did not come to that; ``last_seen`` says what was seen last.
-            ValueError: Nothing to wait for, a value out of range, or it is not plain which EVSE is meant.
+            WaitTimeout: They did not become true in time; ``last_seen`` says what was seen last.
+            ValueError: Nothing to wait for, a value out of range, a state that the version does not have, or several
+                EVSEs are possible and ``evse`` is missing.
             ConnectionLost: The connection closed.
         """
         wanted = {"soc": soc, "energy_kwh": energy_kwh, "power_kw": power_kw, "state": state, "minutes": minutes}
@@ -510,8 +512,8 @@ class Station:
 
         Raises:
             ValueError: No EVSE is free, or a value is out of range.
-            WaitTimeout: It did not come to that in time; the vehicle stays plugged in.
-            CpsimError: What it made the station say failed.
+            WaitTimeout: It was not reached in time; the vehicle stays plugged in.
+            CpsimError: A message that it caused failed.
         """
         self._require_running()
         wanted = {"soc": until_soc, "energy_kwh": until_energy_kwh, "minutes": minutes}
@@ -706,7 +708,7 @@ class Station:
     # -- Driving ------------------------------------------------------------------------------------------------------
 
     async def _do(self, event: Event) -> None:
-        """Let the core handle an act, and wait until what it made the station say is answered."""
+        """Let the core handle an act, and wait until the messages that it caused are answered."""
         self._require_running()
         await self._driver.act(event)
 
@@ -740,7 +742,7 @@ def _check_names(dialect: Dialect, given: Mapping[str, object]) -> None:
             meant = set(dialect_of(version, 0, 1).names.get(name, ()))
             if meant:
                 mine = [own for own, variables in dialect.names.items() if meant.intersection(variables)]
-                hint = f"write {' or '.join(mine)}" if mine else "here nothing corresponds to it"
+                hint = f"write {' or '.join(mine)}" if mine else "it has no variable for this"
                 raise ValueError(
                     f"{name} is a name of OCPP {version}, and this station speaks {dialect.version.name}: {hint}"
                 )

@@ -167,7 +167,7 @@ VARIABLES: Mapping[str, Variable] = {
 class Variables(Mapping[str, Any]):
     """The variables of one station, by the names of its version.
 
-    ``station.variables["TxCtrlr.TxStartPoint"]`` reads one; a variable that is not set is not in the mapping. The CSMS
+    ``station.variables["TxCtrlr.TxStartPoint"]`` reads one; a variable without a value is not in the mapping. The CSMS
     sets them with SetVariables, or in OCPP 1.6 with ChangeConfiguration. ``to_frame()`` shows all of them.
 
     Args:
@@ -214,6 +214,11 @@ class Variables(Mapping[str, Any]):
         if value is None:
             raise KeyError(f"{name} is not set")
         return value
+
+    def __setitem__(self, name: str, _value: object) -> None:
+        raise TypeError(
+            f"the CSMS sets {name}, or you give it when the station is made: stack.station(…, variables={{…: …}})"
+        )
 
     def __iter__(self) -> Iterator[str]:
         yield from self._read_only

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from cpsim_kit.station.authorization import Authorization, AuthorizationCache, IdToken, LocalList, TokenInfo
 from cpsim_kit.station.events import Answer
-from cpsim_kit.station.evse import Evse, LiveEvse
+from cpsim_kit.station.evse import Evse, LiveEvse, check_evse_id
 from cpsim_kit.station.reporting import Reporter, record
 from cpsim_kit.station.session import Session
 from cpsim_kit.station.transaction import STOPPED_WITH_AUTHORIZATION, Transaction
@@ -76,10 +76,9 @@ class Visits:
             yield self.lobby
 
     def one_of(self, candidates: Sequence[LiveEvse], verb: str, otherwise: str, evse_id: int | None) -> LiveEvse:
-        """The EVSE that an act is about: the one that was named, or the only one that comes into question."""
+        """The EVSE that an act is about: the named one, or the only possible one."""
         if evse_id is not None:
-            if evse_id not in self.evses or isinstance(evse_id, bool):
-                raise ValueError(f"this station has the EVSEs {', '.join(map(str, self.evses))}, not {evse_id!r}")
+            check_evse_id(self.evses, evse_id)
             return self.evses[evse_id]
         if len(self.evses) == 1:
             return self.evses[1]

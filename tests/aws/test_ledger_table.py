@@ -18,4 +18,6 @@ async def test_a_stack_whose_csms_is_the_samples_says_where_there_are_tokens_and
             with pytest.raises(errors.NotFound, match=f"no table of {what}: .*await Stack.local") as caught:
                 await use
             assert (caught.value.kind, caught.value.name) == ("table", what)
-        assert repr(stack.tokens) == "<Tokens of <LedgerTable none>>"
+        assert repr(stack.tokens) == "<Tokens: this stack has no table of tokens>"
+        assert "no table" in stack.transactions._repr_html_()
+        assert "compare" not in stack.transactions._repr_html_()

@@ -1,5 +1,6 @@
 """Tokens of a stack: put, read and deleted by the kit, and what the CSMS answers then."""
 
+import re
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -49,6 +50,13 @@ async def test_a_token_is_put_read_listed_and_deleted(stack: Stack) -> None:
         with pytest.raises(errors.NotFound, match="the CSMS accepts a token that is not there") as caught:
             await use(name)
         assert (caught.value.kind, caught.value.name) == ("token", name)
+
+
+async def test_tokens_and_transactions_say_their_table_and_what_to_call(stack: Stack) -> None:
+    assert re.fullmatch(r"<Tokens in \S*TokensTable\S*>", repr(stack.tokens))
+    assert re.fullmatch(r"<Transactions in \S*TransactionsTable\S*>", repr(stack.transactions))
+    assert "await stack.tokens.to_frame()" in stack.tokens._repr_html_()
+    assert "await stack.transactions.compare(station)" in stack.transactions._repr_html_()
 
 
 async def test_a_token_without_details_is_accepted(stack: Stack, boto: Boto) -> None:

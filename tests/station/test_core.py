@@ -592,7 +592,7 @@ def test_an_answer_that_comes_after_the_session_changes_nothing() -> None:
         (["clear fault"], "EVSE 1 has no fault"),
         (["fault GroundFault", "fault Other"], "EVSE 1 has a fault already: GroundFault; clear it first"),
         (["fault Flood"], "a fault is one of GroundFault, "),
-        (["plug 3"], "this station has the EVSEs 1, not 3"),
+        (["plug 3"], "this station has EVSE 1 only, not 3"),
         (["unplug ev"], "EVSE 1 has no cable to unplug"),
     ],
 )

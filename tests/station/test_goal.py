@@ -163,7 +163,7 @@ def test_a_state_that_is_there_is_reached(state: str) -> None:
     assert minutes_until(charging(), state=state) == 0
 
 
-@pytest.mark.parametrize("state", ["SuspendedEVSE", "Available", "charging"])
+@pytest.mark.parametrize("state", ["SuspendedEVSE", "Available", "GroundFault"])
 def test_a_state_that_no_event_brings_is_never_reached(state: str) -> None:
     assert minutes_until(charging(), state=state) == math.inf
 
@@ -302,6 +302,13 @@ def test_minutes_that_no_clock_can_show_are_refused(value: Any) -> None:
 def test_a_bad_state_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match=r'state is a word, e\.g\. "Charging", not '):
         Goal.check({"state": value})
+
+
+@pytest.mark.parametrize("state", ["charging", "Suspended", "Preparing"])
+def test_a_state_that_the_version_does_not_have_is_refused(state: str) -> None:
+    known = "Idle, EVConnected, Charging, SuspendedEV, SuspendedEVSE, Available, Occupied, Unavailable, Faulted, "
+    with pytest.raises(ValueError, match=f"state is one of {known}.*, not '{state}'"):
+        make(charging(), state=state)
 
 
 def test_what_is_none_is_not_wanted() -> None:

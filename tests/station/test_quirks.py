@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import math
@@ -19,7 +20,8 @@ from station_wire import accept_all, words
 from told import told
 
 from cpsim_kit.station import QUIRKS, Evse, Station, Vehicle
-from cpsim_kit.station.events import Answer, Failure, Outgoing
+from cpsim_kit.station.events import Accepted, Answer, Failure, Offline, Online, Outgoing, PowerOff
+from cpsim_kit.station.memory import recall, remember
 from cpsim_kit.station.queue import MessageQueue
 from cpsim_kit.station.session import truth_frame
 
@@ -433,25 +435,30 @@ ACTS = [
     "clear fault",
     "offline",
     "online",
+    "power off",
 ]
 
 
 def play_any(version: str, quirks: list[str], acts: list[str]) -> Player:
     player = Player(version, METER, quirks=quirks)
-    is_online = True
+    is_online = has_power = True
     for act in [*acts, "online", "wait 3600"]:
-        if act in ("offline", "online"):
-            if (act == "online") == is_online:
-                continue
-            is_online = act == "online"
-        try:
-            player.act(act)
-        except ValueError:
-            continue
+        if act == "power off" and has_power:
+            player.do(PowerOff())
+            is_online = has_power = False
+        elif act == "online" and not is_online:
+            player.do(Online() if has_power else Accepted())
+            is_online = has_power = True
+        elif act == "offline" and is_online:
+            is_online = False
+            player.do(Offline())
+        elif act not in ("power off", "online", "offline"):
+            with contextlib.suppress(ValueError):
+                player.act(act)
     return player
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     acts=st.lists(st.sampled_from(ACTS), max_size=25),
     version=st.sampled_from(["1.6", "2.0.1"]),
@@ -468,6 +475,24 @@ def test_whatever_is_said_the_stations_own_truth_is_the_same(acts: list[str], ve
     assert waiting in ([], [None])  # at most the last Updated of the transaction that runs
     if "stop_twice" in names:
         assert wrong.quirks.counts["stop_twice"] == sum(each.end is not None for each in wrong.core.transactions)
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+def test_what_waits_through_a_power_loss_is_said_as_before(version: str) -> None:
+    quirks = ("begin_zero_offline", "register_rollback", "ended_before_updated", "stop_twice")
+    acts = ("offline", "plug", "swipe TAG-1", "wait 200", "swipe TAG-1", "unplug")
+    player = play(version, *quirks, acts=acts, variables=OFFLINE_TOKENS[version])
+    other = Player(version, METER, quirks=quirks, is_started=False)
+    recall(other.core, remember(player.core, player.now))
+    for each in (player, other):
+        each.said.clear()
+    player.act("online")
+    other.now = player.now
+    other.do(Accepted())
+    assert registers(player.said)[0] == [0]
+    assert registers(other.said) == registers(player.said)
+    applied = {name for name, count in other.quirks.counts.items() if count}
+    assert applied == set(quirks) - {"ended_before_updated"}  # their order was saved
 
 
 # -- On a socket ------------------------------------------------------------------------------------------------------

@@ -345,7 +345,7 @@ def test_options_of_a_charge_point_that_is_made_already_are_refused(options: dic
         ({"variables": {"MeterValueSampleInterval": 10}}, "write SampledDataCtrlr.TxUpdatedInterval or"),
         ({"variables": {"ConnectionTimeOut": 10}}, "write TxCtrlr.EVConnectionTimeOut$"),
         ({"version": "1.6", "variables": {"TxCtrlr.EVConnectionTimeOut": 1}}, "write ConnectionTimeOut$"),
-        ({"version": "1.6", "variables": {"TxCtrlr.TxStartPoint": "EVConnected"}}, "nothing corresponds"),
+        ({"version": "1.6", "variables": {"TxCtrlr.TxStartPoint": "EVConnected"}}, "it has no variable for this"),
         ({"version": "1.6", "variables": {"MeterValueSampleIntervall": 1}}, "did you mean MeterValueSampleInterval"),
     ],
 )
@@ -387,15 +387,21 @@ async def test_a_cell_that_runs_twice_says_what_to_do(station: Station, csms: Cs
     await station.plug_in(ev)  # nothing else has changed
 
 
-@pytest.mark.parametrize("evse", [0, 2, -1, "1", True])
+@pytest.mark.parametrize("evse", [0, 2, -1, "1", True, [1]])
 async def test_an_evse_that_is_not_there_is_a_value_error(station: Station, evse: Any) -> None:
     acts = [station.plug_in(car(), evse=evse), station.unplug(evse=evse), station.fault(evse=evse)]
     acts += [station.swipe("TAG-1", evse=evse), station.charge(car(), token="TAG-1", evse=evse)]
     for act in acts:
-        with pytest.raises(ValueError, match="this station has the EVSEs 1, not"):
+        with pytest.raises(ValueError, match="this station has EVSE 1 only, not"):
             await act
-    with pytest.raises(ValueError, match="this station has the EVSEs 1, not"):
+    with pytest.raises(ValueError, match="this station has EVSE 1 only, not"):
         await station.until(minutes=1, evse=evse)
+
+
+async def test_a_type_of_token_that_the_version_does_not_have_is_a_value_error(csms: Csms) -> None:
+    async with Station("CP1", csms.url) as station:
+        with pytest.raises(ValueError, match=r"a token's type is one of Central, eMAID, ISO14443, .*, not 'RFID'"):
+            await station.swipe("TAG-1", type="RFID")
 
 
 @pytest.mark.parametrize("token", ["", "X" * 37, None])

@@ -317,6 +317,11 @@ def test_read_only_keys_can_be_read_alone() -> None:
         make("1.6", NumberOfConnectors=3)
 
 
+def test_a_reader_who_sets_one_like_an_item_of_a_dict_is_told_how_it_is_done() -> None:
+    with pytest.raises(TypeError, match=r"the CSMS sets .*EVConnectionTimeOut, or you give it .* variables="):
+        make("2.0.1")["TxCtrlr.EVConnectionTimeOut"] = 5
+
+
 # -- What a reader sees -----------------------------------------------------------------------------------------------
 
 

@@ -33,6 +33,7 @@ class Dialect(ABC):
         reports_status_first: Whether a connector's status is reported before the transaction's message.
         gives_up_without_token: Whether a vehicle for which no token comes in time is given up.
         token_length: The most characters that a token has.
+        statuses: The words for the status of a connector, of those that occur.
         commands: What the station does on each CALL of the CSMS that it knows.
         clock_error: Seconds that the station's clock is ahead in what it says.
     """
@@ -43,6 +44,7 @@ class Dialect(ABC):
     reports_status_first: ClassVar[bool]
     gives_up_without_token: ClassVar[bool]
     token_length: ClassVar[int]
+    statuses: ClassVar[tuple[str, ...]]
     commands: ClassVar[Mapping[str, Command]]
 
     def __init__(self, version: str, epoch: float, evse_count: int) -> None:

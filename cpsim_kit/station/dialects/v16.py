@@ -71,6 +71,16 @@ class V16(Dialect):
     reports_status_first = False
     gives_up_without_token = True
     token_length = 20
+    statuses = (
+        "Available",
+        "Preparing",
+        "Charging",
+        "SuspendedEV",
+        "SuspendedEVSE",
+        "Finishing",
+        "Unavailable",
+        "Faulted",
+    )
 
     def read_only(self) -> Mapping[str, str]:
         return {

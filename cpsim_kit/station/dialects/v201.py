@@ -21,6 +21,11 @@ __all__ = ["V201"]
 
 _UNITS = {measurand: {"unit": unit} for measurand, unit in MEASURANDS.items()}
 
+# IdTokenEnumType; OCPP 2.1 leaves the type open.
+_TOKEN_TYPES = {
+    "2.0.1": ("Central", "eMAID", "ISO14443", "ISO15693", "KeyCode", "Local", "MacAddress", "NoAuthorization"),
+}
+
 
 class V201(Dialect):
     """OCPP 2.0.1, and 2.1, whose messages are the same as far as this station goes."""
@@ -30,6 +35,13 @@ class V201(Dialect):
     reports_status_first = True
     gives_up_without_token = False
     token_length = 36
+    statuses = ("Available", "Occupied", "Unavailable", "Faulted")
+
+    def token(self, token_id: str, kind: str) -> IdToken:
+        types = _TOKEN_TYPES.get(self.version.name, (kind,))
+        if kind not in types:
+            raise ValueError(f"a token's type is one of {', '.join(types)}, not {kind!r}")
+        return super().token(token_id, kind)
 
     def connector_status(self, evse: LiveEvse) -> str:
         if not evse.available:
