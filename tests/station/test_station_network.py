@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from charge_point_fixtures import NOT_REGISTERED, spawn
-from conftest import FACTOR, MS, cpsim_tasks, until
+from conftest import FACTOR, MS, SOON, cpsim_tasks, until
 from csms_stub import Behaviour, Csms, abort, answer, close, error, silent
 from station_wire import accept_all, words
 from strict_csms import StrictCsms, Token
@@ -255,6 +255,58 @@ async def test_a_connection_that_ends_at_once_is_no_reconnection(csms: Csms) -> 
         csms._refuse = None
         await until(lambda: back_online(station))
         await end(station)
+
+
+async def test_nobody_waits_any_longer_for_a_reconnection_and_it_comes_all_the_same(csms: Csms) -> None:
+    async with stubbed(csms) as station:
+        await station.disconnect()
+        csms.handshake_delay = 300 * MS
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(station.reconnect(), 50 * MS)
+        await until(lambda: back_online(station))
+
+
+async def test_an_act_that_waits_for_a_silent_csms_ends_when_the_cable_is_pulled(csms: Csms, version: str) -> None:
+    async with stubbed(csms, version) as station:
+        csms.on["StatusNotification"] = silent
+        act = spawn(station.plug_in(car()))
+        await until(lambda: len(csms.link.unanswered) == 1)
+        await station.disconnect()
+        async with asyncio.timeout(SOON):
+            await act
+        del csms.on["StatusNotification"]
+        await station.reconnect()
+        assert back_online(station)
+
+
+async def test_a_csms_that_reads_nothing_does_not_hold_up_who_pulls_the_cable(csms: Csms) -> None:
+    async with stubbed(csms, close_timeout=50 * MS) as station:
+        csms.link.stop_reading()
+        async with asyncio.timeout(SOON):
+            await station.disconnect()
+            await station.plug_in(car())
+            await station.reconnect()
+        assert words(csms)[-1] == "Status 1 Occupied"
+
+
+async def test_a_csms_that_answers_no_ping_is_lost_and_found_again(csms: Csms) -> None:
+    async with stubbed(csms, ping_interval=50 * MS, ping_timeout=200 * MS, close_timeout=50 * MS) as station:
+        await begin(station)
+        csms.link.stop_reading()
+        await until(lambda: len(csms.links) == 2)
+        await until(lambda: back_online(station))
+        await end(station)
+
+
+async def test_a_station_without_power_cannot_reconnect(csms: Csms) -> None:
+    async with stubbed(csms) as station:
+        await station.power_off()
+        with pytest.raises(ValueError, match=r"CP1 has no power; power_on\(\) connects it, too"):
+            await station.reconnect()
+        await asyncio.sleep(50 * MS)
+        assert not station.charge_point.is_open
+        await station.power_on()
+        assert back_online(station)
 
 
 # -- The connection is lost -------------------------------------------------------------------------------------------
@@ -653,6 +705,20 @@ async def test_the_queue_is_a_table(csms: Csms, version: str) -> None:
 
 
 # -- Closing ----------------------------------------------------------------------------------------------------------
+
+
+async def test_closing_while_somebody_reconnects_ends_that(csms: Csms) -> None:
+    async with stubbed(csms) as station:
+        await station.disconnect()
+        csms.handshake_delay = 100 * MS
+        reconnecting = spawn(station.reconnect())
+        await until(lambda: len(csms.requests) == 2)
+        async with asyncio.timeout(SOON):
+            await station.close()
+            with pytest.raises((RuntimeError, ConnectionLost), match="closed"):
+                await reconnecting
+        assert cpsim_tasks() == set()
+        assert not station.charge_point.is_open
 
 
 @pytest.mark.parametrize("moment", ["waits", "connects", "unplugged"])
