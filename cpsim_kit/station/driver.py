@@ -211,9 +211,15 @@ class Driver:
             self.error = error
             self._fail(error)
         elif self.is_online:
-            logger.warning("%s; the station goes on offline", error)
             self._core.handle(Offline(), self.now())
-            self._begin_to_reconnect(error)
+            name, code = self._charge_point.id, error.closed.code
+            if self.is_plugged:
+                logger.warning(
+                    "%s: connection lost, code %d; the station goes on offline, and connects again", name, code
+                )
+                self._begin_to_reconnect(error)
+            else:
+                logger.info("%s: disconnected; the station goes on offline", name)
         self._wake_up()
 
     def open_connection(self) -> None:
@@ -281,9 +287,7 @@ class Driver:
         """Connect again and again, with the waits that the variables say (OCPP 2.0.1 part 4, "Reconnecting")."""
         if not self._reconnect or not self.is_plugged or self._task is None or self.error is not None:
             return
-        failures = (
-            [] if error is None else [error]
-        )  # the lost connection counts as the first one, so that the first attempt waits, too
+        failures = [] if error is None else [error]  # so that the first attempt waits, too
 
         async def connect() -> None:
             if failures:
