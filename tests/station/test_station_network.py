@@ -161,6 +161,14 @@ async def test_an_unknown_token_is_refused_offline(version: str) -> None:
         await station.unplug()
 
 
+async def test_charge_ends_and_says_why_where_the_token_is_refused_offline(version: str) -> None:
+    async with strict(version) as (station, _):
+        async with station.outage():
+            session = await station.charge(car(), token="TAG-9", until_soc=1)
+        assert "offline" in session.summary()["refused"]
+        assert station.evses[1].state == "Idle"
+
+
 async def test_an_unknown_token_is_accepted_offline_where_the_station_may(version: str) -> None:
     name = "AllowOfflineTxForUnknownId" if version == "1.6" else "AuthCtrlr.OfflineTxForUnknownIdEnabled"
     async with strict(version, variables={name: True}) as (station, csms):
