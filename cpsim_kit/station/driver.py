@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 from cpsim_kit.charge_point import Backoff, ChargePoint, boot_until_accepted, keep_connected
 from cpsim_kit.errors import (
     CallTimeout,
-    ConnectError,
     ConnectionLost,
     CpsimError,
     ProtocolViolation,
@@ -79,6 +78,7 @@ class Driver:
         "_random",
         "_reconnect",
         "_reconnecting",
+        "_stopped_by",
         "_task",
         "_waiters",
         "_wake",
@@ -113,6 +113,7 @@ class Driver:
         self._random = random
         self._reconnecting: asyncio.Task[None] | None = None
         self._loss: ConnectionLost | None = None  # the last one
+        self._stopped_by: BaseException | None = None
 
     @property
     def is_online(self) -> bool:
@@ -143,6 +144,7 @@ class Driver:
         """Stop; everybody who waits gets this error."""
         tasks = [task for task in (self._task, self._reconnecting) if task is not None]
         self._task = self._reconnecting = None
+        self._stopped_by = error
         try:
             for task in tasks:
                 task.cancel()
@@ -240,16 +242,19 @@ class Driver:
         """Plug the network's cable in, connect, and wait until what waited is answered.
 
         Raises:
+            ValueError: The station has no power.
             ConnectError: The connection did not open; the station goes on to try.
             ConnectionLost: It opened, and was lost before that; the station goes on to try.
         """
+        if not self._core.has_power:
+            raise ValueError(f"{self._charge_point.id} has no power; power_on() connects it, too")
         self.is_plugged = True
         await self._stop_reconnecting()
         try:
             await self._connect()
-        except (ConnectError, ConnectionLost) as exc:
-            self._begin_to_reconnect(exc)
-            raise
+        finally:  # also where somebody waited no longer
+            if not self.is_online and self._reconnecting is None:
+                self._begin_to_reconnect(self._loss)
         await self._wait((None, self._waiters))
         if not self.is_online and self._loss is not None:
             raise self._loss.with_traceback(None)
@@ -278,11 +283,11 @@ class Driver:
         self._take_heartbeat_interval()
         await self.act(Accepted())
 
-    def _begin_to_reconnect(self, error: ConnectError | ConnectionLost) -> None:
+    def _begin_to_reconnect(self, error: ConnectionLost | None) -> None:
         """Connect again and again, with the waits that the variables say (OCPP 2.0.1 part 4, "Reconnecting")."""
-        if not self._reconnect:
+        if not self._reconnect or not self.is_plugged or self._task is None or self.error is not None:
             return
-        failures = [error]  # the lost connection counts as the first one, so that the first attempt waits, too
+        failures = [] if error is None else [error]  # so that the first attempt waits, too
 
         async def connect() -> None:
             if failures:
@@ -352,6 +357,8 @@ class Driver:
     # -- Waiting ------------------------------------------------------------------------------------------------------
 
     async def _wait(self, what: tuple[Any, list[Any]], timeout: float | None = None) -> None:
+        if (error := self.error if self._task is not None else self._stopped_by) is not None:
+            raise error.with_traceback(None)
         key, waiting = what
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (key, future)

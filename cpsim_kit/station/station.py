@@ -596,7 +596,9 @@ class Station:
         """Plug the network's cable in again, and wait until the CSMS has what waited for it.
 
         Raises:
+            ValueError: The station has no power.
             ConnectError: The connection did not open; the station goes on to try.
+            ConnectionLost: It opened, and was lost before that; the station goes on to try.
         """
         self._require_running()
         await self._driver.plug_network()

@@ -77,6 +77,8 @@ class Tokens:
             status = "" if known is None else known.status
             reason = "the station is offline, and may not accept the token by itself"
             event.result = Swiped(event.token.id, status, "refused", reason)
+            if evse.session is not None:
+                evse.session.refused = status or reason
             self._visits.leave_empty_lobby()
 
     def _authorize_answered(self, event: Swipe, evse: LiveEvse, answer: Answer, now: float) -> None:

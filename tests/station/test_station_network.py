@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import math
 import random
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from charge_point_fixtures import NOT_REGISTERED, spawn
-from conftest import FACTOR, MS, cpsim_tasks, until
+from conftest import FACTOR, MS, SOON, cpsim_tasks, until
 from csms_stub import Behaviour, Csms, abort, answer, close, error, silent
 from station_wire import accept_all, words
 from strict_csms import StrictCsms, Token
@@ -160,6 +161,14 @@ async def test_an_unknown_token_is_refused_offline(version: str) -> None:
         await station.unplug()
 
 
+async def test_charge_ends_and_says_why_where_the_token_is_refused_offline(version: str) -> None:
+    async with strict(version) as (station, _):
+        async with station.outage():
+            session = await station.charge(car(), token="TAG-9", until_soc=1)
+        assert "offline" in session.summary()["refused"]
+        assert station.evses[1].state == "Idle"
+
+
 async def test_an_unknown_token_is_accepted_offline_where_the_station_may(version: str) -> None:
     name = "AllowOfflineTxForUnknownId" if version == "1.6" else "AuthCtrlr.OfflineTxForUnknownIdEnabled"
     async with strict(version, variables={name: True}) as (station, csms):
@@ -254,6 +263,58 @@ async def test_a_connection_that_ends_at_once_is_no_reconnection(csms: Csms) -> 
         csms._refuse = None
         await until(lambda: back_online(station))
         await end(station)
+
+
+async def test_nobody_waits_any_longer_for_a_reconnection_and_it_comes_all_the_same(csms: Csms) -> None:
+    async with stubbed(csms) as station:
+        await station.disconnect()
+        csms.handshake_delay = 300 * MS
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(station.reconnect(), 50 * MS)
+        await until(lambda: back_online(station))
+
+
+async def test_an_act_that_waits_for_a_silent_csms_ends_when_the_cable_is_pulled(csms: Csms, version: str) -> None:
+    async with stubbed(csms, version) as station:
+        csms.on["StatusNotification"] = silent
+        act = spawn(station.plug_in(car()))
+        await until(lambda: len(csms.link.unanswered) == 1)
+        await station.disconnect()
+        async with asyncio.timeout(SOON):
+            await act
+        del csms.on["StatusNotification"]
+        await station.reconnect()
+        assert back_online(station)
+
+
+async def test_a_csms_that_reads_nothing_does_not_hold_up_who_pulls_the_cable(csms: Csms) -> None:
+    async with stubbed(csms, close_timeout=50 * MS) as station:
+        csms.link.stop_reading()
+        async with asyncio.timeout(SOON):
+            await station.disconnect()
+            await station.plug_in(car())
+            await station.reconnect()
+        assert words(csms)[-1] == "Status 1 Occupied"
+
+
+async def test_a_csms_that_answers_no_ping_is_lost_and_found_again(csms: Csms) -> None:
+    async with stubbed(csms, ping_interval=50 * MS, ping_timeout=200 * MS, close_timeout=50 * MS) as station:
+        await begin(station)
+        csms.link.stop_reading()
+        await until(lambda: len(csms.links) == 2)
+        await until(lambda: back_online(station))
+        await end(station)
+
+
+async def test_a_station_without_power_cannot_reconnect(csms: Csms) -> None:
+    async with stubbed(csms) as station:
+        await station.power_off()
+        with pytest.raises(ValueError, match=r"CP1 has no power; power_on\(\) connects it, too"):
+            await station.reconnect()
+        await asyncio.sleep(50 * MS)
+        assert not station.charge_point.is_open
+        await station.power_on()
+        assert back_online(station)
 
 
 # -- The connection is lost -------------------------------------------------------------------------------------------
@@ -562,6 +623,52 @@ async def test_a_token_whose_check_was_cut_off_is_decided_by_the_cache(csms: Csm
     assert station.truth().end.notna().all()
 
 
+# -- Anything at any time ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_acts_and_cuts_in_any_order_break_no_rule(version: str, seed: int) -> None:
+    plan = random.Random(seed)
+    name = "AllowOfflineTxForUnknownId" if version == "1.6" else "AuthCtrlr.OfflineTxForUnknownIdEnabled"
+    evses = [Evse(), Evse(50, "DC")]
+    async with strict(version, evses=evses, variables={name: bool(seed % 2)}, seed=seed) as (station, csms):
+        acts: list[tuple[int, Callable[[int], Awaitable[object]]]] = [
+            (6, lambda evse: station.plug_in(car(plan.uniform(0.1, 0.9)), evse=evse)),
+            (8, lambda evse: station.swipe(f"TAG-{evse}", evse=evse)),
+            (3, lambda evse: station.unplug(evse=evse)),
+            (1, lambda evse: station.unplug(evse=evse, side="ev")),
+            (1, lambda evse: station.suspend_ev(evse=evse)),
+            (2, lambda evse: station.resume_ev(evse=evse)),
+            (1, lambda evse: station.suspend_evse(evse=evse)),
+            (2, lambda evse: station.resume_evse(evse=evse)),
+            (1, lambda evse: station.fault(evse=evse)),
+            (4, lambda evse: station.clear_fault(evse=evse)),
+            (8, lambda evse: station.until(minutes=plan.randint(1, 5), evse=evse)),
+            (1, lambda _: station.disconnect()),
+            (3, lambda _: station.reconnect()),
+        ]
+        weights = [weight for weight, _ in acts]
+        for _ in range(120):
+            if plan.random() < 0.1:
+                for ws, _rules in list(csms._stations.values()):
+                    ws.transport.abort()
+            (_, act), *_rest = plan.choices(acts, weights)
+            with contextlib.suppress(ValueError, ConnectionLost):  # it cannot be done now; reconnect() was cut off
+                await act(plan.randint(1, 2))
+        with contextlib.suppress(ConnectionLost):
+            await station.reconnect()
+        await until(lambda: back_online(station))
+        for number, evse in station._core.evses.items():
+            if evse.fault:
+                await station.clear_fault(evse=number)
+            if evse.authorization is not None:
+                await station.swipe(f"TAG-{number}", evse=number)
+            if evse.vehicle is not None:
+                await station.unplug(evse=number)
+        await until(lambda: back_online(station))
+    assert len(csms.messages) > 20
+
+
 # -- Looking at it ----------------------------------------------------------------------------------------------------
 
 
@@ -606,6 +713,20 @@ async def test_the_queue_is_a_table(csms: Csms, version: str) -> None:
 
 
 # -- Closing ----------------------------------------------------------------------------------------------------------
+
+
+async def test_closing_while_somebody_reconnects_ends_that(csms: Csms) -> None:
+    async with stubbed(csms) as station:
+        await station.disconnect()
+        csms.handshake_delay = 100 * MS
+        reconnecting = spawn(station.reconnect())
+        await until(lambda: len(csms.requests) == 2)
+        async with asyncio.timeout(SOON):
+            await station.close()
+            with pytest.raises((RuntimeError, ConnectionLost), match="closed"):
+                await reconnecting
+        assert cpsim_tasks() == set()
+        assert not station.charge_point.is_open
 
 
 @pytest.mark.parametrize("moment", ["waits", "connects", "unplugged"])
