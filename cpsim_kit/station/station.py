@@ -281,8 +281,11 @@ class Station:
     async def close(self) -> None:
         """Stop, and close the connection if the station opened it. Closing twice is harmless.
 
-        A session that runs is left as it is: the CSMS does not hear of its end.
+        A session that runs is left as it is: the CSMS does not hear of its end. If transaction messages wait, the log
+        says how many; :meth:`save` keeps them.
         """
+        if not self._is_closed and (waiting := sum(1 for each in self._core.queue if each.report is not None)):
+            logger.warning("%s: closed, and %d transaction messages were not sent", self.id, waiting)
         self._is_closed = True
         try:
             await self._stop(RuntimeError(f"{self.id} is closed; make another Station"))

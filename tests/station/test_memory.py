@@ -122,6 +122,17 @@ def test_a_file_that_is_no_saved_station_is_refused(text: str, tmp_path: Path) -
         Station.load(path, "ws://127.0.0.1:1")
 
 
+async def test_a_station_that_is_closed_says_what_it_did_not_send(caplog: pytest.LogCaptureFixture) -> None:
+    async with Csms() as csms, Station("CP1", f"ws://127.0.0.1:{csms.port}", speed=math.inf) as station:
+        await station.plug_in(Vehicle())
+        await station.swipe("TAG-1")
+        await station.disconnect()
+        await station.until(minutes=3)
+        await station.close()
+        await station.close()
+    assert caplog.messages == ["CP1: closed, and 3 transaction messages were not sent"]
+
+
 async def test_power_off_and_on(tmp_path: Path) -> None:
     async with Csms() as csms, Station("CP1", f"ws://127.0.0.1:{csms.port}", speed=math.inf) as station:
         await station.plug_in(Vehicle())
