@@ -678,3 +678,59 @@ def test_each_status_but_accepted_refuses_before_the_session_and_ends_it_later(v
     session = player.core.evses[1].session
     assert session is not None
     assert session.refused == status
+
+
+# -- What is over is over ---------------------------------------------------------------------------------------------
+
+
+def test_a_session_that_began_with_a_token_counts_from_the_meter_of_its_evse() -> None:
+    player = Player(evses=[Evse(register_kwh=5), Evse(register_kwh=7)])
+    player.act("swipe TAG-1")
+    player.act("plug 2")
+    player.act("wait 60")
+    player.act("unplug 2")
+    assert player.core.sessions[-1].energy_wh == 183
+
+
+def test_a_fault_ends_an_authorization_that_waits_for_its_vehicle() -> None:
+    player = Player()
+    player.act("swipe TAG-1")
+    player.act("fault GroundFault")
+    player.act("clear fault")
+    player.act("plug")
+    assert player.core.evses[1].charging_state == "EVConnected"
+    assert player.core.transactions == []
+
+
+def test_an_authorization_without_a_transaction_ends_with_the_cable() -> None:
+    variables = {"TxCtrlr.TxStartPoint": "EnergyTransfer", "TxCtrlr.StopTxOnEVSideDisconnect": False}
+    player = Player(variables=variables)
+    for words in ("plug", "suspend ev", "swipe TAG-1", "unplug ev", "plug"):
+        player.act(words)
+    assert player.core.evses[1].charging_state == "EVConnected"
+    assert player.core.transactions == []
+
+
+def test_a_vehicle_that_left_is_not_given_up_later() -> None:
+    player = Player("1.6")
+    player.act("plug")
+    player.act("wait 30")
+    player.act("unplug")
+    assert player.act("wait 300") == []
+
+
+def test_the_next_vehicle_is_not_suspended() -> None:
+    player = Player()
+    for words in ("plug", "suspend ev", "unplug", "plug", "swipe TAG-1"):
+        player.act(words)
+    assert player.core.evses[1].charging_state == "Charging"
+
+
+def test_a_message_that_waits_for_its_next_attempt_is_sent_at_once_after_a_reconnection() -> None:
+    player = charging()
+    usual = player.answer
+    player.answers = lambda message, _said: Failure(message)
+    player.act("suspend ev")
+    player.answers = usual
+    player.act("offline")
+    assert "Updated 2 ChargingStateChanged SuspendedEV" in told(player.act("online"))
