@@ -19,7 +19,7 @@ from station_wire import accept_all
 from cpsim_kit import Backoff, Station, Vehicle
 from cpsim_kit.errors import CallTimeout, WaitTimeout
 
-pytestmark = pytest.mark.usefixtures("no_hang")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_hang")]
 
 VERSIONS = ("1.6", "2.0.1")
 GONE: dict[str, Behaviour] = {"closed": close(1011, "overload"), "aborted": abort}
