@@ -623,6 +623,26 @@ async def test_a_token_whose_check_was_cut_off_is_decided_by_the_cache(csms: Csm
     assert station.truth().end.notna().all()
 
 
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_remote_start_whose_token_check_was_cut_off_is_decided_by_the_cache(
+    csms: Csms, version: str, is_known: bool
+) -> None:
+    name = "AuthorizeRemoteTxRequests" if version == "1.6" else "AuthCtrlr.AuthorizeRemoteStart"
+    async with stubbed(csms, version, variables={name: True}) as station:
+        if is_known:
+            await station.charge(car(), token="TAG-1", minutes=1)
+        await station.plug_in(car())
+        csms.once.append(abort)
+        if version == "1.6":
+            await csms.call("RemoteStartTransaction", {"idTag": "TAG-1", "connectorId": 1})
+        else:
+            token = {"idToken": "TAG-1", "type": "ISO14443"}
+            await csms.call("RequestStartTransaction", {"idToken": token, "remoteStartId": 1, "evseId": 1})
+        await until(lambda: len(csms.links) == 2)
+        await until(lambda: back_online(station))
+        assert station.evses[1].state == ("Charging" if is_known else "EVConnected")
+
+
 # -- Anything at any time ---------------------------------------------------------------------------------------------
 
 
