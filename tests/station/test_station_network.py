@@ -16,7 +16,7 @@ import pytest
 from charge_point_fixtures import NOT_REGISTERED, spawn
 from conftest import FACTOR, MS, SOON, cpsim_tasks, until
 from csms_stub import Behaviour, Csms, abort, answer, close, error, silent
-from station_wire import accept_all, words
+from station_wire import accept_all, word, words
 from strict_csms import StrictCsms, Token
 
 from cpsim_kit import Backoff, Evse, Station, Vehicle
@@ -428,6 +428,26 @@ async def test_a_connection_lost_in_the_reports_of_the_start_comes_back(csms: Cs
         await until(lambda: back_online(station))
         await until(lambda: words(csms)[-1] == "Status 1 Available")
         assert words(csms).count("Boot") == 1
+
+
+async def test_the_reports_of_the_start_are_said_again_where_the_connection_was_lost(csms: Csms, version: str) -> None:
+    csms.on["StatusNotification"] = abort
+    async with stubbed(csms, version) as station:
+        del csms.on["StatusNotification"]
+        await until(lambda: back_online(station))
+        expected = {
+            "1.6": ["Status 0 Available", "Status 1 Available"],
+            "2.0.1": ["SecurityEvent", "Status 1 Available"],
+        }
+        await until(lambda: words_of_newest(csms) == expected[version], "the reports")
+        async with station.outage():
+            pass
+        assert words_of_newest(csms) == []
+
+
+def words_of_newest(csms: Csms) -> list[str]:
+    """What was said on the newest connection."""
+    return [word(call) for call in csms.link.calls if call.action != "Heartbeat"]
 
 
 # -- After it ---------------------------------------------------------------------------------------------------------
