@@ -82,6 +82,7 @@ class Core:
         "_offline_since",
         "_reporter",
         "_tokens",
+        "_unsaid",
         "_visits",
         "dialect",
         "epoch",
@@ -115,6 +116,7 @@ class Core:
         self._aligned_end_at = math.inf
         self._offline_since = 0.0
         self._is_accepted = False
+        self._unsaid: list[Callable[[], object]] = []  # reports of the start that the connection was lost with
         self.evses = self._visits.evses
         self.sessions = self._visits.sessions
         self.transactions = self._reporter.transactions
@@ -245,13 +247,18 @@ class Core:
         if not self.has_power:
             self._power_on(now)
         self._reporter.queue.is_online = True
+        self._unsaid.clear()
         for build in self.dialect.start_messages(now):
-            self._reporter.say(build)
+            self._say_surely(build)
         for evse in self.evses.values():
             self._reporter.status(evse, now, anyway=True)
         for build in self.dialect.last_start_messages(now):
-            self._reporter.say(build)
+            self._say_surely(build)
         self._align(now)
+
+    def _say_surely(self, build: Callable[[], object]) -> None:
+        """Say it, and where the connection is lost before the answer, again after that (A04.FR.02)."""
+        self._reporter.say(build, lost=lambda _now: self._unsaid.append(build))
 
     def _align(self, now: float) -> None:
         """Begin the clock-aligned intervals."""
@@ -439,6 +446,9 @@ class Core:
     def _online(self, _event: Online, now: float) -> None:
         """Report the connectors that changed; all of them after a longer time (B04)."""
         self._reporter.queue.is_online = True
+        unsaid, self._unsaid = self._unsaid, []
+        for build in unsaid:
+            self._say_surely(build)
         is_long = now - self._offline_since > self.variables.value("OCPPCommCtrlr.OfflineThreshold")
         for evse in self.evses.values():
             self._reporter.status(evse, now, anyway=is_long)

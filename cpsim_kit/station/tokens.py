@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cpsim_kit.station.authorization import Authorization, TokenInfo
+from cpsim_kit.station.authorization import Authorization, IdToken, TokenInfo
 from cpsim_kit.station.events import Answer, RemoteStart, RemoteStop, Swipe, Swiped
 from cpsim_kit.station.evse import Evse, LiveEvse
 
@@ -67,19 +67,25 @@ class Tokens:
 
     def _decide_offline(self, event: Swipe, evse: LiveEvse, now: float) -> None:
         """What a token does without the CSMS (C10, C15; OCPP 1.6, 3.5.3 and 3.5.4)."""
-        value = self._visits.variables.value
-        known = self._visits.known(event.token, now)
-        if known is not None and known.is_accepted and value("AuthCtrlr.LocalAuthorizeOffline"):
-            self._decide(event, evse, known, now)
-        elif known is None and value("AuthCtrlr.OfflineTxForUnknownIdEnabled"):
-            self._decide(event, evse, TokenInfo("Accepted"), now)
+        info = self._accepted_offline(event.token, now)
+        if info is not None:
+            self._decide(event, evse, info, now)
         else:
+            known = self._visits.known(event.token, now)
             status = "" if known is None else known.status
             reason = "the station is offline, and may not accept the token by itself"
             event.result = Swiped(event.token.id, status, "refused", reason)
             if evse.session is not None:
                 evse.session.refused = status or reason
             self._visits.leave_empty_lobby()
+
+    def _accepted_offline(self, token: IdToken, now: float) -> TokenInfo | None:
+        """What is known of a token that the station may accept by itself; None if it may not."""
+        value = self._visits.variables.value
+        known = self._visits.known(token, now)
+        if known is None:
+            return TokenInfo("Accepted") if value("AuthCtrlr.OfflineTxForUnknownIdEnabled") else None
+        return known if known.is_accepted and value("AuthCtrlr.LocalAuthorizeOffline") else None
 
     def _authorize_answered(self, event: Swipe, evse: LiveEvse, answer: Answer, now: float) -> None:
         assert answer.info is not None
@@ -178,13 +184,22 @@ class Tokens:
             self._decide_remote(authorization, evse, known, now)
         else:
             then = partial(self._remote_answered, authorization, evse)
-            self._visits.reporter.say(partial(self._dialect.authorize, event.token), then, evse.session)
+            lost = partial(self._decide_remote_offline, authorization, evse)
+            self._visits.reporter.say(partial(self._dialect.authorize, event.token), then, evse.session, lost=lost)
         return "Accepted", running
 
     def _remote_answered(self, authorization: Authorization, evse: LiveEvse, answer: Answer, now: float) -> None:
         assert answer.info is not None
         self._visits.keep_info(authorization.token, answer, now)
         self._decide_remote(authorization, evse, answer.info, now)
+
+    def _decide_remote_offline(self, authorization: Authorization, evse: LiveEvse, now: float) -> None:
+        """What a remote start does whose token nobody could be asked about (F01.FR.01: as a local token)."""
+        info = self._accepted_offline(authorization.token, now)
+        if info is not None:
+            self._decide_remote(authorization, evse, info, now)
+        else:
+            self._visits.leave_empty_lobby()
 
     def _decide_remote(self, authorization: Authorization, evse: LiveEvse, info: TokenInfo, now: float) -> None:
         """What a remote start does, now that it is known whether its token is accepted."""

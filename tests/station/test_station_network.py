@@ -16,7 +16,7 @@ import pytest
 from charge_point_fixtures import NOT_REGISTERED, spawn
 from conftest import FACTOR, MS, SOON, cpsim_tasks, until
 from csms_stub import Behaviour, Csms, abort, answer, close, error, silent
-from station_wire import accept_all, words
+from station_wire import accept_all, word, words
 from strict_csms import StrictCsms, Token
 
 from cpsim_kit import Backoff, Evse, Station, Vehicle
@@ -430,6 +430,26 @@ async def test_a_connection_lost_in_the_reports_of_the_start_comes_back(csms: Cs
         assert words(csms).count("Boot") == 1
 
 
+async def test_the_reports_of_the_start_are_said_again_where_the_connection_was_lost(csms: Csms, version: str) -> None:
+    csms.on["StatusNotification"] = abort
+    async with stubbed(csms, version) as station:
+        del csms.on["StatusNotification"]
+        await until(lambda: back_online(station))
+        expected = {
+            "1.6": ["Status 0 Available", "Status 1 Available"],
+            "2.0.1": ["SecurityEvent", "Status 1 Available"],
+        }
+        await until(lambda: words_of_newest(csms) == expected[version], "the reports")
+        async with station.outage():
+            pass
+        assert words_of_newest(csms) == []
+
+
+def words_of_newest(csms: Csms) -> list[str]:
+    """What was said on the newest connection."""
+    return [word(call) for call in csms.link.calls if call.action != "Heartbeat"]
+
+
 # -- After it ---------------------------------------------------------------------------------------------------------
 
 STATUSES = {  # minutes of the outage, whether a vehicle came meanwhile, and what is said after it
@@ -621,6 +641,26 @@ async def test_a_token_whose_check_was_cut_off_is_decided_by_the_cache(csms: Csm
         await end(station)
         await until(lambda: back_online(station))
     assert station.truth().end.notna().all()
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_remote_start_whose_token_check_was_cut_off_is_decided_by_the_cache(
+    csms: Csms, version: str, is_known: bool
+) -> None:
+    name = "AuthorizeRemoteTxRequests" if version == "1.6" else "AuthCtrlr.AuthorizeRemoteStart"
+    async with stubbed(csms, version, variables={name: True}) as station:
+        if is_known:
+            await station.charge(car(), token="TAG-1", minutes=1)
+        await station.plug_in(car())
+        csms.once.append(abort)
+        if version == "1.6":
+            await csms.call("RemoteStartTransaction", {"idTag": "TAG-1", "connectorId": 1})
+        else:
+            token = {"idToken": "TAG-1", "type": "ISO14443"}
+            await csms.call("RequestStartTransaction", {"idToken": token, "remoteStartId": 1, "evseId": 1})
+        await until(lambda: len(csms.links) == 2)
+        await until(lambda: back_online(station))
+        assert station.evses[1].state == ("Charging" if is_known else "EVConnected")
 
 
 # -- Anything at any time ---------------------------------------------------------------------------------------------
