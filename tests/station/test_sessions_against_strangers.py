@@ -20,7 +20,7 @@ from strict_csms import StrictCsms, Token
 from cpsim_kit.errors import CallFailed
 from cpsim_kit.station import Evse, Station, Vehicle
 
-pytestmark = pytest.mark.usefixtures("no_hang")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_hang")]
 
 VERSIONS = ("1.6", "2.0.1")
 TOKENS = {

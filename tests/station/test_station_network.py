@@ -22,7 +22,7 @@ from strict_csms import StrictCsms, Token
 from cpsim_kit import Backoff, Evse, Station, Vehicle
 from cpsim_kit.errors import CallFailed, CallTimeout, ConnectError, ConnectionLost, WaitTimeout
 
-pytestmark = pytest.mark.usefixtures("no_hang")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_hang")]
 
 VERSIONS = ("1.6", "2.0.1")
 SOON_AGAIN = Backoff(10 * MS, 10 * MS, 0)

@@ -65,6 +65,7 @@ def test_there_are_fifteen_sets_of_points() -> None:
     assert len(POINT_SETS) == len(set(POINT_SETS)) == 15
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", POINT_SETS, ids=lambda points: "+".join(sorted(points)))
 def test_each_act_after_each_usual_beginning_gives_what_the_oracle_says(start: frozenset[str]) -> None:
     for stop in POINT_SETS:

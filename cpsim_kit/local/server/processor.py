@@ -127,12 +127,16 @@ class Csms:
                 await self._process_as_sample(received)
         except Exception as exc:  # noqa: BLE001 - the queue redelivers after any failure
             logger.warning("the message processor failed on %r: %r", received.text, exc)
-            loop = asyncio.get_running_loop()
-            for again in batch:
-                if again.tries < _TRIES:
-                    loop.call_later(self._retry_after, self._queue.put_nowait, again)
-                else:
-                    logger.warning("%s: to the dead letter queue: %r", again.charge_point_id, again.text)
+            again = [each for each in batch if each.tries < _TRIES]
+            asyncio.get_running_loop().call_later(self._retry_after, self._deliver_again, again)
+            for each in batch:
+                if each.tries >= _TRIES:
+                    logger.warning("%s: to the dead letter queue: %r", each.charge_point_id, each.text)
+
+    def _deliver_again(self, batch: list[_Received]) -> None:
+        """Put a failed batch into the queue in one step, so that it is one batch again."""
+        for received in batch:
+            self._queue.put_nowait(received)
 
     # -- Answers ------------------------------------------------------------------------------------------------------
 
