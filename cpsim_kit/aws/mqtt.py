@@ -180,8 +180,8 @@ class MqttConnection:
             client, self._client = self._client, None
         if self._connected is not None:
             self._connected.cancel()
-        if client is not None:
-            await asyncio.to_thread(_stop, client)
+        if client is not None:  # shielded: a cancelled future would not even begin to stop it
+            await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, _stop, client))
 
     # -- In paho's thread, or the thread that starts it ---------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -558,6 +559,19 @@ async def test_giving_up_while_it_connects_leaves_nothing(proxied: Stack, proxy:
         except TimeoutError:
             pass
     await eventually(lambda: proxy.websockets == 0)
+    await eventually(lambda: not [thread for thread in threading.enumerate() if "paho" in thread.name])
+
+
+async def test_a_close_that_is_cancelled_before_its_thread_begins_closes_all_the_same(proxied: Stack) -> None:
+    monitor = await proxied.monitor("a").__aenter__()
+    busy, executor = threading.Event(), ThreadPoolExecutor(1)
+    asyncio.get_running_loop().set_default_executor(executor)
+    executor.submit(busy.wait)
+    closing = asyncio.create_task(monitor.close())
+    await asyncio.sleep(MS)
+    closing.cancel()
+    await asyncio.wait([closing])
+    busy.set()
     await eventually(lambda: not [thread for thread in threading.enumerate() if "paho" in thread.name])
 
 
