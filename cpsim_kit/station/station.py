@@ -270,7 +270,7 @@ class Station:
         self._closes = self._closes or not charge_point.is_open
         await charge_point.connect()
         for action, command in self._core.dialect.commands.items():
-            charge_point.on(action, partial(self._command, action, command))
+            charge_point.on(action, partial(self._command, action, command.run))
         if charge_point.boot_status != "Accepted" or self._own:
             await boot_until_accepted(charge_point)
         self._require_not_closed()

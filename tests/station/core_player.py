@@ -149,7 +149,7 @@ class Player:
     def command(self, action: str, **fields: Any) -> tuple[Any, list[Said]]:
         """Let the CSMS ask something; the answer, and what was said after it."""
         before = len(self.said)
-        answer = self.core.dialect.commands[action](self.core, self.now, fields)
+        answer = self.core.dialect.commands[action].run(self.core, self.now, fields)
         version = self.core.dialect.version
         version.response(action).encode(answer)  # raises where it breaks the schema
         self.drain()

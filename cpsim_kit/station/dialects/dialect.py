@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from cpsim_kit.ocpp_j.versions import Version
 from cpsim_kit.station.authorization import IdToken
+from cpsim_kit.station.dialects.handler import Handler
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
     from cpsim_kit.station.events import Answer, Outgoing
     from cpsim_kit.station.evse import LiveEvse
     from cpsim_kit.station.meter import Reading
     from cpsim_kit.station.transaction import Report
 
-__all__ = ["Command", "Dialect"]
-
-Command = Callable[["Core", float, Mapping[str, Any]], Any]  # core, now, the payload's fields -> the answer
+__all__ = ["Dialect"]
 
 
 class Dialect(ABC):
@@ -34,7 +32,7 @@ class Dialect(ABC):
         gives_up_without_token: Whether a vehicle for which no token comes in time is given up.
         token_length: The most characters that a token has.
         statuses: The words for the status of a connector, of those that occur.
-        commands: What the station does on each CALL of the CSMS that it knows.
+        commands: What the station does on each action of the CSMS.
         clock_error: Seconds that the station's clock is ahead in what it says.
     """
 
@@ -45,7 +43,7 @@ class Dialect(ABC):
     gives_up_without_token: ClassVar[bool]
     token_length: ClassVar[int]
     statuses: ClassVar[tuple[str, ...]]
-    commands: ClassVar[Mapping[str, Command]]
+    commands: ClassVar[Mapping[str, Handler]]
 
     def __init__(self, version: str, epoch: float, evse_count: int) -> None:
         self.version = Version.get(version)

@@ -6,19 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from cpsim_kit.station.authorization import MAX_TOKENS, IdToken, TokenInfo
-from cpsim_kit.station.dialects.dialect import Command, Dialect
-from cpsim_kit.station.events import Answer, Outgoing, RemoteStart, RemoteStop, VariablesChanged
+from cpsim_kit.station.authorization import MAX_TOKENS, IdToken
+from cpsim_kit.station.dialects.dialect import Dialect
+from cpsim_kit.station.dialects.handler import Handler
+from cpsim_kit.station.dialects.v16 import configuration, local_list, remote
+from cpsim_kit.station.dialects.v16.fields import NO_TYPE, read_info
+from cpsim_kit.station.events import Answer, Outgoing
 from cpsim_kit.station.meter import MEASURANDS, Reading
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
     from cpsim_kit.station.evse import LiveEvse
     from cpsim_kit.station.transaction import Report
 
 __all__ = ["V16"]
-
-_NO_TYPE = ""
 
 # 7.16 ChargePointErrorCode, for each fault.
 _ERROR_CODES = {
@@ -92,7 +92,7 @@ class V16(Dialect):
 
     def token(self, token_id: str, _kind: str) -> IdToken:
         """The token of an id; OCPP 1.6 knows no types."""
-        return super().token(token_id, _NO_TYPE)
+        return super().token(token_id, NO_TYPE)
 
     def connector_status(self, evse: LiveEvse) -> str:
         """One of the nine states of 4.9, but Reserved. SuspendedEVSE has precedence over SuspendedEV."""
@@ -177,78 +177,6 @@ class V16(Dialect):
         return {"timestamp": self.time(reading.at), "sampledValue": sampled}
 
     def read_answer(self, to: Outgoing, result: Any) -> Answer:
-        return Answer(to, _info(getattr(result, "id_tag_info", None)), getattr(result, "transaction_id", None))
+        return Answer(to, read_info(getattr(result, "id_tag_info", None)), getattr(result, "transaction_id", None))
 
-    # -- Commands -----------------------------------------------------------------------------------------------------
-
-    @staticmethod
-    def _remote_start(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
-        event = RemoteStart(IdToken(fields["id_tag"], _NO_TYPE), None, fields.get("connector_id"))
-        status, _running = core.handle(event, now)
-        return core.dialect.version.call_results.RemoteStartTransaction(status=status)
-
-    @staticmethod
-    def _remote_stop(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
-        status = core.handle(RemoteStop(str(fields["transaction_id"])), now)
-        return core.dialect.version.call_results.RemoteStopTransaction(status=status)
-
-    @staticmethod
-    def _get_configuration(core: Core, _now: float, fields: Mapping[str, Any]) -> Any:
-        variables = core.variables
-        by_name = {name.casefold(): name for name in variables}
-        asked = fields.get("key") or list(variables)
-        known = [by_name[key.casefold()] for key in asked if key.casefold() in by_name]
-        unknown = [key for key in asked if key.casefold() not in by_name]
-        rows = [
-            {"key": name, "readonly": variables.is_read_only(name), "value": variables.text(name)} for name in known
-        ]
-        results = core.dialect.version.call_results
-        return results.GetConfiguration(configuration_key=rows, unknown_key=unknown or None)
-
-    @staticmethod
-    def _change_configuration(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
-        variables = core.variables
-        name = next((name for name in V16.names if name.casefold() == fields["key"].casefold()), None)
-        if name is None:
-            status = "Rejected" if variables.has(fields["key"]) else "NotSupported"
-        else:
-            try:
-                variables.set(name, fields["value"])
-                status = "Accepted"
-            except ValueError:
-                status = "Rejected"
-        core.handle(VariablesChanged(), now)
-        return core.dialect.version.call_results.ChangeConfiguration(status=status)
-
-    @staticmethod
-    def _send_local_list(core: Core, _now: float, fields: Mapping[str, Any]) -> Any:
-        results = core.dialect.version.call_results
-        if not core.variables.value("LocalAuthListCtrlr.Enabled"):
-            return results.SendLocalList(status="NotSupported")
-        entries = [
-            (IdToken(each["id_tag"], _NO_TYPE), _info(each.get("id_tag_info")))
-            for each in fields.get("local_authorization_list") or ()
-        ]
-        is_full = fields["update_type"] == "Full"
-        return results.SendLocalList(status=core.local_list.update(fields["list_version"], entries, is_full=is_full))
-
-    @staticmethod
-    def _get_local_list_version(core: Core, _now: float, _fields: Mapping[str, Any]) -> Any:
-        version = core.local_list.version if core.variables.value("LocalAuthListCtrlr.Enabled") else -1
-        return core.dialect.version.call_results.GetLocalListVersion(list_version=version)
-
-    commands: ClassVar[Mapping[str, Command]] = {
-        "GetLocalListVersion": _get_local_list_version,
-        "SendLocalList": _send_local_list,
-        "RemoteStartTransaction": _remote_start,
-        "RemoteStopTransaction": _remote_stop,
-        "GetConfiguration": _get_configuration,
-        "ChangeConfiguration": _change_configuration,
-    }
-
-
-def _info(info: Mapping[str, Any] | None) -> TokenInfo | None:
-    """What an idTagInfo says; None if there is none."""
-    if not info:
-        return None
-    return TokenInfo(str(info["status"]), info.get("parent_id_tag") or "", (), Dialect.moment(info.get("expiry_date")))
+    commands: ClassVar[Mapping[str, Handler]] = {**configuration.COMMANDS, **local_list.COMMANDS, **remote.COMMANDS}

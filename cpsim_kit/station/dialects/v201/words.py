@@ -1,0 +1,124 @@
+"""OCPP 2.0.1 and 2.1: TransactionEvent for everything, and the device model. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from cpsim_kit.station.authorization import IdToken
+from cpsim_kit.station.dialects.dialect import Dialect
+from cpsim_kit.station.dialects.handler import Handler
+from cpsim_kit.station.dialects.v201 import local_list, remote, transactions, variables
+from cpsim_kit.station.dialects.v201.fields import read_info, write_token
+from cpsim_kit.station.events import Answer, Outgoing
+from cpsim_kit.station.meter import MEASURANDS, Reading
+from cpsim_kit.station.variables import VARIABLES
+
+if TYPE_CHECKING:
+    from cpsim_kit.station.evse import LiveEvse
+    from cpsim_kit.station.transaction import Report
+
+__all__ = ["V201"]
+
+_UNITS = {measurand: {"unit": unit} for measurand, unit in MEASURANDS.items()}
+
+# IdTokenEnumType; OCPP 2.1 leaves the type open.
+_TOKEN_TYPES = {
+    "2.0.1": ("Central", "eMAID", "ISO14443", "ISO15693", "KeyCode", "Local", "MacAddress", "NoAuthorization"),
+}
+
+
+class V201(Dialect):
+    """OCPP 2.0.1, and 2.1, whose messages are the same as far as this station goes."""
+
+    names: ClassVar[Mapping[str, tuple[str, ...]]] = {name: (name,) for name in VARIABLES}
+    no_measurands = frozenset({"Temperature"})
+    reports_status_first = True
+    gives_up_without_token = False
+    token_length = 36
+    statuses = ("Available", "Occupied", "Unavailable", "Faulted")
+
+    def token(self, token_id: str, kind: str) -> IdToken:
+        types = _TOKEN_TYPES.get(self.version.name, (kind,))
+        if kind not in types:
+            raise ValueError(f"a token's type is one of {', '.join(types)}, not {kind!r}")
+        return super().token(token_id, kind)
+
+    def connector_status(self, evse: LiveEvse) -> str:
+        if not evse.available:
+            return "Unavailable"
+        if evse.fault:
+            return "Faulted"
+        return "Available" if evse.vehicle is None and not evse.has_dangling_cable else "Occupied"
+
+    def status_notification(self, evse_id: int, status: str, _fault: str, _is_ev_gone: bool, at: float) -> Any:
+        return self._calls.StatusNotification(
+            timestamp=self.time(at), connector_status=status, evse_id=evse_id, connector_id=1
+        )
+
+    def start_messages(self, _now: float) -> Sequence[Callable[[], Any]]:
+        return ()
+
+    def last_start_messages(self, now: float) -> Sequence[Callable[[], Any]]:
+        timestamp = self.time(now)  # A04.FR.01
+        return (partial(self._calls.SecurityEventNotification, type="StartupOfTheDevice", timestamp=timestamp),)
+
+    def authorize(self, token: IdToken) -> Any:
+        return self._calls.Authorize(id_token=write_token(token))
+
+    def is_said(self, _report: Report) -> bool:
+        return True
+
+    def transaction_message(self, report: Report) -> Any:
+        info: dict[str, Any] = {"transactionId": report.transaction.key}
+        if report.charging_state is not None:
+            info["chargingState"] = report.charging_state
+        if report.stopped_reason is not None:
+            info["stoppedReason"] = report.stopped_reason
+        if report.remote_start_id is not None:
+            info["remoteStartId"] = report.remote_start_id
+        timestamp = self.time(report.at)
+        return self._calls.TransactionEvent(
+            event_type=report.kind,
+            timestamp=timestamp,
+            trigger_reason=report.trigger,
+            seq_no=report.seq_no,
+            transaction_info=info,
+            meter_value=[
+                self._meter_value(reading, timestamp if reading.at == report.at else self.time(reading.at))
+                for reading in report.readings
+            ]
+            or None,
+            number_of_phases_used=report.phases_used,
+            offline=report.offline or None,
+            cable_max_current=report.cable_a,
+            evse=None if report.evse_id is None else {"id": report.evse_id, "connectorId": 1},
+            id_token=None if report.token is None else write_token(report.token),
+        )
+
+    def meter_values(self, evse_id: int, reading: Reading) -> Any:
+        return self._calls.MeterValues(evse_id=evse_id, meter_value=[self._meter_value(reading, self.time(reading.at))])
+
+    @staticmethod
+    def _meter_value(reading: Reading, timestamp: str) -> dict[str, Any]:
+        sampled = []
+        for measurand, phase, number in reading.values:
+            value: dict[str, Any] = {"value": number, "context": reading.context, "measurand": measurand}
+            if phase:
+                value["phase"] = phase
+            if measurand == "SoC":
+                value["location"] = "EV"
+            value["unitOfMeasure"] = _UNITS[measurand]
+            sampled.append(value)
+        return {"timestamp": timestamp, "sampledValue": sampled}
+
+    def read_answer(self, to: Outgoing, result: Any) -> Answer:
+        return Answer(to, read_info(getattr(result, "id_token_info", None)))
+
+    commands: ClassVar[Mapping[str, Handler]] = {
+        **local_list.COMMANDS,
+        **remote.COMMANDS,
+        **transactions.COMMANDS,
+        **variables.COMMANDS,
+    }
