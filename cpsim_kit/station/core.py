@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from cpsim_kit.station.authorization import AuthorizationCache, LocalList
     from cpsim_kit.station.dialects import Dialect
     from cpsim_kit.station.evse import Evse
+    from cpsim_kit.station.live_values import Device
     from cpsim_kit.station.queue import MessageQueue
     from cpsim_kit.station.transaction import Report
     from cpsim_kit.station.variables import Variables
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 __all__ = ["Core"]
 
 _DAY = 86_400
+_WAIT = "TxCtrlr.EVConnectionTimeOut"
+_PRIORITY = "OCPPCommCtrlr.NetworkConfigurationPriority"
 _DISCONNECTED = frozenset({"EVConnected", "PowerPathClosed"})
 
 _SYSTEM_RANDOM = random_module.SystemRandom()  # for all stations: it has no state, and one of each takes 2.9 KiB
@@ -70,6 +73,8 @@ class Core:
         queue: Where its messages wait; None for a queue that changes nothing.
 
     Attributes:
+        device: What the station is; None for a core without a charge point.
+        network_profile: The slot of the network connection in use.
         evses: The EVSEs by id.
         sessions: All sessions, oldest first.
         transactions: All transactions, oldest first.
@@ -78,15 +83,18 @@ class Core:
     __slots__ = (
         "_aligned_at",
         "_aligned_end_at",
+        "_failed_attempts",
         "_is_accepted",
         "_offline_since",
         "_reporter",
         "_tokens",
         "_unsaid",
         "_visits",
+        "device",
         "dialect",
         "epoch",
         "evses",
+        "network_profile",
         "sessions",
         "transactions",
         "variables",
@@ -106,6 +114,10 @@ class Core:
         random = _SYSTEM_RANDOM if random is None else random
         self.dialect = dialect
         self.variables = variables
+        variables.attach(self)
+        self.device: Device | None = None
+        self.network_profile: str = variables.value(_PRIORITY)[0]
+        self._failed_attempts = 0  # to connect, in a row, with this slot
         self.epoch = epoch
         self._visits = Visits(dialect, evses, variables, epoch, random, keeps_rows)
         self._tokens = Tokens(self._visits, dialect)
@@ -168,6 +180,19 @@ class Core:
     def local_list(self) -> LocalList:
         """The tokens that the CSMS put into the station's own list."""
         return self._visits.local_list
+
+    def say(self, build: Callable[[], object], then: Callable[[Answer, float], None] | None = None) -> None:
+        """Put a message into the queue; without a connection it is not sent."""
+        self._reporter.say(build, then)
+
+    def connecting_failed(self) -> None:
+        """An attempt to connect failed: after some of them the next network connection is tried (B10.FR.03)."""
+        self._failed_attempts += 1
+        if self._failed_attempts >= self.variables.value("OCPPCommCtrlr.NetworkProfileConnectionAttempts"):
+            self._failed_attempts = 0
+            slots = self.variables.value(_PRIORITY)
+            place = slots.index(self.network_profile) if self.network_profile in slots else -1
+            self.network_profile = slots[(place + 1) % len(slots)]
 
     def say_again(self, report: Report, attempts: int) -> None:
         """Put a transaction message of before a power loss into the queue."""
@@ -244,6 +269,7 @@ class Core:
 
     def _accepted(self, _event: Accepted, now: float) -> None:
         self._is_accepted = True
+        self.network_profile, self._failed_attempts = self.variables.value(_PRIORITY)[0], 0  # B10.FR.04
         if not self.has_power:
             self._power_on(now)
         self._reporter.queue.is_online = True
@@ -268,18 +294,34 @@ class Core:
     def _next_aligned(self, variable: str, now: float) -> float:
         """The next end of an interval. They count from midnight UTC, each day anew (J01; OCPP 1.6, 3.16.2)."""
         interval: int = self.variables.value(variable)
-        if not interval:
+        if not interval or not self.variables.value("AlignedDataCtrlr.Enabled"):
             return math.inf
         passed = self.epoch + now + 0.001  # a moment that was just reached is not the next one, whatever floats say
         midnight = math.floor(passed / _DAY) * _DAY
         multiple = (math.floor((passed - midnight) / interval) + 1) * interval
         return midnight + min(multiple, _DAY) - self.epoch
 
-    def _variables_changed(self, _event: VariablesChanged, now: float) -> None:
-        self._align(now)
+    def _variables_changed(self, event: VariablesChanged, now: float) -> None:
+        """Intervals and waits that go on take the new values at once; others are read when they are needed."""
+        before = event.before
+        if before is None or any(name.startswith("AlignedDataCtrlr.") for name in before):
+            self._align(now)
+        is_sampling = before is None or any(name.startswith("SampledDataCtrlr.") for name in before)
         for evse in self._visits.places():
-            if evse.transaction is not None:
+            if is_sampling and evse.transaction is not None:
                 self._reporter.schedule(evse.transaction, now)
+            if before is not None and _WAIT in before:
+                self._change_wait(evse, before[_WAIT], now)
+
+    def _change_wait(self, evse: LiveEvse, old: int, now: float) -> None:
+        """Who waits for a vehicle, or for a token, waits as long as the variable says now; 0 is for ever."""
+        wait = self.variables.value(_WAIT) or math.inf
+        if evse.connect_by < math.inf:
+            evse.connect_by = max(now, evse.connect_by - old + wait)
+        elif not old and evse.authorization is not None and evse.vehicle is None:
+            evse.connect_by = now + wait
+        if evse.authorize_by < math.inf:
+            evse.authorize_by = max(now, evse.authorize_by - old + wait)
 
     # -- Cable and vehicle --------------------------------------------------------------------------------------------
 
@@ -439,6 +481,7 @@ class Core:
 
     def _offline(self, _event: Offline, now: float) -> None:
         self._offline_since = now
+        self._failed_attempts = 0
         for message in self._reporter.queue.go_offline():
             if message.lost is not None:
                 message.lost(now)

@@ -46,6 +46,7 @@ __all__ = ["Driver"]
 logger = logging.getLogger("cpsim.station")
 
 _MESSAGE_TIMEOUT = "OCPPCommCtrlr.MessageTimeout[Default]"
+_PING_INTERVAL = "OCPPCommCtrlr.WebSocketPingInterval"
 _LONGEST_SLEEP = 3600.0  # seconds; no event loop sleeps for ever
 _STEPS = 64  # of a clock that goes from event to event, before other tasks get their turn
 
@@ -292,7 +293,11 @@ class Driver:
         async def connect() -> None:
             if failures:
                 raise failures.pop()
-            await self._connect()
+            try:
+                await self._connect()
+            except CpsimError:
+                self._core.connecting_failed()
+                raise
 
         async def work(_charge_point: ChargePoint) -> None:
             self._reconnecting = None
@@ -342,6 +347,21 @@ class Driver:
         (name,) = (name for name in self._core.variables if name.endswith("HeartbeatInterval"))
         self._core.variables.set(name, min(max(1, round(interval)), 2**31 - 1))
         self._heartbeat_at = time.perf_counter() + interval
+
+    def take_ping_interval(self) -> None:
+        """Let the variable say what the charge point was made with, or the charge point do what the variable says."""
+        if self._core.variables.is_changed(_PING_INTERVAL):
+            self.apply_connection()
+        elif (seconds := round(self._charge_point.ping_interval or 0)) != VARIABLES[_PING_INTERVAL].default:
+            self._core.variables.load({_PING_INTERVAL: seconds})
+
+    def apply_connection(self) -> None:
+        """Let the charge point have the keepalive and the password that the variables say."""
+        value = self._core.variables.value
+        if value(_PING_INTERVAL) != round(self._charge_point.ping_interval or 0):
+            self._charge_point.ping_interval = value(_PING_INTERVAL) or None
+        if (password := value("SecurityCtrlr.BasicAuthPassword")) is not None:
+            self._charge_point.set_password(password)  # from the next connection on (A01.FR.03)
 
     @property
     def heartbeat_interval(self) -> int:

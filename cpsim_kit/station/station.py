@@ -199,6 +199,7 @@ class Station:
         )
         waits = random_module.Random(seed if seed is None else f"{seed} {name} waits")  # noqa: S311 - waits, no secrets
         self._driver = Driver(self._core, self.charge_point, speed, reconnect=reconnect, random=waits)
+        self._core.device, self.variables.clock = self.charge_point, self._driver.now
         self._views = {number: EvseView(evse, self._driver.now) for number, evse in self._core.evses.items()}
         self._commands: list[Command] = []
         self._wake_commands: asyncio.Event | None = None
@@ -267,6 +268,7 @@ class Station:
     async def _open(self) -> None:
         self._require_not_closed()
         charge_point = self.charge_point
+        self._driver.take_ping_interval()
         self._closes = self._closes or not charge_point.is_open
         await charge_point.connect()
         for action, command in self._core.dialect.commands.items():
@@ -584,6 +586,7 @@ class Station:
         self._commands.append(Command(action, fields, answer, self.now))
         del self._commands[:-_KEPT_COMMANDS]
         self._wake_who_waits_for_commands()
+        self._driver.apply_connection()
         if self._driver.heartbeat_interval != interval:
             self._driver.set_heartbeat_interval(self._driver.heartbeat_interval)
         return answer

@@ -340,7 +340,7 @@ def asked(component: str, variable: str, **more: Any) -> dict[str, Any]:
         (asked("OCPPCommCtrlr", "MessageTimeout", instance="Default"), "Accepted", "30"),
         (asked("OCPPCommCtrlr", "MessageTimeout"), "UnknownVariable", None),
         (asked("TxCtrlr", "Nonsense"), "UnknownVariable", None),
-        (asked("TxCtrlr", "MaxEnergyOnInvalidId"), "UnknownVariable", None),
+        (asked("TxCtrlr", "MaxEnergyOnInvalidId"), "Accepted", ""),
         (asked("Nonsense", "TxStopPoint"), "UnknownComponent", None),
         (asked("TxCtrlr", "TxStopPoint", attribute_type="Target"), "NotSupportedAttributeType", None),
     ],

@@ -7,13 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cpsim_kit.station.authorization import IdToken
+from cpsim_kit.station.device_model import all_names
 from cpsim_kit.station.dialects.dialect import Dialect
 from cpsim_kit.station.dialects.handler import Handler
-from cpsim_kit.station.dialects.v201 import local_list, remote, transactions, variables
+from cpsim_kit.station.dialects.v201 import local_list, remote, reports, transactions, variables
 from cpsim_kit.station.dialects.v201.fields import read_info, write_token
 from cpsim_kit.station.events import Answer, Outgoing
 from cpsim_kit.station.meter import MEASURANDS, Reading
-from cpsim_kit.station.variables import VARIABLES
 
 if TYPE_CHECKING:
     from cpsim_kit.station.evse import LiveEvse
@@ -32,12 +32,15 @@ _TOKEN_TYPES = {
 class V201(Dialect):
     """OCPP 2.0.1, and 2.1, whose messages are the same as far as this station goes."""
 
-    names: ClassVar[Mapping[str, tuple[str, ...]]] = {name: (name,) for name in VARIABLES}
     no_measurands = frozenset({"Temperature"})
     reports_status_first = True
     gives_up_without_token = False
     token_length = 36
     statuses = ("Available", "Occupied", "Unavailable", "Faulted")
+
+    @classmethod
+    def names_of(cls, evse_count: int) -> Mapping[str, tuple[str, ...]]:
+        return all_names(evse_count)
 
     def token(self, token_id: str, kind: str) -> IdToken:
         types = _TOKEN_TYPES.get(self.version.name, (kind,))
@@ -119,6 +122,7 @@ class V201(Dialect):
     commands: ClassVar[Mapping[str, Handler]] = {
         **local_list.COMMANDS,
         **remote.COMMANDS,
+        **reports.COMMANDS,
         **transactions.COMMANDS,
         **variables.COMMANDS,
     }
