@@ -359,12 +359,19 @@ class Core:
         if evse.vehicle is None:
             if event.side == "ev":
                 raise ValueError(f'no vehicle is at EVSE {evse.id}; its cable is unplugged at side="evse"')
+            if evse.is_cable_locked:
+                raise ValueError(
+                    f"the cable is locked in the socket of EVSE {evse.id}, as UnlockOnEVSideDisconnect is false; "
+                    "present a token first"
+                )
             evse.has_dangling_cable = evse.was_stopped = False
             self._visits.settle(evse, now, "")
             return
         evse.disconnect(now)
         evse.authorize_by = math.inf
         evse.has_dangling_cable = event.side == "ev" and not evse.spec.is_attached
+        if evse.has_dangling_cable and evse.authorization is not None:
+            evse.is_cable_locked = not self.variables.value("OCPPCommCtrlr.UnlockOnEVSideDisconnect")
         extra = _DISCONNECTED
         stops = event.side == "evse" or self.variables.value("TxCtrlr.StopTxOnEVSideDisconnect")
         if evse.authorization is not None and (stops or evse.transaction is None):  # E09.FR.01, errata 2.17

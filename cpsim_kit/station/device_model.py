@@ -11,7 +11,7 @@ available.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -237,8 +237,7 @@ def all_names(evse_count: int) -> Mapping[str, tuple[str, ...]]:
 def _index(evse_count: int) -> Mapping[tuple[str, int, int], Mapping[tuple[str, str], str]]:
     """The names by component, and then by variable and instance, all in small letters."""
     found: dict[tuple[str, int, int], dict[tuple[str, str], str]] = {}
-    for name in model(evse_count):
-        address = Address.parse(name)
+    for name, address in addresses(evse_count).items():
         place = (address.component.casefold(), address.evse_id, address.connector_id)
         found.setdefault(place, {})[address.variable.casefold(), address.instance.casefold()] = name
     return found
@@ -255,7 +254,7 @@ def find_name(evse_count: int, address: Address) -> str | None:
     return component.get((address.variable.casefold(), address.instance.casefold()))
 
 
-def addresses(evse_count: int) -> Iterator[tuple[str, Address]]:
-    """All names with their addresses."""
-    for name in model(evse_count):
-        yield name, Address.parse(name)
+@functools.cache
+def addresses(evse_count: int) -> Mapping[str, Address]:
+    """Where all variables are in the device model, by name."""
+    return MappingProxyType({name: Address.parse(name) for name in model(evse_count)})

@@ -110,6 +110,7 @@ class LiveEvse:
         spec: What the EVSE can do.
         vehicle: The vehicle at its cable, or None.
         has_dangling_cable: Whether a cable hangs in the socket without a vehicle.
+        is_cable_locked: Whether that cable stays locked until somebody is authorized (E09.FR.03).
         authorization: Who may charge here now, or None.
         transaction: The running transaction, or None.
         fault: The fault that blocks it, or "".
@@ -153,6 +154,7 @@ class LiveEvse:
         "has_dangling_cable",
         "has_power",
         "id",
+        "is_cable_locked",
         "limit_kw",
         "offered_kw",
         "phases_used",
@@ -170,7 +172,7 @@ class LiveEvse:
         self.id = evse_id
         self.spec = spec
         self.vehicle: Vehicle | None = None
-        self.has_dangling_cable = False
+        self.has_dangling_cable = self.is_cable_locked = False
         self.authorization: Authorization | None = None
         self.transaction: Transaction | None = None
         self.fault = ""
@@ -208,7 +210,7 @@ class LiveEvse:
         self._rebase(now)
         spec = self.spec
         self.vehicle, self._soc = vehicle, vehicle.soc
-        self.has_dangling_cable = False
+        self.has_dangling_cable = self.is_cable_locked = False
         self.ev_suspends = False
         self.ev_is_done = vehicle.soc >= vehicle.stops_at
         if isinstance(spec.phases, str):

@@ -94,6 +94,7 @@ class Visits:
     def grant(self, evse: LiveEvse, authorization: Authorization, now: float, trigger: str) -> None:
         """An authorization begins."""
         evse.authorization = authorization
+        evse.is_cable_locked = False
         evse.authorize_by = math.inf
         evse.was_stopped = False
         if evse.transaction is not None:
@@ -109,6 +110,7 @@ class Visits:
     def end_authorization(self, evse: LiveEvse, now: float, trigger: str, reason: str, token: IdToken | None) -> None:
         """An authorization ends by a token or by the CSMS; depending on TxStopPoint the transaction (E05, E07, F03)."""
         evse.authorization = None
+        evse.is_cable_locked = False
         evse.offer(now)
         self.settle(evse, now, trigger, reason, token=token, extra=STOPPED_WITH_AUTHORIZATION)
         if evse.transaction is None:

@@ -44,7 +44,7 @@ class _Part:
     is_last: bool
 
     def __call__(self) -> Any:
-        found = dict(addresses(self.core.dialect.evse_count))
+        found = addresses(self.core.dialect.evse_count)
         entries = (self.core.variables.entry(name, self.at) for name in self.names)
         return self.core.dialect.version.calls.NotifyReport(
             request_id=self.request_id,
@@ -108,7 +108,7 @@ def _get_base_report(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
         case "FullInventory":
             names = [each.name for each in entries]
         case _:
-            found = dict(addresses(core.dialect.evse_count))
+            found = addresses(core.dialect.evse_count)
             names = [each.name for each in entries if found[each.name].variable in _SUMMARY]
     _say(core, now, fields["request_id"], names)
     return results.GetBaseReport(status="Accepted")
@@ -121,7 +121,7 @@ def _get_report(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
     if _is_running(core):  # B08.FR.16
         return results.GetReport(status="Rejected", status_info={"reasonCode": "Busy"})
     criteria = fields.get("component_criteria") or ()
-    found = list(addresses(core.dialect.evse_count))
+    found = addresses(core.dialect.evse_count).items()
     conditions: dict[tuple[str, int, int], dict[str, str]] = {}
     for name, address in found:
         if address.variable in _CRITERIA:
