@@ -46,6 +46,7 @@ __all__ = ["Driver"]
 logger = logging.getLogger("cpsim.station")
 
 _MESSAGE_TIMEOUT = "OCPPCommCtrlr.MessageTimeout[Default]"
+_PASSWORD = "SecurityCtrlr.BasicAuthPassword"  # noqa: S105 - a variable's name
 _PING_INTERVAL = "OCPPCommCtrlr.WebSocketPingInterval"
 _LONGEST_SLEEP = 3600.0  # seconds; no event loop sleeps for ever
 _STEPS = 64  # of a clock that goes from event to event, before other tasks get their turn
@@ -348,19 +349,26 @@ class Driver:
         self._core.variables.set(name, min(max(1, round(interval)), 2**31 - 1))
         self._heartbeat_at = time.perf_counter() + interval
 
-    def take_ping_interval(self) -> None:
-        """Let the variable say what the charge point was made with, or the charge point do what the variable says."""
-        if self._core.variables.is_changed(_PING_INTERVAL):
-            self.apply_connection()
-        elif (seconds := round(self._charge_point.ping_interval or 0)) != VARIABLES[_PING_INTERVAL].default:
-            self._core.variables.load({_PING_INTERVAL: seconds})
+    def take_connection(self) -> None:
+        """Let the variable say what keepalive the charge point has, or where it was set, the charge point follow it."""
+        variables, seconds = self._core.variables, self._charge_point.ping_interval
+        if variables.is_changed(_PING_INTERVAL) or variables.is_changed(_PASSWORD):
+            self.apply_connection((None, None))
+        elif seconds != VARIABLES[_PING_INTERVAL].default:
+            variables.load({_PING_INTERVAL: 0 if seconds is None else max(1, round(seconds))})
 
-    def apply_connection(self) -> None:
-        """Let the charge point have the keepalive and the password that the variables say."""
+    @property
+    def connection(self) -> tuple[int | None, str | None]:
+        """The variables that the charge point follows: the keepalive's interval and the password, as they are now."""
         value = self._core.variables.value
-        if value(_PING_INTERVAL) != round(self._charge_point.ping_interval or 0):
-            self._charge_point.ping_interval = value(_PING_INTERVAL) or None
-        if (password := value("SecurityCtrlr.BasicAuthPassword")) is not None:
+        return value(_PING_INTERVAL), value(_PASSWORD)
+
+    def apply_connection(self, before: tuple[int | None, str | None]) -> None:
+        """Let the charge point have the keepalive and the password that the variables say, where they have changed."""
+        seconds, password = self.connection
+        if seconds != before[0]:
+            self._charge_point.ping_interval = seconds or None
+        if password is not None and password != before[1]:
             self._charge_point.set_password(password)  # from the next connection on (A01.FR.03)
 
     @property

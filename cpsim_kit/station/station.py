@@ -268,7 +268,7 @@ class Station:
     async def _open(self) -> None:
         self._require_not_closed()
         charge_point = self.charge_point
-        self._driver.take_ping_interval()
+        self._driver.take_connection()
         self._closes = self._closes or not charge_point.is_open
         await charge_point.connect()
         for action, command in self._core.dialect.commands.items():
@@ -580,13 +580,13 @@ class Station:
     def _command(self, action: str, command: Callable[..., Any], **fields: Any) -> Any:
         if self._is_closed:
             raise NotSupportedError(f"{self.id} is closed")
-        interval = self._driver.heartbeat_interval
+        interval, connection = self._driver.heartbeat_interval, self._driver.connection
         with self._driver.stopped_clock() as now:
             answer = command(self._core, now, fields)
         self._commands.append(Command(action, fields, answer, self.now))
         del self._commands[:-_KEPT_COMMANDS]
         self._wake_who_waits_for_commands()
-        self._driver.apply_connection()
+        self._driver.apply_connection(connection)
         if self._driver.heartbeat_interval != interval:
             self._driver.set_heartbeat_interval(self._driver.heartbeat_interval)
         return answer
