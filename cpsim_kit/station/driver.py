@@ -351,11 +351,11 @@ class Driver:
 
     def take_connection(self) -> None:
         """Let the variable say what keepalive the charge point has, or where it was set, the charge point follow it."""
-        variables, seconds = self._core.variables, self._charge_point.ping_interval
-        if variables.is_changed(_PING_INTERVAL) or variables.is_changed(_PASSWORD):
-            self.apply_connection((None, None))
-        elif seconds != VARIABLES[_PING_INTERVAL].default:
-            variables.load({_PING_INTERVAL: 0 if seconds is None else max(1, round(seconds))})
+        seconds, variables = self._charge_point.ping_interval, self._core.variables
+        shown = 0 if seconds is None else max(1, round(seconds))
+        if not variables.is_changed(_PING_INTERVAL) and shown != variables.value(_PING_INTERVAL):
+            variables.load({_PING_INTERVAL: shown})
+        self.apply_connection((shown, None))
 
     @property
     def connection(self) -> tuple[int | None, str | None]:
@@ -369,7 +369,10 @@ class Driver:
         if seconds != before[0]:
             self._charge_point.ping_interval = seconds or None
         if password is not None and password != before[1]:
-            self._charge_point.set_password(password)  # from the next connection on (A01.FR.03)
+            try:
+                self._charge_point.set_password(password)  # from the next connection on (A01.FR.03)
+            except ValueError as exc:
+                logger.warning("%s: the new password cannot be used: %s", self._charge_point.id, exc)
 
     @property
     def heartbeat_interval(self) -> int:
