@@ -35,6 +35,7 @@ class Entry(NamedTuple):
         text: Its value as OCPP writes it; None where it has none, or may not be read.
         mutability: "ReadWrite", "ReadOnly" or "WriteOnly", at this station.
         limit: The greatest number, or the most characters of a string; None for no limit.
+        members: What a list may hold.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Entry(NamedTuple):
     text: str | None
     mutability: str
     limit: float | None
+    members: tuple[str, ...] = ()
 
     @property
     def least(self) -> float | None:
@@ -185,7 +187,10 @@ class Variables(Mapping[str, Any]):
             variable.maximum if variable.limit is None or core is None else self._find(variable.limit, variable, now)
         )
         value = None if mutability == "WriteOnly" else self._read(variable, now)
-        return Entry(name, variable, None if value is None else variable.to_text(value), mutability, limit)
+        members = variable.members
+        if not self._dialect.no_measurands.isdisjoint(members):
+            members = tuple(each for each in members if each not in self._dialect.no_measurands)
+        return Entry(name, variable, None if value is None else variable.to_text(value), mutability, limit, members)
 
     def _read(self, variable: Variable, now: float) -> Any:
         """Its value: that of the station's state where it comes from there, else the kept one."""
@@ -260,7 +265,7 @@ class Variables(Mapping[str, Any]):
         """
         rows = []
         for entry in self.entries():
-            name, variable, text, mutability, limit = entry
+            name, variable, text, mutability, limit, members = entry
             rows.append(
                 (
                     name,
@@ -271,7 +276,7 @@ class Variables(Mapping[str, Any]):
                     mutability,
                     entry.least,
                     None if limit is None else float(limit),
-                    ",".join(variable.members),
+                    ",".join(members),
                     "Actual",
                     False,
                     variable.needs_reboot,

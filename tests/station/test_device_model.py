@@ -387,8 +387,8 @@ def test_full_inventory_reports_everything_in_parts(version: str) -> None:
     for name, row in rows.items():
         variable, (attribute,) = model(2)[name], row["variableAttribute"]
         assert row["variableCharacteristics"]["dataType"] == variable.type
-        if variable.members:
-            assert row["variableCharacteristics"]["valuesList"] == ",".join(variable.members)
+        members = [each for each in variable.members if each != "Temperature"]  # a measurand of OCPP 1.6 alone
+        assert row["variableCharacteristics"].get("valuesList", "") == ",".join(members)
         assert attribute["type"] == "Actual"
         if "value" in attribute:
             assert get(player, name) == ("Accepted", attribute["value"])

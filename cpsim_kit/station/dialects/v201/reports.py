@@ -75,8 +75,8 @@ def _report_data(entry: Entry, address: Address) -> dict[str, Any]:
         characteristics["minLimit"] = entry.least
     if entry.limit is not None:
         characteristics["maxLimit"] = float(entry.limit)
-    if variable.members:
-        characteristics["valuesList"] = ",".join(variable.members)
+    if entry.members:
+        characteristics["valuesList"] = ",".join(entry.members)
     return {
         "component": component,
         "variable": {"name": address.variable, **({"instance": address.instance} if address.instance else {})},
@@ -100,7 +100,7 @@ def _say(core: Core, now: float, request_id: int, names: Sequence[str]) -> None:
 def _get_base_report(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
     results = core.dialect.version.call_results
     if _is_running(core):  # B07.FR.13
-        return results.GetBaseReport(status="Rejected", status_info={"reasonCode": "Busy"})
+        return results.GetBaseReport(status="Rejected", status_info={"reasonCode": "InvalidMessageSeq"})
     entries = core.variables.entries(now)
     match fields["report_base"]:
         case "ConfigurationInventory":
@@ -119,7 +119,7 @@ def _get_report(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
     check_length(core, "GetReport", len(asked))
     results = core.dialect.version.call_results
     if _is_running(core):  # B08.FR.16
-        return results.GetReport(status="Rejected", status_info={"reasonCode": "Busy"})
+        return results.GetReport(status="Rejected", status_info={"reasonCode": "InvalidMessageSeq"})
     criteria = fields.get("component_criteria") or ()
     found = addresses(core.dialect.evse_count).items()
     conditions: dict[tuple[str, int, int], dict[str, str]] = {}
