@@ -378,12 +378,14 @@ def test_attempts_to_connect_before_the_next_network_connection() -> None:
     assert used == [1, 2, 2, 1, 1]
 
 
+@pytest.mark.parametrize("stops", [True, False])
 @pytest.mark.parametrize("version", ["1.6", "2.0.1"])
-def test_a_cable_stays_locked_until_somebody_is_authorized(version: str) -> None:
-    """E09.FR.02, .03; OCPP 1.6, 9.1.33."""
+def test_a_cable_stays_locked_until_somebody_is_authorized(version: str, stops: bool) -> None:
+    """E09.FR.02, .03, E10.FR.01; OCPP 1.6, 9.1.33."""
+    stop = "StopTransactionOnEVSideDisconnect" if version == "1.6" else "TxCtrlr.StopTxOnEVSideDisconnect"
     key = "UnlockConnectorOnEVSideDisconnect" if version == "1.6" else "OCPPCommCtrlr.UnlockOnEVSideDisconnect"
     for unlocks in (True, False):
-        player = Player(version)
+        player = Player(version, variables={stop: stops})
         for act in CHARGING:
             player.act(act)
         if not unlocks and version == "1.6":
