@@ -80,6 +80,7 @@ class Driver:
         "_random",
         "_reconnect",
         "_reconnecting",
+        "_renews_connection",
         "_stopped_by",
         "_task",
         "_waiters",
@@ -116,6 +117,7 @@ class Driver:
         self._reconnecting: asyncio.Task[None] | None = None
         self._loss: ConnectionLost | None = None  # the last one
         self._stopped_by: BaseException | None = None
+        self._renews_connection = False
 
     @property
     def is_online(self) -> bool:
@@ -215,13 +217,17 @@ class Driver:
         elif self.is_online:
             self._core.handle(Offline(), self.now())
             name, code = self._charge_point.id, error.closed.code
-            if self.is_plugged:
+            if self._renews_connection and self.is_plugged:
+                logger.info("%s: connects anew with the password that the CSMS has set", name)
+                self._begin_to_reconnect(None)
+            elif self.is_plugged:
                 logger.warning(
                     "%s: connection lost, code %d; the station goes on offline, and connects again", name, code
                 )
                 self._begin_to_reconnect(error)
             else:
                 logger.info("%s: disconnected; the station goes on offline", name)
+            self._renews_connection = False
         self._wake_up()
 
     def open_connection(self) -> None:
@@ -369,10 +375,14 @@ class Driver:
         if seconds != before[0]:
             self._charge_point.ping_interval = seconds or None
         if password is not None and password != before[1]:
+            has_password = self._charge_point.security_profile in {1, 2}
             try:
-                self._charge_point.set_password(password)  # from the next connection on (A01.FR.03)
+                self._charge_point.set_password(self._core.dialect.password(password))
             except ValueError as exc:
                 logger.warning("%s: the new password cannot be used: %s", self._charge_point.id, exc)
+            else:  # the station connects anew where it used another password until now (A01)
+                self._renews_connection = has_password and self.is_running and bool(self._reconnect)
+                self._wake_up()
 
     @property
     def heartbeat_interval(self) -> int:
@@ -442,6 +452,9 @@ class Driver:
                     )
                 else:
                     await self._send(message)
+                continue
+            if self._renews_connection and self.is_online:
+                await self._charge_point.close()
                 continue
             if len(core.queue.dropped) != self._dropped:
                 self._report_dropped()

@@ -142,11 +142,11 @@ class Variable:
         return number
 
     def _parse_string(self, value: object) -> str:
+        text = shorten(value) if self.mutability != "WriteOnly" else "what was given"
         if not isinstance(value, str) or not self.minimum <= len(value) <= self.largest:
-            text = "a string" if isinstance(value, str) and self.mutability == "WriteOnly" else shorten(value)
             raise ValueError(f"{self.name} has {self.minimum} to {self.largest} characters, not {text}")
         if self.pattern and not all(re.fullmatch(self.pattern, item.strip()) for item in value.split(",")):
-            raise ValueError(f"{self.name} holds no {shorten(value)}")
+            raise ValueError(f"{self.name} holds no {text}")
         return value
 
     def _parse_option(self, value: object) -> str:

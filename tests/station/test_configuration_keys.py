@@ -49,18 +49,21 @@ OPTIONAL = {
     "StopTxnAlignedDataMaxLength": "R",
     "StopTxnSampledDataMaxLength": "R",
     "WebSocketPingInterval": "RW",
+    "AuthorizationKey": "RW",  # write-only: it is told without its value
+    "CpoName": "RW",
+    "SecurityProfile": "R",
     "ReserveConnectorZeroSupported": "R",
     "SupportedFileTransferProtocols": "R",
 }
 PROFILES = {"Core", "LocalAuthListManagement", "Reservation", "RemoteTrigger", "FirmwareManagement"}
 
 
-def read(player: Player, *keys: str) -> tuple[dict[str, tuple[str, bool]], list[str]]:
+def read(player: Player, *keys: str) -> tuple[dict[str, tuple[Any, bool]], list[str]]:
     """The values by key, each with whether it is read-only, and the keys that are unknown."""
     answer, said = player.command("GetConfiguration", **({"key": list(keys)} if keys else {}))
     assert said == []
     rows = answer.configuration_key or []
-    return {row["key"]: (row["value"], row["readonly"]) for row in rows}, answer.unknown_key or []
+    return {row["key"]: (row.get("value"), row["readonly"]) for row in rows}, answer.unknown_key or []
 
 
 def change(player: Player, key: str, value: str) -> str:
@@ -75,7 +78,7 @@ def test_all_required_keys_are_there_and_say_who_may_change_them() -> None:
     assert {key: "R" if readonly else "RW" for key, (_, readonly) in known.items()} == {
         key: access
         for key, access in expected.items()
-        if key != "MaxEnergyOnInvalidId"  # not set
+        if key not in {"MaxEnergyOnInvalidId", "SecurityProfile"}  # not set, and of a charge point
     }
 
 
@@ -166,3 +169,13 @@ def test_who_waits_waits_as_long_as_the_key_says_now() -> None:
     assert change(player, "ConnectionTimeOut", "100") == "Accepted"
     assert told(player.wait(90)) == []
     assert told(player.wait(20)) != []
+
+
+def test_the_authorization_key_is_set_in_hexadecimal_digits_and_never_told() -> None:
+    """Security white paper, 7.2."""
+    player = Player("1.6")
+    for wrong in ("0" * 31, "0" * 33, "0" * 42, "x" * 32, ""):
+        assert change(player, "AuthorizationKey", wrong) == "Rejected"
+    assert change(player, "AuthorizationKey", "00ff" * 8) == "Accepted"
+    assert read(player, "AuthorizationKey") == ({"AuthorizationKey": (None, False)}, [])
+    assert "00ff" not in str(read(player))

@@ -11,7 +11,7 @@ from conftest import MS, until
 from csms_stub import Csms
 from station_wire import accept_all
 
-from cpsim_kit import Backoff, Evse, Station
+from cpsim_kit import Backoff, Evse, Station, Vehicle
 from cpsim_kit.station.device_model import model
 from cpsim_kit.station.variable import Address
 
@@ -144,6 +144,30 @@ async def test_a_new_password_is_used_from_the_next_connection_on(csms: Csms) ->
         await station.disconnect()
         await station.reconnect()
         credentials = base64.b64encode(b"CP1:0123456789abcdef").decode()
+        assert csms.requests[-1].headers["Authorization"] == f"Basic {credentials}"
+
+
+async def test_a_station_with_a_password_connects_anew_with_the_one_that_was_set(csms: Csms) -> None:
+    """A01."""
+    async with Station("CP1", csms.url, password="the-old-password") as station:
+        assert await put(csms, "SecurityCtrlr.BasicAuthPassword", "0123456789abcdef") == "Accepted"
+        await until(lambda: len(csms.links) == 2 and station.charge_point.is_open)
+        credentials = base64.b64encode(b"CP1:0123456789abcdef").decode()
+        assert csms.requests[-1].headers["Authorization"] == f"Basic {credentials}"
+        assert await put(csms, "SecurityCtrlr.BasicAuthPassword", "short") == "Rejected"
+        await station.plug_in(Vehicle())
+        assert len(csms.links) == 2
+
+
+async def test_the_authorization_key_of_1_6_is_used_from_the_next_connection_on(csms: Csms) -> None:
+    accept_all(csms, "1.6")
+    async with Station("CP1", csms.url, version="1.6", reconnect=SOON_AGAIN) as station:
+        key = {"key": "AuthorizationKey", "value": "00ff" * 8}
+        assert (await csms.call("ChangeConfiguration", key))[2]["status"] == "Accepted"
+        assert station.variables["SecurityProfile"] == 1
+        await station.disconnect()
+        await station.reconnect()
+        credentials = base64.b64encode(b"CP1:" + bytes.fromhex("00ff" * 8)).decode()
         assert csms.requests[-1].headers["Authorization"] == f"Basic {credentials}"
 
 

@@ -96,6 +96,10 @@ class Dialect(ABC):
         """Values that the version reports and nobody sets."""
         return {}
 
+    def password(self, text: str) -> str | bytes:
+        """The password of a text that the CSMS sets."""
+        return text
+
     def token(self, token_id: str, kind: str) -> IdToken:
         """The token of an id and a type.
 

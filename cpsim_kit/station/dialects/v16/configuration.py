@@ -26,10 +26,21 @@ def _get_configuration(core: Core, now: float, fields: Mapping[str, Any]) -> Any
     asked = fields.get("key") or ()
     if len(asked) > MAX_ITEMS:
         raise OccurrenceConstraintViolationError(f"at most {MAX_ITEMS} keys: see GetConfigurationMaxKeys")
-    entries = {each.name.casefold(): each for each in core.variables.entries(now) if each.text is not None}
+    entries = {
+        each.name.casefold(): each
+        for each in core.variables.entries(now)
+        if each.text is not None or each.mutability == "WriteOnly"
+    }
     known = [entries[key.casefold()] for key in asked if key.casefold() in entries] if asked else entries.values()
     unknown = [key for key in asked if key.casefold() not in entries]
-    rows = [{"key": each.name, "readonly": each.mutability == "ReadOnly", "value": each.text} for each in known]
+    rows = [
+        {
+            "key": each.name,
+            "readonly": each.mutability == "ReadOnly",
+            **({} if each.text is None else {"value": each.text}),
+        }
+        for each in known
+    ]
     results = core.dialect.version.call_results
     return results.GetConfiguration(configuration_key=rows or None, unknown_key=unknown or None)
 

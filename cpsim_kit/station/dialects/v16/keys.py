@@ -41,6 +41,9 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "SupportedFileTransferProtocols": ("OCPPCommCtrlr.FileTransferProtocols",),
     "SendLocalListMaxLength": ("LocalAuthListCtrlr.ItemsPerMessage",),
     "ConnectorPhaseRotation": ("ConnectorPhaseRotation",),
+    "AuthorizationKey": ("SecurityCtrlr.BasicAuthPassword",),  # this and the next two: security white paper, 7
+    "CpoName": ("SecurityCtrlr.OrganizationName",),
+    "SecurityProfile": ("SecurityCtrlr.SecurityProfile",),
 }
 
 _ROTATIONS = "NotApplicable|Unknown|RST|RTS|SRT|STR|TRS|TSR"
@@ -49,7 +52,10 @@ _MOST_MEASURANDS = len(MEASURANDS) + 3 * len(PER_PHASE)  # each with and without
 
 @functools.cache
 def variables_of(evse_count: int) -> Mapping[str, Variable]:
-    """The variables of a station with so many connectors: those of 2.0.1, and the one that only 1.6 has (9.1.7)."""
+    """The variables of a station with so many connectors: those of 2.0.1, and what 1.6 has otherwise.
+
+    Only 1.6 has ConnectorPhaseRotation (9.1.7), and its password is written in hexadecimal digits.
+    """
     numbers = range(1, evse_count + 1)
     rotation = Variable(
         "ConnectorPhaseRotation",
@@ -57,7 +63,15 @@ def variables_of(evse_count: int) -> Mapping[str, Variable]:
         ",".join(f"{number}.Unknown" for number in numbers),
         pattern=f"({'|'.join(str(number) for number in (0, *numbers))})\\.({_ROTATIONS})",
     )
-    return MappingProxyType({**model(evse_count), rotation.name: rotation})
+    key = Variable(
+        "SecurityCtrlr.BasicAuthPassword",
+        "string",
+        minimum=32,
+        maximum=40,
+        mutability="WriteOnly",
+        pattern="([0-9A-Fa-f]{2})+",
+    )
+    return MappingProxyType({**model(evse_count), rotation.name: rotation, key.name: key})
 
 
 @functools.cache

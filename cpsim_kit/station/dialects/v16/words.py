@@ -73,6 +73,10 @@ class V16(Dialect):
     def read_only(self) -> Mapping[str, str]:
         return keys.read_only(self.evse_count)
 
+    def password(self, text: str) -> bytes:
+        """The octets of an AuthorizationKey (security white paper, 7.2)."""
+        return bytes.fromhex(text)
+
     def token(self, token_id: str, _kind: str) -> IdToken:
         """The token of an id; OCPP 1.6 knows no types."""
         return super().token(token_id, NO_TYPE)
