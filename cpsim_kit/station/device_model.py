@@ -181,6 +181,7 @@ _STATION = (
     _live("ChargingStation.VendorName", "string", live_values.fact("vendor_name"), maximum=50),
     _live("ChargingStation.SerialNumber", "string", live_values.fact("serial_number"), maximum=25),
     _live("ChargingStation.FirmwareVersion", "string", live_values.fact("firmware_version"), maximum=50),
+    _boolean("ChargingStation.AllowNewSessionsPendingFirmwareUpdate", False),
     _live("ChargingStation.SupplyPhases", "integer", live_values.station_phases, maximum=3),
 )
 
@@ -208,6 +209,7 @@ PLACES = (
     _live("EVSE[{0}].Problem", "boolean", live_values.problem),
     _live("EVSE[{0}].Power", "decimal", live_values.power, unit="W", limit=live_values.max_power),
     _live("EVSE[{0}].SupplyPhases", "integer", live_values.phases, maximum=3),
+    _live("TxCtrlr[{0}].ChargingTime", "decimal", live_values.charging_time, unit="s"),
     _fixed("Connector[{0},1].Available", "boolean", True),
     _live("Connector[{0},1].AvailabilityState", "OptionList", live_values.state, members=_STATES),
     _live("Connector[{0},1].Problem", "boolean", live_values.problem),

@@ -135,6 +135,8 @@ class LiveEvse:
 
     __slots__ = (
         "_capability_kw",
+        "_charged_since",
+        "_charged_until",
         "_draw_kw",
         "_read_at",
         "_since",
@@ -193,6 +195,7 @@ class LiveEvse:
         self._capability_kw = 0.0
         self._draw_kw = 0.0  # the lesser of what is offered and what the vehicle's charger takes; 0 if it takes none
         self._since = 0.0
+        self._charged_since = self._charged_until = math.nan  # when this vehicle took energy
         self._soc = 0.0
         self._read_at, self._soc_read = math.nan, 0.0  # the last result of soc(): one reading asks for it four times
         self._wh = spec.register_kwh * 1000
@@ -208,6 +211,7 @@ class LiveEvse:
     def connect(self, vehicle: Vehicle, now: float) -> None:
         """Connect a vehicle, and work out the limits of this pair."""
         self._rebase(now)
+        self._charged_since = self._charged_until = math.nan
         spec = self.spec
         self.vehicle, self._soc = vehicle, vehicle.soc
         self.has_dangling_cable = self.is_cable_locked = False
@@ -275,6 +279,9 @@ class LiveEvse:
             self.power_before_kw = self.power_kw(now)
             self._soc = self.vehicle.soc = self.soc_before = soc
             self._wh = wh
+            if math.isnan(self._charged_since):
+                self._charged_since = self._since
+            self._charged_until = now
         elif now > self._since:
             self.power_before_kw, self.soc_before = 0.0, self.soc(now)
         self._since = now
@@ -302,6 +309,13 @@ class LiveEvse:
         if self.vehicle is None or not self._draw_kw:
             return self._wh
         return self._wh + (self.soc(now) - self._soc) * self.vehicle.capacity_kwh * 1000
+
+    def charging_seconds(self, now: float) -> float:
+        """Seconds from the first to the last energy that this vehicle, or the one before it, has taken."""
+        takes = self.vehicle is not None and bool(self._draw_kw)
+        since = self._since if math.isnan(self._charged_since) else self._charged_since
+        until = now if takes else self._charged_until
+        return 0.0 if math.isnan(until) else until - since
 
     def reading_wh(self, now: float) -> int:
         """What can be read from its meter, which counts whole watt-hours."""

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Device",
     "active_profile",
+    "charging_time",
     "connector_type",
     "date_time",
     "fact",
@@ -116,6 +117,12 @@ def max_power(_core: Core, evse: LiveEvse | None, _now: float) -> float:
     """The most that it delivers, in W."""
     assert evse is not None
     return round(evse.spec.max_kw * 1000, 1)
+
+
+def charging_time(_core: Core, evse: LiveEvse | None, now: float) -> float:
+    """Seconds from the first to the last energy that the vehicle there has taken."""
+    assert evse is not None
+    return round(evse.charging_seconds(now), 1)
 
 
 def phases(_core: Core, evse: LiveEvse | None, _now: float) -> int:

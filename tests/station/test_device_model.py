@@ -195,6 +195,15 @@ def test_states_and_power_are_those_of_this_moment() -> None:
     assert variables["ChargingStation.Problem"] is True
 
 
+def test_charging_time_is_from_the_first_to_the_last_energy() -> None:
+    player = Player()
+    times = []
+    for act in ("plug", "swipe TAG-1", "wait 100", "suspend ev", "wait 50", "resume ev", "wait 10", "unplug", "plug"):
+        player.act(act)
+        times.append(player.core.variables["TxCtrlr[1].ChargingTime"])
+    assert times == [0, 0, 100, 100, 100, 150, 160, 160, 0]
+
+
 def test_the_clock_and_the_local_list_are_live() -> None:
     player = Player()
     player.wait(60)
@@ -232,7 +241,9 @@ def test_a_station_of_attached_cables_alone_cannot_unlock_them() -> None:
         (asked("EVSE[1,1].Power"), "UnknownComponent"),
         (asked("Connector[1].Available"), "UnknownComponent"),
         (asked("Connector[1,2].Available"), "UnknownComponent"),
-        (asked("TxCtrlr[1].TxStopPoint"), "UnknownComponent"),
+        (asked("TxCtrlr[1].ChargingTime"), "Accepted"),
+        (asked("TxCtrlr[1].TxStopPoint"), "UnknownVariable"),
+        (asked("AuthCtrlr[1].LocalPreAuthorize"), "UnknownComponent"),
         ({"component": {"name": "TxCtrlr", "instance": "x"}, "variable": {"name": "TxStopPoint"}}, "UnknownComponent"),
         (
             {"component": {"name": "TxCtrlr", "evse": {"id": 0}}, "variable": {"name": "TxStopPoint"}},

@@ -281,6 +281,7 @@ ELSEWHERE = {
     "OCPPCommCtrlr.RetryBackOffRepeatTimes": "test_variables_on_the_wire.py",
     "SecurityCtrlr.BasicAuthPassword": "test_variables_on_the_wire.py",
     "ReservationCtrlr.Enabled": "the tests of reservations",
+    "ChargingStation.AllowNewSessionsPendingFirmwareUpdate": "the tests of firmware",
 }
 # Those that change nothing, and why.
 WITHOUT_EFFECT = {
