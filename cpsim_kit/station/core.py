@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random as random_module
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.station.events import (
@@ -36,6 +36,7 @@ from cpsim_kit.station.events import (
     VariablesChanged,
 )
 from cpsim_kit.station.evse import LiveEvse
+from cpsim_kit.station.maintenance import Maintenance
 from cpsim_kit.station.reporting import record
 from cpsim_kit.station.tokens import Tokens
 from cpsim_kit.station.transaction import STOPPED_WITH_AUTHORIZATION
@@ -71,6 +72,9 @@ class Core:
 
     Attributes:
         evses: The EVSEs by id.
+        on_firmware: Called with the version of new firmware, which the next boot reports.
+        restart_reason: Why the station is to start again as soon as what it says is answered, a BootReasonEnumType
+            value; "" if it is not.
         sessions: All sessions, oldest first.
         transactions: All transactions, oldest first.
     """
@@ -78,7 +82,9 @@ class Core:
     __slots__ = (
         "_aligned_at",
         "_aligned_end_at",
+        "_held",
         "_is_accepted",
+        "_maintenance",
         "_offline_since",
         "_reporter",
         "_tokens",
@@ -87,6 +93,8 @@ class Core:
         "dialect",
         "epoch",
         "evses",
+        "on_firmware",
+        "restart_reason",
         "sessions",
         "transactions",
         "variables",
@@ -117,6 +125,10 @@ class Core:
         self._offline_since = 0.0
         self._is_accepted = False
         self._unsaid: list[Callable[[], object]] = []  # reports of the start that the connection was lost with
+        self._maintenance: Maintenance | None = None  # until the CSMS asks for it
+        self._held: set[int] | None = None
+        self.on_firmware: Callable[[str], object] | None = None
+        self.restart_reason = ""
         self.evses = self._visits.evses
         self.sessions = self._visits.sessions
         self.transactions = self._reporter.transactions
@@ -137,7 +149,10 @@ class Core:
         """
         if not isinstance(event, Answer | Failure):
             self._reporter.cause = event
-        return _RULES[type(event)](self, event, now)
+        result = _RULES[type(event)](self, event, now)
+        if self._maintenance is not None:
+            self._maintenance.firmware.react(now)
+        return result
 
     def take(self, now: float) -> Outgoing | None:
         """The message to send now; None if there is none. Feed its answer, or its failure, before taking one more.
@@ -182,6 +197,8 @@ class Core:
         if not self.has_power:
             return math.inf
         moment = min(self._aligned_at, self._aligned_end_at, self._reporter.queue.due())
+        if self._maintenance is not None:
+            moment = min(moment, self._maintenance.due())
         for evse in self._visits.places():
             moment = min(moment, evse.full_at, evse.connect_by, evse.authorize_by)
             transaction = evse.transaction
@@ -202,6 +219,8 @@ class Core:
             if self._aligned_at <= moment:
                 self._aligned_at = self._next_aligned("AlignedDataCtrlr.Interval", moment)
                 self._reporter.sample_aligned(list(self.evses.values()), moment)
+            if self._maintenance is not None:
+                self._maintenance.fire(moment)
 
     def _fire(self, evse: LiveEvse, now: float) -> None:
         if evse.full_at <= now:
@@ -244,8 +263,10 @@ class Core:
 
     def _accepted(self, _event: Accepted, now: float) -> None:
         self._is_accepted = True
+        self.restart_reason = ""
         if not self.has_power:
             self._power_on(now)
+        self.release_evses(now)
         self._reporter.queue.is_online = True
         self._unsaid.clear()
         for build in self.dialect.start_messages(now):
@@ -254,6 +275,8 @@ class Core:
             self._reporter.status(evse, now, anyway=True)
         for build in self.dialect.last_start_messages(now):
             self._say_surely(build)
+        if self._maintenance is not None:
+            self._maintenance.start(now)
         self._align(now)
 
     def _say_surely(self, build: Callable[[], object]) -> None:
@@ -452,6 +475,73 @@ class Core:
         is_long = now - self._offline_since > self.variables.value("OCPPCommCtrlr.OfflineThreshold")
         for evse in self.evses.values():
             self._reporter.status(evse, now, anyway=is_long)
+        if self._maintenance is not None:
+            self._maintenance.online()
+
+    # -- Maintenance --------------------------------------------------------------------------------------------------
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """The firmware, the uploads and the security events."""
+        if self._maintenance is None:
+            self._maintenance = Maintenance(self)
+        return self._maintenance
+
+    @property
+    def has_maintenance(self) -> bool:
+        """Whether anything was asked for that :attr:`maintenance` remembers."""
+        return self._maintenance is not None
+
+    def places(self) -> Iterator[LiveEvse]:
+        """The EVSEs, and the place of a token for which it is not known yet where the cable goes."""
+        return self._visits.places()
+
+    def say(self, build: Callable[[], object], then: Callable[[Answer, float], None] | None = None) -> None:
+        """Put a message into the queue; without a connection it is not sent."""
+        self._reporter.say(build, then)
+
+    def report_security_event(self, kind: str, now: float) -> None:
+        """Report a critical security event, surely (A04.FR.01, .02)."""
+        self.maintenance.report_security_event(kind, now)
+
+    def install(self, version: str) -> None:
+        """There is new firmware, which the next boot reports."""
+        if self.on_firmware is not None:
+            self.on_firmware(version)
+
+    def request_restart(self, reason: str) -> None:
+        """Let the station start again as soon as what it says is answered.
+
+        Args:
+            reason: A BootReasonEnumType value.
+        """
+        self.restart_reason = reason
+
+    def hold_evses(self, now: float) -> None:
+        """Let the EVSEs begin nothing; one with a transaction goes out of service when that has ended."""
+        self._held = self._held or set()
+        for evse in self.evses.values():
+            if evse.available and evse.transaction is None:
+                self._held.add(evse.id)
+                evse.authorization = None
+                evse.connect_by = evse.authorize_by = math.inf
+                evse.was_stopped = evse.vehicle is not None or evse.has_dangling_cable
+                evse.available = False
+                evse.offer(now)
+                self._visits.settle(evse, now, "")
+                self._visits.close_session(evse, now)
+
+    def release_evses(self, now: float) -> None:
+        """Put back what was held; a vehicle that waits needs a new start."""
+        held, self._held = self._held, None
+        for number in sorted(held or ()):
+            evse = self.evses[number]
+            evse.available = True
+            evse.was_stopped = False
+            evse.offer(now)
+            evse.conditions = evse.find_conditions()  # nothing begins by itself
+            self._await_token(evse, now)
+            self._visits.settle(evse, now, "")
 
 
 _RULES: dict[type, Callable[[Core, Any, float], Any]] = {

@@ -283,6 +283,20 @@ class Driver:
         self._take_heartbeat_interval()
         await self.act(Accepted())
 
+    async def _restart(self, reason: str) -> None:
+        """Start again: close, connect, boot with this reason, and report the start."""
+        core, charge_point = self._core, self._charge_point
+        core.handle(PowerOff(), self.clock.now())
+        await self.unplug_network()
+        try:
+            boot = partial(boot_until_accepted, reason=reason)
+            reconnect = self._backoff if self._reconnect else None
+            await keep_connected(charge_point, boot, reconnect=reconnect, random=self._random)
+        finally:
+            self.is_plugged = True
+        self._take_heartbeat_interval()
+        core.handle(Accepted(), self.clock.now())
+
     def _begin_to_reconnect(self, error: ConnectionLost | None) -> None:
         """Connect again and again, with the waits that the variables say (OCPP 2.0.1 part 4, "Reconnecting")."""
         if not self._reconnect or not self.is_plugged or self._task is None or self.error is not None:
@@ -414,6 +428,9 @@ class Driver:
                 continue
             if len(core.queue.dropped) != self._dropped:
                 self._report_dropped()
+            if core.restart_reason:
+                await self._restart(core.restart_reason)
+                continue
             if self._waiters:
                 self._release_waiters()
                 await asyncio.sleep(0)  # who waited does the next act before time passes

@@ -120,5 +120,17 @@ class Dialect(ABC):
         """MeterValues outside of a transaction."""
 
     @abstractmethod
+    def firmware_status(self, status: str, request_id: int | None, is_signed: bool) -> Any:
+        """The message of a firmware update's status, a word of OCPP 2.0.1; None if the version has no word for it."""
+
+    @abstractmethod
+    def log_status(self, status: str, request_id: int | None, is_diagnostics: bool) -> Any:
+        """The message of an upload's status, a word of OCPP 2.0.1; None if the version has no word for it."""
+
+    @abstractmethod
+    def security_event(self, kind: str, at: float) -> Any:
+        """SecurityEventNotification."""
+
+    @abstractmethod
     def read_answer(self, to: Outgoing, result: Any) -> Answer:
         """What an answer says, in neutral terms."""

@@ -7,9 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cpsim_kit.station.authorization import MAX_TOKENS, IdToken
+from cpsim_kit.station.dialects.data_transfer import data_transfer
 from cpsim_kit.station.dialects.dialect import Dialect
 from cpsim_kit.station.dialects.handler import Handler
-from cpsim_kit.station.dialects.v16 import configuration, local_list, remote
+from cpsim_kit.station.dialects.refusals import REFUSALS_16
+from cpsim_kit.station.dialects.v16 import configuration, local_list, maintenance, remote
 from cpsim_kit.station.dialects.v16.fields import NO_TYPE, read_info
 from cpsim_kit.station.events import Answer, Outgoing
 from cpsim_kit.station.meter import MEASURANDS, Reading
@@ -176,7 +178,23 @@ class V16(Dialect):
             sampled.append(value)
         return {"timestamp": self.time(reading.at), "sampledValue": sampled}
 
+    def firmware_status(self, status: str, request_id: int | None, is_signed: bool) -> Any:
+        return maintenance.firmware_status(self._calls, status, request_id, is_signed)
+
+    def log_status(self, status: str, request_id: int | None, is_diagnostics: bool) -> Any:
+        return maintenance.log_status(self._calls, status, request_id, is_diagnostics)
+
+    def security_event(self, kind: str, at: float) -> Any:
+        return self._calls.SecurityEventNotification(type=kind, timestamp=self.time(at))
+
     def read_answer(self, to: Outgoing, result: Any) -> Answer:
         return Answer(to, read_info(getattr(result, "id_tag_info", None)), getattr(result, "transaction_id", None))
 
-    commands: ClassVar[Mapping[str, Handler]] = {**configuration.COMMANDS, **local_list.COMMANDS, **remote.COMMANDS}
+    commands: ClassVar[Mapping[str, Handler]] = {
+        **REFUSALS_16,
+        "DataTransfer": data_transfer("5.6, 4.3"),
+        **configuration.COMMANDS,
+        **local_list.COMMANDS,
+        **maintenance.COMMANDS,
+        **remote.COMMANDS,
+    }

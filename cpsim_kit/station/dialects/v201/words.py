@@ -7,9 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cpsim_kit.station.authorization import IdToken
+from cpsim_kit.station.dialects.data_transfer import data_transfer
 from cpsim_kit.station.dialects.dialect import Dialect
 from cpsim_kit.station.dialects.handler import Handler
-from cpsim_kit.station.dialects.v201 import local_list, remote, transactions, variables
+from cpsim_kit.station.dialects.refusals import REFUSALS_21, REFUSALS_201
+from cpsim_kit.station.dialects.v201 import local_list, maintenance, remote, transactions, variables
 from cpsim_kit.station.dialects.v201.fields import read_info, write_token
 from cpsim_kit.station.events import Answer, Outgoing
 from cpsim_kit.station.meter import MEASURANDS, Reading
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from cpsim_kit.station.evse import LiveEvse
     from cpsim_kit.station.transaction import Report
 
-__all__ = ["V201"]
+__all__ = ["V21", "V201"]
 
 _UNITS = {measurand: {"unit": unit} for measurand, unit in MEASURANDS.items()}
 
@@ -113,12 +115,30 @@ class V201(Dialect):
             sampled.append(value)
         return {"timestamp": timestamp, "sampledValue": sampled}
 
+    def firmware_status(self, status: str, request_id: int | None, _is_signed: bool) -> Any:
+        return self._calls.FirmwareStatusNotification(status=status, request_id=request_id)
+
+    def log_status(self, status: str, request_id: int | None, _is_diagnostics: bool) -> Any:
+        return self._calls.LogStatusNotification(status=status, request_id=request_id)
+
+    def security_event(self, kind: str, at: float) -> Any:
+        return self._calls.SecurityEventNotification(type=kind, timestamp=self.time(at))
+
     def read_answer(self, to: Outgoing, result: Any) -> Answer:
         return Answer(to, read_info(getattr(result, "id_token_info", None)))
 
     commands: ClassVar[Mapping[str, Handler]] = {
+        **REFUSALS_201,
+        "DataTransfer": data_transfer("P01.FR.05"),
         **local_list.COMMANDS,
+        **maintenance.COMMANDS,
         **remote.COMMANDS,
         **transactions.COMMANDS,
         **variables.COMMANDS,
     }
+
+
+class V21(V201):
+    """OCPP 2.1: a CSMS may ask for more."""
+
+    commands: ClassVar[Mapping[str, Handler]] = {**REFUSALS_21, **V201.commands}
