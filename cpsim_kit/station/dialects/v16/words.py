@@ -185,7 +185,7 @@ class V16(Dialect):
         return maintenance.log_status(self._calls, status, request_id, is_diagnostics)
 
     def security_event(self, kind: str, at: float) -> Any:
-        return self._calls.SecurityEventNotification(type=kind, timestamp=self.time(at))
+        return self._calls.SecurityEventNotification(type=kind, timestamp=self.time(at), tech_info=None)
 
     def read_answer(self, to: Outgoing, result: Any) -> Answer:
         return Answer(to, read_info(getattr(result, "id_tag_info", None)), getattr(result, "transaction_id", None))
