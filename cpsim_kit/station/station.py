@@ -664,7 +664,9 @@ class Station:
         if action not in known:
             close = difflib.get_close_matches(action, known, n=3)
             hint = f"; did you mean {' or '.join(close)}?" if close else ""
-            raise ValueError(f"{self.id}: a CSMS of OCPP {self.charge_point.version} has no command {action!r}{hint}")
+            raise ValueError(
+                f"{self.id} acts on the commands of OCPP {self.charge_point.version}, not on {action!r}{hint}"
+            )
 
     def _find_handler(self, action: str) -> Callable[..., Any] | None:
         return partial(self._command, action) if action in self._core.dialect.commands else None

@@ -27,7 +27,7 @@ _STATUSES = {
 
 
 def make(kind: str, **options: Any) -> Player:
-    return Player(kind.split()[0], **options)
+    return Player(kind.split(maxsplit=1)[0], **options)
 
 
 def update_fields(

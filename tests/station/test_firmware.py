@@ -65,7 +65,7 @@ def test_there_is_a_train_for_each_kind() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_update_is_a_train_of_statuses_and_ends_with_a_boot_of_the_new_version(kind: str) -> None:
+def test_an_update_is_a_train_of_statuses_and_ends_with_a_boot(kind: str) -> None:
     player, versions = make(kind), []
     player.core.on_firmware = versions.append
     status, said = ask_update(player, kind)
@@ -188,7 +188,11 @@ def test_a_vehicle_that_stayed_begins_nothing_by_itself_after_the_update() -> No
 FAILURES = {
     ("DownloadFailed", "1.6"): ["30 DownloadFailed"],
     ("DownloadFailed", "2.0.1"): ["30 DownloadFailed 7"],
-    ("InvalidSignature", "1.6 signed"): ["30 Downloaded 7", "30 InvalidSignature 7", "30 event InvalidFirmwareSignature"],
+    ("InvalidSignature", "1.6 signed"): [
+        "30 Downloaded 7",
+        "30 InvalidSignature 7",
+        "30 event InvalidFirmwareSignature",
+    ],
     ("InvalidSignature", "2.0.1 signed"): [
         "30 Downloaded 7",
         "30 InvalidSignature 7",
@@ -255,7 +259,10 @@ def test_a_download_is_tried_as_often_as_the_csms_says(kind: str, retries: int) 
     player.core.maintenance.firmware.fail_next("DownloadFailed", None)
     ask_update(player, kind, retries=retries, retry_interval=100)
     number = "" if kind == "1.6" else " 7"
-    assert timeline(player, 5000) == [*(f"{at} Downloading{number}" for at in (100, 200, 300)), f"330 DownloadFailed{number}"]
+    assert timeline(player, 5000) == [
+        *(f"{at} Downloading{number}" for at in (100, 200, 300)),
+        f"330 DownloadFailed{number}",
+    ]
 
 
 def test_a_download_that_fails_twice_succeeds_at_the_third_attempt() -> None:
@@ -319,7 +326,9 @@ def test_in_1_6_that_is_a_callerror_as_the_answer_has_no_status() -> None:
 def test_a_date_that_is_none_is_a_callerror(kind: str) -> None:
     player = make(kind)
     action, fields = update_fields(player, kind)
-    (fields if kind == "1.6" else fields["firmware"])["retrieve_date" if kind == "1.6" else "retrieve_date_time"] = "now"
+    (fields if kind == "1.6" else fields["firmware"])["retrieve_date" if kind == "1.6" else "retrieve_date_time"] = (
+        "now"
+    )
     with pytest.raises(PropertyConstraintViolationError):
         player.command(action, **fields)
     assert timeline(player, 100) == []
@@ -345,7 +354,9 @@ def of_another_object(player: Player, kind: str) -> Player:
         (520, "Installing", 60),
     ],
 )
-def test_an_update_goes_on_after_a_power_loss(after: float, first: str | None, installed_in: float, is_saved: bool) -> None:
+def test_an_update_goes_on_after_a_power_loss(
+    after: float, first: str | None, installed_in: float, is_saved: bool
+) -> None:
     player = make("2.0.1")
     ask_update(player, "2.0.1", retrieve_in=100, install_in=500)
     timeline(player, after)
