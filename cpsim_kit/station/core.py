@@ -120,6 +120,8 @@ class Core:
         self._reporter = self._visits.reporter
         if queue is not None:
             self._reporter.queue = queue
+        if dialect.tells_security_events:
+            self._reporter.queue.on_full = self._memory_exhausted
         self._aligned_at = math.inf
         self._aligned_end_at = math.inf
         self._offline_since = 0.0
@@ -503,6 +505,10 @@ class Core:
     def report_security_event(self, kind: str, now: float) -> None:
         """Report a critical security event, surely (A04.FR.01, .02)."""
         self.maintenance.report_security_event(kind, now)
+
+    def _memory_exhausted(self, message: Outgoing) -> None:
+        assert message.report is not None
+        self.report_security_event("MemoryExhaustion", message.report.at)
 
     def install(self, version: str) -> None:
         """There is new firmware, which the next boot reports."""

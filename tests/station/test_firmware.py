@@ -398,6 +398,19 @@ def test_security_events_wait_for_the_connection_and_outlive_the_power_supply() 
     assert "event MemoryExhaustion" not in lines(player.do(Online()))
 
 
+@pytest.mark.parametrize("version", ["1.6", "2.0.1", "2.1"])
+def test_a_queue_that_is_full_is_a_security_event(version: str) -> None:
+    player = Player(version)
+    player.act("plug")
+    player.act("swipe TAG-1")
+    player.act("offline")
+    player.core.queue._limit = 5
+    player.act("wait 600")
+    assert player.core.queue.dropped
+    events = [line for line in lines(player.act("online")) if line.startswith("event")]
+    assert set(events) == (set() if version == "1.6" else {"event MemoryExhaustion"})
+
+
 def test_a_restart_is_wanted_until_it_is_done() -> None:
     player = make("2.0.1")
     assert restart(player) == []

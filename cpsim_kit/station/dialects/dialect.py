@@ -30,6 +30,7 @@ class Dialect(ABC):
         defaults: Defaults that differ from those of OCPP 2.0.1.
         reports_status_first: Whether a connector's status is reported before the transaction's message.
         gives_up_without_token: Whether a vehicle for which no token comes in time is given up.
+        tells_security_events: Whether the version has security events by itself, not only by a white paper.
         token_length: The most characters that a token has.
         statuses: The words for the status of a connector, of those that occur.
         commands: What the station does on each action of the CSMS.
@@ -41,6 +42,7 @@ class Dialect(ABC):
     no_measurands: ClassVar[frozenset[str]] = frozenset()
     reports_status_first: ClassVar[bool]
     gives_up_without_token: ClassVar[bool]
+    tells_security_events: ClassVar[bool]
     token_length: ClassVar[int]
     statuses: ClassVar[tuple[str, ...]]
     commands: ClassVar[Mapping[str, Handler]]

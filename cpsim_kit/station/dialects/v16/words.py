@@ -72,6 +72,7 @@ class V16(Dialect):
     }
     reports_status_first = False
     gives_up_without_token = True
+    tells_security_events = False
     token_length = 20
     statuses = (
         "Available",

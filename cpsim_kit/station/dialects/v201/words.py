@@ -38,6 +38,7 @@ class V201(Dialect):
     no_measurands = frozenset({"Temperature"})
     reports_status_first = True
     gives_up_without_token = False
+    tells_security_events = True
     token_length = 36
     statuses = ("Available", "Occupied", "Unavailable", "Faulted")
 
