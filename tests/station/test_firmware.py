@@ -374,6 +374,18 @@ def test_an_update_goes_on_after_a_power_loss(
     assert f"{end:g} Installed 7" in told
 
 
+@pytest.mark.parametrize(("after", "downloads"), [(10, 2), (40, 1)])  # during the first attempt, and before the second
+def test_an_attempt_that_a_power_loss_broke_off_does_not_count(after: float, downloads: int) -> None:
+    player = make("2.0.1")
+    player.core.maintenance.firmware.fail_next("DownloadFailed", None)
+    ask_update(player, "2.0.1", retries=1, retry_interval=60)
+    timeline(player, after)
+    player.do(PowerOff())
+    said = lines(player.do(Accepted())) + timeline(player, 1000)
+    assert sum("Downloading" in line for line in said) == downloads
+    assert said[-1].endswith("DownloadFailed 7")
+
+
 def test_the_version_outlives_the_power_supply() -> None:
     player, versions = make("2.0.1"), []
     ask_update(player, "2.0.1")
