@@ -283,6 +283,9 @@ class Core:
             self._reporter.status(evse, now, anyway=True)
         for build in self.dialect.last_start_messages(now, event.reason):
             self._say_surely(build)
+        self.triggers.wants_boot = False  # one was just sent
+        for build in self.triggers.take_early():
+            self._reporter.say(build)
         self._align(now)
 
     def _say_surely(self, build: Callable[[], object]) -> None:
