@@ -374,13 +374,16 @@ class Driver:
         self._is_starting = False
         until = time.perf_counter() + seconds
         while charge_point.is_open and (left := until - time.perf_counter()) > 0:
-            for build in triggers.take_early():
+            early = triggers.take_early()
+            for build in early:
                 try:
                     await charge_point.call(build())
                 except ConnectionLost:
                     return  # the next boot says why
                 except CpsimError as exc:
                     logger.warning("%s", exc)
+            if early:  # more may have come meanwhile
+                continue
             if triggers.wants_boot:
                 triggers.wants_boot = False
                 raise _BootAsked
