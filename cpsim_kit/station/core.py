@@ -17,6 +17,7 @@ from cpsim_kit.station.events import (
     FAULTS,
     Accepted,
     Answer,
+    ChangeAvailability,
     ClearFault,
     Event,
     Failure,
@@ -28,22 +29,30 @@ from cpsim_kit.station.events import (
     PowerOff,
     RemoteStart,
     RemoteStop,
+    Reset,
+    ShutDown,
     SuspendEv,
     SuspendEvse,
     Swipe,
     Tick,
+    Trigger,
+    Unlock,
     Unplug,
     VariablesChanged,
 )
 from cpsim_kit.station.evse import LiveEvse
 from cpsim_kit.station.maintenance import Maintenance
 from cpsim_kit.station.reporting import record
+from cpsim_kit.station.restart import Restarts
 from cpsim_kit.station.tokens import Tokens
 from cpsim_kit.station.transaction import STOPPED_WITH_AUTHORIZATION
+from cpsim_kit.station.triggers import Triggers
+from cpsim_kit.station.unlocking import is_stuck, unlock
 from cpsim_kit.station.visits import Visits
 
 if TYPE_CHECKING:
     from cpsim_kit.station.authorization import AuthorizationCache, LocalList
+    from cpsim_kit.station.availability import Availability
     from cpsim_kit.station.dialects import Dialect
     from cpsim_kit.station.evse import Evse
     from cpsim_kit.station.queue import MessageQueue
@@ -73,16 +82,15 @@ class Core:
     Attributes:
         evses: The EVSEs by id.
         on_firmware: Called with the version of new firmware, which the next boot reports.
-        restart_reason: Why the station is to start again as soon as what it says is answered, a BootReasonEnumType
-            value; "" if it is not.
+        restarts: Its resets.
         sessions: All sessions, oldest first.
         transactions: All transactions, oldest first.
+        triggers: The messages that the CSMS asked for.
     """
 
     __slots__ = (
         "_aligned_at",
         "_aligned_end_at",
-        "_held",
         "_is_accepted",
         "_maintenance",
         "_offline_since",
@@ -94,9 +102,10 @@ class Core:
         "epoch",
         "evses",
         "on_firmware",
-        "restart_reason",
+        "restarts",
         "sessions",
         "transactions",
+        "triggers",
         "variables",
     )
 
@@ -118,6 +127,8 @@ class Core:
         self._visits = Visits(dialect, evses, variables, epoch, random, keeps_rows)
         self._tokens = Tokens(self._visits, dialect)
         self._reporter = self._visits.reporter
+        self.restarts = Restarts(self._visits, self._visits.availability)
+        self.triggers = Triggers(self._visits)
         if queue is not None:
             self._reporter.queue = queue
         if dialect.tells_security_events:
@@ -128,9 +139,7 @@ class Core:
         self._is_accepted = False
         self._unsaid: list[Callable[[], object]] = []  # reports of the start that the connection was lost with
         self._maintenance: Maintenance | None = None  # until the CSMS asks for it
-        self._held: set[int] | None = None
         self.on_firmware: Callable[[str], object] | None = None
-        self.restart_reason = ""
         self.evses = self._visits.evses
         self.sessions = self._visits.sessions
         self.transactions = self._reporter.transactions
@@ -144,7 +153,7 @@ class Core:
 
         Returns:
             For RemoteStart the status and the id of the running transaction or None, for RemoteStop the status, for
-            Failure whether the message will be sent again.
+            Failure whether the message will be sent again; for other commands the status.
 
         Raises:
             ValueError: It cannot happen physically; nothing has changed.
@@ -177,6 +186,16 @@ class Core:
         return self._reporter.queue
 
     @property
+    def availability(self) -> Availability:
+        """What of the station is in service."""
+        return self._visits.availability
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the CSMS has accepted the station since its last start."""
+        return self._is_accepted
+
+    @property
     def cache(self) -> AuthorizationCache:
         """What the CSMS said of tokens."""
         return self._visits.cache
@@ -197,8 +216,8 @@ class Core:
     def due(self) -> float:
         """When something happens by itself next; infinity for never."""
         if not self.has_power:
-            return math.inf
-        moment = min(self._aligned_at, self._aligned_end_at, self._reporter.queue.due())
+            return self.restarts.up_at
+        moment = min(self._aligned_at, self._aligned_end_at, self._reporter.queue.due(), self.restarts.due())
         if self._maintenance is not None:
             moment = min(moment, self._maintenance.due())
         for evse in self._visits.places():
@@ -213,6 +232,9 @@ class Core:
     def _tick(self, _event: Tick, now: float) -> None:
         """What is due by now, in order, until there is something to say: the clock stands still meanwhile."""
         while not self.has_message(now) and (moment := self.due()) <= now:
+            self.restarts.tick(moment)
+            if not self.has_power:
+                return
             for evse in list(self._visits.places()):
                 self._fire(evse, moment)
             if self._aligned_end_at <= moment:
@@ -263,20 +285,22 @@ class Core:
             self._visits.settle(evse, now, "EVConnectTimeout", "Timeout", must_end=True)
         self._visits.close_session(evse, now)
 
-    def _accepted(self, _event: Accepted, now: float) -> None:
+    def _accepted(self, event: Accepted, now: float) -> None:
         self._is_accepted = True
-        self.restart_reason = ""
+        self.restarts.cancel()
         if not self.has_power:
             self._power_on(now)
-        self.release_evses(now)
         self._reporter.queue.is_online = True
         self._unsaid.clear()
-        for build in self.dialect.start_messages(now):
+        for build in self.dialect.start_messages(now, self.availability.is_operative):
             self._say_surely(build)
         for evse in self.evses.values():
             self._reporter.status(evse, now, anyway=True)
-        for build in self.dialect.last_start_messages(now):
+        for build in self.dialect.last_start_messages(now, event.reason):
             self._say_surely(build)
+        self.triggers.wants_boot = False  # one was just sent
+        for build in self.triggers.take_early():
+            self._reporter.say(build)
         if self._maintenance is not None:
             self._maintenance.start(now)
         self._align(now)
@@ -323,14 +347,8 @@ class Core:
         self._visits.begin_session(evse, now)
         self._visits.leave_lobby(evse)
         evse.offer(now)
-        self._await_token(evse, now)
+        self._visits.await_token(evse, now)
         self._visits.settle(evse, now, "CablePluggedIn")
-
-    def _await_token(self, evse: LiveEvse, now: float) -> None:
-        """Give up a vehicle for which no token comes in time, if the version does (OCPP 1.6, 4.9: B6)."""
-        waits = evse.vehicle is not None and evse.authorization is None and evse.transaction is None
-        if waits and evse.is_usable and not evse.was_stopped and self.dialect.gives_up_without_token:
-            evse.authorize_by = now + (self.variables.value("TxCtrlr.EVConnectionTimeOut") or math.inf)
 
     def _unplug(self, event: Unplug, now: float) -> None:
         if event.side not in ("evse", "ev"):
@@ -339,6 +357,8 @@ class Core:
         evse = self._visits.one_of(taken, "unplug", "has no cable to unplug", event.evse_id)
         if evse.vehicle is None and not evse.has_dangling_cable:
             raise ValueError(f"EVSE {evse.id} has no cable to unplug")
+        if event.side == "evse" and is_stuck(evse):
+            raise ValueError(f"the cable is stuck in the socket of EVSE {evse.id}, as its lock has a fault")
         if evse.vehicle is None:
             if event.side == "ev":
                 raise ValueError(f'no vehicle is at EVSE {evse.id}; its cable is unplugged at side="evse"')
@@ -399,7 +419,7 @@ class Core:
         evse.fault = ""
         evse.offer(now)
         evse.conditions = evse.find_conditions()  # nothing begins by itself
-        self._await_token(evse, now)
+        self._visits.await_token(evse, now)
         self._visits.settle(evse, now, "")
 
     # -- Tokens and answers -------------------------------------------------------------------------------------------
@@ -408,12 +428,26 @@ class Core:
         self._tokens.swipe(event, now)
 
     def _remote_start(self, event: RemoteStart, now: float) -> tuple[str, str | None]:
-        if not self._is_accepted:  # B02.FR.05
+        if not self._is_accepted or self.restarts.step:  # B02.FR.05; a reset is to come
             return "Rejected", None
         return self._tokens.remote_start(event, now)
 
     def _remote_stop(self, event: RemoteStop, now: float) -> str:
         return self._tokens.remote_stop(event, now) if self._is_accepted else "Rejected"
+
+    # -- Further commands -------------------------------------------------------------------------------------------
+
+    def _change_availability(self, event: ChangeAvailability, now: float) -> str:
+        return self.availability.change(event, now)
+
+    def _reset(self, event: Reset, now: float) -> str:
+        return self.restarts.reset(event, now) if self._is_accepted else "Rejected"
+
+    def _unlock(self, event: Unlock, now: float) -> str:
+        return unlock(self._visits, event, now)
+
+    def _trigger(self, event: Trigger, now: float) -> str:
+        return self.triggers.trigger(event, now, is_accepted=self._is_accepted)
 
     def _answer(self, event: Answer, now: float) -> None:
         self._reporter.queue.settle(event.to)
@@ -431,6 +465,7 @@ class Core:
         """Everything stops at once, and nothing is said any more."""
         self._offline(Offline(), now)
         self._is_accepted = False
+        self.restarts.cancel()
         self._visits.lose_lobby(now)
         for evse in self.evses.values():
             record(evse, now)
@@ -439,6 +474,13 @@ class Core:
             evse.connect_by = evse.authorize_by = math.inf
             evse.offer(now)
             record(evse, now)
+
+    def _shut_down(self, _event: ShutDown, now: float) -> None:
+        """Go away for a reset, as without power, and know why it starts again."""
+        reason = self.restarts.boot_reason
+        self._power_off(PowerOff(), now)
+        self.restarts.boot_reason = reason
+        self.restarts.go_away(now)
 
     @property
     def has_power(self) -> bool:
@@ -450,6 +492,9 @@ class Core:
 
         No version says what becomes of a transaction then, but both have the reason PowerLoss.
         """
+        for apply in self.restarts.at_start:
+            apply()
+        self.availability.restore()
         stops = self.variables.value("TxCtrlr.TxStopPoint")
         for evse in self.evses.values():
             evse.has_power = True
@@ -474,6 +519,7 @@ class Core:
         unsaid, self._unsaid = self._unsaid, []
         for build in unsaid:
             self._say_surely(build)
+        self.availability.report(now)
         is_long = now - self._offline_since > self.variables.value("OCPPCommCtrlr.OfflineThreshold")
         for evse in self.evses.values():
             self._reporter.status(evse, now, anyway=is_long)
@@ -515,39 +561,23 @@ class Core:
         if self.on_firmware is not None:
             self.on_firmware(version)
 
-    def request_restart(self, reason: str) -> None:
-        """Let the station start again as soon as what it says is answered.
+    def request_restart(self, reason: str, now: float) -> None:
+        """Let the station start again as soon as no transaction runs and what it says is answered.
 
         Args:
             reason: A BootReasonEnumType value.
+            now: The moment.
         """
-        self.restart_reason = reason
+        self.restarts.reset(Reset(is_immediate=False, boot_reason=reason), now)
 
     def hold_evses(self, now: float) -> None:
         """Let the EVSEs begin nothing; one with a transaction goes out of service when that has ended."""
-        self._held = self._held or set()
-        for evse in self.evses.values():
-            if evse.available and evse.transaction is None:
-                self._held.add(evse.id)
-                evse.authorization = None
-                evse.connect_by = evse.authorize_by = math.inf
-                evse.was_stopped = evse.vehicle is not None or evse.has_dangling_cable
-                evse.available = False
-                evse.offer(now)
-                self._visits.settle(evse, now, "")
-                self._visits.close_session(evse, now)
+        self.availability.hold(self.evses, now)
 
     def release_evses(self, now: float) -> None:
         """Put back what was held; a vehicle that waits needs a new start."""
-        held, self._held = self._held, None
-        for number in sorted(held or ()):
-            evse = self.evses[number]
-            evse.available = True
-            evse.was_stopped = False
-            evse.offer(now)
-            evse.conditions = evse.find_conditions()  # nothing begins by itself
-            self._await_token(evse, now)
-            self._visits.settle(evse, now, "")
+        for number in self.evses:
+            self.availability.release(number, now)
 
 
 _RULES: dict[type, Callable[[Core, Any, float], Any]] = {
@@ -561,6 +591,11 @@ _RULES: dict[type, Callable[[Core, Any, float], Any]] = {
     ClearFault: Core._clear_fault,
     RemoteStart: Core._remote_start,
     RemoteStop: Core._remote_stop,
+    ChangeAvailability: Core._change_availability,
+    Reset: Core._reset,
+    ShutDown: Core._shut_down,
+    Trigger: Core._trigger,
+    Unlock: Core._unlock,
     VariablesChanged: Core._variables_changed,
     Tick: Core._tick,
     Answer: Core._answer,

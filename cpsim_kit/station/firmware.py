@@ -178,6 +178,13 @@ class Firmware:
             self._download(now)
         return status
 
+    @property
+    def progress(self) -> tuple[str, int | None]:
+        """The last status and the number of its request; Idle after Installed, and before any (L01.FR.25, .26)."""
+        if self.update is None or self.update.status == "Installed":
+            return "Idle", None
+        return self.update.status, self.update.request_id
+
     def due(self) -> float:
         """When its next step is due; infinity for never."""
         return math.inf if self.update is None else self.update.due
@@ -289,7 +296,7 @@ class Firmware:
         self.version = version_of(self._running.location)
         self._enter("InstallRebooting")  # L01.FR.32, option (a)
         self._core.install(self.version)
-        self._core.request_restart("FirmwareUpdate")
+        self._core.request_restart("FirmwareUpdate", now)
 
     def _fail(self, status: str) -> None:
         self._use_up(status)

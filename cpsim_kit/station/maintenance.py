@@ -129,6 +129,13 @@ class Maintenance:
         self._begin(upload, now)
         return status
 
+    @property
+    def progress(self) -> tuple[str, int | None]:
+        """The status of the upload that goes on, and the number of its request; Idle without one (N01.FR.13)."""
+        if self.upload is None or self.upload.is_over:
+            return "Idle", None
+        return self.upload.status, self.upload.request_id
+
     def _begin(self, upload: Upload, now: float) -> None:
         upload.attempts -= 1
         upload.begun, upload.is_pausing = now, False

@@ -24,7 +24,7 @@ from ocpp.exceptions import NotSupportedError
 
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import epoch
-from cpsim_kit.charge_point import Backoff, ChargePoint, Network, boot_until_accepted
+from cpsim_kit.charge_point import Backoff, ChargePoint, Network
 from cpsim_kit.charge_point.arguments import check_seconds
 from cpsim_kit.errors import (
     ConnectionLost,
@@ -99,6 +99,8 @@ class Station:
 
     Without a connection it goes on: transaction messages wait in its :attr:`queue`, and are sent in order when it has
     connected again by itself; see also :meth:`disconnect`, :meth:`power_off`, :meth:`network` and :meth:`save`.
+
+    It does what the CSMS commands: :attr:`commands` says what, and :meth:`on` puts a function of yours in its place.
 
     The station's clock stands still while a message waits for its answer. With ``speed=math.inf`` it goes from event to
     event while :meth:`until` or :meth:`charge` waits, and stands still otherwise. Heartbeats keep to real time.
@@ -277,7 +279,7 @@ class Station:
         await charge_point.connect()
         charge_point.on_other(self._find_handler)
         if charge_point.boot_status != "Accepted" or self._own:
-            await boot_until_accepted(charge_point)
+            await self._driver.boot()
         self._require_not_closed()
         charge_point.on_close(self._connection_lost)
         charge_point.on_open(self._driver.open_connection)

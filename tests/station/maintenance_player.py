@@ -12,7 +12,7 @@ from typing import Any
 
 from core_player import Player
 
-from cpsim_kit.station.events import Accepted, PowerOff
+from cpsim_kit.station.events import Accepted, ShutDown
 
 KINDS = ("1.6", "1.6 signed", "2.0.1", "2.0.1 signed", "2.1", "2.1 signed")
 SIGNED = tuple(kind for kind in KINDS if kind.endswith("signed"))
@@ -74,12 +74,14 @@ def timeline(player: Player, seconds: float) -> list[str]:
 
 
 def restart(player: Player) -> list[str]:
-    """Start again, if the station wants to."""
-    reason = player.core.restart_reason
-    if not reason:
+    """Do what the driver does for a restart that is due now."""
+    restarts = player.core.restarts
+    if restarts.is_ready(player.now):
+        player.do(ShutDown())
+    if restarts.step != "boots":
         return []
-    player.do(PowerOff())
-    return [f"boot {reason}", *lines(player.do(Accepted()))]
+    reason = restarts.boot_reason
+    return [f"boot {reason}", *lines(player.do(Accepted(reason)))]
 
 
 def lines(said: Iterable[tuple[str, Mapping[str, Any]]]) -> list[str]:

@@ -22,7 +22,7 @@ REFUSED = "test_refusals.py::test_a_refused_command_changes_nothing_and_is_never
 BOTH = {
     "CancelReservation": REFUSED,
     "CertificateSigned": REFUSED,
-    "ChangeAvailability": REFUSED,
+    "ChangeAvailability": "test_availability.py::test_what_is_out_of_service_starts_nothing_and_offers_nothing",
     "ClearCache": REFUSED,
     "ClearChargingProfile": REFUSED,
     "DataTransfer": "test_maintenance.py::test_data_of_a_vendor_is_not_known",
@@ -33,21 +33,21 @@ BOTH = {
     "GetLog": "test_maintenance.py::test_an_upload_is_a_train_of_statuses",
     "InstallCertificate": REFUSED,
     "ReserveNow": REFUSED,
-    "Reset": REFUSED,
+    "Reset": "test_station_restart.py::test_a_reset_ends_the_transaction_and_boots",
     "SendLocalList": "test_commands.py::test_a_list_that_the_csms_sends_decides_offline",
     "SetChargingProfile": REFUSED,
-    "TriggerMessage": REFUSED,
-    "UnlockConnector": REFUSED,
     "UpdateFirmware": "test_station_maintenance.py::test_an_update_ends_with_a_boot_of_the_new_version",
 }
 ONLY_16 = {
     "ChangeConfiguration": "test_station_waits.py::test_a_configuration_that_changes_in_a_session_takes_effect_at_once",
-    "ExtendedTriggerMessage": REFUSED,
+    "ExtendedTriggerMessage": "test_triggers.py::test_what_follows_in_ocpp_16",
     "GetConfiguration": "test_core.py::test_configuration_of_16",
     "GetDiagnostics": "test_maintenance.py::test_an_upload_is_a_train_of_statuses",
     "RemoteStartTransaction": "test_station_waits.py::test_a_remote_start_and_stop",
     "RemoteStopTransaction": "test_station_waits.py::test_a_remote_start_and_stop",
     "SignedUpdateFirmware": "test_firmware.py::test_an_update_is_a_train_of_statuses_and_ends_with_a_boot",
+    "TriggerMessage": "test_triggers.py::test_what_follows_in_ocpp_16",
+    "UnlockConnector": "test_unlocking.py::test_ocpp_16_stops_the_transaction_first",
 }
 ONLY_2X = {
     "ClearDisplayMessage": REFUSED,
@@ -70,6 +70,8 @@ ONLY_2X = {
     "SetNetworkProfile": REFUSED,
     "SetVariableMonitoring": REFUSED,
     "SetVariables": "test_station_waits.py::test_a_heartbeat_interval_that_the_csms_sets_takes_effect",
+    "TriggerMessage": "test_triggers.py::test_what_follows_in_ocpp_2",
+    "UnlockConnector": "test_unlocking.py::test_a_lock_with_a_fault_keeps_the_cable",
     "UnpublishFirmware": REFUSED,
 }
 ONLY_21 = {

@@ -6,7 +6,7 @@ import json
 
 import pytest
 from core_player import Player
-from maintenance_player import KINDS, SIGNED, ask_update, lines, make, restart, timeline, update_fields
+from maintenance_player import KINDS, SIGNED, ask_update, lines, make, timeline, update_fields
 from ocpp.exceptions import GenericError, PropertyConstraintViolationError
 
 from cpsim_kit.station import Evse, Vehicle
@@ -27,10 +27,10 @@ TRAINS = {
         "30 Downloaded",
         "30 connector 1 Unavailable",
         "30 Installing",
-        "90 boot FirmwareUpdate",
-        "90 connector 0 Available",
-        "90 connector 1 Available",
-        "90 Installed",
+        "95 boot FirmwareUpdate",
+        "95 connector 0 Available",
+        "95 connector 1 Available",
+        "95 Installed",
     ],
     "1.6 signed": [
         "30 Downloaded 7",
@@ -38,22 +38,22 @@ TRAINS = {
         "30 connector 1 Unavailable",
         "30 Installing 7",
         "90 InstallRebooting 7",
-        "90 boot FirmwareUpdate",
-        "90 connector 0 Available",
-        "90 connector 1 Available",
-        "90 Installed 7",
-        "90 event FirmwareUpdated",
+        "95 boot FirmwareUpdate",
+        "95 connector 0 Available",
+        "95 connector 1 Available",
+        "95 Installed 7",
+        "95 event FirmwareUpdated",
     ],
     "2.0.1": [
         "30 Downloaded 7",
         "30 connector 1 Unavailable",
         "30 Installing 7",
         "90 InstallRebooting 7",
-        "90 boot FirmwareUpdate",
-        "90 connector 1 Available",
-        "90 event StartupOfTheDevice",
-        "90 Installed 7",
-        "90 event FirmwareUpdated",
+        "95 boot FirmwareUpdate",
+        "95 connector 1 Available",
+        "95 event ResetOrReboot",
+        "95 Installed 7",
+        "95 event FirmwareUpdated",
     ],
 }
 TRAINS["2.0.1 signed"] = [*TRAINS["2.0.1"][:1], "30 SignatureVerified 7", *TRAINS["2.0.1"][1:]]
@@ -72,10 +72,10 @@ def test_an_update_is_a_train_of_statuses_and_ends_with_a_boot(kind: str) -> Non
     assert status == ("" if kind == "1.6" else "Accepted")
     assert said == ["Downloading" if kind == "1.6" else "Downloading 7"]
 
-    assert timeline(player, 89.9) == [line for line in TRAINS[kind] if not line.startswith("90")]
+    assert timeline(player, 89.9) == [line for line in TRAINS[kind] if not line.startswith("9")]
     assert versions == []
     player.now -= 89.9
-    assert timeline(player, 600) == [line for line in TRAINS[kind] if line.startswith("90")]
+    assert timeline(player, 600) == [line for line in TRAINS[kind] if line.startswith("9")]
     assert versions == ["2.1.0"]
     assert told_of_a_session(player)[0] != "refused"
 
@@ -99,7 +99,7 @@ def test_download_and_installation_wait_for_their_dates(kind: str) -> None:  # L
         "130 InstallScheduled 7",
     ]
     assert told[3 + len(verified) : 5 + len(verified)] == ["500 connector 1 Unavailable", "500 Installing 7"]
-    assert "560 boot FirmwareUpdate" in told
+    assert "565 boot FirmwareUpdate" in told
 
 
 def test_a_date_to_retrieve_counts_in_1_6_too_and_has_no_status_there() -> None:
@@ -178,9 +178,44 @@ def test_a_vehicle_that_stayed_begins_nothing_by_itself_after_the_update() -> No
     timeline(player, 40)
     player.act("swipe TAG-1")
     told = timeline(player, 100)
-    assert "60 boot FirmwareUpdate" in told
+    assert "65 boot FirmwareUpdate" in told
     assert not any("Started" in line for line in told)
     assert player.core.evses[1].vehicle is not None
+
+
+# -- Asked for ---------------------------------------------------------------------------------------------------------
+
+
+def ask_status(player: Player, kind: str) -> list[str]:
+    action = "ExtendedTriggerMessage" if kind == "1.6 signed" else "TriggerMessage"
+    answer, said = player.command(action, requested_message="FirmwareStatusNotification")
+    assert answer.status == "Accepted"
+    return lines(said)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_status_can_be_asked_for(kind: str) -> None:  # L01.FR.25, .26; F06.FR.16
+    player, number = make(kind), "" if kind == "1.6" else " 7"
+    assert ask_status(player, kind) == ["Idle"]
+    ask_update(player, kind, retrieve_in=10)
+    assert ask_status(player, kind) == ["Idle" if kind == "1.6" else "DownloadScheduled 7"]
+    timeline(player, 20)
+    assert ask_status(player, kind) == [f"Downloading{number}"]
+    timeline(player, 30)
+    assert ask_status(player, kind) == [f"Installing{number}"]
+    timeline(player, 100)
+    assert ask_status(player, kind) == ["Idle"]
+    player.core.maintenance.firmware.fail_next("DownloadFailed", None)
+    ask_update(player, kind)
+    timeline(player, 100)
+    assert ask_status(player, kind) == [f"DownloadFailed{number}"]
+
+
+def test_a_status_that_1_6_has_no_word_for_is_the_nearest_one() -> None:
+    player = charging("1.6")
+    ask_update(player, "1.6")
+    timeline(player, 100)
+    assert ask_status(player, "1.6") == ["Downloaded"]
 
 
 # -- Failures ---------------------------------------------------------------------------------------------------------
@@ -294,7 +329,7 @@ def test_another_update_takes_the_place_of_one_that_is_not_being_installed(kind:
     assert ask_update(player, kind, 8) == ("AcceptedCanceled", ["Downloading 8"])
     told = timeline(player, 1000)
     assert not any(line.endswith(" 7") for line in told)
-    assert "90 Installed 8" in told
+    assert "95 Installed 8" in told
 
 
 def test_the_evses_are_free_again_when_another_update_takes_the_place_of_one_that_waits() -> None:
@@ -319,7 +354,7 @@ def test_in_1_6_that_is_a_callerror_as_the_answer_has_no_status() -> None:
     timeline(player, 40)
     with pytest.raises(GenericError):
         ask_update(player, "1.6")
-    assert timeline(player, 100)[-1] == "50 Installed"
+    assert timeline(player, 100)[-1] == "55 Installed"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -346,17 +381,10 @@ def of_another_object(player: Player, kind: str) -> Player:
 
 @pytest.mark.parametrize("is_saved", [False, True])
 @pytest.mark.parametrize(
-    ("after", "first", "installed_in"),
-    [
-        (10, "DownloadScheduled", 600),
-        (110, "Downloading", 90),
-        (150, None, 410),
-        (520, "Installing", 60),
-    ],
+    ("after", "begins_anew", "end"),
+    [(10, "", 555), (110, "Downloading", 455), (150, "", 415), (520, "Installing", 65)],
 )
-def test_an_update_goes_on_after_a_power_loss(
-    after: float, first: str | None, installed_in: float, is_saved: bool
-) -> None:
+def test_an_update_goes_on_after_a_power_loss(after: float, begins_anew: str, end: int, is_saved: bool) -> None:
     player = make("2.0.1")
     ask_update(player, "2.0.1", retrieve_in=100, install_in=500)
     timeline(player, after)
@@ -364,14 +392,9 @@ def test_an_update_goes_on_after_a_power_loss(
     assert timeline(player, 0) == []
     if is_saved:
         player = of_another_object(player, "2.0.1")
-    said = lines(player.do(Accepted()))
-    begins_anew = first in ("Downloading", "Installing")
-    assert (f"{first} 7" in said) is begins_anew
-    told = timeline(player, 1000)
-    end = installed_in if first != "DownloadScheduled" else 550
-    if first == "Downloading":
-        end = 450
-    assert f"{end:g} Installed 7" in told
+    said = [line for line in lines(player.do(Accepted())) if line.endswith(" 7")]
+    assert said == ([f"{begins_anew} 7"] if begins_anew else [])
+    assert f"{end} Installed 7" in timeline(player, 1000)
 
 
 @pytest.mark.parametrize(("after", "downloads"), [(10, 2), (40, 1)])  # during the first attempt, and before the second
@@ -421,14 +444,6 @@ def test_a_queue_that_is_full_is_a_security_event(version: str) -> None:
     assert player.core.queue.dropped
     events = [line for line in lines(player.act("online")) if line.startswith("event")]
     assert set(events) == (set() if version == "1.6" else {"event MemoryExhaustion"})
-
-
-def test_a_restart_is_wanted_until_it_is_done() -> None:
-    player = make("2.0.1")
-    assert restart(player) == []
-    player.core.request_restart("Watchdog")
-    assert restart(player)[0] == "boot Watchdog"
-    assert restart(player) == []
 
 
 # -- The version ------------------------------------------------------------------------------------------------------

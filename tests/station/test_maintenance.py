@@ -169,6 +169,18 @@ def test_without_the_network_an_upload_fails_and_is_told_afterwards(kind: str) -
     assert lines(player.do(Online())) == []
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_status_can_be_asked_for(kind: str) -> None:  # N01.FR.13, F06.FR.15
+    player = make(kind)
+    action = "ExtendedTriggerMessage" if kind == "1.6" else "TriggerMessage"
+    message = "DiagnosticsStatusNotification" if kind == "diagnostics" else "LogStatusNotification"
+    ask(player, kind)
+    number = "" if kind == "diagnostics" else " 7"
+    for status in (f"Uploading{number}", "Idle"):
+        assert lines(player.command(action, requested_message=message)[1]) == [status]
+        timeline(player, 100)
+
+
 def test_a_power_loss_breaks_an_upload_off() -> None:
     player = make("2.0.1")
     ask(player, "2.0.1")

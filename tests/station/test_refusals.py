@@ -24,17 +24,15 @@ ROWS = [
     for action, handler in dialect_of(version, 0, 1).commands.items()
     if not handler.is_done
 ]
-WORDS = {  # what an answer may say; NotImplemented is TriggerMessage's word for a message that it cannot send
+WORDS = {  # what an answer may say
     "Rejected",
     "NotSupported",
-    "NotImplemented",
     "NotFound",
     "NoFirmware",
     "NoProfile",
     "NoProfiles",
     "NoTariff",
     "Unknown",
-    "UnlockFailed",
     "UnsupportedMonitorType",
 }
 

@@ -119,19 +119,14 @@ REFUSALS_16: Mapping[str, Handler] = _make(
     {
         "CancelReservation": _status("Rejected", _NOT_HERE, "5.1"),
         "CertificateSigned": _status("Rejected", _CERTIFICATES, "security A02"),
-        "ChangeAvailability": _status("Rejected", _NOT_HERE, "5.2"),
         "ClearCache": _status("Rejected", _NOT_HERE, "5.4"),
         "ClearChargingProfile": _status("Unknown", _PROFILES, "5.5"),
         "DeleteCertificate": _status("NotFound", _CERTIFICATES, "security M04"),
-        "ExtendedTriggerMessage": _status("NotImplemented", _NOT_HERE, "security A02"),
         "GetCompositeSchedule": _status("Rejected", _PROFILES, "5.7"),
         "GetInstalledCertificateIds": _status("NotFound", _CERTIFICATES, "security M03"),
         "InstallCertificate": _status("Rejected", _CERTIFICATES, "security M05"),
         "ReserveNow": _status("Rejected", _NOT_HERE, "5.13"),
-        "Reset": _status("Rejected", _NOT_HERE, "5.14"),
         "SetChargingProfile": _status("NotSupported", _PROFILES, "5.16"),
-        "TriggerMessage": _status("NotImplemented", _NOT_HERE, "5.17"),
-        "UnlockConnector": _status("NotSupported", _NOT_HERE, "5.18"),
     }
 )
 
@@ -139,7 +134,6 @@ REFUSALS_201: Mapping[str, Handler] = _make(
     {
         "CancelReservation": _status("Rejected", _NOT_HERE, "H02"),
         "CertificateSigned": _status("Rejected", _CERTIFICATES, "A02"),
-        "ChangeAvailability": _status("Rejected", _NOT_HERE, "G03"),
         "ClearCache": _status("Rejected", _NOT_HERE, "C11"),
         "ClearChargingProfile": _status("Unknown", _PROFILES, "K10"),
         "ClearDisplayMessage": _status("Unknown", _DISPLAY, "O05"),
@@ -159,7 +153,6 @@ REFUSALS_201: Mapping[str, Handler] = _make(
         "InstallCertificate": _status("Rejected", _CERTIFICATES, "M05"),
         "PublishFirmware": _status("Rejected", "it is no local controller", "L03"),
         "ReserveNow": _status("Rejected", _NOT_HERE, "H01"),
-        "Reset": _status("Rejected", _NOT_HERE, "B11"),
         "SetChargingProfile": _status("Rejected", _PROFILES, "K01"),
         "SetDisplayMessage": _status("Rejected", _DISPLAY, "O01"),
         "SetMonitoringBase": _status("NotSupported", _MONITORS, "N03"),
@@ -168,8 +161,6 @@ REFUSALS_201: Mapping[str, Handler] = _make(
         "SetVariableMonitoring": _each(
             "set_monitoring_result", f"answers UnsupportedMonitorType for each: {_MONITORS}", "N04", _monitors_set
         ),
-        "TriggerMessage": _status("NotImplemented", _NOT_HERE, "F06"),
-        "UnlockConnector": _status("UnlockFailed", _NOT_HERE, "F05"),
         "UnpublishFirmware": _status("NoFirmware", "it is no local controller", "L04"),
     }
 )

@@ -16,11 +16,23 @@ from cpsim_kit.station.maintenance import Upload
 if TYPE_CHECKING:
     from cpsim_kit.station.core import Core
 
-__all__ = ["COMMANDS", "firmware_status", "log_status"]
+__all__ = ["COMMANDS", "firmware_status", "log_status", "plain_status"]
 
 # 7.25 FirmwareStatus has fewer words than the security white paper.
 _PLAIN = frozenset({"Downloaded", "DownloadFailed", "Downloading", "InstallationFailed", "Installing", "Installed"})
 _PLAIN_WORDS = {"InstallVerificationFailed": "InstallationFailed"}
+_NEAREST = {  # for a status that is asked for
+    "InstallRebooting": "Installing",
+    "InstallScheduled": "Downloaded",
+    "InvalidSignature": "InstallationFailed",
+    "SignatureVerified": "Downloaded",
+}
+
+
+def plain_status(status: str) -> str:
+    """The word of 7.25 that is nearest to a status, for FirmwareStatusNotification that the CSMS asks for."""
+    status = _PLAIN_WORDS.get(status, _NEAREST.get(status, status))
+    return status if status in _PLAIN else "Idle"
 
 
 def firmware_status(calls: ModuleType, status: str, request_id: int | None, is_signed: bool) -> Any:
