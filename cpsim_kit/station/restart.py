@@ -61,18 +61,16 @@ class Restarts:
         """Begin a reset: the status."""
         if event.evse_id is not None:
             return self._reset_evse(event, event.evse_id, now)
-        has_transaction = self._has_transaction()
         self._stopped_reason = event.stopped_reason
-        if event.is_immediate or not has_transaction:
+        if event.is_immediate or self.step == "ends" or not self._has_transaction():
             self.boot_reason = event.boot_reason or "RemoteReset"
             self.step = "ends"
             for evse in list(self._visits.places()):
                 self._end(evse, now)
             return "Accepted"
-        if self.step != "ends":
-            self.boot_reason = event.boot_reason or "ScheduledReset"
-            self.step = "waits"
-            self._availability.hold(self._visits.evses, now)
+        self.boot_reason = event.boot_reason or "ScheduledReset"
+        self.step = "waits"
+        self._availability.hold(self._visits.evses, now)
         return "Scheduled"
 
     def is_ready(self, now: float) -> bool:

@@ -6,7 +6,6 @@ An attached cable has no lock at the station. OCPP 2.0.1 part 2, F05; OCPP 1.6, 
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from cpsim_kit.station.events import Unlock
@@ -36,7 +35,6 @@ def unlock(visits: Visits, event: Unlock, now: float) -> str:
         return "OngoingAuthorizedTransaction"
     if evse.authorization is not None:
         visits.end_authorization(evse, now, "UnlockCommand", "UnlockCommand", None)
-        evse.connect_by = math.inf
     elif evse.transaction is not None:
         visits.settle(evse, now, "UnlockCommand")
     return "Unlocked"

@@ -276,6 +276,8 @@ def test_the_whole_charge_point_stays_out_of_service(how: str) -> None:
         player = player_of("1.6", 1, is_started=False)
         recall(player.core, data)
     assert told(player.do(Accepted())) == ["status 0 Unavailable", "status 1 Unavailable"]
+    player.do(Offline())
+    assert told(player.do(Online())) == []
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -294,6 +296,17 @@ def test_what_was_scheduled_happens_when_a_power_loss_ends_the_transaction(versi
     said = told(player.do(Accepted()))
     assert "status 1 Unavailable" in said
     assert command(player, "swipe TAG-1 1") == []
+
+
+def test_a_transaction_that_outlives_the_power_loss_keeps_its_evse_in_service() -> None:
+    player = player_of(
+        "2.0.1", 1, variables={"TxCtrlr.TxStartPoint": "EVConnected", "TxCtrlr.TxStopPoint": "EVConnected"}
+    )
+    command(player, "plug")
+    assert command(player, "inoperative 1") == ["-> Scheduled"]
+    player.do(PowerOff())
+    assert "status 1 Occupied" in told(player.do(Accepted()))
+    assert command(player, "unplug")[-1] == "status 1 Unavailable"
 
 
 def test_memory_of_before_says_nothing_of_it() -> None:

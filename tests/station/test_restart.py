@@ -119,6 +119,26 @@ def test_immediate_does_not_wait_any_more() -> None:
     restart(player)
 
 
+def test_on_idle_is_no_delay_for_one_that_is_under_way() -> None:
+    player = player_of("2.0.1")
+    command(player, "plug")
+    command(player, "reset Immediate")
+    command(player, "swipe TAG-1")
+    assert command(player, "reset OnIdle")[0] == "-> Accepted"
+    assert player.core.transactions[0].end is not None
+    restart(player)
+
+
+def test_an_evse_stays_out_of_service_where_the_station_waits_for_a_reset() -> None:
+    player = player_of("2.0.1", 2)
+    begin(player, 2)
+    command(player, "reset Immediate 1")
+    assert command(player, "reset OnIdle") == ["-> Scheduled"]
+    assert told(player.wait(RESTART_SECONDS)) == []
+    command(player, "unplug 2")
+    assert told(restart(player))[0] == "status 1 Available"
+
+
 def test_a_transaction_without_an_evse_ends_too() -> None:
     player = player_of("2.0.1", 2, variables={"TxCtrlr.TxStartPoint": "Authorized"})
     command(player, "swipe TAG-1")
@@ -247,6 +267,8 @@ def test_a_power_loss_takes_a_reset_that_waits() -> None:
     begin(player)
     command(player, "reset OnIdle")
     player.do(PowerOff())
+    assert not player.core.restarts.is_ready(player.now)
+    assert player.core.restarts.step == ""
     said = player.do(Accepted())
     assert security_events(said) == ["StartupOfTheDevice"]
     assert "status 1 Occupied" in told(said)
