@@ -116,10 +116,10 @@ class Maintenance:
 
         Returns:
             "Accepted", "AcceptedCanceled" where it takes the place of one that goes on (N01.FR.12), or "Rejected" where
-            the log has nothing of that time (N01.FR.05): it begins with the station.
+            the log has nothing of that time (N01.FR.05): it begins with the station. A time that begins later than now
+            is no reason: the CSMS's clock may be ahead.
         """
-        begin, end = max(oldest or 0.0, 0.0), now if latest is None else min(latest, now)
-        if begin > end:
+        if latest is not None and latest < max(oldest or 0.0, 0.0):
             return "Rejected"
         status = "Accepted"
         if self.upload is not None and not self.upload.is_over:
