@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from core_player import Player
+from station_wire import VERSIONS
 
 from cpsim_kit.station.dialects import dialect_of
 from cpsim_kit.station.dialects.handler import commands_frame
 from cpsim_kit.station.dialects.refusals import csms_actions
 
-VERSIONS = ("1.6", "2.0.1", "2.1")
 REFUSED = "test_refusals.py::test_a_refused_command_changes_nothing_and_is_never_accepted"
 
 BOTH = {

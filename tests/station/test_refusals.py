@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from typing import Any
 
@@ -11,13 +10,12 @@ from core_player import Player
 from csms_stub import Csms
 from ocpp.exceptions import NotSupportedError
 from schema_payloads import fullest, sample, smallest
+from station_wire import VERSIONS, schema_of
 
-from cpsim_kit.ocpp_j.versions import Version
 from cpsim_kit.station import Station
 from cpsim_kit.station.dialects import dialect_of
 from cpsim_kit.station.memory import remember
 
-VERSIONS = ("1.6", "2.0.1", "2.1")
 ROWS = [
     (version, action)
     for version in VERSIONS
@@ -35,13 +33,6 @@ WORDS = {  # what an answer may say
     "Unknown",
     "UnsupportedMonitorType",
 }
-
-
-def schema_of(version: str, action: str) -> dict[str, Any]:
-    known = Version.get(version)
-    name = action if version == "1.6" else f"{action}Request"
-    schema: dict[str, Any] = json.loads((known._schemas / f"{name}.json").read_text(encoding="utf-8-sig"))
-    return schema
 
 
 def payloads(version: str, action: str) -> list[Any]:
