@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 import random as random_module
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.station.events import (
     FAULTS,
     Accepted,
     Answer,
+    ChangeAvailability,
     ClearFault,
     Event,
     Failure,
@@ -28,21 +29,30 @@ from cpsim_kit.station.events import (
     PowerOff,
     RemoteStart,
     RemoteStop,
+    Reset,
+    ShutDown,
     SuspendEv,
     SuspendEvse,
     Swipe,
     Tick,
+    Trigger,
+    Unlock,
     Unplug,
     VariablesChanged,
 )
 from cpsim_kit.station.evse import LiveEvse
+from cpsim_kit.station.maintenance import Maintenance
 from cpsim_kit.station.reporting import record
+from cpsim_kit.station.restart import Restarts
 from cpsim_kit.station.tokens import Tokens
 from cpsim_kit.station.transaction import STOPPED_WITH_AUTHORIZATION
+from cpsim_kit.station.triggers import Triggers
+from cpsim_kit.station.unlocking import is_stuck, unlock
 from cpsim_kit.station.visits import Visits
 
 if TYPE_CHECKING:
     from cpsim_kit.station.authorization import AuthorizationCache, LocalList
+    from cpsim_kit.station.availability import Availability
     from cpsim_kit.station.dialects import Dialect
     from cpsim_kit.station.evse import Evse
     from cpsim_kit.station.live_values import Device
@@ -76,8 +86,11 @@ class Core:
         device: What the station is; None for a core without a charge point.
         network_profile: The slot of the network connection in use.
         evses: The EVSEs by id.
+        on_firmware: Called with the version of new firmware, which the next boot reports.
+        restarts: Its resets.
         sessions: All sessions, oldest first.
         transactions: All transactions, oldest first.
+        triggers: The messages that the CSMS asked for.
     """
 
     __slots__ = (
@@ -85,6 +98,7 @@ class Core:
         "_aligned_end_at",
         "_failed_attempts",
         "_is_accepted",
+        "_maintenance",
         "_offline_since",
         "_reporter",
         "_tokens",
@@ -95,8 +109,11 @@ class Core:
         "epoch",
         "evses",
         "network_profile",
+        "on_firmware",
+        "restarts",
         "sessions",
         "transactions",
+        "triggers",
         "variables",
     )
 
@@ -122,13 +139,19 @@ class Core:
         self._visits = Visits(dialect, evses, variables, epoch, random, keeps_rows)
         self._tokens = Tokens(self._visits, dialect)
         self._reporter = self._visits.reporter
+        self.restarts = Restarts(self._visits, self._visits.availability)
+        self.triggers = Triggers(self._visits)
         if queue is not None:
             self._reporter.queue = queue
+        if dialect.tells_security_events:
+            self._reporter.queue.on_full = self._memory_exhausted
         self._aligned_at = math.inf
         self._aligned_end_at = math.inf
         self._offline_since = 0.0
         self._is_accepted = False
         self._unsaid: list[Callable[[], object]] = []  # reports of the start that the connection was lost with
+        self._maintenance: Maintenance | None = None  # until the CSMS asks for it
+        self.on_firmware: Callable[[str], object] | None = None
         self.evses = self._visits.evses
         self.sessions = self._visits.sessions
         self.transactions = self._reporter.transactions
@@ -142,14 +165,17 @@ class Core:
 
         Returns:
             For RemoteStart the status and the id of the running transaction or None, for RemoteStop the status, for
-            Failure whether the message will be sent again.
+            Failure whether the message will be sent again; for other commands the status.
 
         Raises:
             ValueError: It cannot happen physically; nothing has changed.
         """
         if not isinstance(event, Answer | Failure):
             self._reporter.cause = event
-        return _RULES[type(event)](self, event, now)
+        result = _RULES[type(event)](self, event, now)
+        if self._maintenance is not None:
+            self._maintenance.firmware.react(now)
+        return result
 
     def take(self, now: float) -> Outgoing | None:
         """The message to send now; None if there is none. Feed its answer, or its failure, before taking one more.
@@ -170,6 +196,16 @@ class Core:
     def queue(self) -> MessageQueue:
         """The messages that are not answered yet."""
         return self._reporter.queue
+
+    @property
+    def availability(self) -> Availability:
+        """What of the station is in service."""
+        return self._visits.availability
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the CSMS has accepted the station since its last start."""
+        return self._is_accepted
 
     @property
     def cache(self) -> AuthorizationCache:
@@ -205,8 +241,10 @@ class Core:
     def due(self) -> float:
         """When something happens by itself next; infinity for never."""
         if not self.has_power:
-            return math.inf
-        moment = min(self._aligned_at, self._aligned_end_at, self._reporter.queue.due())
+            return self.restarts.up_at
+        moment = min(self._aligned_at, self._aligned_end_at, self._reporter.queue.due(), self.restarts.due())
+        if self._maintenance is not None:
+            moment = min(moment, self._maintenance.due())
         for evse in self._visits.places():
             moment = min(moment, evse.full_at, evse.connect_by, evse.authorize_by)
             transaction = evse.transaction
@@ -219,6 +257,9 @@ class Core:
     def _tick(self, _event: Tick, now: float) -> None:
         """What is due by now, in order, until there is something to say: the clock stands still meanwhile."""
         while not self.has_message(now) and (moment := self.due()) <= now:
+            self.restarts.tick(moment)
+            if not self.has_power:
+                return
             for evse in list(self._visits.places()):
                 self._fire(evse, moment)
             if self._aligned_end_at <= moment:
@@ -227,6 +268,8 @@ class Core:
             if self._aligned_at <= moment:
                 self._aligned_at = self._next_aligned("AlignedDataCtrlr.Interval", moment)
                 self._reporter.sample_aligned(list(self.evses.values()), moment)
+            if self._maintenance is not None:
+                self._maintenance.fire(moment)
 
     def _fire(self, evse: LiveEvse, now: float) -> None:
         if evse.full_at <= now:
@@ -267,19 +310,25 @@ class Core:
             self._visits.settle(evse, now, "EVConnectTimeout", "Timeout", must_end=True)
         self._visits.close_session(evse, now)
 
-    def _accepted(self, _event: Accepted, now: float) -> None:
+    def _accepted(self, event: Accepted, now: float) -> None:
         self._is_accepted = True
         self.network_profile, self._failed_attempts = self.variables.value(_PRIORITY)[0], 0  # B10.FR.04
+        self.restarts.cancel()
         if not self.has_power:
             self._power_on(now)
         self._reporter.queue.is_online = True
         self._unsaid.clear()
-        for build in self.dialect.start_messages(now):
+        for build in self.dialect.start_messages(now, self.availability.is_operative):
             self._say_surely(build)
         for evse in self.evses.values():
             self._reporter.status(evse, now, anyway=True)
-        for build in self.dialect.last_start_messages(now):
+        for build in self.dialect.last_start_messages(now, event.reason):
             self._say_surely(build)
+        self.triggers.wants_boot = False  # one was just sent
+        for build in self.triggers.take_early():
+            self._reporter.say(build)
+        if self._maintenance is not None:
+            self._maintenance.start(now)
         self._align(now)
 
     def _say_surely(self, build: Callable[[], object]) -> None:
@@ -340,14 +389,8 @@ class Core:
         self._visits.begin_session(evse, now)
         self._visits.leave_lobby(evse)
         evse.offer(now)
-        self._await_token(evse, now)
+        self._visits.await_token(evse, now)
         self._visits.settle(evse, now, "CablePluggedIn")
-
-    def _await_token(self, evse: LiveEvse, now: float) -> None:
-        """Give up a vehicle for which no token comes in time, if the version does (OCPP 1.6, 4.9: B6)."""
-        waits = evse.vehicle is not None and evse.authorization is None and evse.transaction is None
-        if waits and evse.is_usable and not evse.was_stopped and self.dialect.gives_up_without_token:
-            evse.authorize_by = now + (self.variables.value("TxCtrlr.EVConnectionTimeOut") or math.inf)
 
     def _unplug(self, event: Unplug, now: float) -> None:
         if event.side not in ("evse", "ev"):
@@ -356,6 +399,8 @@ class Core:
         evse = self._visits.one_of(taken, "unplug", "has no cable to unplug", event.evse_id)
         if evse.vehicle is None and not evse.has_dangling_cable:
             raise ValueError(f"EVSE {evse.id} has no cable to unplug")
+        if event.side == "evse" and is_stuck(evse):
+            raise ValueError(f"the cable is stuck in the socket of EVSE {evse.id}, as its lock has a fault")
         if evse.vehicle is None:
             if event.side == "ev":
                 raise ValueError(f'no vehicle is at EVSE {evse.id}; its cable is unplugged at side="evse"')
@@ -423,7 +468,7 @@ class Core:
         evse.fault = ""
         evse.offer(now)
         evse.conditions = evse.find_conditions()  # nothing begins by itself
-        self._await_token(evse, now)
+        self._visits.await_token(evse, now)
         self._visits.settle(evse, now, "")
 
     # -- Tokens and answers -------------------------------------------------------------------------------------------
@@ -432,12 +477,26 @@ class Core:
         self._tokens.swipe(event, now)
 
     def _remote_start(self, event: RemoteStart, now: float) -> tuple[str, str | None]:
-        if not self._is_accepted:  # B02.FR.05
+        if not self._is_accepted or self.restarts.step:  # B02.FR.05; a reset is to come
             return "Rejected", None
         return self._tokens.remote_start(event, now)
 
     def _remote_stop(self, event: RemoteStop, now: float) -> str:
         return self._tokens.remote_stop(event, now) if self._is_accepted else "Rejected"
+
+    # -- Further commands -------------------------------------------------------------------------------------------
+
+    def _change_availability(self, event: ChangeAvailability, now: float) -> str:
+        return self.availability.change(event, now)
+
+    def _reset(self, event: Reset, now: float) -> str:
+        return self.restarts.reset(event, now) if self._is_accepted else "Rejected"
+
+    def _unlock(self, event: Unlock, now: float) -> str:
+        return unlock(self._visits, event, now)
+
+    def _trigger(self, event: Trigger, now: float) -> str:
+        return self.triggers.trigger(event, now, is_accepted=self._is_accepted)
 
     def _answer(self, event: Answer, now: float) -> None:
         self._reporter.queue.settle(event.to)
@@ -455,6 +514,7 @@ class Core:
         """Everything stops at once, and nothing is said any more."""
         self._offline(Offline(), now)
         self._is_accepted = False
+        self.restarts.cancel()
         self._visits.lose_lobby(now)
         for evse in self.evses.values():
             record(evse, now)
@@ -463,6 +523,13 @@ class Core:
             evse.connect_by = evse.authorize_by = math.inf
             evse.offer(now)
             record(evse, now)
+
+    def _shut_down(self, _event: ShutDown, now: float) -> None:
+        """Go away for a reset, as without power, and know why it starts again."""
+        reason = self.restarts.boot_reason
+        self._power_off(PowerOff(), now)
+        self.restarts.boot_reason = reason
+        self.restarts.go_away(now)
 
     @property
     def has_power(self) -> bool:
@@ -474,6 +541,9 @@ class Core:
 
         No version says what becomes of a transaction then, but both have the reason PowerLoss.
         """
+        for apply in self.restarts.at_start:
+            apply()
+        self.availability.restore()
         stops = self.variables.value("TxCtrlr.TxStopPoint")
         for evse in self.evses.values():
             evse.has_power = True
@@ -499,9 +569,61 @@ class Core:
         unsaid, self._unsaid = self._unsaid, []
         for build in unsaid:
             self._say_surely(build)
+        self.availability.report(now)
         is_long = now - self._offline_since > self.variables.value("OCPPCommCtrlr.OfflineThreshold")
         for evse in self.evses.values():
             self._reporter.status(evse, now, anyway=is_long)
+        if self._maintenance is not None:
+            self._maintenance.online()
+
+    # -- Maintenance --------------------------------------------------------------------------------------------------
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """The firmware, the uploads and the security events."""
+        if self._maintenance is None:
+            self._maintenance = Maintenance(self)
+        return self._maintenance
+
+    @property
+    def has_maintenance(self) -> bool:
+        """Whether anything was asked for that :attr:`maintenance` remembers."""
+        return self._maintenance is not None
+
+    def places(self) -> Iterator[LiveEvse]:
+        """The EVSEs, and the place of a token for which it is not known yet where the cable goes."""
+        return self._visits.places()
+
+    def report_security_event(self, kind: str, now: float) -> None:
+        """Report a critical security event, surely (A04.FR.01, .02)."""
+        self.maintenance.report_security_event(kind, now)
+
+    def _memory_exhausted(self, message: Outgoing) -> None:
+        assert message.report is not None
+        self.report_security_event("MemoryExhaustion", message.report.at)
+
+    def install(self, version: str) -> None:
+        """There is new firmware, which the next boot reports."""
+        if self.on_firmware is not None:
+            self.on_firmware(version)
+
+    def request_restart(self, reason: str, now: float) -> None:
+        """Let the station start again as soon as no transaction runs and what it says is answered.
+
+        Args:
+            reason: A BootReasonEnumType value.
+            now: The moment.
+        """
+        self.restarts.reset(Reset(is_immediate=False, boot_reason=reason), now)
+
+    def hold_evses(self, now: float) -> None:
+        """Let the EVSEs begin nothing; one with a transaction goes out of service when that has ended."""
+        self.availability.hold(self.evses, now)
+
+    def release_evses(self, now: float) -> None:
+        """Put back what was held; a vehicle that waits needs a new start."""
+        for number in self.evses:
+            self.availability.release(number, now)
 
 
 _RULES: dict[type, Callable[[Core, Any, float], Any]] = {
@@ -515,6 +637,11 @@ _RULES: dict[type, Callable[[Core, Any, float], Any]] = {
     ClearFault: Core._clear_fault,
     RemoteStart: Core._remote_start,
     RemoteStop: Core._remote_stop,
+    ChangeAvailability: Core._change_availability,
+    Reset: Core._reset,
+    ShutDown: Core._shut_down,
+    Trigger: Core._trigger,
+    Unlock: Core._unlock,
     VariablesChanged: Core._variables_changed,
     Tick: Core._tick,
     Answer: Core._answer,

@@ -115,6 +115,7 @@ class LiveEvse:
         transaction: The running transaction, or None.
         fault: The fault that blocks it, or "".
         available: Whether it is in service.
+        is_leaving: Whether it goes out of service when its transaction ends.
         ev_suspends: Whether the vehicle takes nothing for now.
         evse_suspends: Whether the EVSE offers nothing for now.
         ev_is_done: Whether the vehicle has reached its target.
@@ -157,6 +158,7 @@ class LiveEvse:
         "has_power",
         "id",
         "is_cable_locked",
+        "is_leaving",
         "limit_kw",
         "offered_kw",
         "phases_used",
@@ -179,6 +181,7 @@ class LiveEvse:
         self.transaction: Transaction | None = None
         self.fault = ""
         self.available = spec.available
+        self.is_leaving = False
         self.ev_suspends = False
         self.evse_suspends = False
         self.ev_is_done = False

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cpsim_kit.station.events import Answer, Outgoing
     from cpsim_kit.station.evse import LiveEvse
     from cpsim_kit.station.meter import Reading
-    from cpsim_kit.station.transaction import Report
+    from cpsim_kit.station.transaction import Report, Transaction
     from cpsim_kit.station.variable import Variable
 
 __all__ = ["Dialect"]
@@ -32,6 +32,9 @@ class Dialect(ABC):
         defaults: Defaults that differ from those of OCPP 2.0.1.
         reports_status_first: Whether a connector's status is reported before the transaction's message.
         gives_up_without_token: Whether a vehicle for which no token comes in time is given up.
+        tells_security_events: Whether the version has security events by itself, not only by a white paper.
+        boots_when_asked: Whether BootNotification can be asked for after the station was accepted.
+        asked_measurands: The variable with the measurands of MeterValues that the CSMS asks for.
         token_length: The most characters that a token has.
         statuses: The words for the status of a connector, of those that occur.
         commands: What the station does on each action of the CSMS.
@@ -42,6 +45,9 @@ class Dialect(ABC):
     no_measurands: ClassVar[frozenset[str]] = frozenset()
     reports_status_first: ClassVar[bool]
     gives_up_without_token: ClassVar[bool]
+    tells_security_events: ClassVar[bool]
+    boots_when_asked: ClassVar[bool]
+    asked_measurands: ClassVar[str]
     token_length: ClassVar[int]
     statuses: ClassVar[tuple[str, ...]]
     commands: ClassVar[Mapping[str, Handler]]
@@ -121,12 +127,12 @@ class Dialect(ABC):
         """StatusNotification of one connector; ``is_ev_gone``: the cable was taken out at the vehicle only."""
 
     @abstractmethod
-    def start_messages(self, now: float) -> Sequence[Callable[[], Any]]:
-        """The messages after a start that come before those of the connectors."""
+    def start_messages(self, now: float, is_operative: bool) -> Sequence[Callable[[], Any]]:
+        """The messages after a start that come before those of the connectors: on the station as a whole."""
 
     @abstractmethod
-    def last_start_messages(self, now: float) -> Sequence[Callable[[], Any]]:
-        """The messages after a start that come after those of the connectors."""
+    def last_start_messages(self, now: float, reason: str) -> Sequence[Callable[[], Any]]:
+        """The messages after a start that come after those of the connectors; the reason as BootReasonEnumType."""
 
     @abstractmethod
     def authorize(self, token: IdToken) -> Any:
@@ -141,8 +147,20 @@ class Dialect(ABC):
         """The message of what happened to a transaction."""
 
     @abstractmethod
-    def meter_values(self, evse_id: int, reading: Reading) -> Any:
-        """MeterValues outside of a transaction."""
+    def meter_values(self, evse_id: int, reading: Reading, transaction: Transaction | None = None) -> Any:
+        """MeterValues that are no transaction message; of a transaction only where the CSMS asked for them."""
+
+    @abstractmethod
+    def firmware_status(self, status: str, request_id: int | None, is_signed: bool) -> Any:
+        """The message of a firmware update's status, a word of OCPP 2.0.1; None if the version has no word for it."""
+
+    @abstractmethod
+    def log_status(self, status: str, request_id: int | None, is_diagnostics: bool) -> Any:
+        """The message of an upload's status, a word of OCPP 2.0.1; None if the version has no word for it."""
+
+    @abstractmethod
+    def security_event(self, kind: str, at: float) -> Any:
+        """SecurityEventNotification."""
 
     @abstractmethod
     def read_answer(self, to: Outgoing, result: Any) -> Answer:

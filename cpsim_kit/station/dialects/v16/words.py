@@ -7,16 +7,28 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cpsim_kit.station.authorization import IdToken
+from cpsim_kit.station.dialects.data_transfer import data_transfer
 from cpsim_kit.station.dialects.dialect import Dialect
 from cpsim_kit.station.dialects.handler import Handler
-from cpsim_kit.station.dialects.v16 import configuration, keys, local_list, remote
+from cpsim_kit.station.dialects.refusals import REFUSALS_16
+from cpsim_kit.station.dialects.v16 import (
+    availability,
+    configuration,
+    keys,
+    local_list,
+    maintenance,
+    remote,
+    reset,
+    triggers,
+    unlock,
+)
 from cpsim_kit.station.dialects.v16.fields import NO_TYPE, read_info
 from cpsim_kit.station.events import Answer, Outgoing
 from cpsim_kit.station.meter import MEASURANDS, Reading
 
 if TYPE_CHECKING:
     from cpsim_kit.station.evse import LiveEvse
-    from cpsim_kit.station.transaction import Report
+    from cpsim_kit.station.transaction import Report, Transaction
     from cpsim_kit.station.variable import Variable
 
 __all__ = ["V16"]
@@ -35,7 +47,19 @@ _ERROR_CODES = {
 }
 
 # 7.36 Reason, where it has the word of OCPP 2.0.1; else "Other".
-_REASONS = frozenset({"Local", "Remote", "EVDisconnected", "DeAuthorized", "EmergencyStop", "PowerLoss"})
+_REASONS = frozenset(
+    {
+        "DeAuthorized",
+        "EVDisconnected",
+        "EmergencyStop",
+        "HardReset",
+        "Local",
+        "PowerLoss",
+        "Remote",
+        "SoftReset",
+        "UnlockCommand",
+    }
+)
 
 _UNITS = {measurand: unit for measurand, unit in MEASURANDS.items() if unit != "Hz"}  # 7.44 has no unit of frequency
 
@@ -50,6 +74,9 @@ class V16(Dialect):
     }
     reports_status_first = False
     gives_up_without_token = True
+    tells_security_events = False
+    boots_when_asked = True
+    asked_measurands = "SampledDataCtrlr.TxUpdatedMeasurands"  # 5.17
     token_length = 20
     statuses = (
         "Available",
@@ -83,10 +110,10 @@ class V16(Dialect):
 
     def connector_status(self, evse: LiveEvse) -> str:
         """One of the nine states of 4.9, but Reserved. SuspendedEVSE has precedence over SuspendedEV."""
-        if not evse.available:
-            return "Unavailable"
         if evse.fault:
             return "Faulted"
+        if not evse.available:
+            return "Unavailable"
         if evse.transaction is not None:
             return "SuspendedEV" if evse.vehicle is None else evse.charging_state
         if evse.authorization is not None:
@@ -104,11 +131,12 @@ class V16(Dialect):
             info="EV side disconnected" if is_ev_gone and status in {"SuspendedEV", "Finishing"} else None,
         )
 
-    def start_messages(self, now: float) -> Sequence[Callable[[], Any]]:
+    def start_messages(self, now: float, is_operative: bool) -> Sequence[Callable[[], Any]]:
         """The state of the whole charge point, as connector 0."""
-        return (partial(self.status_notification, 0, "Available", "", False, now),)
+        status = "Available" if is_operative else "Unavailable"
+        return (partial(self.status_notification, 0, status, "", False, now),)
 
-    def last_start_messages(self, _now: float) -> Sequence[Callable[[], Any]]:
+    def last_start_messages(self, _now: float, _reason: str) -> Sequence[Callable[[], Any]]:
         return ()
 
     def authorize(self, token: IdToken) -> Any:
@@ -146,8 +174,12 @@ class V16(Dialect):
             transaction_data=meter_value or None,
         )
 
-    def meter_values(self, evse_id: int, reading: Reading) -> Any:
-        return self._calls.MeterValues(connector_id=evse_id, meter_value=[self._meter_value(reading)])
+    def meter_values(self, evse_id: int, reading: Reading, transaction: Transaction | None = None) -> Any:
+        return self._calls.MeterValues(
+            connector_id=evse_id,
+            meter_value=[self._meter_value(reading)],
+            transaction_id=None if transaction is None else transaction.csms_id,
+        )
 
     def _meter_value(self, reading: Reading) -> dict[str, Any]:
         sampled = []
@@ -163,7 +195,27 @@ class V16(Dialect):
             sampled.append(value)
         return {"timestamp": self.time(reading.at), "sampledValue": sampled}
 
+    def firmware_status(self, status: str, request_id: int | None, is_signed: bool) -> Any:
+        return maintenance.firmware_status(self._calls, status, request_id, is_signed)
+
+    def log_status(self, status: str, request_id: int | None, is_diagnostics: bool) -> Any:
+        return maintenance.log_status(self._calls, status, request_id, is_diagnostics)
+
+    def security_event(self, kind: str, at: float) -> Any:
+        return self._calls.SecurityEventNotification(type=kind, timestamp=self.time(at), tech_info=None)
+
     def read_answer(self, to: Outgoing, result: Any) -> Answer:
         return Answer(to, read_info(getattr(result, "id_tag_info", None)), getattr(result, "transaction_id", None))
 
-    commands: ClassVar[Mapping[str, Handler]] = {**configuration.COMMANDS, **local_list.COMMANDS, **remote.COMMANDS}
+    commands: ClassVar[Mapping[str, Handler]] = {
+        **REFUSALS_16,
+        "DataTransfer": data_transfer("5.6, 4.3"),
+        **availability.COMMANDS,
+        **configuration.COMMANDS,
+        **local_list.COMMANDS,
+        **maintenance.COMMANDS,
+        **remote.COMMANDS,
+        **reset.COMMANDS,
+        **triggers.COMMANDS,
+        **unlock.COMMANDS,
+    }

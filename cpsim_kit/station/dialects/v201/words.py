@@ -8,18 +8,31 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from cpsim_kit.station.authorization import IdToken
 from cpsim_kit.station.device_model import all_names
+from cpsim_kit.station.dialects.data_transfer import data_transfer
 from cpsim_kit.station.dialects.dialect import Dialect
 from cpsim_kit.station.dialects.handler import Handler
-from cpsim_kit.station.dialects.v201 import local_list, remote, reports, transactions, variables
+from cpsim_kit.station.dialects.refusals import REFUSALS_21, REFUSALS_201
+from cpsim_kit.station.dialects.v201 import (
+    availability,
+    local_list,
+    maintenance,
+    remote,
+    reports,
+    reset,
+    transactions,
+    triggers,
+    unlock,
+    variables,
+)
 from cpsim_kit.station.dialects.v201.fields import read_info, write_token
 from cpsim_kit.station.events import Answer, Outgoing
 from cpsim_kit.station.meter import MEASURANDS, Reading
 
 if TYPE_CHECKING:
     from cpsim_kit.station.evse import LiveEvse
-    from cpsim_kit.station.transaction import Report
+    from cpsim_kit.station.transaction import Report, Transaction
 
-__all__ = ["V201"]
+__all__ = ["V21", "V201"]
 
 _UNITS = {measurand: {"unit": unit} for measurand, unit in MEASURANDS.items()}
 
@@ -35,6 +48,9 @@ class V201(Dialect):
     no_measurands = frozenset({"Temperature"})
     reports_status_first = True
     gives_up_without_token = False
+    tells_security_events = True
+    boots_when_asked = False
+    asked_measurands = "AlignedDataCtrlr.Measurands"  # F06.FR.06
     token_length = 36
     statuses = ("Available", "Occupied", "Unavailable", "Faulted")
 
@@ -49,10 +65,10 @@ class V201(Dialect):
         return super().token(token_id, kind)
 
     def connector_status(self, evse: LiveEvse) -> str:
-        if not evse.available:
-            return "Unavailable"
         if evse.fault:
             return "Faulted"
+        if not evse.available:
+            return "Unavailable"
         return "Available" if evse.vehicle is None and not evse.has_dangling_cable else "Occupied"
 
     def status_notification(self, evse_id: int, status: str, _fault: str, _is_ev_gone: bool, at: float) -> Any:
@@ -60,12 +76,13 @@ class V201(Dialect):
             timestamp=self.time(at), connector_status=status, evse_id=evse_id, connector_id=1
         )
 
-    def start_messages(self, _now: float) -> Sequence[Callable[[], Any]]:
+    def start_messages(self, _now: float, _is_operative: bool) -> Sequence[Callable[[], Any]]:
         return ()
 
-    def last_start_messages(self, now: float) -> Sequence[Callable[[], Any]]:
+    def last_start_messages(self, now: float, reason: str) -> Sequence[Callable[[], Any]]:
         timestamp = self.time(now)  # A04.FR.01
-        return (partial(self._calls.SecurityEventNotification, type="StartupOfTheDevice", timestamp=timestamp),)
+        event = "StartupOfTheDevice" if reason == "PowerUp" else "ResetOrReboot"
+        return (partial(self._calls.SecurityEventNotification, type=event, timestamp=timestamp),)
 
     def authorize(self, token: IdToken) -> Any:
         return self._calls.Authorize(id_token=write_token(token))
@@ -100,7 +117,7 @@ class V201(Dialect):
             id_token=None if report.token is None else write_token(report.token),
         )
 
-    def meter_values(self, evse_id: int, reading: Reading) -> Any:
+    def meter_values(self, evse_id: int, reading: Reading, _transaction: Transaction | None = None) -> Any:
         return self._calls.MeterValues(evse_id=evse_id, meter_value=[self._meter_value(reading, self.time(reading.at))])
 
     @staticmethod
@@ -116,13 +133,35 @@ class V201(Dialect):
             sampled.append(value)
         return {"timestamp": timestamp, "sampledValue": sampled}
 
+    def firmware_status(self, status: str, request_id: int | None, _is_signed: bool) -> Any:
+        return self._calls.FirmwareStatusNotification(status=status, request_id=request_id)
+
+    def log_status(self, status: str, request_id: int | None, _is_diagnostics: bool) -> Any:
+        return self._calls.LogStatusNotification(status=status, request_id=request_id)
+
+    def security_event(self, kind: str, at: float) -> Any:
+        return self._calls.SecurityEventNotification(type=kind, timestamp=self.time(at))
+
     def read_answer(self, to: Outgoing, result: Any) -> Answer:
         return Answer(to, read_info(getattr(result, "id_token_info", None)))
 
     commands: ClassVar[Mapping[str, Handler]] = {
+        **REFUSALS_201,
+        "DataTransfer": data_transfer("P01.FR.05"),
+        **availability.COMMANDS,
         **local_list.COMMANDS,
+        **maintenance.COMMANDS,
         **remote.COMMANDS,
         **reports.COMMANDS,
+        **reset.COMMANDS,
         **transactions.COMMANDS,
+        **triggers.COMMANDS,
+        **unlock.COMMANDS,
         **variables.COMMANDS,
     }
+
+
+class V21(V201):
+    """OCPP 2.1: a CSMS may ask for more."""
+
+    commands: ClassVar[Mapping[str, Handler]] = {**REFUSALS_21, **V201.commands}
