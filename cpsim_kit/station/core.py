@@ -221,6 +221,13 @@ class Core:
         """Put a message into the queue; without a connection it is not sent."""
         self._reporter.say(build, then)
 
+    def say_asked(self, build: Callable[[], object]) -> None:
+        """Say what the CSMS has asked for, also before it has accepted the station (B02.FR.02)."""
+        if self._is_accepted:
+            self._reporter.say(build)
+        else:
+            self.triggers.say_early(build)
+
     def connecting_failed(self) -> None:
         """An attempt to connect failed: after some of them the next network connection is tried (B10.FR.03)."""
         self._failed_attempts += 1

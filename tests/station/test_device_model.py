@@ -546,3 +546,15 @@ def test_a_report_ends_with_the_connection_and_another_one_can_be_asked_for() ->
     player.answers = None
     assert player.do(Online()) == []
     assert report(player, "GetBaseReport", report_base="FullInventory")[0] == "Accepted"
+
+
+def test_a_report_before_the_station_is_accepted_is_sent_outside_of_the_queue() -> None:
+    """B02.FR.01, .02."""
+    player = Player(is_started=False)
+    answer, said = player.command("GetBaseReport", request_id=1, report_base="SummaryInventory")
+    assert (answer.status, said) == ("Accepted", [])
+    again, _ = player.command("GetReport", request_id=2)
+    assert again.status == "Rejected"
+    (build,) = player.core.triggers.take_early()
+    assert build().request_id == 1
+    assert player.command("GetReport", request_id=2)[0].status == "Accepted"

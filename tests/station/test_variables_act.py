@@ -403,6 +403,16 @@ def test_a_cable_stays_locked_until_somebody_is_authorized(version: str, stops: 
         assert not player.core.evses[1].has_dangling_cable
 
 
+def test_the_csms_unlocks_a_cable_that_stays_locked() -> None:
+    player = Player(variables={"OCPPCommCtrlr.UnlockOnEVSideDisconnect": False})
+    for act in (*CHARGING, "unplug ev"):
+        player.act(act)
+    answer, _ = player.command("UnlockConnector", evse_id=1, connector_id=1)
+    assert answer.status == "Unlocked"
+    player.act("unplug")
+    assert not player.core.evses[1].has_dangling_cable
+
+
 def test_an_interval_goes_on_when_something_else_is_set() -> None:
     player = Player()
     for act in (*CHARGING, "wait 40"):

@@ -87,14 +87,15 @@ def _report_data(entry: Entry, address: Address) -> dict[str, Any]:
 
 def _is_running(core: Core) -> bool:
     """Whether parts of an earlier report are not answered yet."""
-    return any(isinstance(message.build, _Part) for message in core.queue)
+    builds = [*(message.build for message in core.queue), *core.triggers.early]
+    return any(isinstance(build, _Part) for build in builds)
 
 
 def _say(core: Core, now: float, request_id: int, names: Sequence[str]) -> None:
     """Report these variables, in parts."""
     for number, first in enumerate(range(0, len(names), PART)):
         part = names[first : first + PART]
-        core.say(_Part(core, request_id, number, part, now, is_last=first + PART >= len(names)))
+        core.say_asked(_Part(core, request_id, number, part, now, is_last=first + PART >= len(names)))
 
 
 def _get_base_report(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
