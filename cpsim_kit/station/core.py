@@ -84,7 +84,7 @@ class Core:
 
     Attributes:
         device: What the station is; None for a core without a charge point.
-        network_profile: The slot of the network connection in use.
+        network_profile: The slot of the network connection in use; "" for the first one of the next start.
         evses: The EVSEs by id.
         on_firmware: Called with the version of new firmware, which the next boot reports.
         restarts: Its resets.
@@ -133,7 +133,7 @@ class Core:
         self.variables = variables
         variables.attach(self)
         self.device: Device | None = None
-        self.network_profile: str = variables.value(_PRIORITY)[0]
+        self.network_profile = ""
         self._failed_attempts = 0  # to connect, in a row, with this slot
         self.epoch = epoch
         self._visits = Visits(dialect, evses, variables, epoch, random, keeps_rows)
@@ -234,7 +234,8 @@ class Core:
         if self._failed_attempts >= self.variables.value("OCPPCommCtrlr.NetworkProfileConnectionAttempts"):
             self._failed_attempts = 0
             slots = self.variables.value(_PRIORITY)
-            place = slots.index(self.network_profile) if self.network_profile in slots else -1
+            used = self.network_profile or slots[0]
+            place = slots.index(used) if used in slots else -1
             self.network_profile = slots[(place + 1) % len(slots)]
 
     def say_again(self, report: Report, attempts: int) -> None:
@@ -319,8 +320,9 @@ class Core:
 
     def _accepted(self, event: Accepted, now: float) -> None:
         self._is_accepted = True
-        self.network_profile, self._failed_attempts = self.variables.value(_PRIORITY)[0], 0  # B10.FR.04
         self.restarts.cancel()
+        self.network_profile = self.network_profile or self.variables.value(_PRIORITY)[0]  # B10.FR.04
+        self._failed_attempts = 0
         if not self.has_power:
             self._power_on(now)
         self._reporter.queue.is_online = True
@@ -522,6 +524,7 @@ class Core:
         self._offline(Offline(), now)
         self._is_accepted = False
         self.restarts.cancel()
+        self.network_profile = ""
         self._visits.lose_lobby(now)
         for evse in self.evses.values():
             record(evse, now)

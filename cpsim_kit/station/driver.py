@@ -450,6 +450,7 @@ class Driver:
                 await self._connect()
             except CpsimError:
                 self._is_starting = False
+                self._core.connecting_failed()
                 raise
 
         async def work(charge_point: ChargePoint) -> None:

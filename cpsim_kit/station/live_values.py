@@ -69,9 +69,9 @@ def list_entries(core: Core, _evse: LiveEvse | None, _now: float) -> int:
     return len(core.local_list)
 
 
-def active_profile(core: Core, _evse: LiveEvse | None, _now: float) -> int:
-    """The slot of the network connection in use."""
-    return int(core.network_profile)
+def active_profile(core: Core, _evse: LiveEvse | None, _now: float) -> int | None:
+    """The slot of the network connection in use; None before the first start, and without power."""
+    return int(core.network_profile) if core.network_profile else None
 
 
 def unlocks_never(core: Core, _evse: LiveEvse | None, _now: float) -> bool | None:

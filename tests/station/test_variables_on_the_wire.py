@@ -7,12 +7,14 @@ import base64
 from typing import Any
 
 import pytest
+from charge_point_fixtures import spawn
 from conftest import MS, until
-from csms_stub import Csms
+from csms_stub import Csms, answer
 from station_wire import accept_all
 
 from cpsim_kit import Backoff, Evse, Station, Vehicle
 from cpsim_kit.station.device_model import model
+from cpsim_kit.station.dialects.v201.reports import PART
 from cpsim_kit.station.variable import Address
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_hang")]
@@ -192,3 +194,25 @@ async def test_after_some_attempts_the_next_network_connection_is_used(csms: Csm
         await station.power_off()
         await station.power_on()
         assert await get(csms, "OCPPCommCtrlr.ActiveNetworkProfile") == "1"
+
+
+async def test_a_network_connection_that_was_set_is_used_after_a_reset(csms: Csms) -> None:
+    async with Station("CP1", csms.url, reconnect=SOON_AGAIN, speed=1000) as station:
+        assert await put(csms, "OCPPCommCtrlr.NetworkConfigurationPriority", "2,1") == "RebootRequired"
+        assert await get(csms, "OCPPCommCtrlr.ActiveNetworkProfile") == "1"
+        await csms.call("Reset", {"type": "Immediate"})
+        await until(lambda: len(csms.links) == 2 and "SecurityEventNotification" in [c.action for c in csms.link.calls])
+        assert station.variables["OCPPCommCtrlr.ActiveNetworkProfile"] == 2
+
+
+async def test_a_report_is_sent_while_the_station_is_pending(csms: Csms) -> None:
+    """B02.FR.01, .02."""
+    pending = {"currentTime": "2026-11-23T10:00:00Z", "interval": 1, "status": "Pending"}
+    csms.once.append(answer(pending))
+    starting = spawn(Station("CP1", csms.url).connect())
+    await until(lambda: csms.actions == ["BootNotification"])
+    await csms.call("GetBaseReport", {"requestId": 3, "reportBase": "FullInventory"})
+    station = await starting
+    parts = -(-len(model(1)) // PART)
+    assert csms.actions[: parts + 2] == ["BootNotification", *["NotifyReport"] * parts, "BootNotification"]
+    await station.close()
