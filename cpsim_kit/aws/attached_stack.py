@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 from cpsim_kit.aws.cleanup import Cleanup
 from cpsim_kit.aws.csms_calls import CsmsCaller
-from cpsim_kit.aws.deployment import Deployment
+from cpsim_kit.aws.deployment import TOKENS_TABLE, TRANSACTIONS_TABLE, Deployment
 from cpsim_kit.aws.ledger_table import LedgerTable
 from cpsim_kit.aws.monitor import Monitor
 from cpsim_kit.aws.rules import Rule
@@ -50,6 +50,7 @@ class AttachedStack:
         self.websocket_url = deployment.websocket_url
         self.endpoint_url = aws.endpoint_url
         self._aws = aws
+        self._deployment = deployment
         self._explain = explain
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
@@ -60,8 +61,12 @@ class AttachedStack:
         self._watching: WeakSet[Any] = WeakSet()  # monitors and gateway watches
         self._caller = CsmsCaller(aws, aws.mqtt_endpoint)
         self.things = Things(aws, deployment.registry_table, self._cleanup.add)
-        self.tokens = Tokens(LedgerTable(aws, deployment.tokens_table, "tokens"), self._cleanup.add)
-        self.transactions = Transactions(LedgerTable(aws, deployment.transactions_table, "transactions"))
+        self.tokens = Tokens(self._ledger_table(TOKENS_TABLE, "tokens"), self._cleanup.add)
+        self.transactions = Transactions(self._ledger_table(TRANSACTIONS_TABLE, "transactions"))
+
+    def _ledger_table(self, name: str, what: str) -> LedgerTable:
+        is_deployed = self._deployment.table(name) is not None
+        return LedgerTable(self._aws, self._deployment.table_name(name), what, is_deployed=is_deployed)
 
     @property
     def _state(self) -> str:
