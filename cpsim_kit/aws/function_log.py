@@ -24,7 +24,9 @@ _OF_LAMBDA = re.compile(
 _LINE = re.compile(r"(START|END|REPORT) RequestId: ([\w-]+)")
 _ERROR = re.compile(r"\[ERROR\] (?=\S)(.*)")  # what a logger writes has a tab there
 _TIMED_OUT = re.compile(r"\S+ ([\w-]+) (Task timed out after .*)")
-_FIELD = re.compile(r"(Duration|Billed Duration|Max Memory Used|Status|Error Type): ([^\t]+?)(?: (?:ms|MB))?\s*(?:\t|$)")
+_FIELD = re.compile(
+    r"(Duration|Billed Duration|Max Memory Used|Status|Error Type): ([^\t]+?)(?: (?:ms|MB))?\s*(?:\t|$)"
+)
 
 
 @dataclass

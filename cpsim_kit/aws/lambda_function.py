@@ -1,4 +1,4 @@
-"""A Lambda function: its package, and its environment. Each change returns once it is in use.
+"""A Lambda function: its package, and its environment. A change is asked for, and then waited for.
 
 AWS Lambda developer guide, "Lambda function states": while an update is in progress, another one is refused.
 """
@@ -94,14 +94,14 @@ class LambdaFunction:
         return await self._aws.download("lambda.get_function", self._location)
 
     async def put_package(self, package: bytes) -> datetime:
-        """Replace its package.
+        """Begin to replace its package; :meth:`wait_in_use` waits for the end.
 
         Returns:
-            When AWS began to, by AWS's clock.
+            When AWS began, by AWS's clock.
 
         Raises:
             AwsError: AWS refused, or the package is too large.
-            WaitTimeout: It is not in use after two minutes.
+            WaitTimeout: Another update has been in progress for two minutes.
         """
         self._check_size(len(package))
         architectures = self._configuration.get("Architectures")
@@ -109,8 +109,22 @@ class LambdaFunction:
         return await self._update("lambda.update_function_code", ZipFile=package, **options)
 
     async def put_environment(self, variables: Mapping[str, str]) -> None:
-        """Replace all variables of its environment; raises as :meth:`put_package` does."""
+        """Begin to replace all variables of its environment; raises as :meth:`put_package` does."""
         await self._update("lambda.update_function_configuration", Environment={"Variables": dict(variables)})
+
+    async def wait_in_use(self) -> None:
+        """Wait until the last update is in use.
+
+        Raises:
+            AwsError: AWS refused, or the update has failed.
+            WaitTimeout: It is still in progress after two minutes.
+        """
+        last = await _settled(self._aws, self.name)
+        for status, reason in (("LastUpdateStatus", "LastUpdateStatusReason"), ("State", "StateReason")):
+            if last.get(status) == "Failed":
+                message = f"the function {self.name}: {status} is Failed: {last.get(reason) or 'AWS does not say why'}"
+                verb = "lambda.get_function_configuration"
+                raise AwsError(message, verb=verb, code=last.get(f"{reason}Code", ""))
 
     async def _update(self, verb: str, **parameters: Any) -> datetime:
         async def update() -> dict[str, Any] | None:
@@ -124,7 +138,6 @@ class LambdaFunction:
         await _settled(self._aws, self.name)
         what = f"AWS Lambda to take an update of the function {self.name}"
         answer = await poll_until(update, what, _UPDATE_TIMEOUT, longest=2)
-        _check_success(self.name, await _settled(self._aws, self.name))
         return _moment(answer.get("LastModified", ""))
 
     def _check_size(self, size: int) -> None:
@@ -152,18 +165,6 @@ async def _settled(aws: Aws, name: str) -> dict[str, Any]:
     what = f"the last update of the function {name} to be in use"
     await poll_until(look, what, _UPDATE_TIMEOUT, last_seen=lambda: last.get("LastUpdateStatus"))
     return last
-
-
-def _check_success(name: str, last: Mapping[str, Any]) -> None:
-    """Check that a function's last update has not failed.
-
-    Raises:
-        AwsError: It has.
-    """
-    for status, reason in (("LastUpdateStatus", "LastUpdateStatusReason"), ("State", "StateReason")):
-        if last.get(status) == "Failed":
-            message = f"the function {name}: {status} is Failed: {last.get(reason) or 'AWS does not say why'}"
-            raise AwsError(message, verb="lambda.get_function_configuration", code=last.get(f"{reason}Code", ""))
 
 
 def _moment(text: str) -> datetime:

@@ -1,4 +1,4 @@
-"""A DynamoDB table of the kit's message processor: of the CloudFormation stack, or made by ``stack.message_processor``."""
+"""A DynamoDB table of the message processor: in the CloudFormation stack, or made by ``stack.message_processor``."""
 
 from __future__ import annotations
 
