@@ -24,9 +24,6 @@ _OF_LAMBDA = re.compile(
 _LINE = re.compile(r"(START|END|REPORT) RequestId: ([\w-]+)")
 _ERROR = re.compile(r"\[ERROR\] (?=\S)(.*)")  # what a logger writes has a tab there
 _TIMED_OUT = re.compile(r"\S+ ([\w-]+) (Task timed out after .*)")
-_FIELD = re.compile(
-    r"(Duration|Billed Duration|Max Memory Used|Status|Error Type): ([^\t]+?)(?: (?:ms|MB))?\s*(?:\t|$)"
-)
 
 
 @dataclass
@@ -88,7 +85,7 @@ def invocations(events: Iterable[Event]) -> list[Invocation]:
 
 def _report(invocation: Invocation, line: str, early: str) -> None:
     """Take the numbers of a REPORT line, and the error where no other line has said it."""
-    fields = dict(_FIELD.findall(line))
+    fields = {name: value.strip() for name, _, value in (part.partition(": ") for part in line.split("\t"))}
     invocation.duration_ms = _number(fields.get("Duration"))
     invocation.billed_ms = _number(fields.get("Billed Duration"))
     invocation.memory_mb = _number(fields.get("Max Memory Used"))
@@ -98,8 +95,8 @@ def _report(invocation: Invocation, line: str, early: str) -> None:
 
 def _number(value: str | None) -> float | None:
     try:
-        return None if value is None else float(value)
-    except ValueError:
+        return None if value is None else float(value.split()[0])  # with its unit
+    except (ValueError, IndexError):
         return None
 
 
