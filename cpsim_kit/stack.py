@@ -102,15 +102,18 @@ class Stack(AttachedStack):
     # -- Opening ------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls) -> Opening[Stack]:
+    def open(cls, *, csms: str = "kit") -> Opening[Stack]:
         """The stack that CPSIM_STACK names: unset or "local" the local stack, else a deployed CloudFormation stack.
 
         Calling it again returns the stack that is open already, with what it created, also for a deployed one.
         Raises as :meth:`local` and :meth:`aws` do.
+
+        Args:
+            csms: The CSMS of a local stack, as :meth:`local` takes it; a deployed stack has its own.
         """
         name = os.environ.get("CPSIM_STACK", "").strip()
         if name in {"", "local"}:
-            opening = cls.local()
+            opening = cls.local(csms=csms)
             opening._made_by = "Stack.open()"
             return opening
 

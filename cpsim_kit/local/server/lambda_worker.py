@@ -75,12 +75,11 @@ def _main() -> None:
     logging.captureWarnings(True)
 
     def answer(**document: Any) -> None:
-        sys.stderr.flush()
-        print(END_OF_LOG, file=sys.stderr, flush=True)  # noqa: T201 - the log of a function
-        print(json.dumps(document), file=answers, flush=True)
+        _write(sys.stderr, END_OF_LOG)
+        _write(answers, json.dumps(document))
 
     handler, failure = _load(init["module"], init["handler"], code)
-    print('{"status": "ready"}', file=answers, flush=True)
+    _write(answers, '{"status": "ready"}')
     for line in sys.stdin:
         message = json.loads(line)
         form.request_id = message["ctx"]["request_id"]
