@@ -23,7 +23,7 @@ _OF_LAMBDA = re.compile(
 )
 _LINE = re.compile(r"(START|END|REPORT) RequestId: ([\w-]+)")
 _ERROR = re.compile(r"\[ERROR\] (?=\S)(.*)")  # what a logger writes has a tab there
-_TIMED_OUT = re.compile(r"\S+ ([\w-]+) (Task timed out after .*)")
+_TIMED_OUT = re.compile(r"(?:\S+Z ([\w-]+) )?(Task timed out after [\d.]+ seconds)$")
 
 
 @dataclass
@@ -73,8 +73,9 @@ def invocations(events: Iterable[Event]) -> list[Invocation]:
                         _report(invocation, line, early.pop(stream, ""))
                         now[stream] = None
             elif match := _TIMED_OUT.match(line):
-                if (invocation := found.get(match[1])) is not None:
-                    invocation.error = match[2].strip()
+                timed_out = found.get(match[1]) if match[1] else now.get(stream)
+                if timed_out is not None:
+                    timed_out.error = match[2]
             elif match := _ERROR.match(line):
                 if (running := now.get(stream)) is None:
                     early[stream] = match[1].strip()

@@ -66,6 +66,8 @@ def test_a_timeout_is_an_error() -> None:
     events = log(start(TWO), TIMED_OUT, end(TWO), report(TWO, "Status: timeout"))
     assert [each.error for each in invocations(events)] == ["Task timed out after 3.00 seconds"]
     assert text(events) == [TIMED_OUT.strip()]
+    [without_its_id] = invocations(log(start(TWO), "Task timed out after 1.00 seconds", end(TWO), report(TWO)))
+    assert without_its_id.error == "Task timed out after 1.00 seconds"
     [known_by_its_report] = invocations(log(start(TWO), end(TWO), report(TWO, "Status: timeout")))
     assert known_by_its_report.error == "timeout"
 
