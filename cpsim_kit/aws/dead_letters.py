@@ -104,10 +104,20 @@ class DeadLetters:
 
     async def _read(self) -> list[DeadLetter]:
         """Receive messages until no more come; then they can be received again, also if this is cancelled."""
+        stop = asyncio.Event()
+        reading = asyncio.create_task(self._receive(stop), name=f"cpsim[{self._stack}].dead-letters")
+        try:
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:  # what AWS is about to give has to be shown again
+            stop.set()
+            await asyncio.wait([reading])
+            raise
+
+    async def _receive(self, stop: asyncio.Event) -> list[DeadLetter]:
         queue = self._url(self._queue, DEAD_LETTERS)
         found: dict[str, DeadLetter] = {}
         try:
-            while len(found) < _MOST:
+            while len(found) < _MOST and not stop.is_set():
                 answer = await self._aws.call(
                     "sqs.receive_message",
                     QueueUrl=queue,
@@ -121,7 +131,7 @@ class DeadLetters:
                 if not letters:
                     break
         finally:
-            await asyncio.shield(self._show_again(queue, list(found.values())))
+            await self._show_again(queue, list(found.values()))
         return sorted(found.values(), key=lambda letter: letter.sent_at)
 
     async def _show_again(self, queue: str, letters: Sequence[DeadLetter]) -> None:

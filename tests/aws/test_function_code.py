@@ -64,7 +64,7 @@ def test_a_file_that_does_not_compile_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("given", ["processor", "processor.txt", "", "lambda event: None", Path("processor.txt")])
 def test_what_is_neither_a_path_nor_a_source_is_refused(given: str | Path) -> None:
-    with pytest.raises(ValueError, match="the path of a .py file"):
+    with pytest.raises(ValueError, match=r"the path of a \.py file"):
         Source(given)
 
 
