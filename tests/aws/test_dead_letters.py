@@ -118,7 +118,7 @@ async def test_a_reading_that_is_interrupted_hides_none(
 ) -> None:
     send(boto, queues, [2, "a", "Heartbeat", {}])
     reading = asyncio.create_task(letters_of(proxied, queues).read())
-    await eventually(lambda: proxy.seen["ReceiveMessage"] == seen)
+    await eventually(lambda: proxy.seen["ReceiveMessage"] >= seen)
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
