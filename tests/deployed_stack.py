@@ -187,7 +187,10 @@ TEMPLATE = {
             "Properties": {
                 "EventSourceArn": {"Fn::GetAtt": ["IncomingMessagesQueue", "Arn"]},
                 "FunctionName": {"Ref": "OCPPMessageProcessor8A9B0C1D"},
-                "ScalingConfig": {"MaximumConcurrency": 2},  # the sample has none; each costs a process here
+                # The sample takes up to ten at a time, and AWS fetches a message at once. Here one that fails makes the
+                # next ones wait, which would fail with it then: again and again, as one batch.
+                "BatchSize": 1,
+                "ScalingConfig": {"MaximumConcurrency": 2},  # the sample has no limit; each costs a process here
             },
         },
         "GatewayCluster5E1C1F2A": {"Type": "AWS::ECS::Cluster"},
