@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 __all__ = ["Invocation", "invocations", "text"]
@@ -70,7 +70,7 @@ def invocations(events: Iterable[Event]) -> list[Invocation]:
                 elif (invocation := found.get(request_id)) is not None:
                     invocation.ended = True
                     if kind == "REPORT":
-                        _report(invocation, line, early.pop(stream, ""))
+                        _report(invocation, line, event["timestamp"], early.pop(stream, ""))
                         now[stream] = None
             elif match := _TIMED_OUT.match(line):
                 timed_out = found.get(match[1]) if match[1] else now.get(stream)
@@ -84,10 +84,17 @@ def invocations(events: Iterable[Event]) -> list[Invocation]:
     return sorted(found.values(), key=lambda each: each.started_at)
 
 
-def _report(invocation: Invocation, line: str, early: str) -> None:
-    """Take the numbers of a REPORT line, and the error where no other line has said it."""
+def _report(invocation: Invocation, line: str, timestamp: int, early: str) -> None:
+    """Take the numbers of a REPORT line, and the error where no other line has said it.
+
+    The local stack writes all lines of an invocation at its end: the beginning is before that by the duration.
+    """
     fields = {name: value.strip() for name, _, value in (part.partition(": ") for part in line.split("\t"))}
     invocation.duration_ms = _number(fields.get("Duration"))
+    ended_at = datetime.fromtimestamp(timestamp / 1000, UTC)
+    invocation.started_at = min(
+        invocation.started_at, ended_at - timedelta(milliseconds=int(invocation.duration_ms or 0))
+    )
     invocation.billed_ms = _number(fields.get("Billed Duration"))
     invocation.memory_mb = _number(fields.get("Max Memory Used"))
     if (status := fields.get("Status", "success")) != "success" and not invocation.error:

@@ -52,7 +52,8 @@ class MessageProcessor(AwaitedOrEntered["MessageProcessor"]):
 
     Only the module of the function's handler is replaced: what else the function's package bundles stays. The function
     behaves as any Lambda function behind a queue: where the source raises an exception, its whole batch comes back
-    after the queue's visibility timeout, and goes to the dead letter queue after three attempts.
+    after the queue's visibility timeout, and goes to the dead letter queue after three attempts. A Python process that
+    is killed cannot put anything back: its source stays in a deployed stack's function.
 
     On AWS it needs the permissions of ``iam-policy.json`` whose names begin with ``MessageProcessor``; replacing takes
     5 to 20 seconds, and the log comes some seconds late.

@@ -212,7 +212,7 @@ class Aws:
             try:
                 answer = session.send(AWSRequest("GET", url).prepare())
                 body: bytes = answer.content
-            except boto_errors.HTTPClientError as exc:
+            except (boto_errors.BotoCoreError, boto_errors.HTTPClientError) as exc:
                 host = urlsplit(url).hostname
                 raise AwsError(f"{verb}: cannot download from {host}: {type(exc).__name__}", verb=verb) from None
             finally:

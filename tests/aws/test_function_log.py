@@ -41,8 +41,17 @@ def test_a_good_invocation_has_its_numbers() -> None:
     [found] = invocations(events)
     assert (found.request_id, found.ended, found.error) == (ONE, True, "")
     assert (found.duration_ms, found.billed_ms, found.memory_mb) == (12.34, 13, 71)
-    assert found.started_at.timestamp() * 1000 == events[1]["timestamp"]
     assert text(events) == ["hello"]
+
+
+def test_the_beginning_is_that_of_the_start_line_or_before_the_end_by_the_duration() -> None:
+    events = log(start(ONE), end(ONE), report(ONE))
+    events[2]["timestamp"] += 13
+    [found] = invocations(events)
+    assert found.started_at.timestamp() * 1000 == events[0]["timestamp"]
+    at_once = [{**event, "timestamp": events[0]["timestamp"]} for event in events]  # as the local stack writes it
+    [found] = invocations(at_once)
+    assert found.started_at.timestamp() * 1000 == events[0]["timestamp"] - 12
 
 
 def test_an_exception_is_the_error_of_its_invocation() -> None:
