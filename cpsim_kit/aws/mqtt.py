@@ -19,7 +19,7 @@ from typing import Any
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from cpsim_kit.aws.topics import LONGEST_TOPIC, MOST_SLASHES, is_filter
+from cpsim_kit.aws.topics import LONGEST_TOPIC, MOST_PAYLOAD, MOST_SLASHES, is_filter, is_too_long
 from cpsim_kit.basics.addresses import MqttEndpoint
 from cpsim_kit.basics.clock import notice_step
 from cpsim_kit.errors import AwsError, ConnectError, CpsimError, WaitTimeout
@@ -83,6 +83,7 @@ class MqttConnection:
         on_gap: Called in the event loop once subscribed again after the connection was lost, with the two moments
             between which messages may have been missed.
         reconnect: Seconds to wait before a lost connection is opened again: the first wait, and the longest.
+        prefix: How the client id begins.
 
     Attributes:
         client_id: The MQTT client id; random, so that no charge point's connection is taken over.
@@ -95,12 +96,13 @@ class MqttConnection:
         on_gap: Callable[[float, float], None] | None = None,
         *,
         reconnect: tuple[float, float] = (1, 10),
+        prefix: str = "cpsim-",
     ) -> None:
         self._endpoint = endpoint
         self._on_message = on_message
         self._on_gap = on_gap
         self._reconnect = reconnect
-        self.client_id = f"cpsim-{uuid.uuid4().hex[:12]}"
+        self.client_id = f"{prefix}{uuid.uuid4().hex[:12]}"
         self._filters: list[str] = []  # confirmed by the broker; subscribed to again with each new connection
         self._waiting: dict[int, tuple[str, asyncio.Future[list[Any]]]] = {}  # packet id -> filter, what is granted
         self._connected: asyncio.Future[None] | None = None
@@ -110,6 +112,7 @@ class MqttConnection:
         # Of paho's thread alone:
         self._next_endpoint: MqttEndpoint | None = None
         self._down_since: float | None = None
+        self._connected_at = 0.0  # of ``time.perf_counter()``
         self._unconfirmed: set[int] = set()  # packet ids of subscriptions made again
 
     def __repr__(self) -> str:
@@ -173,6 +176,28 @@ class MqttConnection:
             raise _refused(topic_filter, str(granted[0]))
         self._filters.append(topic_filter)
 
+    def is_of_this_connection(self, moment: float) -> bool:
+        """Whether a message was received since the broker was last connected to, and the connection is up."""
+        client = self._client
+        return client is not None and client.is_connected() and moment >= self._connected_at
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        """Publish with QoS 0; the broker gets messages in order, and before the end of the connection.
+
+        Returns:
+            Whether the connection is up; if it is not, the message is lost.
+
+        Raises:
+            ValueError: AWS IoT Core would close the connection: the topic has wildcards, or is too long, or the payload
+                is too large.
+        """
+        if is_too_long(topic):
+            raise ValueError(f"the topic {topic!r} is longer than {LONGEST_TOPIC} bytes, or has too many slashes")
+        if len(payload) > MOST_PAYLOAD:
+            raise ValueError(f"a message of {len(payload)} bytes; AWS IoT Core allows {MOST_PAYLOAD}")
+        client = self._client
+        return client is not None and client.publish(topic, payload, qos=0).rc == paho.MQTT_ERR_SUCCESS
+
     async def close(self) -> None:
         """Disconnect; harmless twice."""
         with self._lock:
@@ -224,6 +249,7 @@ class MqttConnection:
 
     def _connected_in_thread(self, client: paho.Client, _userdata: Any, _flags: Any, reason: Any, _props: Any) -> None:
         notice_step()
+        self._connected_at = time.perf_counter()
         self._call(self._on_connected, reason)
         if reason.is_failure or self._down_since is None:
             return

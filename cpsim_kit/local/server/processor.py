@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from cpsim_kit.errors import ProtocolViolation
 from cpsim_kit.local.message_processor import MessageProcessor, Refused
 from cpsim_kit.local.server.broker import Broker
 from cpsim_kit.local.server.tables import Tables
+from cpsim_kit.ocpp_j.closest_version import closest_version
 from cpsim_kit.ocpp_j.frames import Call, Error, Malformed, Result, build, parse
-from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS, Version
+from cpsim_kit.ocpp_j.versions import Version
 
 __all__ = ["CHARACTERS", "Csms"]
 
@@ -161,7 +161,7 @@ class Csms:
 
     async def _answer(self, charge_point_id: str, call: Call) -> None:
         message_id, action, payload = call.message_id, call.action, call.fields
-        version, violation = _judge(action, payload, self._versions.get(charge_point_id))
+        version, violation = closest_version(action, payload, self._versions.get(charge_point_id))
         if violation is not None:
             is_strict = self._character == "strict" or (isinstance(payload, dict) and version is Version.get("1.6"))
             if is_strict or action not in _SAMPLES_ACTIONS:
@@ -226,42 +226,3 @@ class Csms:
 def _dump_any(document: Any) -> bytes:
     """Write JSON with integers of any size, as a charge point may report them."""
     return json.dumps(document, ensure_ascii=False).encode()
-
-
-def _judge(action: str, payload: Any, usual: Version | None) -> tuple[Version | None, ProtocolViolation | None]:
-    """Return the version whose schema a payload fits best, and how it breaks that schema.
-
-    MQTT does not tell which version a charge point speaks.
-
-    Args:
-        action: The action of the CALL.
-        payload: The payload of the CALL.
-        usual: The version of the charge point's boot. It is preferred unless the payload fits another one better.
-
-    Returns:
-        The version, None if the payload fits several equally badly; and the violation, None if the payload is valid.
-    """
-    names = sorted((name for name in CHARGE_POINT_ACTIONS if action in CHARGE_POINT_ACTIONS[name]), reverse=True)
-    versions = [Version.get(name) for name in names]
-    if usual in versions:
-        versions.sort(key=lambda version: version is not usual)
-    violations = []
-    for version in versions:
-        try:
-            version.request(action).check(payload)
-        except ProtocolViolation as exc:
-            violations.append((version, exc))
-        else:
-            return version, None
-    if not violations:
-        text = f"a CSMS does not answer {action}"
-        is_known = any(action in Version.get(name).actions for name in ("1.6", "2.0.1", "2.1"))
-        code = "NotSupported" if is_known else "NotImplemented"
-        return None, ProtocolViolation(text, action=action, path="", text=text, code=code)
-    try:
-        distances = [version.request(action).mismatch(payload) for version, _ in violations]
-    except (ValueError, RecursionError):
-        return None, violations[0][1]
-    best = min(distances)
-    version, violation = violations[distances.index(best)]
-    return (version if distances.count(best) == 1 else None), violation
