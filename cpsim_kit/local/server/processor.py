@@ -11,6 +11,9 @@ It has one of three characters:
 - "strict" also refuses those three if they break the schema.
 - "sample" is the sample's message processor with its quirks, to study them: ``{"error": …}`` for an action it does not
   know, no validation, and retries of a whole batch if one record fails, so that answers arrive twice.
+
+It steps aside while an MQTT client answers in its place (``aws.answers``), and afterwards answers what that client has
+left unanswered.
 """
 
 from __future__ import annotations
@@ -22,9 +25,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from cpsim_kit.aws.topics import STAND_IN
 from cpsim_kit.local.message_processor import MessageProcessor, Refused
-from cpsim_kit.local.server.broker import Broker
+from cpsim_kit.local.server.broker import Broker, StandIn
 from cpsim_kit.local.server.tables import Tables
+from cpsim_kit.local.server.unanswered import Unanswered
 from cpsim_kit.ocpp_j.closest_version import closest_version
 from cpsim_kit.ocpp_j.frames import Call, Error, Malformed, Result, build, parse
 from cpsim_kit.ocpp_j.versions import Version
@@ -90,10 +95,12 @@ class Csms:
             )
         self._published: list[tuple[str, Any]] = []  # by the message processor; not by the broker yet
         self._versions: dict[str, Version] = {}  # what each charge point's last boot was closest to
+        self._unanswered = Unanswered()  # by those who answer in its place
 
     async def start(self) -> None:
         """Subscribe to ``+/in``, and start to answer."""
-        await self._broker.subscribe("+/in", self._on_in)
+        meanwhile = {"+/in": self._unanswered.on_in, "+/out": self._unanswered.on_out}
+        await self._broker.subscribe("+/in", self._on_in, StandIn(STAND_IN, meanwhile, self._come_back))
         self._worker = asyncio.create_task(self._work(), name="cpsim[csms].worker")
 
     async def stop(self) -> None:
@@ -104,6 +111,13 @@ class Csms:
 
     async def _on_in(self, topic: str, payload: bytes) -> None:
         self._queue.put_nowait(_Received(topic.removesuffix("/in"), payload))
+
+    def _come_back(self) -> None:
+        """Nobody answers in its place any more: answer what was left, before what comes next."""
+        left = self._unanswered.drain()
+        logger.info("the CSMS answers again, and %d messages first that were left unanswered", len(left))
+        for charge_point_id, text in left:
+            self._queue.put_nowait(_Received(charge_point_id, text))
 
     async def _work(self) -> None:
         while True:
