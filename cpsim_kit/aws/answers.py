@@ -222,7 +222,7 @@ class Answers:
                 raise  # the block ends
             self._report(Failure(charge_point_id, action, exc))  # the handler awaited something that was cancelled
             await reply(build(Error(frame.message_id, "InternalError", "CancelledError")))
-        except Exception as exc:  # the class could not make an object for the charge point
+        except Exception as exc:  # noqa: BLE001 - the reader's class could not be called
             self._report(Failure(charge_point_id, action, exc))
             await reply(build(Error(frame.message_id, "InternalError", f"{type(exc).__name__}: {exc}")))
 

@@ -69,7 +69,7 @@ class Handlers:
             if not isinstance(data, dict):
                 raise TypeError(f"an answer is an object, not {result!r}")
             answer = build(Result(message_id, data))
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever a handler raises
             if not isinstance(exc, OCPPError):
                 self._report(exc, call, f"the handler of {call.action} failed, or its answer is not valid")
             await reply(build(error_of(exc, message_id, self._version)))
@@ -82,7 +82,7 @@ class Handlers:
         """Call the ``@after`` handler."""
         try:
             await _invoke(self._after[call.action], values, call.message_id)
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - whatever a handler raises
             self._report(exc, call, f"the @after handler of {call.action} failed")
 
     def _report(self, exc: Exception, _call: Call, what: str) -> None:
