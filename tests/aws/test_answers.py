@@ -1,9 +1,9 @@
 """stack.answer_with: a reader's function or class answers charge points in the place of the local stack's own CSMS."""
 
 import asyncio
+import contextlib
 import json
 import logging
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -501,19 +501,20 @@ async def test_the_own_csms_takes_over_when_the_process_is_killed(
     stack: Stack, shared: LocalProcess, register: Register
 ) -> None:
     command = [sys.executable, "-c", HANGS, shared.options.name, shared.endpoint_url]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         assert process.stdout is not None
-        assert await asyncio.to_thread(process.stdout.readline) == b"entered\n"
+        assert await process.stdout.readline() == b"entered\n"
         async with dial(shared, await register()) as ws:
             in_one_write(ws, '[2,"left","Heartbeat",{}]')
-            assert await asyncio.to_thread(process.stdout.readline) == b"asked\n"
+            assert await process.stdout.readline() == b"asked\n"
             process.kill()
             assert (await receive(ws))[:2] == [3, "left"]
             assert await is_answered(ws)
     finally:
-        process.kill()
-        process.communicate()
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
 
 
 @pytest.mark.slow
