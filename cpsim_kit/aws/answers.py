@@ -173,7 +173,8 @@ class Answers:
                 if len(waiting) == 1:
                     self._spawn(charge_point_id, "answers", self._work(charge_point_id, waiting))
             case Result() | Error():
-                self._answerers.deliver(charge_point_id, frame.message_id, payload)
+                text = build(frame) if isinstance(frame, Error) else payload  # a CALLERROR with all of its elements
+                self._answerers.deliver(charge_point_id, frame.message_id, text)
             case _:
                 logger.info("%s: no answer to %r", charge_point_id, payload)
 
@@ -196,6 +197,8 @@ class Answers:
 
     async def _answer(self, charge_point_id: str, frame: Call | Malformed, moment: float) -> None:
         async def reply(data: bytes) -> None:
+            if not (self._open and self._connection.is_of_this_connection(moment)):
+                return  # the stack's own CSMS answers
             if len(data) > MOST_PAYLOAD:
                 error = ValueError(f"the answer has {len(data)} bytes; AWS IoT Core allows {MOST_PAYLOAD}")
                 self._report(Failure(charge_point_id, action, error))
@@ -204,8 +207,7 @@ class Answers:
                 self.answered += 1
             elif self._failures[charge_point_id] == failures:
                 self.refused += 1
-            if self._open and self._connection.is_of_this_connection(moment):
-                self._publish(charge_point_id, data)
+            self._publish(charge_point_id, data)
 
         action, failures = "", self._failures[charge_point_id]
         try:

@@ -15,11 +15,13 @@ class StandIn(NamedTuple):
 
     Attributes:
         prefix: How the ids of such clients begin. They subscribe to the same topic filter.
-        meanwhile: What is awaited instead for each message, by topic filter.
+        on_message: Awaited before such a client gets a message.
+        meanwhile: What is awaited for each message of other topic filters, by topic filter.
         on_end: Called when the last of them has ended, before the next message comes.
     """
 
     prefix: str
+    on_message: Deliver
     meanwhile: Mapping[str, Deliver]
     on_end: Callable[[], None]
 

@@ -99,8 +99,8 @@ class Csms:
 
     async def start(self) -> None:
         """Subscribe to ``+/in``, and start to answer."""
-        meanwhile = {"+/in": self._unanswered.on_in, "+/out": self._unanswered.on_out}
-        await self._broker.subscribe("+/in", self._on_in, StandIn(STAND_IN, meanwhile, self._come_back))
+        stand_in = StandIn(STAND_IN, self._unanswered.on_in, {"+/out": self._unanswered.on_out}, self._come_back)
+        await self._broker.subscribe("+/in", self._on_in, stand_in)
         self._worker = asyncio.create_task(self._work(), name="cpsim[csms].worker")
 
     async def stop(self) -> None:

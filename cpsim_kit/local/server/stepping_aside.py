@@ -7,11 +7,14 @@ client's process is killed. Each message reaches either the subscriber or the cl
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from cpsim_kit.local.server.broker import Deliver, StandIn
 
 __all__ = ["SteppingAside"]
+
+_Callback = Callable[[str, bytes, int], Awaitable[None]]
 
 
 class SteppingAside:
@@ -26,23 +29,35 @@ class SteppingAside:
     def __init__(self, iot: Any) -> None:
         self._iot = iot
         self._subscribers: list[_Subscriber] = []
+        self._seats: dict[str, _Seat] = {}  # by the ids of their subscriptions
         subscribe, unsubscribe = iot.broker_subscribe, iot.broker_unsubscribe
 
         async def broker_subscribe(
-            account: str, region: str, topic_filter: str, *rest: Any, client_id: str | None = None, **options: Any
+            account: str,
+            region: str,
+            topic_filter: str,
+            callback: _Callback,
+            *rest: Any,
+            client_id: str | None = None,
+            **options: Any,
         ) -> str:
+            seat = next(
+                (each.seat(callback) for each in self._subscribers if each.is_for(topic_filter, client_id)), None
+            )
+            relay = callback if seat is None else seat.relay
             subscription_id: str = await subscribe(
-                account, region, topic_filter, *rest, client_id=client_id, **options
+                account, region, topic_filter, relay, *rest, client_id=client_id, **options
             )  # nothing runs between the begin of a subscription with a wildcard and the next line
-            for subscriber in self._subscribers:
-                if topic_filter == subscriber.topic_filter and (client_id or "").startswith(subscriber.prefix):
-                    subscriber.step_aside_for(subscription_id)
+            if seat is not None:
+                self._seats[subscription_id] = seat
+                seat.begin()
             return subscription_id
 
         async def broker_unsubscribe(subscription_id: str) -> None:
             await unsubscribe(subscription_id)  # nothing runs between the end of the subscription and the next line
-            for subscriber in self._subscribers:
-                subscriber.come_back_after(subscription_id)
+            seat = self._seats.pop(subscription_id, None)
+            if seat is not None:
+                seat.end()
 
         iot.broker_subscribe, iot.broker_unsubscribe = broker_subscribe, broker_unsubscribe
 
@@ -52,6 +67,8 @@ class SteppingAside:
 
 
 class _Subscriber:
+    """A subscriber that steps aside."""
+
     def __init__(
         self, iot: Any, account: str, region: str, topic_filter: str, deliver: Deliver, stand_in: StandIn
     ) -> None:
@@ -61,26 +78,28 @@ class _Subscriber:
 
             return iot._Subscription(iot._scoped_topic(account, region, topic_filter), account, region, relay)
 
-        self.topic_filter = topic_filter
-        self.prefix = stand_in.prefix
+        self.deliver = deliver
+        self.stand_in = stand_in
+        self._topic_filter = topic_filter
         self._iot = iot
-        self._on_end = stand_in.on_end
         self._own = [subscription(topic_filter, deliver)]
         self._aside = [subscription(*each) for each in stand_in.meanwhile.items()]
-        self._clients: set[str] = set()  # ids of the subscriptions of those that do its work
+        self.taken: set[_Seat] = set()
         self._exchange([], self._own)
 
-    def step_aside_for(self, subscription_id: str) -> None:
-        if not self._clients:
-            self._exchange(self._own, self._aside)
-        self._clients.add(subscription_id)
+    def is_for(self, topic_filter: str, client_id: str | None) -> bool:
+        """Whether a client that subscribes does this subscriber's work."""
+        return topic_filter == self._topic_filter and (client_id or "").startswith(self.stand_in.prefix)
 
-    def come_back_after(self, subscription_id: str) -> None:
-        if subscription_id in self._clients:
-            self._clients.discard(subscription_id)
-            if not self._clients:
-                self._exchange(self._aside, self._own)
-                self._on_end()
+    def seat(self, callback: _Callback) -> _Seat:
+        return _Seat(self, callback)
+
+    def step_aside(self) -> None:
+        self._exchange(self._own, self._aside)
+
+    def come_back(self) -> None:
+        self._exchange(self._aside, self._own)
+        self.stand_in.on_end()
 
     def _exchange(self, old: list[Any], new: list[Any]) -> None:
         subscriptions = self._iot._subscriptions
@@ -88,3 +107,31 @@ class _Subscriber:
             subscriptions[each.filter_prefixed].discard(each)
         for each in new:
             subscriptions.setdefault(each.filter_prefixed, set()).add(each)
+
+
+class _Seat:
+    """The subscription of a client that does a subscriber's work."""
+
+    def __init__(self, subscriber: _Subscriber, callback: _Callback) -> None:
+        self._subscriber = subscriber
+        self._callback = callback
+
+    def begin(self) -> None:
+        if not self._subscriber.taken:
+            self._subscriber.step_aside()
+        self._subscriber.taken.add(self)
+
+    def end(self) -> None:
+        self._subscriber.taken.discard(self)
+        if not self._subscriber.taken:
+            self._subscriber.come_back()
+
+    async def relay(self, topic: str, payload: bytes, qos: int) -> None:
+        """Give the client a message, which may have come before its subscription ended."""
+        if self in self._subscriber.taken:
+            await self._subscriber.stand_in.on_message(topic, payload)
+            await self._callback(topic, payload, qos)
+        elif self._subscriber.taken:
+            await self._subscriber.stand_in.on_message(topic, payload)
+        else:
+            await self._subscriber.deliver(topic, payload)
