@@ -21,6 +21,7 @@ from cpsim_kit.aws.mqtt import MqttConnection
 from cpsim_kit.aws.topics import MOST_PAYLOAD, STAND_IN
 from cpsim_kit.basics.addresses import MqttEndpoint
 from cpsim_kit.basics.cards import card
+from cpsim_kit.errors import AwsError, WaitTimeout
 from cpsim_kit.ocpp_j.frames import Call, Error, Malformed, Result, build, parse
 
 __all__ = ["Answers"]
@@ -143,15 +144,22 @@ class Answers:
             if silence is not None:
                 await silence.__aexit__(None, None, None)
         finally:
+            await self._disconnect()
+        if tasks:
+            _, busy = await asyncio.wait(tasks, timeout=_GRACE)
+            if busy:
+                logger.warning("answer_with ended while %d handlers go on, though cancelled", len(busy))
+
+    async def _disconnect(self) -> None:
+        try:
+            with contextlib.suppress(AwsError, WaitTimeout):  # the connection is lost already
+                await self._connection.unsubscribe("+/in", timeout=_GRACE)
+        finally:
             try:
                 await self._connection.close()
             finally:
                 if self in self._others:
                     self._others.remove(self)
-        if tasks:
-            _, busy = await asyncio.wait(tasks, timeout=_GRACE)
-            if busy:
-                logger.warning("answer_with ended while %d handlers go on, though cancelled", len(busy))
 
     def _spawn(self, charge_point_id: str, role: str, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(

@@ -159,22 +159,43 @@ class MqttConnection:
         check_filter(topic_filter)
         assert self._client is not None
         _result, packet_id = self._client.subscribe(topic_filter, qos=1)
+        granted = await self._confirmed(packet_id, topic_filter, timeout)
+        if any(code.is_failure for code in granted):
+            raise _refused(topic_filter, str(granted[0]))
+        self._filters.append(topic_filter)
+
+    async def unsubscribe(self, topic_filter: str, *, timeout: float = 10) -> None:
+        """End a subscription. When this returns, the broker has all that was published before.
+
+        To disconnect while messages come may lose what was published: the operating system resets a connection that is
+        closed with unread data.
+
+        Raises:
+            AwsError: The connection is lost.
+            WaitTimeout: The broker did not answer.
+        """
+        if self._client is None:
+            return
+        if topic_filter in self._filters:
+            self._filters.remove(topic_filter)
+        _result, packet_id = self._client.unsubscribe(topic_filter)
+        await self._confirmed(packet_id, topic_filter, timeout)
+
+    async def _confirmed(self, packet_id: int | None, topic_filter: str, timeout: float) -> list[Any]:
+        """Wait until the broker confirms a packet, and return the codes that it gives."""
         if packet_id is None:
             raise AwsError("MQTT: the connection is lost, and not up again yet", verb="mqtt.subscribe")
         future: asyncio.Future[list[Any]] = self._loop.create_future()
         self._waiting[packet_id] = topic_filter, future
         try:
             async with asyncio.timeout(timeout):
-                granted = await future
+                return await future
         except CpsimError:
             raise
         except TimeoutError as exc:
             raise WaitTimeout(f"the MQTT broker to confirm the subscription to {topic_filter}", timeout) from exc
         finally:
             self._waiting.pop(packet_id, None)
-        if any(code.is_failure for code in granted):
-            raise _refused(topic_filter, str(granted[0]))
-        self._filters.append(topic_filter)
 
     def is_of_this_connection(self, moment: float) -> bool:
         """Whether a message was received since the broker was last connected to, and the connection is up."""
@@ -222,6 +243,7 @@ class MqttConnection:
         client.on_connect = self._connected_in_thread
         client.on_disconnect = self._disconnected_in_thread
         client.on_subscribe = self._subscribed_in_thread
+        client.on_unsubscribe = self._unsubscribed_in_thread
         client.on_message = self._message_in_thread
         try:
             client.connect(endpoint.host, endpoint.port, _KEEPALIVE)
@@ -277,6 +299,11 @@ class MqttConnection:
             self._end_gap()
         else:
             self._call(self._on_subscribed, packet_id, list(codes))
+
+    def _unsubscribed_in_thread(
+        self, _client: paho.Client, _userdata: Any, packet_id: int, _codes: Any, _props: Any
+    ) -> None:
+        self._call(self._on_subscribed, packet_id, [])
 
     def _end_gap(self) -> None:
         """Report the gap once every subscription is confirmed again: later messages are received."""
