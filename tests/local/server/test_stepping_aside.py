@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Self
 
 import aiomqtt
 import pytest
@@ -13,6 +14,8 @@ from websockets.asyncio.client import ClientConnection
 
 from cpsim_kit.aws.topics import STAND_IN
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
+from cpsim_kit.local.server.broker import StandIn
+from cpsim_kit.local.server.stepping_aside import SteppingAside
 from cpsim_kit.local.server.unanswered import Unanswered
 
 Register = Callable[[], Awaitable[str]]
@@ -126,3 +129,84 @@ async def test_a_call_of_a_process_that_answers_by_itself_is_not_seen(
         pass
     assert [(await receive(ws))[1] for _ in range(50)] == [str(number) for number in range(50)]
     assert (await ask(ws, "Heartbeat", {}, "last"))[1] == "last"
+
+
+# -- A message that is on its way while a client comes or goes --------------------------------------------------------
+
+
+class Held:
+    """ministack's broker with a subscriber that steps aside, and one before it that holds each message up.
+
+    Attributes:
+        seen: Who got which message: "own", a client, or "left" for what is noted in case that a client does not answer.
+    """
+
+    def __init__(self) -> None:
+        from ministack.services import iot
+
+        self.iot = SimpleNamespace(**vars(iot))  # replaced functions are of this test alone
+        self.seen: list[tuple[str, bytes]] = []
+        self.release = asyncio.Event()
+        self.holding = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        async def hold(*_: object) -> None:
+            self.holding.set()
+            await self.release.wait()
+
+        await self.iot.broker_subscribe("account", "region", "CP1/in", hold)
+        stand_in = StandIn(STAND_IN, self.sees("left"), {}, lambda: self.seen.append(("end", b"")))
+        SteppingAside(self.iot).add("account", "region", "+/in", self.sees("own"), stand_in)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.iot.broker_reset()
+
+    def sees(self, name: str) -> Any:
+        async def deliver(_topic: str, payload: bytes, *_: int) -> None:
+            self.seen.append((name, payload))
+
+        return deliver
+
+    async def subscribe(self, name: str) -> str:
+        client_id = f"{STAND_IN}{name}"
+        return await self.iot.broker_subscribe("account", "region", "+/in", self.sees(name), 1, client_id=client_id)  # type: ignore[no-any-return]
+
+    async def publish(self, payload: bytes) -> "asyncio.Task[None]":
+        """Publish a message, which is held up when this returns."""
+        task = asyncio.create_task(self.iot.broker_publish("account", "region", "CP1/in", payload))
+        await self.holding.wait()
+        return task
+
+
+async def test_a_message_from_before_the_client_reaches_the_subscriber_alone() -> None:
+    async with Held() as held:
+        publishing = await held.publish(b"1")
+        await held.subscribe("A")
+        held.release.set()
+        await publishing
+        await held.iot.broker_publish("account", "region", "CP1/in", b"2")
+        assert held.seen == [("own", b"1"), ("left", b"2"), ("A", b"2")]
+
+
+async def test_a_message_from_before_the_clients_end_reaches_the_subscriber_alone() -> None:
+    async with Held() as held:
+        client = await held.subscribe("A")
+        publishing = await held.publish(b"1")
+        await held.iot.broker_unsubscribe(client)
+        held.release.set()
+        await publishing
+        await held.iot.broker_publish("account", "region", "CP1/in", b"2")
+        assert held.seen == [("end", b""), ("own", b"1"), ("own", b"2")]
+
+
+async def test_a_message_for_a_client_that_another_has_followed_is_left_for_the_end() -> None:
+    async with Held() as held:
+        first = await held.subscribe("A")
+        publishing = await held.publish(b"1")
+        await held.iot.broker_unsubscribe(first)
+        second = await held.subscribe("B")
+        held.release.set()
+        await publishing
+        await held.iot.broker_unsubscribe(second)
+        assert held.seen == [("end", b""), ("left", b"1"), ("end", b"")]
