@@ -619,6 +619,13 @@ async def test_only_a_stack_that_this_process_started_is_answered_so(stack: Stac
 
 
 @pytest.mark.slow
+async def test_a_csms_in_a_lambda_function_does_not_step_aside(environment: pytest.MonkeyPatch) -> None:
+    async with Stack.local(name=new_id("Answered"), csms="lambda") as stack:
+        with pytest.raises(RuntimeError, match="whose function would answer too"):
+            stack.answer_with(beat)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("csms", ["kit", "strict", "sample"])
 async def test_each_character_of_the_csms_steps_aside(environment: pytest.MonkeyPatch, csms: str) -> None:
     async with Stack.local(name=new_id("Answered"), csms=csms) as stack:
