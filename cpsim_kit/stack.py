@@ -274,8 +274,8 @@ class Stack(AttachedStack):
         assert self._process is not None
         if self._process.options.csms == "lambda":
             raise RuntimeError(
-                'answer_with does not work with csms="lambda", whose function would answer too; deploy your code there: '
-                'async with stack.message_processor("processor.py"), or open the stack with another csms'
+                'answer_with does not work with csms="lambda", whose function would answer too: deploy your code '
+                'there, async with stack.message_processor("processor.py"), or open the stack with another csms'
             )
         answers = Answers(self._aws.mqtt_endpoint, handler, others=self._answering)
         answers.require_alone()

@@ -341,7 +341,9 @@ async def test_what_comes_after_an_answer_may_wait_for_the_next_call(
         await asyncio.wait_for(done.wait(), SOON)
 
 
-async def test_a_failure_after_the_answer_is_kept(stack: Stack, register: Register) -> None:
+async def test_a_failure_after_the_answer_is_kept_and_shown_in_the_readers_own_frames(
+    stack: Stack, register: Register, caplog: pytest.LogCaptureFixture
+) -> None:
     class Central:
         @on("Heartbeat")
         def beat(self) -> call_result.Heartbeat:
@@ -355,6 +357,8 @@ async def test_a_failure_after_the_answer_is_kept(stack: Stack, register: Regist
         await cp.heartbeat()
         await until(lambda: answers.errors, "the failure")
     assert repr(answers) == "<Answers 1 answered, 1 failed, closed>"
+    shown = logging.Formatter().format(next(record for record in caplog.records if record.name == "cpsim.answers"))
+    assert [line.rpartition(" in ")[2] for line in shown.splitlines() if "File" in line] == ["beaten"]
 
 
 @pytest.mark.parametrize(
