@@ -214,8 +214,9 @@ async def test_two_nested_ones_are_put_back_one_after_the_other(stack: Stack, bo
     async with stack.message_processor(OWN, function=function, tables=["BillsTable"], environment={"COLOUR": "red"}):
         first = state(boto, function)
         inner = FORMER.replace("former", "inner")
-        async with stack.message_processor(inner, function=function, tables=["BillsTable", "DaysTable"]):
+        async with stack.message_processor(inner, function=function, tables=["DaysTable"]):
             assert await invoke(boto, function) == ["inner", 42]
+            assert {"BILLS_TABLE", "DAYS_TABLE", "COLOUR"} == set(state(boto, function)["environment"])
             [statement] = state(boto, function)["policies"]["cpsim-message-processor"]["Statement"]
             assert [arn.rpartition("/")[2] for arn in statement["Resource"]] == [
                 "Lambdas-BillsTable",
@@ -373,11 +374,28 @@ async def test_a_container_image_says_so(proxied: Stack, proxy: AwsProxy, functi
         await proxied.message_processor(OWN, function=function)
 
 
+IN_PROGRESS = "GetFunctionConfiguration", b'"Successful"', b'"InProgress"'
+
+
 async def test_an_update_of_somebody_else_is_waited_for(proxied: Stack, proxy: AwsProxy, function: str) -> None:
-    proxy.edit("GetFunctionConfiguration", b'"Successful"', b'"InProgress"', times=2)
+    proxy.edit(*IN_PROGRESS, times=None)
+    making = asyncio.create_task(proxied.message_processor(OWN, function=function).deploy())
+    await eventually(lambda: proxy.seen["GetFunctionConfiguration"] >= 4)
+    assert not proxy.seen["GetFunction"]
+    proxy.heal()
     proxy.fail("UpdateFunctionCode", "ResourceConflictException", status=409, times=2)
-    async with proxied.message_processor(OWN, function=function):
-        assert proxy.seen["UpdateFunctionCode"] == 3
+    await (await making).remove()
+    assert proxy.seen["UpdateFunctionCode"] == 4
+
+
+async def test_it_is_not_in_use_before_aws_says_so(proxied: Stack, proxy: AwsProxy, function: str) -> None:
+    making = asyncio.create_task(proxied.message_processor(OWN, function=function).deploy())
+    await eventually(lambda: proxy.seen["GetFunctionConfiguration"])
+    proxy.edit(*IN_PROGRESS, times=None)
+    await eventually(lambda: proxy.seen["GetFunctionConfiguration"] >= 5)
+    assert not making.done()
+    proxy.heal()
+    await (await making).remove()
 
 
 async def test_an_update_that_fails_says_so_and_is_undone(
