@@ -28,8 +28,8 @@ from cpsim_kit.charge_point.opening import open_websocket
 from cpsim_kit.charge_point.transport import OpenTransport
 from cpsim_kit.charge_point.websocket import check_close
 from cpsim_kit.errors import Closed, ConnectionLost, CpsimError, ProtocolViolation, WaitTimeout
-from cpsim_kit.ocpp_j.message_ids import MessageIds
 from cpsim_kit.ocpp_j.frames import dump_json
+from cpsim_kit.ocpp_j.message_ids import MessageIds
 from cpsim_kit.ocpp_j.payloads import UNCHECKED, Message
 from cpsim_kit.ocpp_j.versions import Version, messages_of
 from cpsim_kit.records.messages import MessageLog
@@ -522,7 +522,7 @@ class ChargePoint:
         return (await self._send(payload, timeout, due))[0]
 
     async def call_unchecked(self, action: str, payload: Mapping[str, Any], *, timeout: float | None = None) -> Any:
-        """Send a CALL that need not be valid, and return the payload of the answer as JSON data, which need not be either.
+        """Send a CALL that need not be valid, and return the answer's payload as JSON data, not checked either.
 
         It is for trying out what a CSMS makes of a wrong message; :meth:`call` finds mistakes before they are sent.
 

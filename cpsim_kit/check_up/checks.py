@@ -47,8 +47,8 @@ _V201 = (
     (
         "heartbeat_time",
         "A heartbeat asks for the time",
-        "The answer has the CSMS's current time in the form of RFC 3339, with a time zone and at most three decimals of "
-        "a second. UTC is recommended.",
+        "The answer has the CSMS's current time in the form of RFC 3339, with a time zone and at most three decimals "
+        "of a second. UTC is recommended.",
         "G02.FR.03; part 2, 3.1 Time Format Requirements",
     ),
     (
@@ -124,7 +124,8 @@ _V16 = (
         "boot",
         "A charge point boots",
         "BootNotification is answered with a status, a time, and an interval that is not negative. While the status is "
-        "Pending, the connection stays open. CALLERROR SecurityError to other messages before acceptance is recommended.",
+        "Pending, the connection stays open. Before acceptance, CALLERROR SecurityError to other messages is "
+        "recommended.",
         "4.2, 6.4; J errata 3.10",
     ),
     (

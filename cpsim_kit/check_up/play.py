@@ -20,6 +20,7 @@ __all__ = [
     "NOT_SUPPORTED",
     "NOT_TRIED",
     "PASSED",
+    "TOLERANCE_WH",
     "VERDICTS",
     "Answer",
     "AwaitCall",
@@ -42,8 +43,9 @@ PASSED, FAILED, NOT_SUPPORTED, NOT_TRIED = "passed", "failed", "not supported", 
 VERDICTS = (PASSED, FAILED, NOT_SUPPORTED, NOT_TRIED)
 
 WH = 1000  # what each session of the check-up delivers
-_TOLERANCE_WH = 0.5  # a ledger may round to whole Wh
+TOLERANCE_WH = 0.5  # a ledger may round to whole Wh
 
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
 _UNSUPPORTED = {"NotImplemented", "NotSupported"}  # the CALLERROR codes that say so
 _LONGEST = 200  # characters of what a CSMS said, in a sentence
 
@@ -131,7 +133,7 @@ class Answer:
     outcome: str = "answered"
     text: str = ""
     code: str = ""
-    at: datetime = datetime.min.replace(tzinfo=UTC)
+    at: datetime = _EARLIEST
 
     def __str__(self) -> str:
         return self.text or f"CALLRESULT {shorten(json.dumps(self.payload))}"
@@ -334,7 +336,7 @@ class Play:
             self.note("no bill, which is allowed here")
         elif bill.wh is None:
             self.blame("the ledger has no Wh for the transaction")
-        elif abs(bill.wh - expected_wh) > _TOLERANCE_WH:
+        elif abs(bill.wh - expected_wh) > TOLERANCE_WH:
             self.blame(f"the bill says {bill.wh:g} Wh, not {expected_wh:g}")
         else:
             self.note(f"the bill says {bill.wh:g} Wh")

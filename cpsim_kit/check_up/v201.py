@@ -99,7 +99,12 @@ class _Transaction:
     def ended(self, trigger: str = "StopAuthorized", reason: str = "Local", wh: float = WH) -> dict[str, Any]:
         """The event that ends it, with the registers of the start and the end."""
         return self.event(
-            "Ended", trigger, 1, wh={"Transaction.Begin": 0.0, "Transaction.End": wh}, state="EVConnected", reason=reason
+            "Ended",
+            trigger,
+            1,
+            wh={"Transaction.Begin": 0.0, "Transaction.End": wh},
+            state="EVConnected",
+            reason=reason,
         )
 
 
@@ -114,7 +119,7 @@ def _reading(at: str, context: str, wh: float) -> dict[str, Any]:
 
 
 def _say(play: Play, event: dict[str, Any], what: str = "") -> Generator[Step, Any, dict[str, Any]]:
-    """Send an event. Where it names the token, the answer has to accept it; not where it only ends the authorization."""
+    """Send an event. Where it authorizes by the token, the answer has to accept the token."""
     name = f"{event['eventType']} {event['triggerReason']} {what}".rstrip()
     answer = yield from play.ask("TransactionEvent", event, name)
     if "idToken" in event and event["triggerReason"] == "Authorized":
