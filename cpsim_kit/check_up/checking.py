@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.check_up import v16, v201
-from cpsim_kit.check_up.checks import CHECKS, Check, choose
+from cpsim_kit.check_up.checks import CHECKS, PREFIX, Check, choose
 from cpsim_kit.check_up.play import NOT_TRIED, Play
 from cpsim_kit.check_up.player import Ledger, NoBill, Player, SendCall
 from cpsim_kit.check_up.report import CheckUp, Finding
@@ -31,7 +31,6 @@ __all__ = ["StackLike", "check_up"]
 
 logger = logging.getLogger("cpsim.check_up")
 
-PREFIX = "CPSIM-CHECK-"  # how the ids begin
 _LONGEST_TOKEN = {"1.6": 20, "2.0.1": 36}  # characters
 _SCRIPTS = {"1.6": v16.SCRIPTS, "2.0.1": v201.SCRIPTS}
 

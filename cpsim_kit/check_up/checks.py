@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["CHECKS", "VERSIONS", "Check", "choose"]
+__all__ = ["CHECKS", "PREFIX", "Check", "choose"]
 
-VERSIONS = ("1.6", "2.0.1")
+PREFIX = "CPSIM-CHECK-"  # how the ids of the charge points begin
 
 
 @dataclass(frozen=True, slots=True)
