@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from tqdm.auto import tqdm
 
 from cpsim_kit.charge_point import ChargePoint
+from cpsim_kit.charge_point.arguments import check_seconds
 from cpsim_kit.check_up import v16, v201
 from cpsim_kit.check_up.checks import CHECKS, PREFIX, Check, choose
-from cpsim_kit.check_up.play import NOT_TRIED, Play
+from cpsim_kit.check_up.play import NOT_TRIED, Play, clean
 from cpsim_kit.check_up.player import Ledger, NoBill, Player, SendCall
 from cpsim_kit.check_up.report import CheckUp, Finding
 from cpsim_kit.errors import AwsError, ConnectError, CpsimError, NotFound, NotRegistered
@@ -120,6 +121,7 @@ async def check_up(
     stack = None if isinstance(target, str) else _checked_stack(target)
     names = _names(version, chosen, ids)
     _check_tokens(version, token, refused_token)
+    check_seconds("timeout=", timeout, above_zero=True)
     options = dict[str, Any](version=version, call_timeout=timeout, open_timeout=timeout) | options
     url = target if isinstance(target, str) else target.websocket_url
     for name in names.values():
@@ -175,7 +177,7 @@ async def _play(player: Player, charge_point: ChargePoint, play: Play, check: Ch
         if is_first:
             raise
         verdict, seen = NOT_TRIED, f"{charge_point.id} could not connect: {exc}"
-    return Finding(check, verdict, seen, time.perf_counter() - began, charge_point.messages)
+    return Finding(check, verdict, clean(seen), time.perf_counter() - began, charge_point.messages)
 
 
 # -- Arguments ---------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from cpsim_kit.check_up.play import Answer, AwaitCall, CsmsCall, Failed, NotTried, Play, Say, Script, Verdict
+from cpsim_kit.check_up.play import Answer, AwaitCall, CsmsCall, Failed, NotTried, Pause, Play, Say, Script, Verdict
 
 __all__ = ["boot", "heartbeat_time", "judge_time", "unanswered_call", "unknown_action"]
 
@@ -31,7 +31,8 @@ def boot(play: Play) -> Script:
         return
     yield from _before_acceptance(play, status)
     if 0 < interval <= play.patience:
-        yield from play.boot()
+        yield Pause(interval)
+        play.boot_status = (yield from play.ask("BootNotification", play.boot_payload))["status"]
         play.note(f"then {play.boot_status}")
 
 

@@ -7,6 +7,7 @@ It raises a verdict where it cannot go on.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -37,6 +38,8 @@ __all__ = [
     "Script",
     "Step",
     "Verdict",
+    "clean",
+    "shorten",
 ]
 
 PASSED, FAILED, NOT_SUPPORTED, NOT_TRIED = "passed", "failed", "not supported", "not tried"
@@ -47,6 +50,7 @@ TOLERANCE_WH = 0.5  # a ledger may round to whole Wh
 
 _EARLIEST = datetime.min.replace(tzinfo=UTC)
 _UNSUPPORTED = {"NotImplemented", "NotSupported"}  # the CALLERROR codes that say so
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, 2.2
 _LONGEST = 200  # characters of what a CSMS said, in a sentence
 
 
@@ -163,6 +167,11 @@ class Bill:
 
     wh: float | None = None
     not_seen: str = ""
+
+
+def clean(text: str) -> str:
+    """A text that tables and XML can hold."""
+    return _NOT_XML.sub("�", text)
 
 
 def shorten(text: str) -> str:
@@ -336,7 +345,7 @@ class Play:
             self.note("no bill, which is allowed here")
         elif bill.wh is None:
             self.blame("the ledger has no Wh for the transaction")
-        elif abs(bill.wh - expected_wh) > TOLERANCE_WH:
+        elif not abs(bill.wh - expected_wh) <= TOLERANCE_WH:  # also where it is not a number
             self.blame(f"the bill says {bill.wh:g} Wh, not {expected_wh:g}")
         else:
             self.note(f"the bill says {bill.wh:g} Wh")

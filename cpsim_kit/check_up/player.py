@@ -127,12 +127,12 @@ class Player:
         except NotRegistered:
             raise
         except CallFailed as exc:
-            text = f"CALLERROR {exc.code}" + (f" ({shorten(exc.description)})" if exc.description else "")
+            text = f"CALLERROR {shorten(exc.code)}" + (f" ({shorten(exc.description)})" if exc.description else "")
             return Answer(outcome=exc.outcome, text=text, code=exc.code)
         except CallTimeout as exc:
             return Answer(outcome=exc.outcome, text=f"no answer within {exc.waited:g} s")
         except ConnectionLost as exc:
-            text = f"the connection ended, by the {exc.closed.by}: {exc.closed}"
+            text = f"the connection ended, by the {exc.closed.by}: {shorten(str(exc.closed))}"
             return Answer(outcome=exc.outcome, text=text)
         except UnsupportedByCsms as exc:
             return Answer(outcome=exc.outcome, text=f'CALLRESULT {{"error": {shorten(json.dumps(exc.text))}}}')

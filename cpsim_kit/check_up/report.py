@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ET  # it writes, and reads nothing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.tables import table
 from cpsim_kit.check_up.checks import Check
-from cpsim_kit.check_up.play import FAILED, NOT_SUPPORTED, NOT_TRIED, PASSED, VERDICTS
+from cpsim_kit.check_up.play import FAILED, NOT_SUPPORTED, NOT_TRIED, PASSED, VERDICTS, clean
 from cpsim_kit.records.messages import MessageLog
 
 if TYPE_CHECKING:
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "CheckUp", "Finding"]
 
 COLUMNS = ("check", "verdict", "seen", "demand", "requirement", "duration_s")
-
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, 2.2
 
 
 @dataclass(frozen=True)
@@ -172,7 +169,7 @@ def _add_test_case(suite: ET.Element, finding: Finding) -> None:
         "time": f"{finding.duration:.3f}",
     }
     case = ET.SubElement(suite, "testcase", attributes)
-    seen = _NOT_XML.sub("�", finding.seen)
+    seen = clean(finding.seen)
     if finding.verdict == FAILED:
         failure = ET.SubElement(case, "failure", {"message": seen, "type": check.requirement})
         failure.text = f"{check.demand}\n{check.requirement}\nSeen: {seen}"

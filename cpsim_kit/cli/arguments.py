@@ -164,8 +164,8 @@ def _add_check(commands: Any) -> None:
         "check",
         "play charge points against a CSMS, and tell what it does wrong",
         "Plays twelve checks that decide about money and about losing a charge point, and prints for each what was "
-        "seen and the verdict: passed, failed, not supported, or not tried. --list tells what they demand, and where the "
-        "specification says so.\n\n"
+        "seen and the verdict: passed, failed, not supported, or not tried. --list tells what they demand, and where "
+        "the specification says so.\n\n"
         "Without --url, the local stack is started (or the stack that CPSIM_STACK names is used), Things and a blocked "
         "token are created before and deleted after, and the bills are looked up in the stack's table of transactions. "
         "With --url nobody looks at the bills, and the ids must be known there.\n\n"
