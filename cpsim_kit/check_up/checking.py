@@ -130,7 +130,7 @@ async def check_up(
     if ledger is None and stack is not None:
         ledger = _ledger_of(stack)
     async with contextlib.AsyncExitStack() as contexts:
-        why = "give refused_token=, a token that the CSMS does not accept"
+        why = "no refused token was given"
         if stack is not None:
             failed = await contexts.enter_async_context(stack.things.provisioned(set(names.values()), progress=False))
             if failed:
@@ -217,7 +217,7 @@ def _ledger_of(stack: StackLike) -> Ledger:
         try:
             frame = await stack.transactions.to_frame()
         except NotFound as exc:
-            raise NoBill("the stack has no table of transactions; give ledger=") from exc
+            raise NoBill("the stack has no table of transactions, and no ledger was given") from exc
         except AwsError as exc:
             raise NoBill(str(exc)) from exc
         found = frame[(frame.charge_point_id == charge_point_id) & (frame.transaction_id == str(transaction_id))]
@@ -241,7 +241,7 @@ async def _blocked_token(stack: StackLike) -> AsyncIterator[tuple[str, str]]:
     try:
         await stack.tokens.put(token, status="Blocked")
     except NotFound:
-        yield "", "the stack has no table of tokens; give refused_token=, a token that the CSMS does not accept"
+        yield "", "the stack has no table of tokens, and no refused token was given"
         return
     try:
         yield token, ""

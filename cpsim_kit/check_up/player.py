@@ -176,7 +176,7 @@ class Player:
 
     async def _look_at_bill(self, transaction_id: str | int, expected_wh: float) -> Bill:
         if self._ledger is None:
-            return Bill(not_seen="there is no ledger to look at; give ledger=")
+            return Bill(not_seen="no ledger was given")
         ledger, last = self._ledger, Bill()
 
         async def look() -> bool:

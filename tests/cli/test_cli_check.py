@@ -72,11 +72,10 @@ async def test_a_report_that_cannot_be_written(right: Csms) -> None:
     assert "1 passed" in done.stdout
 
 
-@pytest.mark.parametrize("version", CHECKS)
-def test_list_tells_each_check_and_its_source(version: str) -> None:
-    done = cpsim("check", "--list", "--version", version)
+def test_list_tells_each_check_and_its_source() -> None:
+    done = cpsim("check", "--list")
     assert done.returncode == 0
-    for check in CHECKS[version]:
+    for check in CHECKS["2.0.1"]:
         assert f"{check.id} ({check.requirement})\n" in done.stdout
 
 
@@ -84,11 +83,7 @@ def test_list_tells_each_check_and_its_source(version: str) -> None:
     ("arguments", "status", "said"),
     [
         ("--check lunch", 2, "choose from boot, heartbeat_time"),
-        ("--version 1.5", 2, "invalid choice: '1.5'"),
-        ("--url http://127.0.0.1", 2, "an address like ws://"),
         ("--url ws://127.0.0.1:9 --token " + "x" * 40, 2, "1 to 36 characters"),
-        ("--url ws://127.0.0.1:9 --timeout 0", 2, "above 0"),
-        ("--url ws://127.0.0.1:9 --junit nowhere/at/all.xml", 2, "cannot be written"),
         ("--url ws://127.0.0.1:9", 1, "cannot connect to ws://127.0.0.1:9/CPSIM-CHECK-01"),
     ],
 )
