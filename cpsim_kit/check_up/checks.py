@@ -164,8 +164,9 @@ _V16 = (
     (
         "repeated_start",
         "StartTransaction is sent twice, as after an answer that was lost",
-        "Both are answered. Follows: they are one transaction, so they get the same id, and it counts once.",
-        "3.7.1, 4.8",
+        "Both are answered. Follows: they are one transaction, so they get the same id, and it counts once; "
+        "another transaction gets another id.",
+        "3.7.1, 4.8; errata 3.54",
     ),
     (
         "repeated_stop",

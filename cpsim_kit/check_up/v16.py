@@ -65,22 +65,26 @@ class _Transaction:
         } | ({"idTag": token} if token else {})
 
 
-def _start(play: Play, transaction: _Transaction, what: str = "") -> Generator[Step, Any, None]:
-    """Send StartTransaction; the answer has to accept the token, and its id is the transaction's."""
+def _start(play: Play, transaction: _Transaction, what: str = "") -> Generator[Step, Any, str]:
+    """Send StartTransaction; the id in the answer is the transaction's. Returns the token's status."""
     answer = yield from play.ask("StartTransaction", transaction.start(play.token), what)
     transaction.id = answer["transactionId"]
-    if (status := answer["idTagInfo"]["status"]) != "Accepted":
-        play.blame(f"StartTransaction: {status}, although Authorize accepted the token")
+    status: str = answer["idTagInfo"]["status"]
+    if status != "Accepted":
+        play.note(f"StartTransaction got {status}, although Authorize accepted the token")
+    return status
 
 
 def _charge(play: Play, transaction: _Transaction) -> Generator[Step, Any, None]:
     """Everything from StartTransaction to the free connector."""
-    yield from _start(play, transaction)
+    status = yield from _start(play, transaction)
+    if status != "Accepted":
+        play.blame(f"StartTransaction: {status}, although Authorize accepted the token")
     yield from play.ask("StatusNotification", status_notification(play, "Charging"), "Charging")
     yield from play.ask("MeterValues", transaction.metered(0.5))
     yield from play.ask("StopTransaction", transaction.stop(play.token))
-    for status in ("Finishing", "Available"):
-        yield from play.ask("StatusNotification", status_notification(play, status), status)
+    for state in ("Finishing", "Available"):
+        yield from play.ask("StatusNotification", status_notification(play, state), state)
     yield from play.bill(transaction.id)
 
 
@@ -118,19 +122,24 @@ def _token_first(play: Play) -> Script:
 def _repeated_start(play: Play) -> Script:
     yield from play.begin()
     yield from play.authorize()
-    transaction = _Transaction(play)
+    transaction = _Transaction(play, begins=-3 * _SESSION)
     yield from _start(play, transaction)
     first = transaction.id
     yield from _start(play, transaction, "again")
-    play.note(f"both got the id {first}")
-    if transaction.id != first:
-        play.blame(f"the first StartTransaction got the id {first}, the same one again {transaction.id}")
+    again = transaction.id
     yield from play.ask("StopTransaction", transaction.stop(play.token))
-    if transaction.id != first:
-        other = _Transaction(play, id=first)  # so that it does not go on for ever
-        yield from play.ask("StopTransaction", other.stop(play.token, wh=0), "of the first id")
+    if again == first:
+        play.note(f"both got the id {first}")
+        yield from play.bill(first)
     else:
-        yield from play.bill(transaction.id)
+        play.blame(f"the first StartTransaction got the id {first}, the same one again {again}")
+        transaction.id = first  # so that it does not go on for ever
+        yield from play.ask("StopTransaction", transaction.stop(play.token, wh=0), "of the first id")
+    other = _Transaction(play)
+    yield from _start(play, other, "of another transaction")
+    yield from play.ask("StopTransaction", other.stop(play.token), "of another transaction")
+    if other.id == first:
+        play.blame(f"another transaction got the id {first}, too")
 
 
 def _repeated_stop(play: Play) -> Script:
