@@ -80,7 +80,7 @@ async def check_up(
     refused_token: str | None = None,
     ledger: Ledger | None = None,
     ids: Sequence[str] | None = None,
-    timeout: float = 5,
+    timeout: float = 10,
     progress: bool = True,
     **options: Any,
 ) -> CheckUp:
@@ -90,8 +90,8 @@ async def check_up(
         report.to_frame(); report.failed; report["offline"].messages
 
     It sends some hundred messages, with sessions of 1,000 Wh each. Each check has a connection of its own; one that
-    fails does not end the others. On a Stack, Things and a blocked token are created, and deleted afterwards, also when
-    this is cancelled; what the CSMS itself keeps, e.g. transactions, stays.
+    fails does not end the others, and its transaction is ended. On a Stack, Things and a blocked token are created, and
+    deleted afterwards, also when this is cancelled; what the CSMS itself keeps, e.g. transactions, stays.
 
     What only a bill can show is looked up in ``stack.transactions``, or by ``ledger``; without them it is not judged,
     and the report says so.

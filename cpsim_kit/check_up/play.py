@@ -211,6 +211,7 @@ class Play:
     answered: int = 0
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    _running: Mapping[str, Any] | None = None  # the last message of a transaction that has not ended
 
     @property
     def is_16(self) -> bool:
@@ -256,6 +257,9 @@ class Play:
             NotSupported: The CSMS says that it does not support the action.
         """
         name = f"{action} {what}".rstrip()
+        if action == "TransactionEvent":
+            is_running = payload["eventType"] == "Started" or self._running is not None
+            self._running = payload if is_running and payload["eventType"] != "Ended" else None
         answer: Answer = yield Say(action, payload)
         if answer.outcome == "not implemented" or answer.code in _UNSUPPORTED:
             raise NotSupported(f"{name}: {answer}")
@@ -263,7 +267,21 @@ class Play:
             raise Failed("; ".join([*self.problems, f"{name}: {problem}"]))
         self.answered += 1
         fields: dict[str, Any] = {} if answer.payload is None else answer.payload
+        if action in {"StartTransaction", "StopTransaction"}:
+            self._running = {**payload, **fields} if action == "StartTransaction" else None
         return fields
+
+    def farewell(self) -> Say | None:
+        """What ends the transaction that the check has left running; None if there is none."""
+        if (running := self._running) is None:
+            return None
+        self._running = None
+        if self.is_16:
+            fields = {"transactionId": running["transactionId"], "meterStop": running["meterStart"]}
+            return Say("StopTransaction", {**fields, "timestamp": self.at(0), "reason": "Other"})
+        info = {"transactionId": running["transactionInfo"]["transactionId"], "stoppedReason": "Other"}
+        event = {"eventType": "Ended", "triggerReason": "AbnormalCondition", "timestamp": self.at(0)}
+        return Say("TransactionEvent", {**event, "seqNo": running["seqNo"] + 1, "transactionInfo": info})
 
     def problem(self, action: str, answer: Answer) -> str:
         """What is wrong with an answer; "" if nothing is."""

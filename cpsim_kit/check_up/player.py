@@ -94,6 +94,9 @@ class Player:
                 return PASSED, play.seen()
             except Verdict as exc:
                 return exc.name, str(exc)
+            finally:
+                if (farewell := play.farewell()) is not None and charge_point.is_open:
+                    await self._say(farewell.action, dict(farewell.payload))
         finally:
             await charge_point.close()
 

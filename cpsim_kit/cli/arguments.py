@@ -192,7 +192,7 @@ def _add_check(commands: Any) -> None:
         help=f"the charge points' ids, one or more ({PREFIX}01, …)",
     )
     check.add_argument("--password", help="for HTTP Basic authentication")
-    check.add_argument("--timeout", type=_above_zero, default=5, help="seconds to wait for an answer (%(default)s)")
+    check.add_argument("--timeout", type=_above_zero, default=10, help="seconds to wait for an answer (%(default)s)")
     check.add_argument("--junit", metavar="FILE", type=_writable_file, help="save the report as JUnit XML")
     check.add_argument("--list", action="store_true", help="print what the checks demand, and end")
 

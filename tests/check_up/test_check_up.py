@@ -200,6 +200,35 @@ async def test_a_csms_that_only_boots(version: str, csms: Csms) -> None:
     assert set(verdicts(report).values()) == {"failed"}
 
 
+async def test_a_check_that_fails_ends_its_transaction(version: str, csms: Csms) -> None:
+    csms.on["Authorize"] = answer({"idTagInfo" if version == "1.6" else "idTokenInfo": {"status": "Accepted"}})
+    csms.on["StartTransaction"] = answer({"transactionId": 7, "idTagInfo": {"status": "Accepted"}})
+    csms.on["MeterValues"] = csms.on["StatusNotification"] = error("InternalError", "", {})
+    report = await check_up(csms.url, version, ["offline" if version == "1.6" else "token_first"])
+    assert len(report.failed) == 1
+    last = csms.calls[-1]
+    if version == "1.6":
+        assert (last.action, last.payload["transactionId"], last.payload["reason"]) == ("StopTransaction", 7, "Other")
+    else:
+        assert (last.action, last.payload["eventType"]) == ("TransactionEvent", "Ended")
+        assert last.payload["transactionInfo"]["stoppedReason"] == "Other"
+
+
+async def test_an_answer_without_id_token_info_fails_the_checks_of_the_token_alone(csms: Csms) -> None:
+    others = ["repeated_event", "offline", "ended_first", "seq_no_gap", "register_back"]
+    report = await check_up(csms.url, checks=["cable_first", "token_first", *others])
+    assert report.failed == ["cable_first", "token_first"]
+    assert "no idTokenInfo" in report["offline"].seen
+
+
+async def test_transactions_that_all_have_one_id_are_found(csms: Csms) -> None:
+    csms.on["Authorize"] = answer({"idTagInfo": {"status": "Accepted"}})
+    csms.on["StartTransaction"] = answer({"transactionId": 1, "idTagInfo": {"status": "Accepted"}})
+    report = await check_up(csms.url, "1.6", ["repeated_start", "repeated_stop"])
+    assert report.failed == ["repeated_start"]
+    assert report["repeated_start"].seen == "another transaction got the id 1, too"
+
+
 async def test_a_csms_that_knows_no_transactions(version: str, csms: Csms) -> None:
     csms.on["Authorize"] = answer({"error": "Command [Authorize] not implemented."})
     csms.on["TransactionEvent"] = csms.on["StartTransaction"] = error("NotSupported", "", {})

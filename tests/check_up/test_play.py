@@ -58,7 +58,10 @@ def answer_well(step: Step) -> Any:
             if action == "Authorize":
                 return Answer({"idTagInfo" if "idTag" in payload else "idTokenInfo": info}, at=NOW)
             if action == "StartTransaction":  # another transaction, another id
-                return Answer({"transactionId": hash(payload["timestamp"]) % 1000, "idTagInfo": info}, at=NOW)
+                return Answer(
+                    {"transactionId": int(datetime.fromisoformat(payload["timestamp"]).timestamp()), "idTagInfo": info},
+                    at=NOW,
+                )
             if action == "TransactionEvent" and token:
                 return Answer({"idTokenInfo": info}, at=NOW)
             return Answer(ANSWERS.get(action, {}), at=NOW)
@@ -117,6 +120,34 @@ def test_a_check_fails_wherever_an_answer_does_not_come(version: str, check: str
         with pytest.raises(NotTried if is_before else Failed, match="no answer within 5 s"):  # noqa: PT012
             drive(SCRIPTS[version][check](play), respond)
             play.seen()
+
+
+@pytest.mark.parametrize(("version", "check"), ALL)
+async def test_a_check_that_breaks_off_ends_its_transaction(version: str, check: str) -> None:
+    """With a valid message; and one that goes well leaves nothing to end."""
+    play = make_play(version)
+    steps = drive(SCRIPTS[version][check](play))
+    assert play.farewell() is None
+    for number, step in enumerate(steps):
+        play = make_play(version)
+        script = SCRIPTS[version][check](play)
+        result = None
+        for each in steps[:number]:
+            assert script.send(result) == each
+            result = answer_well(each)
+        script.send(result)
+        script.close()
+        before = [say.action for say in said(steps[:number])]
+        kinds = [say.payload.get("eventType") for say in said(steps[:number])]
+        farewell = play.farewell()
+        if version == "1.6":
+            starts_and_stops = [action for action in before if action in {"StartTransaction", "StopTransaction"}]
+            assert (farewell is not None) == (starts_and_stops[-1:] == ["StartTransaction"])
+        elif isinstance(step, Say) and step.action == "TransactionEvent":
+            assert (farewell is None) == ("Ended" in [step.payload["eventType"], *kinds])
+        if farewell is not None:
+            await validate_payload(Call("1", farewell.action, dict(farewell.payload)), version)
+        assert play.farewell() is None
 
 
 @pytest.mark.parametrize(
