@@ -14,7 +14,7 @@ from cpsim_kit import CheckUp, check_up, errors
 from cpsim_kit.check_up import CHECKS
 
 VERSIONS = tuple(CHECKS)
-SHORT = 1000 * MS  # seconds to wait for an answer or a bill that will not come; the others come much earlier
+SHORT = 500 * MS  # seconds to wait for an answer or a bill that will not come; the others come much earlier
 
 CASES = [(version, check) for version, faults in FAULTS.items() for check in faults]
 
