@@ -32,8 +32,8 @@ __all__ = ["StackLike", "check_up"]
 
 logger = logging.getLogger("cpsim.check_up")
 
-_LONGEST_TOKEN = {"1.6": 20, "2.0.1": 36}  # characters
-_SCRIPTS = {"1.6": v16.SCRIPTS, "2.0.1": v201.SCRIPTS}
+_LONGEST_TOKEN = {"1.6": 20, "2.0.1": 36, "2.1": 255}  # characters
+_SCRIPTS = {"1.6": v16.SCRIPTS, "2.0.1": v201.SCRIPTS, "2.1": v201.SCRIPTS}
 
 
 class _Things(Protocol):
@@ -98,7 +98,7 @@ async def check_up(
 
     Args:
         target: A ``Stack``, or the address of a CSMS, ws:// or wss://.
-        version: "1.6" or "2.0.1".
+        version: "1.6", "2.0.1" or "2.1"; the AWS gateway speaks the first two.
         checks: Ids of the checks to play; all when None. ``cpsim_kit.check_up.CHECKS`` has the table.
         token: A token that the CSMS accepts.
         refused_token: A token that it does not accept. When None, a blocked one is put into ``stack.tokens``.

@@ -1,8 +1,9 @@
 """The table of the checks: what each plays, what the specification demands, and where it says so. Does no I/O.
 
 Requirement ids such as "E02.FR.02" are of OCPP 2.0.1 part 2 (edition 3), ids such as "TC_E_03_CSMS" of its part 6 (test
-cases); part 4 is OCPP-J 2.0.1. OCPP 1.6 has numbered sections only: "3.7.1" is of OCPP 1.6 (edition 2), "J 4.2.3" of
-OCPP-J 1.6, "errata 3.18" and "J errata 3.10" of their errata sheets.
+cases); part 4 is OCPP-J 2.0.1. OCPP 2.1 (edition 1) has the same requirements by the same ids. OCPP 1.6 has numbered
+sections only: "3.7.1" is of OCPP 1.6 (edition 2), "J 4.2.3" of OCPP-J 1.6, "errata 3.18" and "J errata 3.10" of their
+errata sheets.
 
 A demand that follows from the specification without being written there begins with "Follows:".
 """
@@ -23,7 +24,7 @@ class Check:
 
     Attributes:
         id: E.g. "cable_first"; the same in both versions where they check the same.
-        version: "1.6" or "2.0.1".
+        version: "1.6", "2.0.1" or "2.1".
         title: What it plays.
         demand: What the CSMS has to do.
         requirement: Where the specification says so: requirement ids, test case ids, sections.
@@ -202,9 +203,12 @@ _V16 = (
     ),
 )
 
+# OCPP 2.1 has the same requirements by the same ids; its test cases are not published with it.
+_V21 = tuple((*row[:3], row[3].partition("; TC_")[0]) for row in _V201)
+
 CHECKS: dict[str, tuple[Check, ...]] = {
     version: tuple(Check(name, version, title, demand, where) for name, title, demand, where in rows)
-    for version, rows in (("1.6", _V16), ("2.0.1", _V201))
+    for version, rows in (("1.6", _V16), ("2.0.1", _V201), ("2.1", _V21))
 }
 
 
@@ -215,7 +219,7 @@ def choose(version: str, ids: Sequence[str] | None = None) -> tuple[Check, ...]:
         ValueError: There is no such version, or no such check.
     """
     if version not in CHECKS:
-        raise ValueError(f"version is {' or '.join(CHECKS)}, not {version!r}")
+        raise ValueError(f"version is one of {', '.join(CHECKS)}, not {version!r}")
     known = [check.id for check in CHECKS[version]]
     if ids is None:
         return CHECKS[version]

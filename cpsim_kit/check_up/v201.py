@@ -1,4 +1,4 @@
-"""The checks of OCPP 2.0.1 that play transactions. Does no I/O."""
+"""The checks of OCPP 2.0.1 and 2.1 that play transactions. Does no I/O."""
 
 from __future__ import annotations
 

@@ -53,6 +53,7 @@ FAULTS = {
         "unanswered_call": "it answers nothing while its own CALL is not answered",
     },
 }
+FAULTS["2.1"] = FAULTS["2.0.1"]
 
 
 class Refused(Exception):

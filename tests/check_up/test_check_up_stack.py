@@ -23,7 +23,7 @@ def things(boto: Boto) -> list[str]:
     return [name for name in names if name.startswith("CPSIM-CHECK")]
 
 
-@pytest.mark.parametrize("version", CHECKS)
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
 async def test_the_kits_own_csms_passes_all(stack: Stack, boto: Boto, version: str) -> None:
     report = await check_up(stack, version)
     assert set(verdicts(report).values()) == {"passed"}, report.to_frame().to_string()

@@ -33,7 +33,7 @@ from cpsim_kit.check_up.play import (
 from cpsim_kit.ocpp_j.versions import Version
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
-SCRIPTS = {"1.6": v16.SCRIPTS, "2.0.1": v201.SCRIPTS}
+SCRIPTS = {"1.6": v16.SCRIPTS, "2.0.1": v201.SCRIPTS, "2.1": v201.SCRIPTS}
 ALL = [(check.version, check.id) for checks in CHECKS.values() for check in checks]
 
 ANSWERS: dict[str, dict[str, Any]] = {
