@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import signal
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
-from command_line import cpsim
-from csms_stub import Csms, answer, error
+from command_line import cpsim, start
+from conftest import SOON, until
+from csms_stub import Csms, answer, error, silent
 
 from cpsim_kit.check_up import CHECKS
 
@@ -92,3 +94,15 @@ def test_what_cannot_be_done(arguments: str, status: int, said: str) -> None:
     assert done.returncode == status
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+async def test_interrupted_it_prints_no_table(csms: Csms) -> None:
+    csms.on["*"] = silent
+    process = start("check", "--url", csms.url, "--timeout", "60")
+    await until(lambda: csms.calls, "the boot")
+    process.send_signal(signal.SIGINT)
+    output, error = await asyncio.to_thread(process.communicate, timeout=6 * SOON)
+    assert process.returncode == 0, error
+    assert output == ""
+    assert "stopping: closing the connection" in error
+    assert "Traceback" not in error
