@@ -10,11 +10,12 @@ import asyncio
 import logging
 import os
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from cpsim_kit.aws import Aws
 from cpsim_kit.aws.access_key import AccessKey
+from cpsim_kit.aws.answers import Answers
 from cpsim_kit.aws.attached_stack import AttachedStack
 from cpsim_kit.aws.deployment import Deployment, find_deployment
 from cpsim_kit.aws.ecs import EcsService
@@ -22,7 +23,7 @@ from cpsim_kit.aws.open_stacks import Opening, OpenStacks
 from cpsim_kit.basics.waiting import waiting
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import LocalStackError
-from cpsim_kit.local.launcher import LocalOptions, LocalProcess
+from cpsim_kit.local.launcher import CSMS, LocalOptions, LocalProcess
 from cpsim_kit.local.template import PROCESS_KEY
 from cpsim_kit.local.usage import OtherProcess
 from cpsim_kit.notebook import let_signals_wake_the_loop
@@ -76,6 +77,7 @@ class Stack(AttachedStack):
         # The process of a local stack that another program started:
         self._other = None if process is not None else OtherProcess.parse(deployment.outputs.get(PROCESS_KEY, ""))
         self._stops: LocalProcess | None = None  # what ends with this stack
+        self._answering: list[Answers] = []  # at most one
 
     def __repr__(self) -> str:
         where = "AWS" if self._process is None and self._other is None else "local"
@@ -102,15 +104,18 @@ class Stack(AttachedStack):
     # -- Opening ------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls) -> Opening[Stack]:
+    def open(cls, *, csms: str = "kit") -> Opening[Stack]:
         """The stack that CPSIM_STACK names: unset or "local" the local stack, else a deployed CloudFormation stack.
 
         Calling it again returns the stack that is open already, with what it created, also for a deployed one.
         Raises as :meth:`local` and :meth:`aws` do.
+
+        Args:
+            csms: The CSMS of a local stack, as :meth:`local` takes it; a deployed stack has its own.
         """
         name = os.environ.get("CPSIM_STACK", "").strip()
         if name in {"", "local"}:
-            opening = cls.local()
+            opening = cls.local(csms=csms)
             opening._made_by = "Stack.open()"
             return opening
 
@@ -137,7 +142,9 @@ class Stack(AttachedStack):
         Args:
             interval: Seconds between heartbeats that its CSMS instructs.
             csms: "kit" answers every action of a charge point, knows tokens and keeps a ledger of transactions, and in
-                OCPP 2.0.1 answers the sample's three actions also where a payload breaks its schema; "strict" refuses
+                OCPP 2.0.1 answers the sample's three actions also where a payload breaks its schema; "lambda" runs the
+                same message processor as a Lambda function behind a topic rule and a queue, as the AWS sample does:
+                slower, with duplicates and dead letters, and replaced by :meth:`message_processor`; "strict" refuses
                 every payload that breaks its schema; "sample" has the AWS sample's quirks, and neither table.
             name: The CloudFormation stack's name: a letter, then letters, digits and hyphens, at most 128.
             region: The AWS region it claims to be in.
@@ -148,8 +155,8 @@ class Stack(AttachedStack):
         """
         if interval < 1 or interval != int(interval):
             raise ValueError(f"interval is a whole number of seconds, at least 1, not {interval!r}")
-        if csms not in {"kit", "strict", "sample"}:
-            raise ValueError(f'csms is "kit", "strict" or "sample", not {csms!r}')
+        if csms not in CSMS:
+            raise ValueError(f"csms is {', '.join(map(repr, CSMS[:-1]))} or {CSMS[-1]!r}, not {csms!r}")
         if not (isinstance(name, str) and _NAME.fullmatch(name)):
             raise ValueError(f"{name!r} cannot be the name of a stack: CloudFormation allows {_NAME.pattern}")
         options = LocalOptions(name=name, region=region, interval=int(interval), csms=csms)
@@ -219,6 +226,61 @@ class Stack(AttachedStack):
             raise
         let_signals_wake_the_loop()
         return cls(aws, deployment, process)
+
+    # -- What answers in its place -------------------------------------------------------------------------------------
+
+    def answer_with(self, handler: Any) -> Answers:
+        """Answer charge points by a function or class of yours, in the place of the local stack's CSMS; entered.
+
+            async def handler(charge_point_id, action, payload):
+                return {"currentTime": "2026-11-27T10:00:00Z"}
+
+            async with stack.answer_with(handler) as answers:
+                await cp.heartbeat()
+
+        The stack's own CSMS is silent inside the block. It takes over again at its end, also if the cell is interrupted
+        or the kernel killed, and answers what is unanswered then; handlers that are at work are cancelled. It writes
+        to the tables of tokens and transactions, and reports a boot to the Device Shadow; your handler does that only
+        if you say so: ``await stack.publish(f"$aws/things/{id}/shadow/update", {"state": {"reported": payload}})``.
+
+        The CALLs of one charge point are handled in order, and a slow handler does not delay other charge points. An
+        exception becomes CALLERROR InternalError; its traceback is logged, which a cell shows, and kept in
+        ``answers.errors``. To send another CALLERROR, raise NotImplementedError or an error of ``ocpp.exceptions``.
+
+        Args:
+            handler: One of these:
+
+                - A function, with or without ``async``, that takes the charge point's id, the action and the payload, a
+                  dict as it came, and returns the answer's payload as a dict. An answer that breaks the schema is sent,
+                  with a warning in the log.
+                - A class with ``@on`` methods of ``ocpp.routing``, and ``@after``. It is called once for each charge
+                  point, with as many of these as it takes: the id, and the connection that ``ocpp.v201.ChargePoint``
+                  needs to ``call``. As in the ocpp package, payloads that break the schema are refused, also of the
+                  answer, unless ``skip_schema_validation`` is set; an action without a method gets CALLERROR
+                  NotImplemented.
+                - An object of such a class, which answers all charge points.
+
+        Raises:
+            TypeError: The handler is none of these, or takes other arguments.
+            RuntimeError: This stack is not local, or its CSMS is a Lambda function: there, a message processor is
+                deployed. Or another handler answers; also raised when it is entered.
+        """
+        self._require_open()
+        if not self.is_local:
+            raise RuntimeError(
+                "answer_with works on a local stack that this process started; on any other one, deploy your code as "
+                'the message processor: async with stack.message_processor("processor.py")'
+            )
+        assert self._process is not None
+        if self._process.options.csms == "lambda":
+            raise RuntimeError(
+                'answer_with does not work with csms="lambda", whose function would answer too: deploy your code '
+                'there, async with stack.message_processor("processor.py"), or open the stack with another csms'
+            )
+        answers = Answers(self._aws.mqtt_endpoint, handler, others=self._answering)
+        answers.require_alone()
+        self._watching.add(answers)
+        return answers
 
     # -- What looks at it ---------------------------------------------------------------------------------------------
 

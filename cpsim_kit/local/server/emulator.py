@@ -21,6 +21,11 @@ modules ``services.iot`` and ``services.iot_data``:
                    ._unimplemented_sql_functions
     rule_actions   iot._run_rule_actions, ._rule_topic_filter         the kit evaluates AWS IoT SQL, and carries out the
                                                                       actions
+    stepping_aside iot.broker_subscribe, .broker_unsubscribe          the CSMS steps aside in the same step in which
+                                                                      another client begins to answer in its place
+
+Where Lambda is among the services, `lambdas` lists what it replaces of ``services.lambda_svc`` and
+``core.lambda_runtime``.
 
 tests/local/server/test_ministack.py checks what the kit relies on.
 """
@@ -32,21 +37,21 @@ import json
 import os
 import socket
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from cpsim_kit.aws.access_key import AccessKey
-from cpsim_kit.local.server import rule_actions
+from cpsim_kit.local.server import lambdas, rule_actions
+from cpsim_kit.local.server.broker import Deliver, StandIn
 from cpsim_kit.local.server.guard import mqtt, shadows, things
 from cpsim_kit.local.server.guard.asgi import Answer, Request
 from cpsim_kit.local.server.guard.door import SERVICES, Door
 from cpsim_kit.local.server.mqtt_client import PRINCIPAL, MqttClient
+from cpsim_kit.local.server.stepping_aside import SteppingAside
 
 __all__ = ["ACCOUNT", "Emulator"]
 
 ACCOUNT = "000000000000"
-
-Deliver = Callable[[str, bytes], Awaitable[None]]
 
 
 class Emulator:
@@ -66,7 +71,7 @@ class Emulator:
     def __init__(self, region: str, key: AccessKey | None = None, *, services: Iterable[str] = SERVICES) -> None:
         self.region = region
         self.key = key or AccessKey.random()
-        self._services = services
+        self._services = frozenset(services)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.bind(("127.0.0.1", 0))  # bound now, so that no other process takes the port
         self._socket.listen(1024)
@@ -76,7 +81,9 @@ class Emulator:
         self._server: asyncio.Task[None] | None = None
         self._iot: Any = None  # modules of ministack, and its context manager that sets account and region
         self._dynamodb: Any = None
+        self._aside: SteppingAside | None = None
         self._scope: Any = None
+        self._lambda: tuple[Any, Any] | None = None  # its modules, where Lambda is among the services
 
     async def start(self) -> None:
         """Start to serve. The endpoint answers when this returns."""
@@ -91,6 +98,8 @@ class Emulator:
             IOT_MTLS_ENABLED="0",
             SFTP_ENABLED="0",
             DOCKER_HOST="unix:///dev/null/no-docker",
+            LAMBDA_EXECUTOR="local",
+            LAMBDA_STRICT="0",
             LOG_LEVEL="WARNING",
         )
         from hypercorn.asyncio import serve  # noqa: PLC0415 - after the settings above
@@ -104,6 +113,13 @@ class Emulator:
         shadows.install(iot, iot_data)
         things.install(iot)
         rule_actions.install(iot, dynamodb, sqs, request_scope)
+        self._aside = SteppingAside(iot)
+        if "lambda" in self._services:
+            from ministack.core import lambda_runtime  # noqa: PLC0415 - after the settings above
+            from ministack.services import lambda_svc  # noqa: PLC0415
+
+            self._lambda = lambda_svc, lambda_runtime
+            lambdas.install(lambda_svc, lambda_runtime, self.key, self.url, self.region)
         config = Config()
         config.bind = [f"fd://{self._socket.detach()}"]
         config.keep_alive_timeout = 75
@@ -122,6 +138,8 @@ class Emulator:
         endpoint_name = f"{self._iot._endpoint_prefix(ACCOUNT)}-ats.iot.{self.region}.127.0.0.1"
 
         def service_of(request: Request) -> str:
+            if lambdas.is_code(request):
+                return "lambda"
             query = app._routing_params(request.method, request.path, request.headers, request.body, request.query)
             service: str = router.detect_service(request.method, request.path, request.headers, query)
             return service
@@ -129,6 +147,8 @@ class Emulator:
         async def serve(request: Request) -> Answer:
             region = router.extract_region(request.headers, request.query)
             with responses.request_scope(ACCOUNT, region):
+                if self._lambda is not None and lambdas.is_code(request):
+                    return lambdas.read_code(self._lambda[0], request)
                 answer: Answer = await app._dispatch_service_request(
                     request.method, request.path, request.headers, request.body, request.query, str(uuid.uuid4())
                 )
@@ -151,8 +171,10 @@ class Emulator:
         )
 
     async def stop(self) -> None:
-        """Stop serving."""
+        """Stop serving, and end what it has started."""
         self._stop.set()
+        if self._lambda is not None:
+            await asyncio.to_thread(lambdas.stop, *self._lambda)
         if self._server is not None:
             await self._server
 
@@ -166,8 +188,18 @@ class Emulator:
         """
         await self._iot.broker_publish(ACCOUNT, self.region, topic, payload, client_id=client_id, principal=PRINCIPAL)
 
-    async def subscribe(self, topic_filter: str, deliver: Deliver) -> None:
-        """Await ``deliver(topic, payload)`` for each message; it must not publish before it returns."""
+    async def subscribe(self, topic_filter: str, deliver: Deliver, stand_in: StandIn | None = None) -> None:
+        """Await ``deliver(topic, payload)`` for each message; it must not publish before it returns.
+
+        Args:
+            topic_filter: A topic filter; with ``stand_in``, one with a wildcard.
+            deliver: The function.
+            stand_in: MQTT clients that may do this subscriber's work: a message reaches either them or ``deliver``.
+        """
+        if stand_in is not None:
+            assert self._aside is not None
+            self._aside.add(ACCOUNT, self.region, topic_filter, deliver, stand_in)
+            return
 
         async def relay(topic: str, payload: bytes, _qos: int) -> None:
             await deliver(topic, payload)
