@@ -21,7 +21,7 @@ from cpsim_kit.aws.function_code import Source, replace_module
 from cpsim_kit.aws.function_log import Invocation
 from cpsim_kit.aws.lambda_function import LambdaFunction
 from cpsim_kit.aws.processor_tables import TableSpec, allow_tables, parse_tables, prepare_table
-from cpsim_kit.aws.session import Aws
+from cpsim_kit.aws.session import Aws, plain_item
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.tables import table
 from cpsim_kit.basics.waiting import AwaitedOrEntered, poll_until, waiting
@@ -116,6 +116,7 @@ class MessageProcessor(AwaitedOrEntered["MessageProcessor"]):
             "what it printed": "print(await processor.log())",
             "its invocations": "await processor.invocations()",
             "what it failed on": "await processor.dead_letters()",
+            "its tables": "await processor.items(NAME)" if self._tables else "",
         }
         return card(f"MessageProcessor {self._source.name}", self._state, rows)
 
@@ -224,6 +225,34 @@ class MessageProcessor(AwaitedOrEntered["MessageProcessor"]):
 
         what = f"an invocation of {self.function} to fail"
         return await poll_until(first, what, timeout, last_seen=lambda: len(found), pause=0.2)
+
+    async def items(self, name: str, minimum: int = 0, *, timeout: float = 30) -> pd.DataFrame:
+        """The items of one of its tables, a column for each attribute; ordered by the key.
+
+        Args:
+            name: One of ``tables=``, e.g. "BillsTable".
+            minimum: How many to wait for.
+            timeout: Seconds to wait for them.
+
+        Raises:
+            ValueError: It has no such table.
+            WaitTimeout: There are fewer; ``last_seen`` is their number.
+            NotFound: The table is not there, as this message processor is not in use.
+            AwsError: AWS refused.
+        """
+        spec = next((each for each in self._tables if each.name == name), None)
+        if spec is None:
+            known = ", ".join(each.name for each in self._tables) or "none"
+            raise ValueError(f"this message processor has no table {name!r} (tables=: {known})")
+        table_name = self._deployment.table_name(name)
+        found: list[dict[str, Any]] = []
+
+        async def enough() -> bool:
+            found[:] = await self._aws.pages("dynamodb.scan", "Items", TableName=table_name, ConsistentRead=True)
+            return len(found) >= minimum
+
+        await poll_until(enough, f"{minimum} items in {name}", timeout, last_seen=lambda: len(found))
+        return await asyncio.to_thread(_items_frame, [plain_item(each) for each in found], spec.key)
 
     async def dead_letters(self, minimum: int = 0, *, timeout: float = 60) -> pd.DataFrame:
         """The messages that the function failed on as often as its queue allows; they stay in the dead letter queue.
@@ -379,6 +408,16 @@ def _checked(environment: Mapping[str, str], tables: Sequence[TableSpec]) -> dic
         if name in of_tables:
             raise ValueError(f"{name} is the variable of a table of tables=")
     return dict(environment)
+
+
+def _items_frame(found: Sequence[Mapping[str, Any]], key: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415 - half a second, in a thread, so that charge points go on
+
+    frame = pd.DataFrame(found)
+    if frame.empty:
+        return pd.DataFrame(columns=list(key))
+    others = [name for name in frame if name not in key]
+    return frame[[*key, *others]].sort_values(list(key), ignore_index=True)
 
 
 def _to_frame(found: Sequence[Invocation]) -> pd.DataFrame:

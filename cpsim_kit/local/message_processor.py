@@ -589,4 +589,5 @@ def _text(value: Any) -> str:
 
 
 def _now() -> str:
-    return datetime.now(UTC).replace(tzinfo=None).isoformat() + "Z"
+    """This moment; OCPP 2.0.1 allows three decimals of a second (part 2, 3.1)."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,374 @@
+"""What a check is made of: steps that the player carries out, and verdicts. Does no I/O.
+
+A check is a generator. It yields steps, receives what came of each, and returns; what it noted is then what was seen.
+It raises a verdict where it cannot go on.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
+
+from cpsim_kit.errors import ProtocolViolation
+from cpsim_kit.ocpp_j.versions import Version
+
+__all__ = [
+    "FAILED",
+    "NOT_SUPPORTED",
+    "NOT_TRIED",
+    "PASSED",
+    "TOLERANCE_WH",
+    "VERDICTS",
+    "Answer",
+    "AwaitCall",
+    "Bill",
+    "CsmsCall",
+    "Failed",
+    "LookAtBill",
+    "NotSupported",
+    "NotTried",
+    "Pause",
+    "Play",
+    "Reconnect",
+    "Say",
+    "Script",
+    "Step",
+    "Verdict",
+    "clean",
+    "shorten",
+]
+
+PASSED, FAILED, NOT_SUPPORTED, NOT_TRIED = "passed", "failed", "not supported", "not tried"
+VERDICTS = (PASSED, FAILED, NOT_SUPPORTED, NOT_TRIED)
+
+WH = 1000  # what each session of the check-up delivers
+TOLERANCE_WH = 0.5  # a ledger may round to whole Wh
+
+_EARLIEST = datetime.min.replace(tzinfo=UTC)
+_UNSUPPORTED = {"NotImplemented", "NotSupported"}  # the CALLERROR codes that say so
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, 2.2
+_LONGEST = 200  # characters of what a CSMS said, in a sentence
+
+
+# -- Verdicts ----------------------------------------------------------------------------------------------------------
+
+
+class Verdict(Exception):
+    """Ends a check; its text is what was seen, or why it was not tried."""
+
+    name: ClassVar[str]
+
+
+class Failed(Verdict):
+    """The CSMS does not do what the specification demands."""
+
+    name = FAILED
+
+
+class NotSupported(Verdict):
+    """The CSMS says that it does not support a message that the check needs."""
+
+    name = NOT_SUPPORTED
+
+
+class NotTried(Verdict):
+    """Something that is not the CSMS's fault, or another check's, keeps this check from being played."""
+
+    name = NOT_TRIED
+
+
+# -- Steps, and what comes of them -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Send a CALL; an :class:`Answer` comes of it."""
+
+    action: str
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnect:
+    """Close the connection and open it again; "" or what went wrong comes of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Wait so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitCall:
+    """Wait for a CALL of the CSMS, and never answer it; a :class:`CsmsCall` comes of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LookAtBill:
+    """Look at the Wh of a transaction, until they are as expected or the time is over; a :class:`Bill` comes of it."""
+
+    transaction_id: str | int
+    expected_wh: float
+
+
+Step = Say | Reconnect | Pause | AwaitCall | LookAtBill
+Script = Generator[Step, Any, None]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a CALL.
+
+    Attributes:
+        payload: The answer's payload, as it came; None without CALLRESULT.
+        outcome: "answered", or the ``outcome`` of the error, e.g. "CALLERROR" or "no answer".
+        text: What happened, in words, where it was not answered.
+        code: The error code of a CALLERROR.
+        at: When it came, UTC.
+    """
+
+    payload: Any = None
+    outcome: str = "answered"
+    text: str = ""
+    code: str = ""
+    at: datetime = _EARLIEST
+
+    def __str__(self) -> str:
+        return self.text or f"CALLRESULT {shorten(json.dumps(self.payload))}"
+
+
+@dataclass(frozen=True, slots=True)
+class CsmsCall:
+    """A CALL of the CSMS that is left unanswered.
+
+    Attributes:
+        action: Its action; "" if none came.
+        origin: Who sent it, or why none came.
+    """
+
+    action: str
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a ledger says of a transaction.
+
+    Attributes:
+        wh: The Wh; None if the ledger has none.
+        not_seen: Why nobody could look; "" if somebody could.
+    """
+
+    wh: float | None = None
+    not_seen: str = ""
+
+
+def clean(text: str) -> str:
+    """A text that tables and XML can hold."""
+    return _NOT_XML.sub("�", text)
+
+
+def shorten(text: str) -> str:
+    """A text of somebody else's, cut to a length that a sentence can have."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+# -- Playing -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Play:
+    """One check's play: what it knows, and what it has seen so far.
+
+    Attributes:
+        version: The OCPP version.
+        token: A token that the CSMS accepts.
+        refused_token: A token that it does not accept; "" if there is none.
+        why_no_refused_token: Why there is none.
+        now: The time at which the check begins, UTC.
+        new_id: Makes transaction ids of OCPP 2.x.
+        patience: The longest interval to wait for before booting again, in seconds.
+        boot_status: The status of the last boot's answer, "" before.
+        answered: How many messages were answered as they should.
+        notes: What was seen.
+        problems: What was wrong, where the play could go on.
+    """
+
+    version: Version
+    token: str
+    now: datetime
+    new_id: Callable[[], str]
+    refused_token: str = ""
+    why_no_refused_token: str = ""
+    patience: float = 5
+    boot_status: str = ""
+    answered: int = 0
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    _running: Mapping[str, Any] | None = None  # the last message of a transaction that has not ended
+
+    @property
+    def is_16(self) -> bool:
+        """Whether it is OCPP 1.6."""
+        return self.version.name == "1.6"
+
+    def at(self, seconds: float) -> str:
+        """A time as OCPP writes it, so many seconds from the beginning."""
+        moment = self.now + timedelta(seconds=seconds)
+        return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    def note(self, text: str) -> None:
+        """Note something that was seen."""
+        self.notes.append(text)
+
+    def blame(self, text: str) -> None:
+        """Note something that is wrong; the play goes on, and fails at the end."""
+        self.problems.append(text)
+
+    def seen(self) -> str:
+        """What was seen, in one line.
+
+        Raises:
+            Failed: Something was wrong.
+        """
+        if self.problems:
+            raise Failed("; ".join(self.problems))
+        count = f"{self.answered} message{'' if self.answered == 1 else 's'} answered"
+        return "; ".join([count, *self.notes])
+
+    # -- Messages ------------------------------------------------------------------------------------------------------
+
+    def ask(self, action: str, payload: Mapping[str, Any], what: str = "") -> Generator[Step, Any, dict[str, Any]]:
+        """Send a CALL that OCPP has, and return the payload that answers it.
+
+        Args:
+            action: The action.
+            payload: A valid payload.
+            what: Which one of several, for the report.
+
+        Raises:
+            Failed: There is no answer, or it is CALLERROR or not valid.
+            NotSupported: The CSMS says that it does not support the action.
+        """
+        name = f"{action} {what}".rstrip()
+        if action == "TransactionEvent":
+            is_running = payload["eventType"] == "Started" or self._running is not None
+            self._running = payload if is_running and payload["eventType"] != "Ended" else None
+        answer: Answer = yield Say(action, payload)
+        if answer.outcome == "not implemented" or answer.code in _UNSUPPORTED:
+            raise NotSupported(f"{name}: {answer}")
+        if problem := self.problem(action, answer):
+            raise Failed("; ".join([*self.problems, f"{name}: {problem}"]))
+        self.answered += 1
+        fields: dict[str, Any] = {} if answer.payload is None else answer.payload
+        if action in {"StartTransaction", "StopTransaction"}:
+            self._running = {**payload, **fields} if action == "StartTransaction" else None
+        return fields
+
+    def farewell(self) -> Say | None:
+        """What ends the transaction that the check has left running; None if there is none."""
+        if (running := self._running) is None:
+            return None
+        self._running = None
+        if self.is_16:
+            fields = {"transactionId": running["transactionId"], "meterStop": running["meterStart"]}
+            return Say("StopTransaction", {**fields, "timestamp": self.at(0), "reason": "Other"})
+        info = {"transactionId": running["transactionInfo"]["transactionId"], "stoppedReason": "Other"}
+        event = {"eventType": "Ended", "triggerReason": "AbnormalCondition", "timestamp": self.at(0)}
+        return Say("TransactionEvent", {**event, "seqNo": running["seqNo"] + 1, "transactionInfo": info})
+
+    def problem(self, action: str, answer: Answer) -> str:
+        """What is wrong with an answer; "" if nothing is."""
+        if answer.outcome != "answered":
+            return str(answer)
+        try:
+            self.version.response(action).check({} if answer.payload is None else answer.payload)
+        except ProtocolViolation as exc:
+            where = f" at {exc.path}" if exc.path else ""
+            return f"the answer breaks the schema{where}: {shorten(exc.text)}"
+        return ""
+
+    def boot(self) -> Generator[Step, Any, dict[str, Any]]:
+        """Send BootNotification, and again after the CSMS's interval where it is short."""
+        answer = yield from self.ask("BootNotification", self.boot_payload)
+        if (status := answer["status"]) != "Accepted" and 0 < answer["interval"] <= self.patience:
+            self.note(f"the first boot was {status}")
+            yield Pause(answer["interval"])
+            answer = yield from self.ask("BootNotification", self.boot_payload)
+        self.boot_status = answer["status"]
+        return answer
+
+    def begin(self) -> Generator[Step, Any, None]:
+        """Boot before a check of something else.
+
+        Raises:
+            NotTried: The CSMS does not accept the boot.
+        """
+        try:
+            yield from self.boot()
+        except (Failed, NotSupported) as exc:
+            raise NotTried(f"the boot before it went wrong: {exc}") from exc
+        if self.boot_status != "Accepted":
+            raise NotTried(f"the boot before it was answered with {self.boot_status}")
+        self.answered = 0
+        self.notes.clear()
+
+    @property
+    def boot_payload(self) -> dict[str, Any]:
+        """The payload of BootNotification."""
+        if self.is_16:
+            return {"chargePointModel": "CPSIM-CHECK", "chargePointVendor": "cpsim_kit"}
+        return {"chargingStation": {"model": "CPSIM-CHECK", "vendorName": "cpsim_kit"}, "reason": "PowerUp"}
+
+    # -- Tokens and bills ----------------------------------------------------------------------------------------------
+
+    def authorize(self) -> Generator[Step, Any, None]:
+        """Authorize the token.
+
+        Raises:
+            NotTried: The CSMS does not accept it.
+        """
+        status = yield from self.authorization_status(self.token)
+        if status != "Accepted":
+            raise NotTried(f"Authorize was answered with {status} for {self.token}; give a token that is accepted")
+
+    def authorization_status(self, token: str) -> Generator[Step, Any, str]:
+        """Send Authorize, and return the status."""
+        if self.is_16:
+            answer = yield from self.ask("Authorize", {"idTag": token})
+            return str(answer["idTagInfo"]["status"])
+        answer = yield from self.ask("Authorize", {"idToken": id_token(token)})
+        return str(answer["idTokenInfo"]["status"])
+
+    def bill(
+        self, transaction_id: str | int, *, may_wait: bool = False, expected_wh: float = WH
+    ) -> Generator[Step, Any, None]:
+        """Look at the bill.
+
+        Args:
+            transaction_id: The transaction.
+            may_wait: Whether the CSMS may do without a bill.
+            expected_wh: The right Wh.
+        """
+        bill: Bill = yield LookAtBill(transaction_id, expected_wh)
+        if bill.not_seen:
+            self.note(f"the bill was not seen: {bill.not_seen}")
+        elif bill.wh is None and may_wait:
+            self.note("no bill, which is allowed here")
+        elif bill.wh is None:
+            self.blame("the ledger has no Wh for the transaction")
+        elif not abs(bill.wh - expected_wh) <= TOLERANCE_WH:  # also where it is not a number
+            self.blame(f"the bill says {bill.wh:g} Wh, not {expected_wh:g}")
+        else:
+            self.note(f"the bill says {bill.wh:g} Wh")
+
+
+def id_token(token: str) -> dict[str, str]:
+    """A token as OCPP 2.x writes it."""
+    return {"idToken": token, "type": "ISO14443"}
