@@ -11,6 +11,7 @@ from cpsim_kit.errors import AwsError, NotFound
 __all__ = [
     "DEAD_LETTERS",
     "INCOMING_MESSAGES",
+    "MESSAGES_RULE",
     "MESSAGE_PROCESSOR",
     "OUTPUT_KEY",
     "REGISTRY_TABLE",
@@ -29,11 +30,13 @@ TOKENS_TABLE = "TokensTable"  # these two are of the kit's message processor; th
 TRANSACTIONS_TABLE = "TransactionsTable"
 MESSAGE_PROCESSOR = "OCPPMessageProcessor"  # the sample's function
 INCOMING_MESSAGES = "IncomingMessagesQueue"  # its queue
+MESSAGES_RULE = "MessagesFromChargePointsRule"  # the topic rule that fills the queue
 DEAD_LETTERS = "DeadLetterQueueForIncomingMessages"  # and where messages go that it failed on three times
 
 _TABLE = "AWS::DynamoDB::Table"
 _FUNCTION = "AWS::Lambda::Function"
 _QUEUE = "AWS::SQS::Queue"
+_RULE = "AWS::IoT::TopicRule"
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,10 @@ class Deployment:
     def queue(self, prefix: str) -> str | None:
         """The URL of the SQS queue whose logical id begins so; None where the stack has none."""
         return self._find(_QUEUE, prefix)
+
+    def rule(self, prefix: str) -> str | None:
+        """The name of the topic rule whose logical id begins so; None where the stack has none."""
+        return self._find(_RULE, prefix)
 
     def table_name(self, name: str) -> str:
         """The table of this logical id, or else what ``stack.message_processor`` calls one that it creates."""

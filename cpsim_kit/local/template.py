@@ -15,6 +15,7 @@ from cpsim_kit.aws.deployment import (
     DEAD_LETTERS,
     INCOMING_MESSAGES,
     MESSAGE_PROCESSOR,
+    MESSAGES_RULE,
     OUTPUT_KEY,
     REGISTRY_TABLE,
     TOKENS_TABLE,
@@ -87,7 +88,7 @@ def _back_half(source: str) -> dict[str, Any]:
                 "RedrivePolicy": {"deadLetterTargetArn": _arn(dead_letters), "maxReceiveCount": _TRIES},
             },
         },
-        "MessagesFromChargePointsRule": _rule(
+        MESSAGES_RULE: _rule(
             "SELECT * as message,topic(1) as chargePointId FROM '+/in'",
             {"Sqs": {"QueueUrl": {"Ref": queue}, "RoleArn": _ROLE}},
         ),
