@@ -11,8 +11,9 @@ import logging
 import random
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Self
 from weakref import WeakSet
 
 from cpsim_kit.basics.clock import epoch
@@ -23,13 +24,15 @@ from cpsim_kit.charge_point.faults import Fault
 from cpsim_kit.charge_point.lifecycle import boot_until_accepted, keep_connected
 from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError
 from cpsim_kit.fleet.call_table import CallTable, Rows
+from cpsim_kit.fleet.charging import Charger
 from cpsim_kit.fleet.garbage_collection import COLLECTOR
 from cpsim_kit.fleet.pacing import SharedTimer, first_heartbeat
 from cpsim_kit.fleet.plan import Plan
+from cpsim_kit.fleet.session_table import SessionRow
 from cpsim_kit.ocpp_j.versions import Version
 from cpsim_kit.records.outcomes import FAULT, UNFINISHED
 
-__all__ = ["SAMPLE", "Report", "Share", "ShareLost", "take_faults"]
+__all__ = ["SAMPLE", "Load", "Report", "Share", "ShareLost", "take_faults"]
 
 logger = logging.getLogger("cpsim.fleet")
 
@@ -50,6 +53,20 @@ class ShareLost(Exception):
     """The process of a share ended before the share did, or does not answer."""
 
 
+class Load(NamedTuple):
+    """How stations charge at one moment.
+
+    Attributes:
+        sessions: Sessions that go on.
+        power_kw: What the EVSEs deliver.
+        waiting: Transaction messages that wait for their turn, their answer, or a connection.
+    """
+
+    sessions: int
+    power_kw: float
+    waiting: int
+
+
 @dataclass
 class Report:
     """The state of a share, and its calls since the report before.
@@ -60,6 +77,8 @@ class Report:
         booted: Charge points that were accepted.
         calls: Rows of the share's :class:`~cpsim_kit.fleet.call_table.CallTable`.
         faults: Faults on purpose, where the share has a copy of the fleet's network.
+        charging: How the stations charge now; None where the charge points are none.
+        sessions: Rows of the stations' sessions that are new or have changed since the report before.
     """
 
     open: int
@@ -67,6 +86,8 @@ class Report:
     booted: int
     calls: Rows
     faults: list[Fault] = field(default_factory=list)
+    charging: Load | None = None
+    sessions: list[SessionRow] = field(default_factory=list)
 
 
 class Share:
@@ -91,6 +112,8 @@ class Share:
         self._not_tried = len(plan.starts)  # charge points that have not tried to connect yet
         self._on_all_tried: Callable[[], None] = lambda: None
         self._open_at_end: int | None = None  # connections that were open when the run ended; then they are closed
+        self._load_at_end: Load | None = None
+        self._sessions: list[SessionRow] = []  # rows of the end, not yet reported
         self._noted: WeakSet[CpsimError] = WeakSet()  # errors that have a row
         self._faults: dict[str, Exception] = {}  # the last error of each charge point that is not the kit's: has a row
         self._working: set[str] = set()  # charge points whose scenario has not ended
@@ -106,6 +129,8 @@ class Share:
             connected=sum(member.has_connected for member in self.members),
             booted=sum(member.charge_point.boot_status == "Accepted" for member in self.members),
             calls=self.calls.drain(),
+            charging=self._load() if self._open_at_end is None else self._load_at_end,
+            sessions=self._drain_sessions(),
         )
 
     def remote_report(self) -> Report:
@@ -115,6 +140,26 @@ class Share:
 
     def _open(self) -> int:
         return sum(member.charge_point.is_open for member in self.members)
+
+    def _load(self) -> Load | None:
+        if self.plan.charging is None:
+            return None
+        chargers = [member.charger for member in self.members if member.charger is not None]
+        return Load(
+            sum(charger.sessions for charger in chargers),
+            sum(charger.power_kw for charger in chargers),
+            sum(charger.station.waiting for charger in chargers),
+        )
+
+    def _drain_sessions(self) -> list[SessionRow]:
+        if (
+            self.plan.charging is not None and self._open_at_end is None
+        ):  # afterwards a station's clock still runs, and nothing charges any more
+            for member in self.members:
+                if member.charger is not None:
+                    self._sessions += member.charger.drain()
+        rows, self._sessions = self._sessions, []
+        return rows
 
     @property
     def errors(self) -> list[CpsimError]:
@@ -144,6 +189,7 @@ class Share:
                         await asyncio.wait([crew], timeout=self.plan.cancel_timeout)
         finally:
             self._timer.stop()
+            self._load_at_end, self._sessions = self._load(), self._drain_sessions()
             self._open_at_end = self._open()
             await asyncio.shield(_close(self.members))
             fault = crew.exception() if crew.done() and not crew.cancelled() else None
@@ -162,15 +208,28 @@ class Share:
             for charge_point_id, (at, phase) in self.plan.starts.items():
                 if (wait := self._began + at - time.perf_counter()) > 0:
                     await asyncio.sleep(wait)
-                self.members.append(_Member(self._charge_point(charge_point_id), phase, self._began + at))
+                self.members.append(self._member(charge_point_id, phase, self._began + at))
                 group.create_task(self._live(self.members[-1]), name=f"cpsim[{charge_point_id}].fleet")
 
-    def _charge_point(self, charge_point_id: str) -> ChargePoint:
+    def _member(self, charge_point_id: str, phase: float, due: float) -> _Member:
+        if self.plan.charging is None:
+            return _Member(self._charge_point(charge_point_id), phase, due)
+        charge_point = self._charge_point(charge_point_id, _StationsChargePoint)
+        assert isinstance(charge_point, _StationsChargePoint)
+        member = charge_point.member = _Member(charge_point, phase, due)
+        charge_point.share = self
+        member.charger = Charger(
+            self.plan.charging, charge_point, lambda error: self._note_once(member, "scenario", error)
+        )
+        charge_point.on_close(lambda error: self._note_loss(member, error))
+        return member
+
+    def _charge_point(self, charge_point_id: str, kind: type[ChargePoint] = ChargePoint) -> ChargePoint:
         plan = self.plan
         own = dict(plan.attributes(charge_point_id)) if plan.attributes is not None else {}
         options = {"max_messages": 0, **plan.options, "ssl": self._ssl, **own, "observe": self._note}
         try:
-            return ChargePoint(charge_point_id, plan.url, **options)
+            return kind(charge_point_id, plan.url, **options)
         except Exception as exc:
             exc.add_note(f"This was of {charge_point_id}, with the attributes {own!r}.")
             raise
@@ -180,6 +239,9 @@ class Share:
         charge_point_id = member.charge_point.id
         self._working.add(charge_point_id)
         try:
+            if member.charger is not None:
+                await self._charge(member, member.charger)
+                return
             await keep_connected(
                 member.charge_point,
                 lambda _: self._boot_and_beat(member) if self.plan.scenario is None else self._do_scenario(member),
@@ -202,6 +264,17 @@ class Share:
         finally:
             self._working.discard(charge_point_id)
 
+    async def _charge(self, member: _Member, charger: Charger) -> None:
+        """Connect until the CSMS has accepted the station; from then on it keeps its connection itself."""
+        await keep_connected(
+            member.charge_point,
+            lambda _: charger.accept(self._random),
+            reconnect=charger.station.backoff,
+            random=self._random,
+            pause=lambda seconds, why: self._be_away(member, seconds, why),
+        )
+        await charger.serve()
+
     async def _do_scenario(self, member: _Member) -> None:
         assert self.plan.scenario is not None
         doing = self.plan.scenario(member.charge_point)
@@ -210,10 +283,14 @@ class Share:
         await doing
 
     async def _connect(self, member: _Member) -> None:
+        await self.connect(member, member.charge_point.connect)
+
+    async def connect(self, member: _Member, connect: Callable[[], Awaitable[object]]) -> None:
+        """Open a connection by ``connect``, and measure that."""
         began, due = time.perf_counter(), member.connect_due
         member.lost = None
         try:
-            await member.charge_point.connect()
+            await connect()
         except BaseException as exc:
             member.error = exc if isinstance(exc, CpsimError) else None
             self._note(member.charge_point, "connect", due, began, time.perf_counter(), exc)
@@ -294,6 +371,12 @@ class Share:
             now = time.perf_counter()
             self._note(member.charge_point, what, now, now, now, error)
 
+    def _note_loss(self, member: _Member, error: ConnectionLost) -> None:
+        """Add a row where a station's connection was lost between two calls."""
+        member.connect_due = time.perf_counter()
+        if self._open_at_end is None and error.closed.by != "charge point":
+            self._note_once(member, "connection", error)
+
     # -- Measuring ----------------------------------------------------------------------------------------------------
 
     def _note(
@@ -325,6 +408,7 @@ class _Member:
 
     __slots__ = (
         "charge_point",
+        "charger",
         "connect_due",
         "due",
         "error",
@@ -337,6 +421,7 @@ class _Member:
 
     def __init__(self, charge_point: ChargePoint, phase: float, connect_due: float) -> None:
         self.charge_point = charge_point
+        self.charger: Charger | None = None  # of a station
         self.phase = phase
         self.connect_due = connect_due
         self.due: float | None = None  # its next heartbeat
@@ -354,12 +439,29 @@ class _Member:
             self.waiting.exception()  # no warning where no task waits for it any more
 
 
+class _StationsChargePoint(ChargePoint):
+    """The charge point of a station. The station opens its connection again by itself, and that is measured, too."""
+
+    __slots__ = ("member", "share")
+
+    member: _Member
+    share: Share
+
+    async def connect(self) -> Self:
+        if self.is_open:
+            return await super().connect()
+        await self.share.connect(self.member, super().connect)
+        return self
+
+
 async def _close(members: list[_Member]) -> None:
     """Close all connections, some hundred at a time."""
     waiting = iter(members)
 
     async def worker() -> None:
         for member in waiting:
+            if member.charger is not None:
+                await member.charger.station.close()
             await member.charge_point.close()
 
     await asyncio.gather(*(worker() for _ in range(min(_CLOSING, len(members)))))
