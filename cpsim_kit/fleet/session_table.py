@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cpsim_kit.basics.tables import table
 from cpsim_kit.station.session import TRUTH
@@ -137,7 +137,7 @@ class SessionTable:
             )
             for row in self.rows
         ]
-        frame = table(rows, SESSIONS).astype(
+        frame = _frame(rows, SESSIONS).astype(
             {
                 **dict.fromkeys(("begin", "end", "true_wh", "said_wh"), "float64"),
                 **dict.fromkeys(("evse_id", "messages", "answered", "waiting", "given_up"), "int64"),
@@ -165,8 +165,16 @@ class SessionTable:
             for row in self.rows
             if row.transaction_id
         ]
-        frame = table(rows, ("charge_point_id", *TRUTH)).astype({**dict.fromkeys(TRUTH[2:], "float64"), "evse_id": int})
+        frame = _frame(rows, ("charge_point_id", *TRUTH)).astype(
+            {**dict.fromkeys(TRUTH[2:], "float64"), "evse_id": int}
+        )
         return _with_times(frame, ("start", "end"))
+
+
+def _frame(rows: list[tuple[Any, ...]], columns: Sequence[str]) -> pd.DataFrame:
+    import pandas as pd  # noqa: PLC0415 - half a second that a load generator need not spend
+
+    return table(pd.DataFrame(rows, columns=list(columns), dtype="object"), columns)  # pandas 3 takes None for text
 
 
 def _with_times(frame: pd.DataFrame, names: Iterable[str]) -> pd.DataFrame:
