@@ -22,6 +22,10 @@ async def drive_at_random(station: Station, random: Any) -> None: ...
 def not_async(station: Station) -> None: ...
 
 
+def no_id() -> dict[str, Any]:
+    return {}
+
+
 async def asks_too_much(station: Station, random: Any, more: Any) -> None: ...
 
 
@@ -43,7 +47,7 @@ class Drives:
         ({"station": {"url": "ws://127.0.0.1"}}, r"no argument 'url'"),
         ({"station": [Evse()]}, r"station= is a dict of arguments of Station, or a function"),
         ({"station": lambda _: 3}, r"station= is a dict .*not 3"),
-        ({"station": lambda: {}}, r"station= takes a dict of arguments of Station, or a function of an id"),
+        ({"station": no_id}, r"station= takes a dict of arguments of Station, or a function of an id"),
         ({"station": {}, "scenario": not_async}, r"async def drive\(station\), not <function not_async"),
         ({"station": {}, "scenario": yields}, r"takes an async function"),
         ({"station": {}, "scenario": asks_too_much}, r"takes an async function of a station"),
@@ -82,7 +86,14 @@ def test_values_of_stations_that_cannot_be_are_refused(arguments: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    "scenario", [drive, drive_at_random, functools.partial(asks_too_much, more=1), Drives(), lambda each: drive(each)]
+    "scenario",
+    [
+        drive,
+        drive_at_random,
+        functools.partial(asks_too_much, more=1),
+        Drives(),
+        lambda each: asks_too_much(each, None, None),
+    ],
 )
 def test_what_a_drive_may_be(scenario: Any) -> None:
     Fleet("ws://127.0.0.1:9", 2, station={"speed": math.inf}, scenario=scenario, arrivals=poisson(per_hour=1))

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from cpsim_kit.fleet.call_table import CallTable
 from cpsim_kit.fleet.progress import Progress
 from cpsim_kit.fleet.result import FleetResult
 from cpsim_kit.fleet.session_table import SESSIONS, IncomingSessions, SessionRow, SessionTable
@@ -92,9 +93,10 @@ def test_a_table_without_rows_has_its_columns_and_types() -> None:
     assert "charge_point_id" in SessionTable().truth().columns
 
 
-def reported(*rows: SessionRow, load: Load = Load(0, 0.0, 0)) -> Report:
-    from cpsim_kit.fleet.call_table import CallTable
+NOTHING = Load(0, 0.0, 0)
 
+
+def reported(*rows: SessionRow, load: Load = NOTHING) -> Report:
     return Report(1, 1, 1, CallTable().drain(), charging=load, sessions=list(rows))
 
 
