@@ -205,6 +205,8 @@ class Charger:
             left = self._due - (station.now - began).total_seconds()
             if left > 0:
                 await station.until(minutes=left / 60, evse=1, timeout=None)
+            while station.speed == math.inf and not station.is_online:  # or else years would pass during an outage
+                await self._look_again()
             await self._drive(random)
             await asyncio.sleep(0)  # a drive may wait for nothing
 
@@ -239,8 +241,11 @@ class Charger:
             if station.is_online:
                 await station.until(minutes=1 / 60, evse=1, timeout=None)  # the next attempt is due by its clock
             else:
-                await station.connect()  # raises what has ended the station
-                await asyncio.sleep(_LOOK)
+                await self._look_again()
+
+    async def _look_again(self) -> None:
+        await self.station.connect()  # raises what has ended the station
+        await asyncio.sleep(_LOOK)
 
     # -- What is reported ---------------------------------------------------------------------------------------------
 

@@ -116,6 +116,7 @@ class Share:
         self._sessions: list[SessionRow] = []  # rows of the end, not yet reported
         self._noted: WeakSet[CpsimError] = WeakSet()  # errors that have a row
         self._faults: dict[str, Exception] = {}  # the last error of each charge point that is not the kit's: has a row
+        self._lost_calls: set[str] = set()  # charge points that lost a call with their last connection
         self._working: set[str] = set()  # charge points whose scenario has not ended
 
     def load(self) -> None:
@@ -374,8 +375,15 @@ class Share:
     def _note_loss(self, member: _Member, error: ConnectionLost) -> None:
         """Add a row where a station's connection was lost between two calls."""
         member.connect_due = time.perf_counter()
-        if self._open_at_end is None and error.closed.by != "charge point":
-            self._note_once(member, "connection", error)
+        if error.closed.by == "charge point":
+            return
+
+        def note() -> None:
+            if self._open_at_end is None and member.charge_point.id not in self._lost_calls:
+                self._note_once(member, "connection", error)
+
+        self._lost_calls.discard(member.charge_point.id)
+        asyncio.get_running_loop().call_soon(note)  # a call that had no answer yet is noted first
 
     # -- Measuring ----------------------------------------------------------------------------------------------------
 
@@ -393,6 +401,8 @@ class Share:
             calls.add(charge_point.id, action, epoch(sent), (answered - sent) * 1000, (answered - due) * 1000)
         elif isinstance(error, CpsimError):
             self._noted.add(error)
+            if isinstance(error, ConnectionLost):
+                self._lost_calls.add(charge_point.id)
             detail = _UNIQUE.sub("", str(error)).replace(charge_point.id, "…")
             calls.add(charge_point.id, action, epoch(sent), _NAN, _NAN, error.outcome, detail)
         elif isinstance(error, Exception):  # a wrong payload, for example

@@ -236,6 +236,40 @@ async def test_a_station_that_lost_its_connection_charges_on_and_says_all_when_i
     assert not caplog.records, "the table has what one of many would warn of"
 
 
+async def test_a_loss_of_the_connection_is_one_failure_of_the_call_that_had_no_answer(csms: Csms) -> None:
+    lost: list[str] = []
+
+    async def cut_the_first(link: Any, call: Any) -> None:
+        if not lost:
+            lost.append(call.action)
+            link.abort()
+        else:
+            await link.answer(call)
+
+    csms.on["TransactionEvent"] = cut_the_first
+    result = await run(csms, 1, arrivals=two_at_once, reconnect=SOON_AGAIN)
+    calls = result.to_frame()
+    assert calls[calls.outcome == "connection lost"].action.tolist() == ["TransactionEvent"]
+    assert (calls.action == "connect").sum() == 2
+    frame = result.sessions()
+    assert frame.offline.tolist() == [True, False]
+    assert (frame.answered == frame.messages).all()
+
+
+async def test_from_event_to_event_no_driver_comes_while_a_station_is_offline(csms: Csms) -> None:
+    network = Network()
+
+    online: list[bool] = []
+
+    async def drive(station: Station) -> None:
+        online.append(station.is_online)
+        network.cut(station.id)
+        await until(lambda: not station.is_online, "the loss")
+
+    await run(csms, 1, scenario=drive, arrivals=three, reconnect=SOON_AGAIN, transport=network)
+    assert online == [True] * 3
+
+
 async def test_a_station_that_may_not_reconnect_ends_with_its_connection(csms: Csms) -> None:
     network = Network()
 
