@@ -22,7 +22,7 @@ from cpsim_kit.aws.open_stacks import Opening, OpenStacks
 from cpsim_kit.basics.waiting import waiting
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import LocalStackError
-from cpsim_kit.local.launcher import LocalOptions, LocalProcess
+from cpsim_kit.local.launcher import CSMS, LocalOptions, LocalProcess
 from cpsim_kit.local.template import PROCESS_KEY
 from cpsim_kit.local.usage import OtherProcess
 from cpsim_kit.notebook import let_signals_wake_the_loop
@@ -102,15 +102,18 @@ class Stack(AttachedStack):
     # -- Opening ------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls) -> Opening[Stack]:
+    def open(cls, *, csms: str = "kit") -> Opening[Stack]:
         """The stack that CPSIM_STACK names: unset or "local" the local stack, else a deployed CloudFormation stack.
 
         Calling it again returns the stack that is open already, with what it created, also for a deployed one.
         Raises as :meth:`local` and :meth:`aws` do.
+
+        Args:
+            csms: The CSMS of a local stack, as :meth:`local` takes it; a deployed stack has its own.
         """
         name = os.environ.get("CPSIM_STACK", "").strip()
         if name in {"", "local"}:
-            opening = cls.local()
+            opening = cls.local(csms=csms)
             opening._made_by = "Stack.open()"
             return opening
 
@@ -137,7 +140,9 @@ class Stack(AttachedStack):
         Args:
             interval: Seconds between heartbeats that its CSMS instructs.
             csms: "kit" answers every action of a charge point, knows tokens and keeps a ledger of transactions, and in
-                OCPP 2.0.1 answers the sample's three actions also where a payload breaks its schema; "strict" refuses
+                OCPP 2.0.1 answers the sample's three actions also where a payload breaks its schema; "lambda" runs the
+                same message processor as a Lambda function behind a topic rule and a queue, as the AWS sample does:
+                slower, with duplicates and dead letters, and replaced by :meth:`message_processor`; "strict" refuses
                 every payload that breaks its schema; "sample" has the AWS sample's quirks, and neither table.
             name: The CloudFormation stack's name: a letter, then letters, digits and hyphens, at most 128.
             region: The AWS region it claims to be in.
@@ -148,8 +153,8 @@ class Stack(AttachedStack):
         """
         if interval < 1 or interval != int(interval):
             raise ValueError(f"interval is a whole number of seconds, at least 1, not {interval!r}")
-        if csms not in {"kit", "strict", "sample"}:
-            raise ValueError(f'csms is "kit", "strict" or "sample", not {csms!r}')
+        if csms not in CSMS:
+            raise ValueError(f"csms is {', '.join(map(repr, CSMS[:-1]))} or {CSMS[-1]!r}, not {csms!r}")
         if not (isinstance(name, str) and _NAME.fullmatch(name)):
             raise ValueError(f"{name!r} cannot be the name of a stack: CloudFormation allows {_NAME.pattern}")
         options = LocalOptions(name=name, region=region, interval=int(interval), csms=csms)

@@ -50,7 +50,7 @@ STRANGERS = {
 # Libraries, and the modules that import them. An import for types alone does not count.
 DOORS = {
     "boto3": {"aws/session.py", "local/message_processor.py", "local/server/registry.py"},
-    "botocore": {"aws/session.py", "local/message_processor.py", "local/server/registry.py"},
+    "botocore": {"aws/session.py", "local/message_processor.py", "local/server/registry.py", "local/server/lambdas.py"},
     "dask": set(),
     "distributed": {"fleet/dask.py"},
     "matplotlib": {"plots/"},

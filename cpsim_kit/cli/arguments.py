@@ -112,9 +112,10 @@ def _add_stack(commands: Any) -> None:
     )
     stack.add_argument(
         "--csms",
-        choices=["kit", "strict", "sample"],
+        choices=["kit", "lambda", "strict", "sample"],
         default="kit",
-        help="strict: refuses what breaks a schema; sample: the AWS sample's quirks",
+        help="lambda: behind a queue, as a Lambda function; strict: refuses what breaks a schema; sample: the AWS "
+        "sample's quirks",
     )
     stack.add_argument("--json", action="store_true", help="print the addresses as JSON")
 

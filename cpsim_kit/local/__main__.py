@@ -18,26 +18,44 @@ import select
 import signal
 import sys
 import threading
+from pathlib import Path
+from typing import Any
 
 from cpsim_kit.basics.process import raise_file_limit, run_fast
-from cpsim_kit.local.server import CHARACTERS, Csms, Emulator, Gateway, Registry, Tables
+from cpsim_kit.local import message_processor
+from cpsim_kit.local.launcher import CSMS
+from cpsim_kit.local.server import Csms, Emulator, Gateway, Registry, Tables
 from cpsim_kit.local.server.guard.door import SERVICES
+from cpsim_kit.local.template import template
+from cpsim_kit.local.usage import this_process
 
 _GRACE = 2.0  # seconds to close in good order; then the process ends anyway
 _PARENT_INTERVAL = 1.0  # seconds between two checks of the parent
 
 
+_SOURCE = Path(message_processor.__file__)
+_LAMBDA = frozenset({"lambda", "logs"})  # services that answer only where the CSMS is a Lambda function
+
+
 async def _run(options: argparse.Namespace, stop: asyncio.Event) -> None:
-    emulator = Emulator(options.region, services={*SERVICES, *options.service})
+    is_lambda, ledger = options.csms == "lambda", options.csms != "sample"
+    services = {*SERVICES, *options.service, *(_LAMBDA if is_lambda else ())}
+    emulator = Emulator(options.region, services=services)
     await emulator.start()
-    registry = Registry(emulator, ledger=options.csms != "sample")
+    source = _SOURCE.read_text(encoding="utf-8") if is_lambda else None  # noqa: ASYNC240 - before it serves anybody
+    registry = Registry(emulator, template(ledger=ledger, processor=source))
     gateway = Gateway(emulator, registry.has)
     await gateway.start()
     websocket_url = f"ws://127.0.0.1:{gateway.port}"
-    await registry.deploy(options.stack_name, websocket_url)
-    tables = None if options.csms == "sample" else Tables.of(emulator, registry.resources)
-    csms = Csms(emulator, interval=options.interval, character=options.csms, tables=tables)
-    await csms.start()
+    await registry.deploy(
+        options.stack_name, WebsocketUrl=websocket_url, Process=this_process(), Interval=str(options.interval)
+    )
+    parts: list[Any] = [gateway, registry, emulator]
+    if not is_lambda:
+        tables = Tables.of(emulator, registry.resources) if ledger else None
+        csms = Csms(emulator, interval=options.interval, character=options.csms, tables=tables)
+        await csms.start()
+        parts.insert(1, csms)
     addresses = {
         "websocket_url": websocket_url,
         "endpoint_url": emulator.url,
@@ -49,7 +67,7 @@ async def _run(options: argparse.Namespace, stop: asyncio.Event) -> None:
     gc.freeze()  # the objects of the start live as long as the process
     print(json.dumps(addresses), flush=True)  # noqa: T201 - the launcher reads it
     await stop.wait()
-    for part in (gateway, csms, registry, emulator):
+    for part in parts:
         await part.stop()
 
 
@@ -98,7 +116,7 @@ def main() -> None:
     parser.add_argument("--stack-name", default="AwsOcppGatewayStack")
     parser.add_argument("--region", default="us-east-1")
     parser.add_argument("--interval", type=int, default=10)
-    parser.add_argument("--csms", choices=CHARACTERS, default="kit")
+    parser.add_argument("--csms", choices=CSMS, default="kit")
     parser.add_argument("--service", action="append", default=[], help="an additional AWS service that answers")
     parser.add_argument("--log", default="")
     options = parser.parse_args()

@@ -20,7 +20,10 @@ from cpsim_kit.aws.access_key import AccessKey
 from cpsim_kit.errors import LocalStackError
 from cpsim_kit.local.usage import Usage, last_lines, usage_of
 
-__all__ = ["LocalOptions", "LocalProcess"]
+__all__ = ["CSMS", "LocalOptions", "LocalProcess"]
+
+CSMS = ("kit", "lambda", "strict", "sample")
+"""The characters of a local stack's CSMS."""
 
 _READY_TIMEOUT = 60.0  # seconds; a cold start on a slow disk takes a few
 _EXIT_TIMEOUT = 5.0  # seconds for a process to exit
@@ -41,7 +44,7 @@ class LocalOptions:
         name: The CloudFormation stack's name.
         region: The AWS region it claims to be in.
         interval: The heartbeat interval of its CSMS in seconds.
-        csms: "kit", "strict" or "sample".
+        csms: One of :data:`CSMS`.
         services: ministack's names of AWS services that answer, in addition to those of the kit.
     """
 

@@ -22,6 +22,9 @@ modules ``services.iot`` and ``services.iot_data``:
     rule_actions   iot._run_rule_actions, ._rule_topic_filter         the kit evaluates AWS IoT SQL, and carries out the
                                                                       actions
 
+Where Lambda is among the services, `lambdas` lists what it replaces of ``services.lambda_svc`` and
+``core.lambda_runtime``.
+
 tests/local/server/test_ministack.py checks what the kit relies on.
 """
 
@@ -36,7 +39,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from cpsim_kit.aws.access_key import AccessKey
-from cpsim_kit.local.server import rule_actions
+from cpsim_kit.local.server import lambdas, rule_actions
 from cpsim_kit.local.server.guard import mqtt, shadows, things
 from cpsim_kit.local.server.guard.asgi import Answer, Request
 from cpsim_kit.local.server.guard.door import SERVICES, Door
@@ -66,7 +69,7 @@ class Emulator:
     def __init__(self, region: str, key: AccessKey | None = None, *, services: Iterable[str] = SERVICES) -> None:
         self.region = region
         self.key = key or AccessKey.random()
-        self._services = services
+        self._services = frozenset(services)
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._socket.bind(("127.0.0.1", 0))  # bound now, so that no other process takes the port
         self._socket.listen(1024)
@@ -77,6 +80,7 @@ class Emulator:
         self._iot: Any = None  # modules of ministack, and its context manager that sets account and region
         self._dynamodb: Any = None
         self._scope: Any = None
+        self._lambda: tuple[Any, Any] | None = None  # its modules, where Lambda is among the services
 
     async def start(self) -> None:
         """Start to serve. The endpoint answers when this returns."""
@@ -91,6 +95,8 @@ class Emulator:
             IOT_MTLS_ENABLED="0",
             SFTP_ENABLED="0",
             DOCKER_HOST="unix:///dev/null/no-docker",
+            LAMBDA_EXECUTOR="local",
+            LAMBDA_STRICT="0",
             LOG_LEVEL="WARNING",
         )
         from hypercorn.asyncio import serve  # noqa: PLC0415 - after the settings above
@@ -104,6 +110,12 @@ class Emulator:
         shadows.install(iot, iot_data)
         things.install(iot)
         rule_actions.install(iot, dynamodb, sqs, request_scope)
+        if "lambda" in self._services:
+            from ministack.core import lambda_runtime  # noqa: PLC0415 - after the settings above
+            from ministack.services import lambda_svc  # noqa: PLC0415
+
+            self._lambda = lambda_svc, lambda_runtime
+            lambdas.install(lambda_svc, lambda_runtime, self.key, self.url, self.region)
         config = Config()
         config.bind = [f"fd://{self._socket.detach()}"]
         config.keep_alive_timeout = 75
@@ -122,6 +134,8 @@ class Emulator:
         endpoint_name = f"{self._iot._endpoint_prefix(ACCOUNT)}-ats.iot.{self.region}.127.0.0.1"
 
         def service_of(request: Request) -> str:
+            if lambdas.is_code(request):
+                return "lambda"
             query = app._routing_params(request.method, request.path, request.headers, request.body, request.query)
             service: str = router.detect_service(request.method, request.path, request.headers, query)
             return service
@@ -129,6 +143,8 @@ class Emulator:
         async def serve(request: Request) -> Answer:
             region = router.extract_region(request.headers, request.query)
             with responses.request_scope(ACCOUNT, region):
+                if self._lambda is not None and lambdas.is_code(request):
+                    return lambdas.read_code(self._lambda[0], request)
                 answer: Answer = await app._dispatch_service_request(
                     request.method, request.path, request.headers, request.body, request.query, str(uuid.uuid4())
                 )
@@ -151,8 +167,10 @@ class Emulator:
         )
 
     async def stop(self) -> None:
-        """Stop serving."""
+        """Stop serving, and end what it has started."""
         self._stop.set()
+        if self._lambda is not None:
+            await asyncio.to_thread(lambdas.stop, *self._lambda)
         if self._server is not None:
             await self._server
 

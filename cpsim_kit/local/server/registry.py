@@ -17,8 +17,6 @@ from botocore.config import Config
 
 from cpsim_kit.aws.deployment import REGISTRY_TABLE
 from cpsim_kit.local.server.emulator import Emulator
-from cpsim_kit.local.template import template
-from cpsim_kit.local.usage import this_process
 
 __all__ = ["Registry"]
 
@@ -30,15 +28,15 @@ class Registry:
 
     Args:
         emulator: A started emulator.
-        ledger: Whether the stack has the tables of tokens and transactions.
+        template: The CloudFormation template of the stack.
 
     Attributes:
         resources: The names or addresses of the stack's resources by logical id; filled by :meth:`deploy`.
     """
 
-    def __init__(self, emulator: Emulator, *, ledger: bool) -> None:
+    def __init__(self, emulator: Emulator, template: str) -> None:
         self._emulator = emulator
-        self._ledger = ledger
+        self._template = template
         self.resources: dict[str, str] = {}
         self._table = ""
         self._queue_url = ""
@@ -50,9 +48,9 @@ class Registry:
         """Whether a Thing with this id is registered."""
         return bool(charge_point_id) and self._emulator.has_item(self._table, "chargePointId", charge_point_id)
 
-    async def deploy(self, stack_name: str, websocket_url: str) -> None:
-        """Turn on the events of Things, and create the CloudFormation stack."""
-        await asyncio.to_thread(self._deploy, stack_name, websocket_url)
+    async def deploy(self, stack_name: str, **parameters: str) -> None:
+        """Turn on the events of Things, and create the CloudFormation stack with the template's parameters."""
+        await asyncio.to_thread(self._deploy, stack_name, parameters)
         await self._emulator.subscribe("$aws/events/thing/+/deleted", self._on_deleted)
         self._worker = asyncio.create_task(self._work(), name="cpsim[registry].worker")
 
@@ -62,16 +60,13 @@ class Registry:
             self._worker.cancel()
             await asyncio.wait([self._worker])
 
-    def _deploy(self, stack_name: str, websocket_url: str) -> None:
+    def _deploy(self, stack_name: str, parameters: dict[str, str]) -> None:
         cloudformation = self._client("cloudformation")
         self._client("iot").update_event_configurations(eventConfigurations={"THING": {"Enabled": True}})
         cloudformation.create_stack(
             StackName=stack_name,
-            TemplateBody=template(ledger=self._ledger),
-            Parameters=[
-                {"ParameterKey": "WebsocketUrl", "ParameterValue": websocket_url},
-                {"ParameterKey": "Process", "ParameterValue": this_process()},
-            ],
+            TemplateBody=self._template,
+            Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
             Capabilities=["CAPABILITY_IAM"],
         )
         waiter = cloudformation.get_waiter("stack_create_complete")

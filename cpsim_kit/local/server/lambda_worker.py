@@ -1,0 +1,137 @@
+"""The program in which a Lambda function of the local stack runs; ministack starts one for each environment.
+
+In the place of ministack's own, so that a function sees and logs what it does on AWS: the log lines of AWS's Python
+runtime, and errors of import that fail each invocation. It ends with its parent, also when that is killed in the middle
+of an invocation. AWS Lambda developer guide: "Building Lambda functions with Python" (python-handler, python-logging),
+"Using the Lambda runtime environment".
+
+The protocol is ministack's, one JSON document a line. From stdin: once ``{"code_dir", "module", "handler", "env", …}``,
+then ``{"event", "ctx"}`` for each invocation. To stdout: once ``{"status": "ready"}``, then ``{"status": "ok",
+"result"}`` or ``{"status": "error", "error", "trace"}``. What the function prints goes to stderr; after each
+invocation, a line there says that the log is complete. Imports the standard library only.
+"""
+
+import importlib
+import json
+import logging
+import os
+import shutil
+import sys
+import threading
+import time
+import traceback
+from typing import Any, TextIO
+
+END_OF_LOG = "\x00end of the invocation's log"
+
+_PARENT_INTERVAL = 0.5  # seconds between two checks of the parent
+
+
+class _Context:
+    """What a handler gets as its second argument. "Using the Lambda context object" (python-context)."""
+
+    identity = client_context = None
+
+    def __init__(self, init: dict[str, Any], about: dict[str, Any]) -> None:
+        self.function_name = init["function_name"]
+        self.function_version = os.environ.get("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+        self.memory_limit_in_mb = str(init["memory"])
+        self.invoked_function_arn = about["invoked_function_arn"]
+        self.aws_request_id = about["request_id"]
+        self.log_group_name = f"/aws/lambda/{self.function_name}"
+        self.log_stream_name = os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME", "")
+        self._deadline: float = time.monotonic() + about["timeout_ms"] / 1000
+
+    def get_remaining_time_in_millis(self) -> int:
+        return max(0, round((self._deadline - time.monotonic()) * 1000))
+
+
+class _LogFormat(logging.Formatter):
+    """The lines of AWS's Python runtime: level, time, request id and message, with tabs between."""
+
+    request_id = ""
+
+    def __init__(self) -> None:
+        super().__init__("[%(levelname)s]\t%(asctime)s.%(msecs)03dZ\t%(request_id)s\t%(message)s", "%Y-%m-%dT%H:%M:%S")
+        self.converter = time.gmtime
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.request_id = self.request_id
+        return super().format(record)
+
+
+def _main() -> None:
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever the function prints, also from a program that it starts, is its log
+    sys.stdout = sys.stderr
+    init = json.loads(sys.stdin.readline())
+    code = init["code_dir"]
+    threading.Thread(target=_end_with_parent, args=(os.getppid(), code), daemon=True).start()
+    sys.path[0] = code  # in the place of this program's folder
+    lines = logging.StreamHandler()
+    form = _LogFormat()
+    lines.setFormatter(form)
+    logging.getLogger().addHandler(lines)
+    logging.captureWarnings(True)
+
+    def answer(**document: Any) -> None:
+        _write(sys.stderr, END_OF_LOG)
+        _write(answers, json.dumps(document))
+
+    handler, failure = _load(init["module"], init["handler"], code)
+    _write(answers, '{"status": "ready"}')
+    for line in sys.stdin:
+        message = json.loads(line)
+        form.request_id = message["ctx"]["request_id"]
+        if handler is None:
+            answer(status="error", error=failure, trace=failure)
+            continue
+        try:
+            result = handler(message["event"], _Context(init, message["ctx"]))
+            json.dumps(result)
+        except Exception as exc:  # noqa: BLE001 - of the function; it is the answer
+            answer(status="error", error=str(exc), trace=_told(type(exc).__name__, str(exc), exc, code))
+        else:
+            answer(status="ok", result=result)
+    _exit(code)
+
+
+def _write(stream: TextIO, line: str) -> None:
+    stream.write(f"{line}\n")
+    stream.flush()
+
+
+def _load(module: str, name: str, code: str) -> tuple[Any, str]:
+    """The handler; or None, and what each invocation logs. The names of these errors are AWS's."""
+    try:
+        found = importlib.import_module(module)
+    except SyntaxError as exc:
+        return None, _told("Runtime.UserCodeSyntaxError", f"Syntax error in module '{module}': {exc}", exc, code)
+    except BaseException as exc:  # noqa: BLE001 - as in _main
+        return None, _told("Runtime.ImportModuleError", f"Unable to import module '{module}': {exc}", exc, code)
+    if not callable(handler := getattr(found, name, None)):
+        return None, f"[ERROR] Runtime.HandlerNotFound: Handler '{name}' missing on module '{module}'"
+    return handler, ""
+
+
+def _told(kind: str, text: str, error: BaseException, code: str) -> str:
+    """An error as AWS logs it, with the function's own frames."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(code)]
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)] if frames else []
+    return f"[ERROR] {kind}: {text}\n{''.join(lines)}".rstrip().replace(code, "/var/task")
+
+
+def _end_with_parent(parent: int, code: str) -> None:
+    """Exit once the parent has ended; a handler that does not return would otherwise go on without it."""
+    while os.getppid() == parent:
+        time.sleep(_PARENT_INTERVAL)
+    _exit(code)
+
+
+def _exit(code: str) -> None:
+    shutil.rmtree(os.path.dirname(code), ignore_errors=True)  # the parent cannot do it any more
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _main()

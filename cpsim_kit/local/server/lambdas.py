@@ -1,0 +1,89 @@
+"""Lambda functions of the local stack: how ministack runs them, whom they are to AWS, and where their code is read.
+
+ministack runs a Python function in processes of this computer, behind its queues. This module replaces, for this
+process only, what differs from AWS, or what the stack's door would not let pass. It imports nothing of ministack, whose
+modules are parameters:
+
+    lambda_runtime._PYTHON_WORKER_SCRIPT           `lambda_worker` is what runs the function
+    lambda_runtime.execution_credentials           the function signs with the stack's own access key
+    lambda_runtime.Worker._drain_stderr_bounded    the log ends where the worker says so; ministack waits 50 ms instead
+    lambda_svc._presigned_code_url                 signed like every other request, so that the door lets it pass
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from pathlib import Path
+from typing import Any
+
+from botocore.auth import SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from cpsim_kit.aws.access_key import AccessKey
+from cpsim_kit.local.server import lambda_worker
+from cpsim_kit.local.server.guard.asgi import Answer, Request
+
+__all__ = ["install", "is_code", "read_code", "stop"]
+
+_CODE = "/_cpsim/lambda-code/"
+_LIFE = 600  # seconds that the address of a function's code is valid, as on AWS
+_LOG_TIMEOUT = 0.25  # seconds for the rest of the log of a worker that has died
+
+
+def install(lambda_svc: Any, lambda_runtime: Any, key: AccessKey, url: str, region: str) -> None:
+    """Make ministack run functions as the kit needs it.
+
+    Args:
+        lambda_svc: ministack's module ``services.lambda_svc``.
+        lambda_runtime: Its module ``core.lambda_runtime``.
+        key: The stack's access key.
+        url: The stack's endpoint.
+        region: Its region.
+    """
+
+    def credentials(_config: dict[str, Any]) -> dict[str, str]:
+        return {"AWS_ACCESS_KEY_ID": key.id, "AWS_SECRET_ACCESS_KEY": key.secret, "AWS_SESSION_TOKEN": ""}
+
+    def code_url(function: str) -> str:
+        request = AWSRequest("GET", f"{url}{_CODE}{function}")
+        SigV4QueryAuth(Credentials(key.id, key.secret), "lambda", region, expires=_LIFE).add_auth(request)
+        return str(request.url)
+
+    lambda_runtime._PYTHON_WORKER_SCRIPT = Path(lambda_worker.__file__).read_text(encoding="utf-8")
+    lambda_runtime.execution_credentials = credentials
+    lambda_runtime.Worker._drain_stderr_bounded = _read_log
+    lambda_svc._presigned_code_url = code_url
+
+
+def is_code(request: Request) -> bool:
+    """Whether a request has the address of a function's package, as GetFunction returns it."""
+    return request.path.startswith(_CODE)
+
+
+def read_code(lambda_svc: Any, request: Request) -> Answer:
+    """The package that the request asks for."""
+    answer: Answer = lambda_svc.serve_function_code(request.path.removeprefix(_CODE))
+    return answer
+
+
+def stop(lambda_svc: Any, lambda_runtime: Any) -> None:
+    """End the processes of all functions; blocks until they have ended."""
+    lambda_svc._esms.clear()  # nothing starts one again
+    lambda_runtime.reset()
+
+
+def _read_log(worker: Any, **_waits: float) -> str:
+    """What the function has written to stderr during an invocation."""
+    lines: list[str] = []
+    end = time.monotonic() + _LOG_TIMEOUT
+    while (left := end - time.monotonic()) > 0:
+        try:
+            line = worker._stderr_queue.get(timeout=left)
+        except queue.Empty:
+            break
+        if line == lambda_worker.END_OF_LOG:
+            break
+        lines.append(line)
+    return "\n".join(lines)
