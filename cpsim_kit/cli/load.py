@@ -16,7 +16,7 @@ from cpsim_kit.cli.terminal import DONE, FAILED, INTERRUPTED
 from cpsim_kit.errors import CpsimError, FleetError
 from cpsim_kit.fleet import Fleet, FleetResult
 from cpsim_kit.fleet.dask import open_cluster
-from cpsim_kit.fleet.share import SAMPLE
+from cpsim_kit.fleet.report import SAMPLE
 
 __all__ = ["broken_bounds", "run"]
 

@@ -30,8 +30,8 @@ from cpsim_kit.fleet.dask import ClusterShare, worker_addresses
 from cpsim_kit.fleet.plan import Plan, Scenario, start_times
 from cpsim_kit.fleet.processes import LocalShare, ProcessShare
 from cpsim_kit.fleet.progress import Progress
+from cpsim_kit.fleet.report import ShareLost
 from cpsim_kit.fleet.result import FleetResult
-from cpsim_kit.fleet.share import ShareLost
 
 __all__ = ["Fleet", "Provisioner", "Target"]
 

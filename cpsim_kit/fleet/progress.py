@@ -11,9 +11,9 @@ from collections.abc import Callable
 from tqdm.auto import tqdm
 
 from cpsim_kit.fleet.call_table import Incoming
+from cpsim_kit.fleet.report import SAMPLE, Load, Report
 from cpsim_kit.fleet.result import FleetResult
 from cpsim_kit.fleet.session_table import IncomingSessions
-from cpsim_kit.fleet.share import SAMPLE, Load, Report
 
 __all__ = ["Progress"]
 

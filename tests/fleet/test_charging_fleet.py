@@ -178,6 +178,11 @@ async def test_without_drive_and_arrivals_one_driver_comes_after_the_other_until
     assert gaps.max() > 60
 
 
+async def test_what_a_station_says_wrongly_is_not_what_is_true(csms: Csms) -> None:
+    frame = (await run(csms, 2, station={**AT_ONCE, "quirks": ["register_rollback"]}, arrivals=one_at_once)).sessions()
+    assert (frame.said_wh < frame.true_wh).all()
+
+
 # -- What goes wrong --------------------------------------------------------------------------------------------------
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from cpsim_kit.fleet.call_table import CallTable
 from cpsim_kit.fleet.progress import Progress
+from cpsim_kit.fleet.report import Load, Report
 from cpsim_kit.fleet.result import FleetResult
 from cpsim_kit.fleet.session_table import SESSIONS, IncomingSessions, SessionRow, SessionTable
-from cpsim_kit.fleet.share import Load, Report
 
 NAN = math.nan
 
