@@ -138,6 +138,20 @@ async def test_there_are_no_more_drivers_at_once_than_evses_and_the_others_wait(
     assert (begins.max() - begins.min()).total_seconds() == pytest.approx(3600, abs=1)
 
 
+@pytest.mark.parametrize(("more", "keeps_rows"), [({}, False), ({"record": True}, True)])
+async def test_stations_of_a_fleet_keep_no_rows_of_their_sessions_unless_told_to(
+    csms: Csms, more: dict[str, Any], keeps_rows: bool
+) -> None:
+    rows: list[bool] = []
+
+    async def drive(station: Station) -> None:
+        session = await station.charge(Vehicle(), token="TAG-1", minutes=10)
+        rows.append(len(session.rows) > 0)
+
+    await run(csms, 1, station={**AT_ONCE, **more}, scenario=drive)
+    assert rows == [keeps_rows]
+
+
 async def test_arrivals_are_of_the_stations_clock(csms: Csms) -> None:
     async def drive(station: Station) -> None:
         await station.plug_in(Vehicle())
@@ -244,14 +258,14 @@ async def test_a_station_that_lost_its_connection_charges_on_and_says_all_when_i
 async def test_a_loss_of_the_connection_is_one_failure_of_the_call_that_had_no_answer(csms: Csms) -> None:
     lost: list[str] = []
 
-    async def cut_the_first(link: Any, call: Any) -> None:
-        if not lost:
+    async def cut_the_first_end(link: Any, call: Any) -> None:
+        if not lost and call.payload["eventType"] == "Ended":
             lost.append(call.action)
             link.abort()
         else:
             await link.answer(call)
 
-    csms.on["TransactionEvent"] = cut_the_first
+    csms.on["TransactionEvent"] = cut_the_first_end
     result = await run(csms, 1, arrivals=two_at_once, reconnect=SOON_AGAIN)
     calls = result.to_frame()
     assert calls[calls.outcome == "connection lost"].action.tolist() == ["TransactionEvent"]
