@@ -216,7 +216,9 @@ class Processor:
     def __init__(self, emulator: Any) -> None:
         self._emulator = emulator
 
-    async def subscribe(self, _topic_filter: str, deliver: Callable[[str, bytes], Coroutine[Any, Any, None]]) -> None:
+    async def subscribe(
+        self, _topic_filter: str, deliver: Callable[[str, bytes], Coroutine[Any, Any, None]], _stand_in: object = None
+    ) -> None:
         self._deliver = deliver
 
     async def handle(self, body: Any) -> None:
