@@ -194,7 +194,9 @@ class Fleet:
         self._processes = min(processes or 1, len(self.ids))
         self._cluster = cluster
         self._is_running = False
-        first = ChargePoint(self.ids[0], self.url, **options | {"ssl": None})  # raises if it does not like an option
+        own = attributes(self.ids[0]) if attributes is not None and station is not None else {}
+        # Both raise if they do not like an option.
+        first = ChargePoint(self.ids[0], self.url, **{**options, **own, "ssl": None})
         check_charging(
             self._plan.charging,
             first,
@@ -215,7 +217,8 @@ class Fleet:
 
         Args:
             duration: Seconds from the first start to the end, the ramp included.
-            progress: Show a line with connected, booted, calls per second, p50, p99 and failures.
+            progress: Show a line with connected, booted, calls per second, p50, p99 and failures; of stations also with
+                the sessions that go on and the power of all.
 
         Raises:
             RuntimeError: The fleet is running already.

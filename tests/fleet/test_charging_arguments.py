@@ -85,6 +85,11 @@ def test_values_of_stations_that_cannot_be_are_refused(arguments: dict[str, Any]
         Fleet("ws://127.0.0.1:9", 2, **arguments)
 
 
+def test_the_version_may_come_with_the_attributes() -> None:
+    station = {"variables": {"MeterValueSampleInterval": 10}}
+    Fleet("ws://127.0.0.1:9", 2, station=station, attributes=lambda _: {"version": "1.6"})
+
+
 @pytest.mark.parametrize(
     "scenario",
     [
