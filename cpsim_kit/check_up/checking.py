@@ -19,9 +19,10 @@ from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.charge_point.arguments import check_seconds
 from cpsim_kit.check_up import v16, v201
 from cpsim_kit.check_up.checks import CHECKS, PREFIX, Check, choose
-from cpsim_kit.check_up.play import NOT_TRIED, Play, clean
+from cpsim_kit.check_up.play import Play
 from cpsim_kit.check_up.player import Ledger, NoBill, Player, SendCall
 from cpsim_kit.check_up.report import CheckUp, Finding
+from cpsim_kit.check_up.verdicts import NOT_TRIED, clean
 from cpsim_kit.errors import AwsError, ConnectError, CpsimError, NotFound, NotRegistered
 from cpsim_kit.ocpp_j.versions import Version
 

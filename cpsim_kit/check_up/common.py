@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from cpsim_kit.check_up.play import Answer, AwaitCall, CsmsCall, Failed, NotTried, Pause, Play, Say, Script, Verdict
+from cpsim_kit.check_up.play import Play
+from cpsim_kit.check_up.steps import Answer, AwaitCall, CsmsCall, Pause, Say, Script
+from cpsim_kit.check_up.verdicts import Failed, NotTried, Verdict
 
 __all__ = ["boot", "heartbeat_time", "judge_time", "unanswered_call", "unknown_action"]
 

@@ -11,23 +11,9 @@ from typing import Any
 
 from cpsim_kit.basics.waiting import poll_until
 from cpsim_kit.charge_point import ChargePoint
-from cpsim_kit.check_up.play import (
-    PASSED,
-    TOLERANCE_WH,
-    Answer,
-    AwaitCall,
-    Bill,
-    CsmsCall,
-    LookAtBill,
-    Pause,
-    Play,
-    Reconnect,
-    Say,
-    Script,
-    Step,
-    Verdict,
-    shorten,
-)
+from cpsim_kit.check_up.play import TOLERANCE_WH, Play
+from cpsim_kit.check_up.steps import Answer, AwaitCall, Bill, CsmsCall, LookAtBill, Pause, Reconnect, Say, Script, Step
+from cpsim_kit.check_up.verdicts import PASSED, Verdict, shorten
 from cpsim_kit.errors import (
     CallFailed,
     CallTimeout,

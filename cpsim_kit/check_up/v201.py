@@ -8,7 +8,9 @@ from typing import Any
 
 from cpsim_kit.check_up import common
 from cpsim_kit.check_up.common import status_notification
-from cpsim_kit.check_up.play import WH, Failed, NotTried, Play, Reconnect, Script, Step, id_token
+from cpsim_kit.check_up.play import WH, Play, id_token
+from cpsim_kit.check_up.steps import Reconnect, Script, Step
+from cpsim_kit.check_up.verdicts import Failed, NotTried
 
 __all__ = ["SCRIPTS"]
 
