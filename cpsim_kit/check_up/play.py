@@ -32,7 +32,7 @@ class Play:
         version: The OCPP version.
         token: A token that the CSMS accepts.
         refused_token: A token that it does not accept; "" if there is none.
-        why_no_refused_token: Why there is none.
+        about_refused_token: Where it is from, or why there is none.
         now: The time at which the check begins, UTC.
         new_id: Makes transaction ids of OCPP 2.x.
         patience: The longest interval to wait for before booting again, in seconds.
@@ -47,7 +47,7 @@ class Play:
     now: datetime
     new_id: Callable[[], str]
     refused_token: str = ""
-    why_no_refused_token: str = ""
+    about_refused_token: str = ""
     patience: float = 5
     boot_status: str = ""
     answered: int = 0
@@ -59,6 +59,11 @@ class Play:
     def is_16(self) -> bool:
         """Whether it is OCPP 1.6."""
         return self.version.name == "1.6"
+
+    @property
+    def refused(self) -> str:
+        """The token that the CSMS does not accept, and where it is from, for a sentence."""
+        return ", ".join(filter(None, (self.refused_token, self.about_refused_token)))
 
     def at(self, seconds: float) -> str:
         """A time as OCPP writes it, so many seconds from the beginning."""

@@ -93,17 +93,17 @@ def _charge(play: Play, transaction: _Transaction) -> Generator[Step, Any, None]
 def _refused_token(play: Play) -> Script:
     yield from play.begin()
     if not play.refused_token:
-        raise NotTried(play.why_no_refused_token)
+        raise NotTried(play.about_refused_token)
     status = yield from play.authorization_status(play.refused_token)
     play.note(f"Authorize: {status}")
     if status == "Accepted":
-        play.blame("Authorize accepted the token")
+        play.blame(f"Authorize accepted {play.refused}")
     transaction = _Transaction(play)
     answer = yield from play.ask("StartTransaction", transaction.start(play.refused_token))
     status, transaction.id = answer["idTagInfo"]["status"], answer["transactionId"]
     play.note(f"StartTransaction: {status}")
     if status == "Accepted":
-        play.blame("StartTransaction accepted the token")
+        play.blame(f"StartTransaction accepted {play.refused}")
     yield from play.ask("StopTransaction", transaction.stop(reason="DeAuthorized", wh=0))
 
 

@@ -154,11 +154,11 @@ def _say_all(play: Play, *events: dict[str, Any]) -> Generator[Step, Any, None]:
 def _refused_token(play: Play) -> Script:
     yield from play.begin()
     if not play.refused_token:
-        raise NotTried(play.why_no_refused_token)
+        raise NotTried(play.about_refused_token)
     status = yield from play.authorization_status(play.refused_token)
     play.note(f"Authorize: {status}")
     if status == "Accepted":
-        play.blame("Authorize accepted the token")
+        play.blame(f"Authorize accepted {play.refused}")
     transaction = _Transaction(play)
     answer = yield from play.ask("TransactionEvent", transaction.started(token=play.refused_token), "Started")
     status = answer.get("idTokenInfo", {}).get("status")
@@ -166,7 +166,7 @@ def _refused_token(play: Play) -> Script:
     if status is None:
         play.blame("TransactionEvent names the token, and the answer has no idTokenInfo")
     elif status == "Accepted":
-        play.blame("TransactionEvent accepted the token")
+        play.blame(f"TransactionEvent accepted {play.refused}")
     yield from play.ask("TransactionEvent", transaction.ended("Deauthorized", "DeAuthorized", wh=0), "Ended")
 
 
