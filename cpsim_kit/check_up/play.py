@@ -54,6 +54,7 @@ class Play:
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     _running: Mapping[str, Any] | None = None  # the last message of a transaction that has not ended
+    _readings: list[dict[str, Any]] = field(default_factory=list)  # of OCPP 2.x: its meter values
 
     @property
     def is_16(self) -> bool:
@@ -105,8 +106,7 @@ class Play:
         """
         name = f"{action} {what}".rstrip()
         if action == "TransactionEvent":
-            is_running = payload["eventType"] == "Started" or self._running is not None
-            self._running = payload if is_running and payload["eventType"] != "Ended" else None
+            self._follow(payload)
         answer: Answer = yield Say(action, payload)
         if answer.outcome == "not implemented" or answer.code in _UNSUPPORTED:
             raise NotSupported(f"{name}: {answer}")
@@ -118,6 +118,14 @@ class Play:
             self._running = {**payload, **fields} if action == "StartTransaction" else None
         return fields
 
+    def _follow(self, event: Mapping[str, Any]) -> None:
+        """Note what :meth:`farewell` needs of an event of OCPP 2.x."""
+        is_running = event["eventType"] == "Started" or self._running is not None
+        self._running = event if is_running and event["eventType"] != "Ended" else None
+        self._readings += event.get("meterValue", ())
+        if event["eventType"] == "Started":
+            self._readings = list(event.get("meterValue", ()))
+
     def farewell(self) -> Say | None:
         """What ends the transaction that the check has left running; None if there is none."""
         if (running := self._running) is None:
@@ -127,8 +135,12 @@ class Play:
             fields = {"transactionId": running["transactionId"], "meterStop": running["meterStart"]}
             return Say("StopTransaction", {**fields, "timestamp": self.at(0), "reason": "Other"})
         info = {"transactionId": running["transactionInfo"]["transactionId"], "stoppedReason": "Other"}
-        event = {"eventType": "Ended", "triggerReason": "AbnormalCondition", "timestamp": self.at(0)}
-        return Say("TransactionEvent", {**event, "seqNo": running["seqNo"] + 1, "transactionInfo": info})
+        event: dict[str, Any] = {"eventType": "Ended", "triggerReason": "AbnormalCondition", "timestamp": self.at(0)}
+        event |= {"seqNo": running["seqNo"] + 1, "transactionInfo": info}
+        if self._readings:
+            sample = self._readings[-1]["sampledValue"][-1] | {"context": "Transaction.End"}
+            event["meterValue"] = [self._readings[0], {"timestamp": self.at(0), "sampledValue": [sample]}]
+        return Say("TransactionEvent", event)
 
     def problem(self, action: str, answer: Answer) -> str:
         """What is wrong with an answer; "" if nothing is."""
