@@ -19,9 +19,10 @@ from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.charge_point.arguments import check_seconds
 from cpsim_kit.check_up import v16, v201
 from cpsim_kit.check_up.checks import CHECKS, PREFIX, Check, choose
-from cpsim_kit.check_up.play import NOT_TRIED, Play, clean
+from cpsim_kit.check_up.play import Play
 from cpsim_kit.check_up.player import Ledger, NoBill, Player, SendCall
 from cpsim_kit.check_up.report import CheckUp, Finding
+from cpsim_kit.check_up.verdicts import NOT_TRIED, clean
 from cpsim_kit.errors import AwsError, ConnectError, CpsimError, NotFound, NotRegistered
 from cpsim_kit.ocpp_j.versions import Version
 
@@ -101,7 +102,8 @@ async def check_up(
         version: "1.6", "2.0.1" or "2.1"; the AWS gateway speaks the first two.
         checks: Ids of the checks to play; all when None. ``cpsim_kit.check_up.CHECKS`` has the table.
         token: A token that the CSMS accepts.
-        refused_token: A token that it does not accept. When None, a blocked one is put into ``stack.tokens``.
+        refused_token: A token that it does not accept. When None, a blocked one is put into ``stack.tokens`` on a
+            Stack, which the CSMS there has to know.
         ledger: ``async def ledger(charge_point_id, transaction_id)``, which returns the Wh that the CSMS bills, or None
             if it has none. The transaction id is a text; in OCPP 1.6 an integer.
         ids: The charge points' ids, where the CSMS admits known ones only; one is enough. CPSIM-CHECK-01, -02, … when
@@ -127,16 +129,18 @@ async def check_up(
     for name in names.values():
         ChargePoint(name, url, **options)  # raises if it does not like an option
     await asyncio.to_thread(Version.get(version).load)
+    bills: dict[str, Any] = {"ledger": ledger}
     if ledger is None and stack is not None:
-        ledger = _ledger_of(stack)
+        own = _StackLedger(stack)
+        bills = {"ledger": own.look, "why_no_bill": own.why_no_bill}
     async with contextlib.AsyncExitStack() as contexts:
-        why = "no refused token was given"
+        about = "" if refused_token else "no refused token was given"
         if stack is not None:
             failed = await contexts.enter_async_context(stack.things.provisioned(set(names.values()), progress=False))
             if failed:
                 raise next(iter(failed.values()))
             if refused_token is None and "refused_token" in names:
-                refused_token, why = await contexts.enter_async_context(_blocked_token(stack))
+                refused_token, about = await contexts.enter_async_context(_blocked_token(stack))
 
         def make_play() -> Play:
             return Play(
@@ -145,7 +149,7 @@ async def check_up(
                 datetime.now(UTC),
                 lambda: str(uuid.uuid4()),
                 refused_token or "",
-                why,
+                about,
                 patience=timeout,
             )
 
@@ -160,7 +164,7 @@ async def check_up(
                 findings.append(Finding(check, NOT_TRIED, not_accepted))
                 continue
             charge_point, play = make_charge_point(names[check.id]), make_play()
-            player = Player(charge_point, timeout=timeout, ledger=ledger, send_call=send_call)
+            player = Player(charge_point, timeout=timeout, send_call=send_call, **bills)
             findings.append(await _play(player, charge_point, play, check, is_first=not findings))
             if check.id == "boot" and play.boot_status != "Accepted":
                 not_accepted = f"the CSMS did not accept the boot: {play.boot_status or 'no valid answer'}"
@@ -212,19 +216,32 @@ def _check_tokens(version: str, *tokens: str | None) -> None:
 # -- What a stack gives ------------------------------------------------------------------------------------------------
 
 
-def _ledger_of(stack: StackLike) -> Ledger:
-    async def ledger(charge_point_id: str, transaction_id: str | int) -> float | None:
+class _StackLedger:
+    """Looks at bills in ``stack.transactions``. A reader's own message processor need not write that table."""
+
+    def __init__(self, stack: StackLike) -> None:
+        self._stack = stack
+        self._is_used = False  # the CSMS has written a transaction of this check-up
+        self._is_unused = False  # it has not, although there was time
+
+    async def look(self, charge_point_id: str, transaction_id: str | int) -> float | None:
         try:
-            frame = await stack.transactions.to_frame()
+            frame = await self._stack.transactions.to_frame()
         except NotFound as exc:
             raise NoBill("the stack has no table of transactions, and no ledger was given") from exc
         except AwsError as exc:
             raise NoBill(str(exc)) from exc
         found = frame[(frame.charge_point_id == charge_point_id) & (frame.transaction_id == str(transaction_id))]
+        self._is_used |= len(found) > 0
+        if self._is_unused and not self._is_used:  # do not wait again
+            raise NoBill(self.why_no_bill())
         energy = found.energy_wh.dropna()
         return float(energy.iloc[0]) if len(energy) else None
 
-    return ledger
+    def why_no_bill(self) -> str:
+        """Called after waiting for a bill that did not come."""
+        self._is_unused = not self._is_used
+        return "" if self._is_used else "this CSMS has not written to stack.transactions, and no ledger was given"
 
 
 def _send_call_of(stack: StackLike) -> SendCall:
@@ -236,7 +253,7 @@ def _send_call_of(stack: StackLike) -> SendCall:
 
 @contextlib.asynccontextmanager
 async def _blocked_token(stack: StackLike) -> AsyncIterator[tuple[str, str]]:
-    """A token that the stack's CSMS does not accept, and why there is none where there is none."""
+    """A token that the stack's CSMS does not accept, and where it is from; or "", and why there is none."""
     token = f"CPSIM-NO-{uuid.uuid4().hex[:8]}".upper()
     try:
         await stack.tokens.put(token, status="Blocked")
@@ -244,7 +261,7 @@ async def _blocked_token(stack: StackLike) -> AsyncIterator[tuple[str, str]]:
         yield "", "the stack has no table of tokens, and no refused token was given"
         return
     try:
-        yield token, ""
+        yield token, "which is Blocked in stack.tokens"
     finally:
         await asyncio.shield(asyncio.create_task(_delete(stack, token), name="cpsim[check_up].delete"))
 

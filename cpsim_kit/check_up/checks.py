@@ -60,7 +60,7 @@ _V201 = (
     ),
     (
         "refused_token",
-        "A token that the CSMS does not accept: first Authorize, then a transaction that was authorized without asking",
+        "A token that the CSMS does not accept: in a transaction that was authorized without asking, then in Authorize",
         "The status in both answers is not Accepted: the token is verified again when the transaction names it.",
         "C01.FR.07, E01.FR.11, E01.FR.12, E05.FR.01; TC_C_02_CSMS, TC_C_06_CSMS, TC_E_16_CSMS",
     ),
@@ -143,7 +143,7 @@ _V16 = (
     ),
     (
         "refused_token",
-        "A token that the central system does not accept: first Authorize, then a StartTransaction without asking",
+        "A token that the central system does not accept: in a StartTransaction without asking, then in Authorize",
         "The status in both answers is not Accepted: the token is verified again when the transaction names it. "
         "The answer to StartTransaction has a transaction id all the same.",
         "4.1, 4.8",

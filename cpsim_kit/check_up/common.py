@@ -5,9 +5,20 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-from cpsim_kit.check_up.play import Answer, AwaitCall, CsmsCall, Failed, NotTried, Pause, Play, Say, Script, Verdict
+from cpsim_kit.check_up.play import Play
+from cpsim_kit.check_up.steps import Answer, AwaitCall, CsmsCall, Pause, Say, Script
+from cpsim_kit.check_up.verdicts import Failed, NotTried, Verdict
 
-__all__ = ["boot", "heartbeat_time", "judge_time", "unanswered_call", "unknown_action"]
+__all__ = [
+    "boot",
+    "heartbeat_time",
+    "judge_time",
+    "plug_in",
+    "say_status",
+    "unanswered_call",
+    "unknown_action",
+    "unplug",
+]
 
 CLOCK_TOLERANCE = 60  # seconds between the CSMS's clock and this computer's; the specification has no number
 
@@ -56,6 +67,25 @@ def status_notification(play: Play, status: str) -> dict[str, object]:
     if play.is_16:
         return {"connectorId": 1, "errorCode": "NoError", "status": status}
     return {"timestamp": play.at(0), "connectorStatus": status, "evseId": 1, "connectorId": 1}
+
+
+def plug_in(play: Play) -> Script:
+    """What comes before a transaction: a free connector, a token that is accepted, a car."""
+    yield from say_status(play, "Available")
+    yield from play.authorize()
+    yield from say_status(play, "Preparing" if play.is_16 else "Occupied")
+
+
+def unplug(play: Play) -> Script:
+    """What comes after a transaction."""
+    if play.is_16:
+        yield from say_status(play, "Finishing")
+    yield from say_status(play, "Available")
+
+
+def say_status(play: Play, status: str) -> Script:
+    """Send the status of the one connector."""
+    yield from play.ask("StatusNotification", status_notification(play, status), status)
 
 
 def heartbeat_time(play: Play) -> Script:

@@ -1,4 +1,4 @@
-"""What a check is made of: steps that the player carries out, and verdicts. Does no I/O.
+"""What a check knows and has seen while it is played, and what all checks do alike. Does no I/O.
 
 A check is a generator. It yields steps, receives what came of each, and returns; what it noted is then what was seen.
 It raises a verdict where it cannot go on.
@@ -6,180 +6,22 @@ It raises a verdict where it cannot go on.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any
 
+from cpsim_kit.check_up.steps import Answer, Bill, LookAtBill, Pause, Say, Step
+from cpsim_kit.check_up.verdicts import Failed, NotSupported, NotTried, shorten
 from cpsim_kit.errors import ProtocolViolation
 from cpsim_kit.ocpp_j.versions import Version
 
-__all__ = [
-    "FAILED",
-    "NOT_SUPPORTED",
-    "NOT_TRIED",
-    "PASSED",
-    "TOLERANCE_WH",
-    "VERDICTS",
-    "Answer",
-    "AwaitCall",
-    "Bill",
-    "CsmsCall",
-    "Failed",
-    "LookAtBill",
-    "NotSupported",
-    "NotTried",
-    "Pause",
-    "Play",
-    "Reconnect",
-    "Say",
-    "Script",
-    "Step",
-    "Verdict",
-    "clean",
-    "shorten",
-]
-
-PASSED, FAILED, NOT_SUPPORTED, NOT_TRIED = "passed", "failed", "not supported", "not tried"
-VERDICTS = (PASSED, FAILED, NOT_SUPPORTED, NOT_TRIED)
+__all__ = ["TOLERANCE_WH", "WH", "Play", "id_token"]
 
 WH = 1000  # what each session of the check-up delivers
 TOLERANCE_WH = 0.5  # a ledger may round to whole Wh
 
-_EARLIEST = datetime.min.replace(tzinfo=UTC)
 _UNSUPPORTED = {"NotImplemented", "NotSupported"}  # the CALLERROR codes that say so
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, 2.2
-_LONGEST = 200  # characters of what a CSMS said, in a sentence
-
-
-# -- Verdicts ----------------------------------------------------------------------------------------------------------
-
-
-class Verdict(Exception):
-    """Ends a check; its text is what was seen, or why it was not tried."""
-
-    name: ClassVar[str]
-
-
-class Failed(Verdict):
-    """The CSMS does not do what the specification demands."""
-
-    name = FAILED
-
-
-class NotSupported(Verdict):
-    """The CSMS says that it does not support a message that the check needs."""
-
-    name = NOT_SUPPORTED
-
-
-class NotTried(Verdict):
-    """Something that is not the CSMS's fault, or another check's, keeps this check from being played."""
-
-    name = NOT_TRIED
-
-
-# -- Steps, and what comes of them -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Say:
-    """Send a CALL; an :class:`Answer` comes of it."""
-
-    action: str
-    payload: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Reconnect:
-    """Close the connection and open it again; "" or what went wrong comes of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Wait so many seconds."""
-
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class AwaitCall:
-    """Wait for a CALL of the CSMS, and never answer it; a :class:`CsmsCall` comes of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class LookAtBill:
-    """Look at the Wh of a transaction, until they are as expected or the time is over; a :class:`Bill` comes of it."""
-
-    transaction_id: str | int
-    expected_wh: float
-
-
-Step = Say | Reconnect | Pause | AwaitCall | LookAtBill
-Script = Generator[Step, Any, None]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What came of a CALL.
-
-    Attributes:
-        payload: The answer's payload, as it came; None without CALLRESULT.
-        outcome: "answered", or the ``outcome`` of the error, e.g. "CALLERROR" or "no answer".
-        text: What happened, in words, where it was not answered.
-        code: The error code of a CALLERROR.
-        at: When it came, UTC.
-    """
-
-    payload: Any = None
-    outcome: str = "answered"
-    text: str = ""
-    code: str = ""
-    at: datetime = _EARLIEST
-
-    def __str__(self) -> str:
-        return self.text or f"CALLRESULT {shorten(json.dumps(self.payload))}"
-
-
-@dataclass(frozen=True, slots=True)
-class CsmsCall:
-    """A CALL of the CSMS that is left unanswered.
-
-    Attributes:
-        action: Its action; "" if none came.
-        origin: Who sent it, or why none came.
-    """
-
-    action: str
-    origin: str
-
-
-@dataclass(frozen=True, slots=True)
-class Bill:
-    """What a ledger says of a transaction.
-
-    Attributes:
-        wh: The Wh; None if the ledger has none.
-        not_seen: Why nobody could look; "" if somebody could.
-    """
-
-    wh: float | None = None
-    not_seen: str = ""
-
-
-def clean(text: str) -> str:
-    """A text that tables and XML can hold."""
-    return _NOT_XML.sub("�", text)
-
-
-def shorten(text: str) -> str:
-    """A text of somebody else's, cut to a length that a sentence can have."""
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
-
-
-# -- Playing -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -190,7 +32,7 @@ class Play:
         version: The OCPP version.
         token: A token that the CSMS accepts.
         refused_token: A token that it does not accept; "" if there is none.
-        why_no_refused_token: Why there is none.
+        about_refused_token: Where it is from, or why there is none.
         now: The time at which the check begins, UTC.
         new_id: Makes transaction ids of OCPP 2.x.
         patience: The longest interval to wait for before booting again, in seconds.
@@ -205,18 +47,24 @@ class Play:
     now: datetime
     new_id: Callable[[], str]
     refused_token: str = ""
-    why_no_refused_token: str = ""
+    about_refused_token: str = ""
     patience: float = 5
     boot_status: str = ""
     answered: int = 0
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     _running: Mapping[str, Any] | None = None  # the last message of a transaction that has not ended
+    _readings: list[dict[str, Any]] = field(default_factory=list)  # of OCPP 2.x: its meter values
 
     @property
     def is_16(self) -> bool:
         """Whether it is OCPP 1.6."""
         return self.version.name == "1.6"
+
+    @property
+    def refused(self) -> str:
+        """The token that the CSMS does not accept, and where it is from, for a sentence."""
+        return ", ".join(filter(None, (self.refused_token, self.about_refused_token)))
 
     def at(self, seconds: float) -> str:
         """A time as OCPP writes it, so many seconds from the beginning."""
@@ -258,8 +106,7 @@ class Play:
         """
         name = f"{action} {what}".rstrip()
         if action == "TransactionEvent":
-            is_running = payload["eventType"] == "Started" or self._running is not None
-            self._running = payload if is_running and payload["eventType"] != "Ended" else None
+            self._follow(payload)
         answer: Answer = yield Say(action, payload)
         if answer.outcome == "not implemented" or answer.code in _UNSUPPORTED:
             raise NotSupported(f"{name}: {answer}")
@@ -271,6 +118,14 @@ class Play:
             self._running = {**payload, **fields} if action == "StartTransaction" else None
         return fields
 
+    def _follow(self, event: Mapping[str, Any]) -> None:
+        """Note what :meth:`farewell` needs of an event of OCPP 2.x."""
+        is_running = event["eventType"] == "Started" or self._running is not None
+        self._running = event if is_running and event["eventType"] != "Ended" else None
+        self._readings += event.get("meterValue", ())
+        if event["eventType"] == "Started":
+            self._readings = list(event.get("meterValue", ()))
+
     def farewell(self) -> Say | None:
         """What ends the transaction that the check has left running; None if there is none."""
         if (running := self._running) is None:
@@ -280,8 +135,12 @@ class Play:
             fields = {"transactionId": running["transactionId"], "meterStop": running["meterStart"]}
             return Say("StopTransaction", {**fields, "timestamp": self.at(0), "reason": "Other"})
         info = {"transactionId": running["transactionInfo"]["transactionId"], "stoppedReason": "Other"}
-        event = {"eventType": "Ended", "triggerReason": "AbnormalCondition", "timestamp": self.at(0)}
-        return Say("TransactionEvent", {**event, "seqNo": running["seqNo"] + 1, "transactionInfo": info})
+        event: dict[str, Any] = {"eventType": "Ended", "triggerReason": "AbnormalCondition", "timestamp": self.at(0)}
+        event |= {"seqNo": running["seqNo"] + 1, "transactionInfo": info}
+        if self._readings:
+            sample = self._readings[-1]["sampledValue"][-1] | {"context": "Transaction.End"}
+            event["meterValue"] = [self._readings[0], {"timestamp": self.at(0), "sampledValue": [sample]}]
+        return Say("TransactionEvent", event)
 
     def problem(self, action: str, answer: Answer) -> str:
         """What is wrong with an answer; "" if nothing is."""

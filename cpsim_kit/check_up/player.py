@@ -11,23 +11,9 @@ from typing import Any
 
 from cpsim_kit.basics.waiting import poll_until
 from cpsim_kit.charge_point import ChargePoint
-from cpsim_kit.check_up.play import (
-    PASSED,
-    TOLERANCE_WH,
-    Answer,
-    AwaitCall,
-    Bill,
-    CsmsCall,
-    LookAtBill,
-    Pause,
-    Play,
-    Reconnect,
-    Say,
-    Script,
-    Step,
-    Verdict,
-    shorten,
-)
+from cpsim_kit.check_up.play import TOLERANCE_WH, Play
+from cpsim_kit.check_up.steps import Answer, AwaitCall, Bill, CsmsCall, LookAtBill, Pause, Reconnect, Say, Script, Step
+from cpsim_kit.check_up.verdicts import PASSED, Verdict, shorten
 from cpsim_kit.errors import (
     CallFailed,
     CallTimeout,
@@ -61,15 +47,23 @@ class Player:
         charge_point: Not connected yet.
         timeout: Seconds to wait for each answer, and for a bill.
         ledger: Looks at a bill; None where nobody can.
+        why_no_bill: Called where the ledger has no bill: why that says nothing of the CSMS, or "".
         send_call: Makes the CSMS send a CALL; None where it has to do so by itself.
     """
 
     def __init__(
-        self, charge_point: ChargePoint, *, timeout: float, ledger: Ledger | None, send_call: SendCall | None
+        self,
+        charge_point: ChargePoint,
+        *,
+        timeout: float,
+        ledger: Ledger | None,
+        why_no_bill: Callable[[], str] = lambda: "",
+        send_call: SendCall | None,
     ) -> None:
         self._charge_point = charge_point
         self._timeout = timeout
         self._ledger = ledger
+        self._why_no_bill = why_no_bill
         self._send_call = send_call
         self._called: asyncio.Future[str] | None = None  # the first CALL that is left unanswered
 
@@ -192,5 +186,6 @@ class Player:
         except NoBill as exc:
             return Bill(not_seen=str(exc))
         except WaitTimeout:
-            pass
+            if last.wh is None and (why := self._why_no_bill()):
+                return Bill(not_seen=why)
         return last

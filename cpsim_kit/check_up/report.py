@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.tables import table
 from cpsim_kit.check_up.checks import Check
-from cpsim_kit.check_up.play import FAILED, NOT_SUPPORTED, NOT_TRIED, PASSED, VERDICTS, clean
+from cpsim_kit.check_up.verdicts import FAILED, NOT_SUPPORTED, NOT_TRIED, PASSED, VERDICTS, clean
 from cpsim_kit.records.messages import MessageLog
 
 if TYPE_CHECKING:

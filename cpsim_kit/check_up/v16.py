@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from cpsim_kit.check_up import common
-from cpsim_kit.check_up.common import status_notification
-from cpsim_kit.check_up.play import WH, Failed, NotTried, Play, Reconnect, Script, Step
+from cpsim_kit.check_up.common import plug_in, say_status, unplug
+from cpsim_kit.check_up.play import WH, Play
+from cpsim_kit.check_up.steps import Reconnect, Script, Step
+from cpsim_kit.check_up.verdicts import Failed, NotTried
 
 __all__ = ["SCRIPTS"]
 
@@ -80,48 +82,50 @@ def _charge(play: Play, transaction: _Transaction) -> Generator[Step, Any, None]
     status = yield from _start(play, transaction)
     if status != "Accepted":
         play.blame(f"StartTransaction: {status}, although Authorize accepted the token")
-    yield from play.ask("StatusNotification", status_notification(play, "Charging"), "Charging")
+    yield from say_status(play, "Charging")
     yield from play.ask("MeterValues", transaction.metered(0.5))
     yield from play.ask("StopTransaction", transaction.stop(play.token))
-    for state in ("Finishing", "Available"):
-        yield from play.ask("StatusNotification", status_notification(play, state), state)
+    yield from unplug(play)
     yield from play.bill(transaction.id)
 
 
 def _refused_token(play: Play) -> Script:
     yield from play.begin()
     if not play.refused_token:
-        raise NotTried(play.why_no_refused_token)
-    status = yield from play.authorization_status(play.refused_token)
-    play.note(f"Authorize: {status}")
-    if status == "Accepted":
-        play.blame("Authorize accepted the token")
+        raise NotTried(play.about_refused_token)
+    for status in ("Available", "Preparing"):
+        yield from say_status(play, status)
     transaction = _Transaction(play)
     answer = yield from play.ask("StartTransaction", transaction.start(play.refused_token))
-    status, transaction.id = answer["idTagInfo"]["status"], answer["transactionId"]
-    play.note(f"StartTransaction: {status}")
-    if status == "Accepted":
-        play.blame("StartTransaction accepted the token")
+    found, transaction.id = answer["idTagInfo"]["status"], answer["transactionId"]
+    play.note(f"StartTransaction: {found}")
+    if found == "Accepted":
+        play.blame(f"StartTransaction accepted {play.refused}")
     yield from play.ask("StopTransaction", transaction.stop(reason="DeAuthorized", wh=0))
+    yield from unplug(play)
+    found = yield from play.authorization_status(play.refused_token)
+    play.note(f"Authorize: {found}")
+    if found == "Accepted":
+        play.blame(f"Authorize accepted {play.refused}")
 
 
 def _cable_first(play: Play) -> Script:
     yield from play.begin()
-    yield from play.ask("StatusNotification", status_notification(play, "Preparing"), "Preparing")
+    yield from say_status(play, "Available")
+    yield from say_status(play, "Preparing")
     yield from play.authorize()
     yield from _charge(play, _Transaction(play))
 
 
 def _token_first(play: Play) -> Script:
     yield from play.begin()
-    yield from play.authorize()
-    yield from play.ask("StatusNotification", status_notification(play, "Preparing"), "Preparing")
+    yield from plug_in(play)
     yield from _charge(play, _Transaction(play))
 
 
 def _repeated_start(play: Play) -> Script:
     yield from play.begin()
-    yield from play.authorize()
+    yield from plug_in(play)
     transaction = _Transaction(play, begins=-3 * _SESSION)
     yield from _start(play, transaction)
     first = transaction.id
@@ -135,25 +139,30 @@ def _repeated_start(play: Play) -> Script:
         play.blame(f"the first StartTransaction got the id {first}, the same one again {again}")
         transaction.id = first  # so that it does not go on for ever
         yield from play.ask("StopTransaction", transaction.stop(play.token, wh=0), "of the first id")
+    yield from unplug(play)
+    yield from say_status(play, "Preparing")
     other = _Transaction(play)
     yield from _start(play, other, "of another transaction")
     yield from play.ask("StopTransaction", other.stop(play.token), "of another transaction")
+    yield from unplug(play)
     if other.id == first:
         play.blame(f"another transaction got the id {first}, too")
 
 
 def _repeated_stop(play: Play) -> Script:
     yield from play.begin()
-    yield from play.authorize()
+    yield from plug_in(play)
     transaction = _Transaction(play)
     yield from _start(play, transaction)
     yield from play.ask("StopTransaction", transaction.stop(play.token))
     yield from play.ask("StopTransaction", transaction.stop(play.token), "again")
+    yield from unplug(play)
     yield from play.bill(transaction.id)
 
 
 def _offline(play: Play) -> Script:
     yield from play.begin()
+    yield from say_status(play, "Available")
     yield from play.authorize()
     if problem := (yield Reconnect()):
         raise Failed(f"connecting again: {problem}")
@@ -175,12 +184,13 @@ def _unknown_transaction(play: Play) -> Script:
 
 def _register_back(play: Play) -> Script:
     yield from play.begin()
-    yield from play.authorize()
+    yield from plug_in(play)
     transaction = _Transaction(play)
     yield from _start(play, transaction)
     yield from play.ask("MeterValues", transaction.metered(0.25, wh=-0.5 * WH), "with a lower register")
     yield from play.ask("MeterValues", transaction.metered(0.75))
     yield from play.ask("StopTransaction", transaction.stop(play.token))
+    yield from unplug(play)
     yield from play.bill(transaction.id, may_wait=True)
 
 

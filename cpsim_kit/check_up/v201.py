@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cpsim_kit.check_up import common
-from cpsim_kit.check_up.common import status_notification
-from cpsim_kit.check_up.play import WH, Failed, NotTried, Play, Reconnect, Script, Step, id_token
+from cpsim_kit.check_up.common import plug_in, say_status, unplug
+from cpsim_kit.check_up.play import WH, Play, id_token
+from cpsim_kit.check_up.steps import Reconnect, Script, Step
+from cpsim_kit.check_up.verdicts import Failed, NotTried
 
 __all__ = ["SCRIPTS"]
 
@@ -89,7 +91,7 @@ class _Transaction:
     def started(self, trigger: str = "Authorized", *, token: str = "", evse: bool = True) -> dict[str, Any]:
         """The event that starts it."""
         wh = {"Transaction.Begin": 0.0} if evse else None
-        return self.event("Started", trigger, 0, wh=wh, state="EVConnected" if evse else "", token=token, evse=evse)
+        return self.event("Started", trigger, 0, wh=wh, state="EVConnected" if evse else "Idle", token=token, evse=evse)
 
     def metered(self, part: float, wh: float | None = None) -> dict[str, Any]:
         """A periodic reading."""
@@ -152,25 +154,29 @@ def _say_all(play: Play, *events: dict[str, Any]) -> Generator[Step, Any, None]:
 def _refused_token(play: Play) -> Script:
     yield from play.begin()
     if not play.refused_token:
-        raise NotTried(play.why_no_refused_token)
-    status = yield from play.authorization_status(play.refused_token)
-    play.note(f"Authorize: {status}")
-    if status == "Accepted":
-        play.blame("Authorize accepted the token")
+        raise NotTried(play.about_refused_token)
+    for status in ("Available", "Occupied"):
+        yield from say_status(play, status)
     transaction = _Transaction(play)
     answer = yield from play.ask("TransactionEvent", transaction.started(token=play.refused_token), "Started")
-    status = answer.get("idTokenInfo", {}).get("status")
-    play.note(f"TransactionEvent: {status}")
-    if status is None:
+    found = answer.get("idTokenInfo", {}).get("status")
+    play.note(f"TransactionEvent: {found}")
+    if found is None:
         play.blame("TransactionEvent names the token, and the answer has no idTokenInfo")
-    elif status == "Accepted":
-        play.blame("TransactionEvent accepted the token")
+    elif found == "Accepted":
+        play.blame(f"TransactionEvent accepted {play.refused}")
     yield from play.ask("TransactionEvent", transaction.ended("Deauthorized", "DeAuthorized", wh=0), "Ended")
+    yield from unplug(play)
+    found = yield from play.authorization_status(play.refused_token)
+    play.note(f"Authorize: {found}")
+    if found == "Accepted":
+        play.blame(f"Authorize accepted {play.refused}")
 
 
 def _cable_first(play: Play) -> Script:
     yield from play.begin()
-    yield from play.ask("StatusNotification", status_notification(play, "Occupied"), "Occupied")
+    yield from say_status(play, "Available")
+    yield from say_status(play, "Occupied")
     transaction = _Transaction(play)
     yield from _say(play, transaction.started("CablePluggedIn"))
     yield from play.authorize()
@@ -182,16 +188,17 @@ def _cable_first(play: Play) -> Script:
         transaction.event("Updated", "StopAuthorized", 1, token=play.token, state="EVConnected"),
         transaction.ended("EVCommunicationLost"),
     )
-    yield from play.ask("StatusNotification", status_notification(play, "Available"), "Available")
+    yield from unplug(play)
     yield from play.bill(transaction.id)
 
 
 def _token_first(play: Play) -> Script:
     yield from play.begin()
+    yield from say_status(play, "Available")
     yield from play.authorize()
     transaction = _Transaction(play)
     yield from _say_authorized(play, transaction.started(token=play.token, evse=False))
-    yield from play.ask("StatusNotification", status_notification(play, "Occupied"), "Occupied")
+    yield from say_status(play, "Occupied")
     first = {"Transaction.Begin": 0.0}
     yield from _say_all(
         play,
@@ -201,22 +208,24 @@ def _token_first(play: Play) -> Script:
         transaction.event("Updated", "StopAuthorized", 1, token=play.token, state="EVConnected"),
         transaction.ended("EVCommunicationLost"),
     )
-    yield from play.ask("StatusNotification", status_notification(play, "Available"), "Available")
+    yield from unplug(play)
     yield from play.bill(transaction.id)
 
 
 def _repeated_event(play: Play) -> Script:
     yield from play.begin()
-    yield from play.authorize()
+    yield from plug_in(play)
     transaction = _Transaction(play)
     for event in (transaction.started(token=play.token), transaction.metered(0.5), transaction.ended()):
         yield from _say(play, event)
         yield from _say(play, event, "again")
+    yield from unplug(play)
     yield from play.bill(transaction.id)
 
 
 def _offline(play: Play) -> Script:
     yield from play.begin()
+    yield from say_status(play, "Available")
     yield from play.authorize()
     if problem := (yield Reconnect()):
         raise Failed(f"connecting again: {problem}")
@@ -233,7 +242,7 @@ def _offline(play: Play) -> Script:
 
 def _ended_first(play: Play) -> Script:
     yield from play.begin()
-    yield from play.authorize()
+    yield from plug_in(play)
     transaction = _Transaction(play)
     started, early, late, ended = (
         transaction.started(token=play.token),
@@ -243,27 +252,30 @@ def _ended_first(play: Play) -> Script:
     )
     yield from _say_all(play, started, early, ended)
     yield from _say(play, late, "after Ended")
+    yield from unplug(play)
     yield from play.bill(transaction.id)
 
 
 def _seq_no_gap(play: Play) -> Script:
     yield from play.begin()
-    yield from play.authorize()
+    yield from plug_in(play)
     transaction = _Transaction(play)
     yield from _say_all(play, transaction.started(token=play.token), transaction.metered(0.25))
     transaction.seq_no += 1
     yield from _say(play, transaction.metered(0.75), "after the gap")
     yield from _say(play, transaction.ended())
+    yield from unplug(play)
     yield from play.bill(transaction.id, may_wait=True)
 
 
 def _register_back(play: Play) -> Script:
     yield from play.begin()
-    yield from play.authorize()
+    yield from plug_in(play)
     transaction = _Transaction(play)
     yield from _say_all(play, transaction.started(token=play.token), transaction.metered(0.5))
     yield from _say(play, transaction.metered(0.6, wh=0.2 * WH), "with a lower register")
     yield from _say_all(play, transaction.metered(0.75), transaction.ended())
+    yield from unplug(play)
     yield from play.bill(transaction.id, may_wait=True)
 
 

@@ -29,8 +29,8 @@ FAULTS = {
         "heartbeat_time": "its heartbeats tell the time of an hour ago",
         "unknown_action": "it answers every action with an empty CALLRESULT",
         "refused_token": "StartTransaction accepts every token",
-        "cable_first": "it refuses Authorize once the connector is Preparing",
-        "token_first": "it refuses a connector that becomes Preparing after Authorize",
+        "cable_first": "it refuses to charge where the cable was there before the token",
+        "token_first": "it refuses to charge where the token was there before the cable",
         "repeated_start": "each StartTransaction gets another id",
         "repeated_stop": "it refuses to stop what has stopped",
         "offline": "it refuses transactions that began hours ago",
@@ -148,9 +148,12 @@ class BillingCsms:
 
     def _StatusNotification(self, _id: str, link: Link, payload: Any) -> dict[str, Any]:  # noqa: N802
         status = payload.get("status", payload.get("connectorStatus"))
-        if self.version == "1.6" and self.fault == "token_first" and status == "Preparing" and self._said[link]:
-            raise Refused("InternalError")
         self._said[link].append(status)
+        said = self._said[link]
+        if self.version == "1.6" and status == "Charging":
+            first = "cable_first" if said.index("Preparing") < said.index("Authorize") else "token_first"
+            if self.fault == first:
+                raise Refused("InternalError")
         return {}
 
     def _status(self, token: str, *, in_transaction: bool) -> dict[str, Any]:
@@ -158,8 +161,6 @@ class BillingCsms:
         return {"status": "Accepted" if knows else "Invalid"}
 
     def _Authorize(self, _id: str, link: Link, payload: Any) -> dict[str, Any]:  # noqa: N802
-        if self.version == "1.6" and self.fault == "cable_first" and "Preparing" in self._said[link]:
-            raise Refused("InternalError")
         self._said[link].append("Authorize")
         if self.version == "1.6":
             return {"idTagInfo": self._status(payload["idTag"], in_transaction=False)}

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from billing_csms import FAULTS, REFUSED, BillingCsms, billing_csms
 from conftest import MS, SOON
-from csms_stub import Behaviour, Csms, abort, answer, close, error, garbage, silent
+from csms_stub import Behaviour, Call, Csms, Link, abort, answer, close, error, garbage, silent
 
 from cpsim_kit import CheckUp, check_up, errors
 from cpsim_kit.check_up import CHECKS
@@ -201,9 +201,14 @@ async def test_a_csms_that_only_boots(version: str, csms: Csms) -> None:
 
 
 async def test_a_check_that_fails_ends_its_transaction(version: str, csms: Csms) -> None:
+    async def refuse_occupied(link: Link, call: Call) -> None:
+        is_occupied = call.payload.get("connectorStatus") == "Occupied"
+        await (error("InternalError", "", {}) if is_occupied else answer())(link, call)
+
     csms.on["Authorize"] = answer({"idTagInfo" if version == "1.6" else "idTokenInfo": {"status": "Accepted"}})
     csms.on["StartTransaction"] = answer({"transactionId": 7, "idTagInfo": {"status": "Accepted"}})
-    csms.on["MeterValues"] = csms.on["StatusNotification"] = error("InternalError", "", {})
+    csms.on["MeterValues"] = error("InternalError", "", {})
+    csms.on["StatusNotification"] = refuse_occupied
     report = await check_up(csms.url, version, ["offline" if version == "1.6" else "token_first"])
     assert len(report.failed) == 1
     last = csms.calls[-1]

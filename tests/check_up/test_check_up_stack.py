@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from conftest import MS, SOON
 from stack_fixtures import Boto
 
 from cpsim_kit import CheckUp, Stack, check_up
+from cpsim_kit.aws.answers import Answers
 from cpsim_kit.check_up import CHECKS
 
 pytestmark = pytest.mark.usefixtures("environment")
@@ -78,7 +82,7 @@ async def test_a_ledger_of_the_readers_own_is_asked_instead(stack: Stack) -> Non
 async def test_a_refused_token_of_the_readers_own_is_used(stack: Stack) -> None:
     report = await check_up(stack, checks=["refused_token"], refused_token="TAG-9")  # which the kit's CSMS accepts
     assert report["refused_token"].verdict == "failed"
-    assert "Authorize accepted the token" in report["refused_token"].seen
+    assert "Authorize accepted TAG-9" in report["refused_token"].seen
 
 
 @pytest.mark.slow
@@ -98,3 +102,31 @@ async def test_the_samples_csms(version: str, failed: set[str]) -> None:
         | {"refused_token": "not tried"}
     )
     assert "no table of tokens" in report["refused_token"].seen
+
+
+@pytest.mark.slow
+async def test_a_handler_of_the_readers_own_that_bills_elsewhere(stack: Stack) -> None:
+    """The stack's table says nothing of it; so nothing is claimed, and the wait for it is not repeated."""
+
+    async def handler(_charge_point_id: str, action: str, payload: dict[str, Any]) -> dict[str, Any]:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        if action == "BootNotification":
+            return {"currentTime": now, "interval": 10, "status": "Accepted"}
+        return {"idTokenInfo": {"status": "Accepted"}} if "idToken" in payload else {}
+
+    async with Answers(stack._aws.mqtt_endpoint, handler):  # on the session's stack, as for one on AWS
+        report = await check_up(stack, checks=["refused_token", "cable_first", "offline"], timeout=1000 * MS)
+    assert verdicts(report) == {"refused_token": "failed", "cable_first": "passed", "offline": "passed"}
+    assert re.search(
+        r"; Authorize accepted CPSIM-NO-\w{8}, which is Blocked in stack.tokens$", report["refused_token"].seen
+    )
+    assert "this CSMS has not written to stack.transactions" in report["cable_first"].seen
+    assert "this CSMS has not written to stack.transactions" in report["offline"].seen
+
+
+@pytest.mark.slow
+async def test_the_kits_processor_as_a_function_behind_a_queue() -> None:
+    async with Stack.local(csms="lambda") as stack:
+        report = await check_up(stack, timeout=SOON)
+    assert set(verdicts(report).values()) == {"passed"}, report.to_frame().to_string()
+    assert "the bill says 1000 Wh" in report["offline"].seen

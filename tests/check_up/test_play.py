@@ -13,23 +13,9 @@ from ocpp.messages import Call, validate_payload
 from cpsim_kit.check_up import CHECKS, v16, v201
 from cpsim_kit.check_up.checks import choose
 from cpsim_kit.check_up.common import judge_time
-from cpsim_kit.check_up.play import (
-    Answer,
-    AwaitCall,
-    Bill,
-    CsmsCall,
-    Failed,
-    LookAtBill,
-    NotSupported,
-    NotTried,
-    Pause,
-    Play,
-    Reconnect,
-    Say,
-    Script,
-    Step,
-    Verdict,
-)
+from cpsim_kit.check_up.play import Play
+from cpsim_kit.check_up.steps import Answer, AwaitCall, Bill, CsmsCall, LookAtBill, Pause, Reconnect, Say, Script, Step
+from cpsim_kit.check_up.verdicts import Failed, NotSupported, NotTried, Verdict
 from cpsim_kit.ocpp_j.versions import Version
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -78,3 +80,8 @@ def test_several_side_by_side(report: CheckUp) -> None:
     assert list(frame.index) == [*SEEN, "repeated_start"]
     assert frame.loc["boot"].tolist() == ["passed", "failed"]
     assert pd.isna(frame.mine["offline"])
+
+
+def test_the_check_up_of_an_address_needs_nothing_of_aws() -> None:
+    code = "import sys; from cpsim_kit import check_up; sys.exit('boto3' in sys.modules or 'paho' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
