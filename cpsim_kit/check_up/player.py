@@ -189,4 +189,6 @@ class Player:
         except WaitTimeout:
             if last.wh is None and (why := self._why_no_bill()):
                 return Bill(not_seen=why)
+        except Exception as exc:  # noqa: BLE001 - a reader's function; the other checks go on
+            return Bill(not_seen=f"the ledger raised {shorten(repr(exc))}")
         return last
