@@ -7,9 +7,11 @@ wherever it runs is in ``aws.attached_stack``; here is what depends on the local
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
+from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -17,7 +19,7 @@ from cpsim_kit.aws import Aws
 from cpsim_kit.aws.access_key import AccessKey
 from cpsim_kit.aws.answers import Answers
 from cpsim_kit.aws.attached_stack import AttachedStack
-from cpsim_kit.aws.deployment import Deployment, find_deployment
+from cpsim_kit.aws.deployment import MESSAGES_RULE, Deployment, find_deployment
 from cpsim_kit.aws.ecs import EcsService
 from cpsim_kit.aws.open_stacks import Opening, OpenStacks
 from cpsim_kit.basics.waiting import waiting
@@ -239,7 +241,8 @@ class Stack(AttachedStack):
                 await cp.heartbeat()
 
         The stack's own CSMS is silent inside the block. It takes over again at its end, also if the cell is interrupted
-        or the kernel killed, and answers what is unanswered then; handlers that are at work are cancelled. It writes
+        or the kernel killed, and answers what is unanswered then, unless it is a Lambda function (``csms="lambda"``);
+        handlers that are at work are cancelled. It writes
         to the tables of tokens and transactions, and reports a boot to the Device Shadow; your handler does that only
         if you say so: ``await stack.publish(f"$aws/things/{id}/shadow/update", {"state": {"reported": payload}})``.
 
@@ -262,8 +265,8 @@ class Stack(AttachedStack):
 
         Raises:
             TypeError: The handler is none of these, or takes other arguments.
-            RuntimeError: This stack is not local, or its CSMS is a Lambda function: there, a message processor is
-                deployed. Or another handler answers; also raised when it is entered.
+            RuntimeError: This stack is not local: there, a message processor is deployed. Or another handler answers;
+                also raised when it is entered.
         """
         self._require_open()
         if not self.is_local:
@@ -271,16 +274,21 @@ class Stack(AttachedStack):
                 "answer_with works on a local stack that this process started; on any other one, deploy your code as "
                 'the message processor: async with stack.message_processor("processor.py")'
             )
-        assert self._process is not None
-        if self._process.options.csms == "lambda":
-            raise RuntimeError(
-                'answer_with does not work with csms="lambda", whose function would answer too: deploy your code '
-                'there, async with stack.message_processor("processor.py"), or open the stack with another csms'
-            )
-        answers = Answers(self._aws.mqtt_endpoint, handler, others=self._answering)
+        rule = self._deployment.rule(MESSAGES_RULE)
+        silence = None if rule is None else self._without_rule(rule)
+        answers = Answers(self._aws.mqtt_endpoint, handler, others=self._answering, silence=silence)
         answers.require_alone()
         self._watching.add(answers)
         return answers
+
+    @contextlib.asynccontextmanager
+    async def _without_rule(self, name: str) -> AsyncIterator[None]:
+        """Disable the topic rule by which messages reach the CSMS, where that is a Lambda function."""
+        await self._aws.call("iot.disable_topic_rule", ruleName=name)
+        try:
+            yield
+        finally:
+            await self._aws.call("iot.enable_topic_rule", ruleName=name)
 
     # -- What looks at it ---------------------------------------------------------------------------------------------
 

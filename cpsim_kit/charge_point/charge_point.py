@@ -269,6 +269,11 @@ class ChargePoint:
         return self._connection is not None and self._connection.closed is None
 
     @property
+    def is_observed(self) -> bool:
+        """Whether ``observe`` was given: then it is one of many, and less is logged as a warning."""
+        return self._observe is not None
+
+    @property
     def closed(self) -> Closed | None:
         """How the connection ended; None before it opened and while it is open."""
         return None if self._connection is None else self._connection.closed
@@ -298,7 +303,7 @@ class ChargePoint:
                 self._messages,
                 self._message_ids,
                 self.ignored,
-                is_quiet=self._observe is not None,
+                is_quiet=self.is_observed,
             )
             connection.start(self._exchange.receive, self._on_end)
             for listener in self._open_listeners:

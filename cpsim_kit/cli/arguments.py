@@ -149,6 +149,16 @@ def _add_load(commands: Any) -> None:
     )
     load.add_argument("--burst", action="store_true", help="heartbeats of all at the same moments")
     load.add_argument("--reconnect", action="store_true", help="open lost connections again, as OCPP 2.0.1 says")
+    load.add_argument(
+        "--charge",
+        action="store_true",
+        help="each is a station, to which drivers come one after the other and charge 5 to 20 kWh",
+    )
+    load.add_argument(
+        "--speed",
+        type=_above_zero,
+        help="with --charge: seconds of the stations' clocks in a real second (60)",
+    )
     load.add_argument("--csv", metavar="FILE", type=_writable_file, help="save one row per call")
     load.add_argument(
         "--max-p99",

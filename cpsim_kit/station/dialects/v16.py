@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -158,6 +158,15 @@ class V16(Dialect):
             id_tag=None if report.token is None else report.token.id,
             transaction_data=meter_value or None,
         )
+
+    def registers_said(self, payload: Any) -> Iterator[tuple[float, bool]]:
+        match type(payload).__name__:
+            case "StartTransaction":
+                yield float(payload.meter_start), True
+            case "StopTransaction":
+                yield float(payload.meter_stop), False
+            case _:
+                yield from self._registers_in(payload.meter_value)
 
     def meter_values(self, evse_id: int, reading: Reading) -> Any:
         return self._calls.MeterValues(connector_id=evse_id, meter_value=[self._meter_value(reading)])
