@@ -122,8 +122,8 @@ def judge_time(text: str, now: datetime, *, is_16: bool) -> list[tuple[str, bool
         said.append((f"currentTime has no time zone: {text!r}", not is_16))
     elif moment.utcoffset():
         said.append((f"the time zone is not UTC: {text!r}", False))
-    if form is not None and len(form["decimals"] or "") > 3:
-        said.append((f"currentTime has more than three decimals of a second: {text!r}", not is_16))
+    if not is_16 and form is not None and len(form["decimals"] or "") > 3:
+        said.append((f"currentTime has more than three decimals of a second: {text!r}", True))
     off = ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds()
     is_off = abs(off) > CLOCK_TOLERANCE
     where = f"{abs(off):.0f} s {'ahead of' if off > 0 else 'behind'} this computer's clock"

@@ -72,8 +72,9 @@ class Play:
         return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def note(self, text: str) -> None:
-        """Note something that was seen."""
-        self.notes.append(text)
+        """Note something that was seen; once is enough."""
+        if text not in self.notes:
+            self.notes.append(text)
 
     def blame(self, text: str) -> None:
         """Note something that is wrong; the play goes on, and fails at the end."""

@@ -32,6 +32,7 @@ __all__ = ["Ledger", "NoBill", "Player", "SendCall"]
 Ledger = Callable[[str, str | int], Awaitable[float | None]]  # charge point id, transaction id -> Wh
 SendCall = Callable[[str, str], Awaitable[None]]  # makes the CSMS send this action to this charge point
 
+FAREWELL = 1  # seconds to wait for the answer to a message that ends what a check has left running
 LONGEST_WAIT = 3  # seconds for a CALL that the CSMS may send by itself
 PROBE = "GetLocalListVersion"  # a CALL that changes nothing, and that both versions have, with no fields
 
@@ -85,12 +86,12 @@ class Player:
             await charge_point.connect()
             try:
                 await self._drive(script(play))
-                return PASSED, play.seen()
+                verdict, seen = PASSED, play.seen()
             except Verdict as exc:
-                return exc.name, str(exc)
-            finally:
-                if (farewell := play.farewell()) is not None and charge_point.is_open:
-                    await self._say(farewell.action, dict(farewell.payload))
+                verdict, seen = exc.name, str(exc)
+            if (farewell := play.farewell()) is not None and charge_point.is_open:
+                await self._say(farewell.action, dict(farewell.payload), min(self._timeout, FAREWELL))
+            return verdict, seen
         finally:
             await charge_point.close()
 
@@ -106,7 +107,7 @@ class Player:
     async def _perform(self, step: Step) -> Any:
         match step:
             case Say(action, payload):
-                return await self._say(action, dict(payload))
+                return await self._say(action, dict(payload), self._timeout)
             case Reconnect():
                 return await self._reconnect()
             case Pause(seconds):
@@ -118,9 +119,9 @@ class Player:
             case LookAtBill(transaction_id, expected_wh):
                 return await self._look_at_bill(transaction_id, expected_wh)
 
-    async def _say(self, action: str, payload: dict[str, Any]) -> Answer:
+    async def _say(self, action: str, payload: dict[str, Any], timeout: float) -> Answer:
         try:
-            answer = await self._charge_point.call_unchecked(action, payload, timeout=self._timeout)
+            answer = await self._charge_point.call_unchecked(action, payload, timeout=timeout)
         except NotRegistered:
             raise
         except CallFailed as exc:
@@ -188,4 +189,6 @@ class Player:
         except WaitTimeout:
             if last.wh is None and (why := self._why_no_bill()):
                 return Bill(not_seen=why)
+        except Exception as exc:  # noqa: BLE001 - a reader's function; the other checks go on
+            return Bill(not_seen=f"the ledger raised {shorten(repr(exc))}")
         return last

@@ -115,6 +115,16 @@ async def test_a_bill_that_does_not_come_is_a_failure_where_there_has_to_be_one(
     assert "no bill" in report["seq_no_gap"].seen
 
 
+async def test_a_ledger_that_fails_ends_no_check() -> None:
+    async def broken(charge_point_id: str, _transaction_id: object) -> float:
+        raise LookupError(charge_point_id)
+
+    async with billing_csms("1.6") as csms:
+        report = await check_up(csms.url, "1.6", ["cable_first", "offline"], ledger=broken)
+    assert verdicts(report) == {"cable_first": "passed", "offline": "passed"}
+    assert "the bill was not seen: the ledger raised LookupError('CPSIM-CHECK-09')" in report["offline"].seen
+
+
 # -- Boots -------------------------------------------------------------------------------------------------------------
 
 
@@ -269,6 +279,7 @@ async def test_a_check_up_can_be_interrupted(version: str, csms: Csms) -> None:
     checking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await checking
+    assert csms.actions[-1] == "Authorize"  # it goes at once
 
 
 # -- Arguments ---------------------------------------------------------------------------------------------------------
