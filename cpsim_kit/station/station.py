@@ -287,8 +287,9 @@ class Station:
         A session that runs is left as it is: the CSMS does not hear of its end. If transaction messages wait, the log
         says how many; :meth:`save` keeps them.
         """
-        if not self._is_closed and (waiting := sum(1 for each in self._core.queue if each.report is not None)):
-            logger.warning("%s: closed, and %d transaction messages were not sent", self.id, waiting)
+        if not self._is_closed and (waiting := self.waiting):
+            level = logging.INFO if self.charge_point.is_observed else logging.WARNING
+            logger.log(level, "%s: closed, and %d transaction messages were not sent", self.id, waiting)
         self._is_closed = True
         try:
             await self._stop(RuntimeError(f"{self.id} is closed; make another Station"))
@@ -350,6 +351,21 @@ class Station:
     def sessions(self) -> list[Session]:
         """All sessions, oldest first."""
         return self._core.sessions
+
+    @property
+    def is_online(self) -> bool:
+        """Whether it has a connection on which messages are sent."""
+        return self._driver.is_running and self._driver.error is None and self._driver.is_online
+
+    @property
+    def waiting(self) -> int:
+        """How many transaction messages wait for their turn, their answer, or a connection."""
+        return sum(each.report is not None for each in self._core.queue)
+
+    @property
+    def backoff(self) -> Backoff | None:
+        """The waits before it connects again when the connection is lost; None if it does not."""
+        return self._driver.backoff
 
     @property
     def quirks(self) -> dict[str, int]:
