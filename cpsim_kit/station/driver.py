@@ -415,7 +415,7 @@ class Driver:
 
     async def _restart(self) -> bool:
         """Go on with a reset where it is time for that; whether there is something to do first."""
-        restarts, now = self._core.restarts, self.clock.now()
+        restarts, now = self._core.restarts, self.now()
         if restarts.step == "boots":
             if self._reconnecting is None and self.is_plugged:
                 self._begin_to_boot()

@@ -100,7 +100,9 @@ class Station:
     Without a connection it goes on: transaction messages wait in its :attr:`queue`, and are sent in order when it has
     connected again by itself; see also :meth:`disconnect`, :meth:`power_off`, :meth:`network` and :meth:`save`.
 
-    It does what the CSMS commands: :attr:`commands` says what, and :meth:`on` puts a function of yours in its place.
+    It does what the CSMS commands: :attr:`commands` says what, and :meth:`on` puts a function of yours in its place. A
+    reset, for example, ends its transactions, closes the connection for some seconds of its clock, and boots again,
+    with the vehicles still there.
 
     The station's clock stands still while a message waits for its answer. With ``speed=math.inf`` it goes from event to
     event while :meth:`until` or :meth:`charge` waits, and stands still otherwise. Heartbeats keep to real time.
