@@ -571,6 +571,14 @@ class ChargePoint:
         """
         self._handlers.on(action, handler)
 
+    def on_other(self, find: Callable[[str], Handler | None]) -> None:
+        """Answer the CSMS's CALLs of all actions that no handler was given for.
+
+        Args:
+            find: Called with the action; returns a handler as :meth:`on` takes it, or None for CALLERROR NotSupported.
+        """
+        self._handlers.on_other(find)
+
     # -- Sending ------------------------------------------------------------------------------------------------------
 
     async def _send(self, payload: Any, timeout: float | None, due: float | None = None) -> tuple[Any, PendingCall]:

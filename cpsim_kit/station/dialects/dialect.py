@@ -31,6 +31,7 @@ class Dialect(ABC):
         defaults: Defaults that differ from those of OCPP 2.0.1.
         reports_status_first: Whether a connector's status is reported before the transaction's message.
         gives_up_without_token: Whether a vehicle for which no token comes in time is given up.
+        tells_security_events: Whether the version has security events by itself, not only by a white paper.
         boots_when_asked: Whether BootNotification can be asked for after the station was accepted.
         asked_measurands: The variable with the measurands of MeterValues that the CSMS asks for.
         token_length: The most characters that a token has.
@@ -44,6 +45,7 @@ class Dialect(ABC):
     no_measurands: ClassVar[frozenset[str]] = frozenset()
     reports_status_first: ClassVar[bool]
     gives_up_without_token: ClassVar[bool]
+    tells_security_events: ClassVar[bool]
     boots_when_asked: ClassVar[bool]
     asked_measurands: ClassVar[str]
     token_length: ClassVar[int]
@@ -134,6 +136,18 @@ class Dialect(ABC):
             for sampled in meter_value["sampledValue"]:
                 if sampled.get("measurand", REGISTER) == REGISTER and not sampled.get("phase"):
                     yield float(sampled["value"]), sampled.get("context") == "Transaction.Begin"
+
+    @abstractmethod
+    def firmware_status(self, status: str, request_id: int | None, is_signed: bool) -> Any:
+        """The message of a firmware update's status, a word of OCPP 2.0.1; None if the version has no word for it."""
+
+    @abstractmethod
+    def log_status(self, status: str, request_id: int | None, is_diagnostics: bool) -> Any:
+        """The message of an upload's status, a word of OCPP 2.0.1; None if the version has no word for it."""
+
+    @abstractmethod
+    def security_event(self, kind: str, at: float) -> Any:
+        """SecurityEventNotification."""
 
     @abstractmethod
     def read_answer(self, to: Outgoing, result: Any) -> Answer:

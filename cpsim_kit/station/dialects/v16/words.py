@@ -7,12 +7,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cpsim_kit.station.authorization import MAX_TOKENS, IdToken
+from cpsim_kit.station.dialects.data_transfer import data_transfer
 from cpsim_kit.station.dialects.dialect import Dialect
 from cpsim_kit.station.dialects.handler import Handler
+from cpsim_kit.station.dialects.refusals import REFUSALS_16
 from cpsim_kit.station.dialects.v16 import (
     availability,
     configuration,
     local_list,
+    maintenance,
     remote,
     reset,
     triggers,
@@ -90,6 +93,7 @@ class V16(Dialect):
     }
     reports_status_first = False
     gives_up_without_token = True
+    tells_security_events = False
     boots_when_asked = True
     asked_measurands = "SampledDataCtrlr.TxUpdatedMeasurands"  # 5.17
     token_length = 20
@@ -212,13 +216,25 @@ class V16(Dialect):
             sampled.append(value)
         return {"timestamp": self.time(reading.at), "sampledValue": sampled}
 
+    def firmware_status(self, status: str, request_id: int | None, is_signed: bool) -> Any:
+        return maintenance.firmware_status(self._calls, status, request_id, is_signed)
+
+    def log_status(self, status: str, request_id: int | None, is_diagnostics: bool) -> Any:
+        return maintenance.log_status(self._calls, status, request_id, is_diagnostics)
+
+    def security_event(self, kind: str, at: float) -> Any:
+        return self._calls.SecurityEventNotification(type=kind, timestamp=self.time(at), tech_info=None)
+
     def read_answer(self, to: Outgoing, result: Any) -> Answer:
         return Answer(to, read_info(getattr(result, "id_tag_info", None)), getattr(result, "transaction_id", None))
 
     commands: ClassVar[Mapping[str, Handler]] = {
+        **REFUSALS_16,
+        "DataTransfer": data_transfer("5.6, 4.3"),
         **availability.COMMANDS,
         **configuration.COMMANDS,
         **local_list.COMMANDS,
+        **maintenance.COMMANDS,
         **remote.COMMANDS,
         **reset.COMMANDS,
         **triggers.COMMANDS,
