@@ -188,8 +188,7 @@ class Core:
         if message is not None:
             message.payload = message.build()
             if message.payload is None:
-                queue.settle(message)
-                queue.given_up.append(message)
+                queue.give_up(message)
         return message
 
     @property

@@ -79,6 +79,7 @@ class MessageQueue:
                 self._others.append(message)
             return
         message.report.offline = not self.is_online
+        message.report.transaction.was_offline |= not self.is_online
         self._transactional.append(message)
         if len(self._transactional) > self._limit:
             self._drop_every_second_update()
@@ -124,20 +125,26 @@ class MessageQueue:
             self.settle(message)
             return False
         if is_final or message.attempts >= value("OCPPCommCtrlr.MessageAttempts[TransactionEvent]"):
-            self.settle(message)
-            self.given_up.append(message)
+            self.give_up(message)
             return False
         message.not_before = now + message.attempts * value("OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]")
         if waited:
             message.not_before += value("OCPPCommCtrlr.MessageTimeout[Default]")
         return True
 
+    def give_up(self, message: Outgoing) -> None:
+        """A transaction message will not be sent any more."""
+        self.settle(message)
+        self.given_up.append(message)
+        assert message.report is not None
+        message.report.transaction.given_up += 1
+
     def go_offline(self) -> list[Outgoing]:
         """The connection is gone: what waits is marked (E11.FR.07). Returns the others, which are forgotten."""
         self.is_online = False
         for message in self._transactional:
             assert message.report is not None
-            message.report.offline = True
+            message.report.offline = message.report.transaction.was_offline = True
             message.not_before = -math.inf
         forgotten = list(self._others)
         self._others.clear()
@@ -158,6 +165,9 @@ class MessageQueue:
         head, *rest = self._transactional
         updates = [message for message in rest if message.report is not None and message.report.kind == "Updated"]
         gone = {id(message) for message in updates[::2]}
+        for message in updates[::2]:
+            assert message.report is not None
+            message.report.transaction.given_up += 1
         self.dropped += updates[::2]
         self._transactional = deque([head, *(message for message in rest if id(message) not in gone)])
 

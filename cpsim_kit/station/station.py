@@ -100,7 +100,9 @@ class Station:
     Without a connection it goes on: transaction messages wait in its :attr:`queue`, and are sent in order when it has
     connected again by itself; see also :meth:`disconnect`, :meth:`power_off`, :meth:`network` and :meth:`save`.
 
-    It does what the CSMS commands: :attr:`commands` says what, and :meth:`on` puts a function of yours in its place.
+    It does what the CSMS commands: :attr:`commands` says what, and :meth:`on` puts a function of yours in its place. A
+    reset, for example, ends its transactions, closes the connection for some seconds of its clock, and boots again,
+    with the vehicles still there.
 
     The station's clock stands still while a message waits for its answer. With ``speed=math.inf`` it goes from event to
     event while :meth:`until` or :meth:`charge` waits, and stands still otherwise. Heartbeats keep to real time.
@@ -293,8 +295,9 @@ class Station:
         A session that runs is left as it is: the CSMS does not hear of its end. If transaction messages wait, the log
         says how many; :meth:`save` keeps them.
         """
-        if not self._is_closed and (waiting := sum(1 for each in self._core.queue if each.report is not None)):
-            logger.warning("%s: closed, and %d transaction messages were not sent", self.id, waiting)
+        if not self._is_closed and (waiting := self.waiting):
+            level = logging.INFO if self.charge_point.is_observed else logging.WARNING
+            logger.log(level, "%s: closed, and %d transaction messages were not sent", self.id, waiting)
         self._is_closed = True
         try:
             await self._stop(RuntimeError(f"{self.id} is closed; make another Station"))
@@ -356,6 +359,21 @@ class Station:
     def sessions(self) -> list[Session]:
         """All sessions, oldest first."""
         return self._core.sessions
+
+    @property
+    def is_online(self) -> bool:
+        """Whether it has a connection on which messages are sent."""
+        return self._driver.is_running and self._driver.error is None and self._driver.is_online
+
+    @property
+    def waiting(self) -> int:
+        """How many transaction messages wait for their turn, their answer, or a connection."""
+        return sum(each.report is not None for each in self._core.queue)
+
+    @property
+    def backoff(self) -> Backoff | None:
+        """The waits before it connects again when the connection is lost; None if it does not."""
+        return self._driver.backoff
 
     @property
     def quirks(self) -> dict[str, int]:

@@ -248,6 +248,29 @@ async def test_a_handler_may_let_the_station_do_what_it_does(station: Station, c
     await station.until(power_kw=11)
 
 
+async def test_data_of_a_vendor_that_a_handler_knows(station: Station, csms: Csms) -> None:  # P01.FR.05 to .07
+    results = station.charge_point._version.call_results
+    seen: list[str] = []
+
+    def data_transfer(vendor_id: str, **fields: Any) -> Any:
+        if vendor_id != "org.example":
+            return station.carry_out("DataTransfer", vendor_id=vendor_id, **fields)
+        if fields.get("message_id") != "hello":
+            return results.DataTransfer(status="UnknownMessageId")
+        seen.append(fields["data"])
+        return results.DataTransfer(status="Accepted", data="world")
+
+    station.on("DataTransfer", data_transfer)
+    for vendor, message, expected in [
+        ("org.another", "hello", {"status": "UnknownVendorId"}),
+        ("org.example", "bye", {"status": "UnknownMessageId"}),
+        ("org.example", "hello", {"status": "Accepted", "data": "world"}),
+    ]:
+        payload = {"vendorId": vendor, "messageId": message, "data": "x"}
+        assert (await csms.call("DataTransfer", payload))[2] == expected
+    assert seen == ["x"]
+
+
 async def test_a_handler_may_answer_with_a_callerror(station: Station, csms: Csms) -> None:
     def forbid(**_fields: Any) -> Any:
         raise SecurityError("not from you")

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from charge_point_fixtures import spawn
 from conftest import MS, until
-from csms_stub import Behaviour, Csms, abort, answer, silent
+from csms_stub import Behaviour, Csms, abort, answer, error, silent
 from station_wire import accept_all, words
 
 from cpsim_kit import Backoff, Network, Station, Vehicle
@@ -144,6 +144,23 @@ async def test_a_station_that_is_pending_says_what_it_is_asked_for_where_the_csm
     with pytest.raises(ConnectionLost):
         await connecting
     await station.close()
+
+
+@pytest.mark.parametrize("behaviour", [silent, abort, error("InternalError", "no", {}), answer({"status": 7})])
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_message_that_is_asked_for_and_fails_stops_nothing(
+    csms: Csms, version: str, behaviour: Behaviour
+) -> None:
+    async with stubbed(csms, version, call_timeout=50 * MS) as station:
+        csms.once.append(behaviour)
+        assert await trigger(csms, "StatusNotification") == "Accepted"
+        await until(lambda: csms.actions.count("StatusNotification") > 1 + (version == "1.6"))
+        if behaviour is abort:
+            await until(lambda: len(csms.links) == 2 and " online " in repr(station))
+        session = await station.charge(Vehicle(), token="TAG-1", minutes=6)
+        assert session.energy_wh == 1100
+        command = await station.wait_command("TriggerMessage")
+        assert (command.payload["requested_message"], command.answer.status) == ("StatusNotification", "Accepted")
 
 
 async def test_ocpp_16_unlocks_and_stops_first(csms: Csms) -> None:

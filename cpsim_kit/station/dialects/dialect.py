@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +11,7 @@ from cpsim_kit.ocpp_j.versions import Version
 from cpsim_kit.station.authorization import IdToken
 from cpsim_kit.station.device_model import model
 from cpsim_kit.station.dialects.handler import Handler
+from cpsim_kit.station.meter import REGISTER
 
 if TYPE_CHECKING:
     from cpsim_kit.station.events import Answer, Outgoing
@@ -149,6 +150,17 @@ class Dialect(ABC):
     @abstractmethod
     def meter_values(self, evse_id: int, reading: Reading, transaction: Transaction | None = None) -> Any:
         """MeterValues that are no transaction message; of a transaction only where the CSMS asked for them."""
+
+    @abstractmethod
+    def registers_said(self, payload: Any) -> Iterator[tuple[float, bool]]:
+        """The energy registers that a transaction's message holds, in Wh, and whether each is that of the start."""
+
+    @staticmethod
+    def _registers_in(meter_values: Sequence[Mapping[str, Any]]) -> Iterator[tuple[float, bool]]:
+        for meter_value in meter_values:
+            for sampled in meter_value["sampledValue"]:
+                if sampled.get("measurand", REGISTER) == REGISTER and not sampled.get("phase"):
+                    yield float(sampled["value"]), sampled.get("context") == "Transaction.Begin"
 
     @abstractmethod
     def firmware_status(self, status: str, request_id: int | None, is_signed: bool) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -180,6 +180,15 @@ class V16(Dialect):
             meter_value=[self._meter_value(reading)],
             transaction_id=None if transaction is None else transaction.csms_id,
         )
+
+    def registers_said(self, payload: Any) -> Iterator[tuple[float, bool]]:
+        match type(payload).__name__:
+            case "StartTransaction":
+                yield float(payload.meter_start), True
+            case "StopTransaction":
+                yield float(payload.meter_stop), False
+            case _:
+                yield from self._registers_in(payload.meter_value)
 
     def _meter_value(self, reading: Reading) -> dict[str, Any]:
         sampled = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -116,6 +116,9 @@ class V201(Dialect):
             evse=None if report.evse_id is None else {"id": report.evse_id, "connectorId": 1},
             id_token=None if report.token is None else write_token(report.token),
         )
+
+    def registers_said(self, payload: Any) -> Iterator[tuple[float, bool]]:
+        return self._registers_in(payload.meter_value or ())
 
     def meter_values(self, evse_id: int, reading: Reading, _transaction: Transaction | None = None) -> Any:
         return self._calls.MeterValues(evse_id=evse_id, meter_value=[self._meter_value(reading, self.time(reading.at))])
