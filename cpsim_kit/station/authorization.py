@@ -77,6 +77,7 @@ class Authorization:
         is_reported: Whether a transaction message has reported it.
         is_blocked: Whether no energy may flow, as the CSMS refused the token later (E05.FR.02).
         has_lost_vehicle: Whether its vehicle was unplugged, and may come back (E10).
+        reservation_id: Of the reservation that it used, until a transaction message has reported it.
         until_wh: The register up to which energy may flow for a token that was refused later (E05.FR.03).
     """
 
@@ -89,6 +90,7 @@ class Authorization:
     is_blocked: bool = False
     has_lost_vehicle: bool = False
     until_wh: float | None = None
+    reservation_id: int | None = None
 
     def may_be_ended_by(self, token: IdToken, group: str) -> bool:
         """Whether a token, or one of this group, ends it (C01.FR.03, C09.FR.03)."""

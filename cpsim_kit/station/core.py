@@ -11,12 +11,14 @@ from __future__ import annotations
 import math
 import random as random_module
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.station.events import (
     FAULTS,
     Accepted,
     Answer,
+    CancelReservation,
     ClearFault,
     Event,
     Failure,
@@ -28,6 +30,7 @@ from cpsim_kit.station.events import (
     PowerOff,
     RemoteStart,
     RemoteStop,
+    ReserveNow,
     SuspendEv,
     SuspendEvse,
     Swipe,
@@ -46,6 +49,7 @@ if TYPE_CHECKING:
     from cpsim_kit.station.dialects import Dialect
     from cpsim_kit.station.evse import Evse
     from cpsim_kit.station.queue import MessageQueue
+    from cpsim_kit.station.reservations import Reservations
     from cpsim_kit.station.transaction import Report
     from cpsim_kit.station.variables import Variables
 
@@ -129,15 +133,17 @@ class Core:
             now: The moment in seconds of the station's clock; never before the last one.
 
         Returns:
-            For RemoteStart the status and the id of the running transaction or None, for RemoteStop the status, for
-            Failure whether the message will be sent again.
+            For RemoteStart the status and the id of the running transaction or None, for RemoteStop, ReserveNow and
+            CancelReservation the status, for Failure whether the message will be sent again.
 
         Raises:
             ValueError: It cannot happen physically; nothing has changed.
         """
         if not isinstance(event, Answer | Failure):
             self._reporter.cause = event
-        return _RULES[type(event)](self, event, now)
+        result = _RULES[type(event)](self, event, now)
+        self._keep_reservations(now)
+        return result
 
     def take(self, now: float) -> Outgoing | None:
         """The message to send now; None if there is none. Feed its answer, or its failure, before taking one more.
@@ -169,6 +175,11 @@ class Core:
         """The tokens that the CSMS put into the station's own list."""
         return self._visits.local_list
 
+    @property
+    def reservations(self) -> Reservations:
+        """The reservations."""
+        return self._visits.reservations
+
     def say_again(self, report: Report, attempts: int) -> None:
         """Put a transaction message of before a power loss into the queue."""
         self._reporter.say_again(report, attempts)
@@ -182,6 +193,8 @@ class Core:
         if not self.has_power:
             return math.inf
         moment = min(self._aligned_at, self._aligned_end_at, self._reporter.queue.due())
+        if len(self.reservations):
+            moment = min(moment, self.reservations.due() - self.epoch)
         for evse in self._visits.places():
             moment = min(moment, evse.full_at, evse.connect_by, evse.authorize_by)
             transaction = evse.transaction
@@ -202,6 +215,7 @@ class Core:
             if self._aligned_at <= moment:
                 self._aligned_at = self._next_aligned("AlignedDataCtrlr.Interval", moment)
                 self._reporter.sample_aligned(list(self.evses.values()), moment)
+            self._keep_reservations(moment)
 
     def _fire(self, evse: LiveEvse, now: float) -> None:
         if evse.full_at <= now:
@@ -234,6 +248,7 @@ class Core:
         """No vehicle came in time (C01.FR.26, E03.FR.05), or it did not come back (E10.FR.02)."""
         evse.connect_by = math.inf
         authorization, evse.authorization = evse.authorization, None
+        self._visits.tell_unused(authorization)
         evse.offer(now)
         if authorization is not None and authorization.has_lost_vehicle:
             extra = STOPPED_WITH_AUTHORIZATION
@@ -246,6 +261,7 @@ class Core:
         self._is_accepted = True
         if not self.has_power:
             self._power_on(now)
+        self._visits.keep_reservations(now)
         self._reporter.queue.is_online = True
         self._unsaid.clear()
         for build in self.dialect.start_messages(now):
@@ -304,7 +320,13 @@ class Core:
     def _await_token(self, evse: LiveEvse, now: float) -> None:
         """Give up a vehicle for which no token comes in time, if the version does (OCPP 1.6, 4.9: B6)."""
         waits = evse.vehicle is not None and evse.authorization is None and evse.transaction is None
-        if waits and evse.is_usable and not evse.was_stopped and self.dialect.gives_up_without_token:
+        if (
+            waits
+            and evse.is_usable
+            and not evse.is_reserved
+            and not evse.was_stopped
+            and self.dialect.gives_up_without_token
+        ):
             evse.authorize_by = now + (self.variables.value("TxCtrlr.EVConnectionTimeOut") or math.inf)
 
     def _unplug(self, event: Unplug, now: float) -> None:
@@ -390,6 +412,35 @@ class Core:
     def _remote_stop(self, event: RemoteStop, now: float) -> str:
         return self._tokens.remote_stop(event, now) if self._is_accepted else "Rejected"
 
+    # -- Reservations -------------------------------------------------------------------------------------------------
+
+    def _reserve_now(self, event: ReserveNow, now: float) -> str:
+        if not (self._is_accepted and self.variables.value("ReservationCtrlr.Enabled")):  # H01.FR.01
+            return "Rejected"
+        return self.reservations.reserve(event.reservation, self.evses, self.epoch + now)
+
+    def _cancel_reservation(self, event: CancelReservation, _now: float) -> str:
+        return "Accepted" if self.reservations.cancel(event.reservation_id) else "Rejected"  # H02.FR.01, .02
+
+    def _keep_reservations(self, now: float) -> None:
+        """After anything that happens: end reservations, report the connectors, and tell what became of reservations.
+
+        Without a connection, and while the station is not accepted, the CSMS is told later.
+        """
+        if not self.has_power:
+            return
+        for evse in self._visits.keep_reservations(now):
+            self._await_token(evse, now)
+        if self.reservations.unsaid and self._is_accepted and self.queue.is_online:
+            unsaid, self.reservations.unsaid = self.reservations.unsaid, None
+            for number, status in unsaid:
+                build = self.dialect.reservation_status(number, status)
+                if build is not None:
+                    self._reporter.say(build, lost=partial(self._reservation_status_lost, number, status))
+
+    def _reservation_status_lost(self, number: int, status: str, _now: float) -> None:
+        self.reservations.tell(number, status)
+
     def _answer(self, event: Answer, now: float) -> None:
         self._reporter.queue.settle(event.to)
         self._reporter.cause = event.to.cause
@@ -465,6 +516,8 @@ _RULES: dict[type, Callable[[Core, Any, float], Any]] = {
     ClearFault: Core._clear_fault,
     RemoteStart: Core._remote_start,
     RemoteStop: Core._remote_stop,
+    ReserveNow: Core._reserve_now,
+    CancelReservation: Core._cancel_reservation,
     VariablesChanged: Core._variables_changed,
     Tick: Core._tick,
     Answer: Core._answer,

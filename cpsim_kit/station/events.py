@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from cpsim_kit.station.authorization import Authorization, IdToken, TokenInfo
+    from cpsim_kit.station.reservations import Reservation
     from cpsim_kit.station.session import Session
     from cpsim_kit.station.transaction import Report
     from cpsim_kit.station.vehicle import Vehicle
@@ -18,6 +19,7 @@ __all__ = [
     "TICK",
     "Accepted",
     "Answer",
+    "CancelReservation",
     "ClearFault",
     "Event",
     "Failure",
@@ -29,6 +31,7 @@ __all__ = [
     "PowerOff",
     "RemoteStart",
     "RemoteStop",
+    "ReserveNow",
     "SuspendEv",
     "SuspendEvse",
     "Swipe",
@@ -159,6 +162,20 @@ class RemoteStop:
 
 
 @dataclass(frozen=True, slots=True)
+class ReserveNow:
+    """The CSMS reserves an EVSE; handled as the status."""
+
+    reservation: Reservation
+
+
+@dataclass(frozen=True, slots=True)
+class CancelReservation:
+    """The CSMS takes a reservation away; handled as the status."""
+
+    reservation_id: int
+
+
+@dataclass(frozen=True, slots=True)
 class PowerOff:
     """The station loses its power supply."""
 
@@ -256,6 +273,8 @@ Event = (
     | ClearFault
     | RemoteStart
     | RemoteStop
+    | ReserveNow
+    | CancelReservation
     | VariablesChanged
     | Tick
     | Answer

@@ -114,6 +114,7 @@ class LiveEvse:
         transaction: The running transaction, or None.
         fault: The fault that blocks it, or "".
         available: Whether it is in service.
+        is_reserved: Whether it is kept for somebody with a reservation.
         ev_suspends: Whether the vehicle takes nothing for now.
         evse_suspends: Whether the EVSE offers nothing for now.
         ev_is_done: Whether the vehicle has reached its target.
@@ -153,6 +154,7 @@ class LiveEvse:
         "has_dangling_cable",
         "has_power",
         "id",
+        "is_reserved",
         "limit_kw",
         "offered_kw",
         "phases_used",
@@ -175,6 +177,7 @@ class LiveEvse:
         self.transaction: Transaction | None = None
         self.fault = ""
         self.available = spec.available
+        self.is_reserved = False
         self.ev_suspends = False
         self.evse_suspends = False
         self.ev_is_done = False

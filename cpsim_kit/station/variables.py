@@ -152,6 +152,8 @@ VARIABLES: Mapping[str, Variable] = {
         Variable("LocalAuthListCtrlr.Enabled", "boolean", True),
         Variable("AuthCacheCtrlr.Enabled", "boolean", True),
         _integer("AuthCacheCtrlr.LifeTime", 86_400),
+        Variable("ReservationCtrlr.Enabled", "boolean", True),
+        Variable("ReservationCtrlr.NonEvseSpecific", "boolean", True),
         _integer("OCPPCommCtrlr.HeartbeatInterval", 60, minimum=1),
         _integer("OCPPCommCtrlr.MessageTimeout[Default]", 30, minimum=1),
         _integer("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", 3, "", minimum=1),

@@ -14,6 +14,7 @@ from cpsim_kit.station.authorization import Authorization, AuthorizationCache, I
 from cpsim_kit.station.events import Answer
 from cpsim_kit.station.evse import Evse, LiveEvse, check_evse_id
 from cpsim_kit.station.reporting import Reporter, record
+from cpsim_kit.station.reservations import Reservations
 from cpsim_kit.station.session import Session
 from cpsim_kit.station.transaction import STOPPED_WITH_AUTHORIZATION, Transaction
 
@@ -43,10 +44,22 @@ class Visits:
         local_list: The tokens that the CSMS put into the station's own list.
         lobby: An authorization without an EVSE: a token came first, and several EVSEs are free. None at most times.
         reporter: Says what happens.
+        reservations: The reservations.
         sessions: All sessions, oldest first.
     """
 
-    __slots__ = ("_keeps_rows", "cache", "epoch", "evses", "lobby", "local_list", "reporter", "sessions", "variables")
+    __slots__ = (
+        "_keeps_rows",
+        "cache",
+        "epoch",
+        "evses",
+        "lobby",
+        "local_list",
+        "reporter",
+        "reservations",
+        "sessions",
+        "variables",
+    )
 
     def __init__(
         self,
@@ -68,6 +81,7 @@ class Visits:
         self._keeps_rows = keeps_rows
         self.cache = AuthorizationCache()
         self.local_list = LocalList()
+        self.reservations = Reservations()
 
     def places(self) -> Iterator[LiveEvse]:
         """The EVSEs, and the lobby if there is one."""
@@ -93,6 +107,7 @@ class Visits:
 
     def grant(self, evse: LiveEvse, authorization: Authorization, now: float, trigger: str) -> None:
         """An authorization begins."""
+        self._use_reservation(evse, authorization)
         evse.authorization = authorization
         evse.authorize_by = math.inf
         evse.was_stopped = False
@@ -106,8 +121,40 @@ class Visits:
         evse.offer(now)
         self.settle(evse, now, trigger)
 
+    def admits(self, evse: LiveEvse, token: IdToken, group: str) -> bool:
+        """Whether no reservation keeps an EVSE for others."""
+        return self.reservations.admits(list(self.evses.values()), evse, token, group)
+
+    def _use_reservation(self, evse: LiveEvse, authorization: Authorization) -> None:
+        """A token that is accepted uses up its reservation (H03.FR.09, .10)."""
+        if len(self.reservations):
+            used = self.reservations.find(list(self.evses.values()), evse, authorization.token, authorization.group)
+            if used is not None:
+                self.reservations.cancel(used.id)
+                authorization.reservation_id = used.id
+        evse.is_reserved = False
+
+    def tell_unused(self, authorization: Authorization | None) -> None:
+        """An authorization ends: tell if no transaction came of its reservation (OCPP 2.1, H03.FR.11)."""
+        if authorization is not None and authorization.reservation_id is not None:
+            self.reservations.tell(authorization.reservation_id, "NoTransaction")
+
+    def keep_reservations(self, now: float) -> list[LiveEvse]:
+        """End reservations whose time is over, or whose EVSE is out of order; the EVSEs that are free of them now."""
+        evses = list(self.evses.values())
+        if not len(self.reservations) and not any(each.is_reserved for each in evses):
+            return []
+        before = [each for each in evses if each.is_reserved]
+        self.reservations.expire(self.epoch + now)
+        self.reservations.remove_lost(evses)
+        self.reservations.hold(evses)
+        for evse in evses:
+            self.reporter.status(evse, now)
+        return [each for each in before if not each.is_reserved]
+
     def end_authorization(self, evse: LiveEvse, now: float, trigger: str, reason: str, token: IdToken | None) -> None:
         """An authorization ends by a token or by the CSMS; depending on TxStopPoint the transaction (E05, E07, F03)."""
+        self.tell_unused(evse.authorization)
         evse.authorization = None
         evse.offer(now)
         self.settle(evse, now, trigger, reason, token=token, extra=STOPPED_WITH_AUTHORIZATION)
@@ -230,6 +277,10 @@ class Visits:
         allowed = lobby.authorization.evse_ids
         if evse.transaction is not None or (allowed and evse.id not in allowed):
             return
+        if not self.admits(evse, lobby.authorization.token, lobby.authorization.group):
+            return
+        if lobby.authorization.reservation_id is None:
+            self._use_reservation(evse, lobby.authorization)
         evse.authorization, evse.transaction = lobby.authorization, lobby.transaction
         evse.conditions = evse.conditions | lobby.conditions
         if lobby.session is not None:

@@ -104,6 +104,10 @@ class Dialect(ABC):
         """The messages after a start that come after those of the connectors."""
 
     @abstractmethod
+    def reservation_status(self, reservation_id: int, status: str) -> Callable[[], Any] | None:
+        """Makes the message of what became of a reservation; None where the version has none for it."""
+
+    @abstractmethod
     def authorize(self, token: IdToken) -> Any:
         """Authorize."""
 

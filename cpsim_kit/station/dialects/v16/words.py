@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cpsim_kit.station.authorization import MAX_TOKENS, IdToken
 from cpsim_kit.station.dialects.dialect import Dialect
 from cpsim_kit.station.dialects.handler import Handler
-from cpsim_kit.station.dialects.v16 import configuration, local_list, remote
+from cpsim_kit.station.dialects.v16 import cache, configuration, local_list, remote, reservations
 from cpsim_kit.station.dialects.v16.fields import NO_TYPE, read_info
 from cpsim_kit.station.events import Answer, Outgoing
 from cpsim_kit.station.meter import MEASURANDS, Reading
@@ -61,6 +61,7 @@ class V16(Dialect):
         "AllowOfflineTxForUnknownId": ("AuthCtrlr.OfflineTxForUnknownIdEnabled",),
         "TransactionMessageAttempts": ("OCPPCommCtrlr.MessageAttempts[TransactionEvent]",),
         "TransactionMessageRetryInterval": ("OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]",),
+        "ReserveConnectorZeroSupported": ("ReservationCtrlr.NonEvseSpecific",),
         "HeartbeatInterval": ("OCPPCommCtrlr.HeartbeatInterval",),
     }
     defaults: ClassVar[Mapping[str, Any]] = {
@@ -78,6 +79,7 @@ class V16(Dialect):
         "SuspendedEV",
         "SuspendedEVSE",
         "Finishing",
+        "Reserved",
         "Unavailable",
         "Faulted",
     )
@@ -85,7 +87,7 @@ class V16(Dialect):
     def read_only(self) -> Mapping[str, str]:
         return {
             "NumberOfConnectors": str(self._evse_count),
-            "SupportedFeatureProfiles": "Core,LocalAuthListManagement",
+            "SupportedFeatureProfiles": "Core,LocalAuthListManagement,Reservation",
             "LocalAuthListMaxLength": str(MAX_TOKENS),
             "SendLocalListMaxLength": str(MAX_TOKENS),
         }
@@ -95,11 +97,16 @@ class V16(Dialect):
         return super().token(token_id, NO_TYPE)
 
     def connector_status(self, evse: LiveEvse) -> str:
-        """One of the nine states of 4.9, but Reserved. SuspendedEVSE has precedence over SuspendedEV."""
+        """One of the nine states of 4.9. SuspendedEVSE has precedence over SuspendedEV.
+
+        A vehicle changes nothing at a reserved connector: 4.9 leads from there to Preparing by the token (G2).
+        """
         if not evse.available:
             return "Unavailable"
         if evse.fault:
             return "Faulted"
+        if evse.is_reserved:
+            return "Reserved"
         if evse.transaction is not None:
             return "SuspendedEV" if evse.vehicle is None else evse.charging_state
         if evse.authorization is not None:
@@ -124,6 +131,10 @@ class V16(Dialect):
     def last_start_messages(self, _now: float) -> Sequence[Callable[[], Any]]:
         return ()
 
+    def reservation_status(self, _reservation_id: int, _status: str) -> None:
+        """OCPP 1.6 has no such message: the connector's status tells it."""
+        return
+
     def authorize(self, token: IdToken) -> Any:
         return self._calls.Authorize(id_tag=token.id)
 
@@ -141,6 +152,7 @@ class V16(Dialect):
                 id_tag=report.token.id,
                 meter_start=round(transaction.start_wh),
                 timestamp=self.time(report.at),
+                reservation_id=report.reservation_id,
             )
         if transaction.csms_id is None:  # StartTransaction had no answer
             return None
@@ -179,4 +191,10 @@ class V16(Dialect):
     def read_answer(self, to: Outgoing, result: Any) -> Answer:
         return Answer(to, read_info(getattr(result, "id_tag_info", None)), getattr(result, "transaction_id", None))
 
-    commands: ClassVar[Mapping[str, Handler]] = {**configuration.COMMANDS, **local_list.COMMANDS, **remote.COMMANDS}
+    commands: ClassVar[Mapping[str, Handler]] = {
+        **cache.COMMANDS,
+        **configuration.COMMANDS,
+        **local_list.COMMANDS,
+        **remote.COMMANDS,
+        **reservations.COMMANDS,
+    }

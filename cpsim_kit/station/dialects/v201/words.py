@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cpsim_kit.station.authorization import IdToken
 from cpsim_kit.station.dialects.dialect import Dialect
 from cpsim_kit.station.dialects.handler import Handler
-from cpsim_kit.station.dialects.v201 import local_list, remote, transactions, variables
+from cpsim_kit.station.dialects.v201 import cache, local_list, remote, reservations, transactions, variables
 from cpsim_kit.station.dialects.v201.fields import read_info, write_token
 from cpsim_kit.station.events import Answer, Outgoing
 from cpsim_kit.station.meter import MEASURANDS, Reading
@@ -29,6 +29,10 @@ _TOKEN_TYPES = {
 }
 
 
+# ReservationUpdateStatusEnumType.
+_RESERVATION_STATUSES = {"2.0.1": ("Expired", "Removed"), "2.1": ("Expired", "Removed", "NoTransaction")}
+
+
 class V201(Dialect):
     """OCPP 2.0.1, and 2.1, whose messages are the same as far as this station goes."""
 
@@ -37,7 +41,7 @@ class V201(Dialect):
     reports_status_first = True
     gives_up_without_token = False
     token_length = 36
-    statuses = ("Available", "Occupied", "Unavailable", "Faulted")
+    statuses = ("Available", "Occupied", "Reserved", "Unavailable", "Faulted")
 
     def token(self, token_id: str, kind: str) -> IdToken:
         types = _TOKEN_TYPES.get(self.version.name, (kind,))
@@ -46,10 +50,13 @@ class V201(Dialect):
         return super().token(token_id, kind)
 
     def connector_status(self, evse: LiveEvse) -> str:
+        """Reserved also with a vehicle, until a token uses the reservation (H03, errata 2.32)."""
         if not evse.available:
             return "Unavailable"
         if evse.fault:
             return "Faulted"
+        if evse.is_reserved:
+            return "Reserved"
         return "Available" if evse.vehicle is None and not evse.has_dangling_cable else "Occupied"
 
     def status_notification(self, evse_id: int, status: str, _fault: str, _is_ev_gone: bool, at: float) -> Any:
@@ -63,6 +70,12 @@ class V201(Dialect):
     def last_start_messages(self, now: float) -> Sequence[Callable[[], Any]]:
         timestamp = self.time(now)  # A04.FR.01
         return (partial(self._calls.SecurityEventNotification, type="StartupOfTheDevice", timestamp=timestamp),)
+
+    def reservation_status(self, reservation_id: int, status: str) -> Callable[[], Any] | None:
+        if status not in _RESERVATION_STATUSES[self.version.name]:
+            return None
+        message = self._calls.ReservationStatusUpdate
+        return partial(message, reservation_id=reservation_id, reservation_update_status=status)
 
     def authorize(self, token: IdToken) -> Any:
         return self._calls.Authorize(id_token=write_token(token))
@@ -93,6 +106,7 @@ class V201(Dialect):
             number_of_phases_used=report.phases_used,
             offline=report.offline or None,
             cable_max_current=report.cable_a,
+            reservation_id=report.reservation_id,
             evse=None if report.evse_id is None else {"id": report.evse_id, "connectorId": 1},
             id_token=None if report.token is None else write_token(report.token),
         )
@@ -117,8 +131,10 @@ class V201(Dialect):
         return Answer(to, read_info(getattr(result, "id_token_info", None)))
 
     commands: ClassVar[Mapping[str, Handler]] = {
+        **cache.COMMANDS,
         **local_list.COMMANDS,
         **remote.COMMANDS,
+        **reservations.COMMANDS,
         **transactions.COMMANDS,
         **variables.COMMANDS,
     }
