@@ -49,6 +49,7 @@ class Visits:
     """
 
     __slots__ = (
+        "_dialect",
         "_keeps_rows",
         "cache",
         "epoch",
@@ -79,6 +80,7 @@ class Visits:
         self.epoch = epoch
         self.reporter = Reporter(dialect, variables, random, self.keep_info, self._deauthorize)
         self._keeps_rows = keeps_rows
+        self._dialect = dialect
         self.cache = AuthorizationCache()
         self.local_list = LocalList()
         self.reservations = Reservations()
@@ -193,9 +195,16 @@ class Visits:
         return self.cache.find(token, self.epoch + now)
 
     def keep_info(self, token: IdToken, answer: Answer, now: float) -> None:
-        """Keep in the cache what the CSMS says of a token."""
+        """Keep in the cache what the CSMS says of a token, and tell it where the local list says otherwise."""
         value = self.variables.value
-        if value("AuthCacheCtrlr.Enabled") and answer.info is not None:
+        if answer.info is None:
+            return
+        listed = self.local_list.find(token, self.epoch + now) if value("LocalAuthListCtrlr.Enabled") else None
+        if listed is not None and listed.is_accepted != answer.info.is_accepted:
+            build = self._dialect.list_conflict(now)
+            if build is not None:
+                self.reporter.say(build)
+        if value("AuthCacheCtrlr.Enabled") and (listed is None or self._dialect.caches_listed):
             self.cache.keep(token, answer.info, self.epoch + now, value("AuthCacheCtrlr.LifeTime") or math.inf)
 
     # -- Transactions and sessions ------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ocpp.exceptions import PropertyConstraintViolationError
+
 from cpsim_kit.ocpp_j.versions import Version
 from cpsim_kit.station.authorization import IdToken
 from cpsim_kit.station.dialects.handler import Handler
@@ -30,6 +32,7 @@ class Dialect(ABC):
         defaults: Defaults that differ from those of OCPP 2.0.1.
         reports_status_first: Whether a connector's status is reported before the transaction's message.
         gives_up_without_token: Whether a vehicle for which no token comes in time is given up.
+        caches_listed: Whether the cache keeps tokens of the local list, too.
         token_length: The most characters that a token has.
         statuses: The words for the status of a connector, of those that occur.
         commands: What the station does on each action of the CSMS.
@@ -41,6 +44,7 @@ class Dialect(ABC):
     no_measurands: ClassVar[frozenset[str]] = frozenset()
     reports_status_first: ClassVar[bool]
     gives_up_without_token: ClassVar[bool]
+    caches_listed: ClassVar[bool] = True
     token_length: ClassVar[int]
     statuses: ClassVar[tuple[str, ...]]
     commands: ClassVar[Mapping[str, Handler]]
@@ -70,6 +74,20 @@ class Dialect(ABC):
             return None
         time = datetime.fromisoformat(text.upper())  # RFC 3339, 5.6: "t" and "z" may be lower-case
         return (time.replace(tzinfo=UTC) if time.tzinfo is None else time).timestamp()
+
+    @classmethod
+    def commanded_moment(cls, text: str) -> float:
+        """A time in a command of the CSMS, as seconds since the epoch.
+
+        Raises:
+            PropertyConstraintViolationError: It is no time; the schemas do not check that.
+        """
+        try:
+            moment = cls.moment(text)
+        except ValueError as exc:
+            raise PropertyConstraintViolationError(str(exc)) from exc
+        assert moment is not None
+        return moment
 
     def read_only(self) -> Mapping[str, str]:
         """Values that the version reports and nobody sets."""
@@ -106,6 +124,10 @@ class Dialect(ABC):
     @abstractmethod
     def reservation_status(self, reservation_id: int, status: str) -> Callable[[], Any] | None:
         """Makes the message of what became of a reservation; None where the version has none for it."""
+
+    def list_conflict(self, _now: float) -> Callable[[], Any] | None:
+        """Makes the message that the CSMS contradicts its own local list; None where the version has none."""
+        return None
 
     @abstractmethod
     def authorize(self, token: IdToken) -> Any:

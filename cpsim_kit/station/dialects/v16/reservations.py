@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ocpp.exceptions import PropertyConstraintViolationError
-
 from cpsim_kit.station.authorization import IdToken
 from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.dialects.v16.fields import NO_TYPE
@@ -24,12 +22,10 @@ def _reserve_now(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
     connector_id = fields["connector_id"]
     if not connector_id and not core.variables.value("ReservationCtrlr.NonEvseSpecific"):
         return results.ReserveNow(status="Rejected")
-    until = core.dialect.moment(fields["expiry_date"])
-    assert until is not None
     reservation = Reservation(
         fields["reservation_id"],
         IdToken(fields["id_tag"], NO_TYPE),
-        until,
+        core.dialect.commanded_moment(fields["expiry_date"]),
         (connector_id,) if connector_id else tuple(core.evses),
         fields.get("parent_id_tag") or "",
     )

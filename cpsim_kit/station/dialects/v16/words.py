@@ -71,6 +71,7 @@ class V16(Dialect):
     }
     reports_status_first = False
     gives_up_without_token = True
+    caches_listed = False  # 3.5.3
     token_length = 20
     statuses = (
         "Available",
@@ -134,6 +135,12 @@ class V16(Dialect):
     def reservation_status(self, _reservation_id: int, _status: str) -> None:
         """OCPP 1.6 has no such message: the connector's status tells it."""
         return
+
+    def list_conflict(self, now: float) -> Callable[[], Any]:
+        """3.5.2: a status of the whole charge point, with its own error code."""
+        code = "LocalListConflict"
+        report = self._calls.StatusNotification
+        return partial(report, connector_id=0, error_code=code, status="Available", timestamp=self.time(now))
 
     def authorize(self, token: IdToken) -> Any:
         return self._calls.Authorize(id_tag=token.id)

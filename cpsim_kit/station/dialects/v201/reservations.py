@@ -29,13 +29,11 @@ def _reserve_now(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
     evse_id, wanted = fields.get("evse_id"), fields.get("connector_type")
     if evse_id is None and not core.variables.value("ReservationCtrlr.NonEvseSpecific"):  # H01.FR.19
         return results.ReserveNow(status="Rejected")
-    until = core.dialect.moment(fields["expiry_date_time"])
-    assert until is not None
     group = fields.get("group_id_token") or {}
     reservation = Reservation(
         fields["id"],
         IdToken(fields["id_token"]["id_token"], fields["id_token"]["type"]),
-        until,
+        core.dialect.commanded_moment(fields["expiry_date_time"]),
         tuple(
             number
             for number, evse in core.evses.items()
