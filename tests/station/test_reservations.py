@@ -763,10 +763,10 @@ def test_what_was_not_told_before_a_power_loss_is_told_after_it() -> None:
 
 ACTS = [
     *("plug 1", "plug 2", "plug 3", "unplug 1", "unplug 2", "unplug 3"),
-    *("swipe TAG-1 1", "swipe TAG-2 2", "swipe TAG-9 3", "swipe TAG-9 1", "swipe TAG-1", "swipe TAG-1B 3"),
+    *("swipe TAG-1", "swipe TAG-2 2", "swipe TAG-5 1", "swipe TAG-8 1", "swipe TAG-9 3", "swipe TAG-1B 3"),
     *("reserve 1 TAG-1", "reserve 2 TAG-2 evse 2", "reserve 3 TAG-3", "reserve 4 TAG-1 group GROUP for 100"),
     *("reserve 5 TAG-5 evse 1", "cancel 1", "cancel 2", "cancel 3"),
-    *("fault GroundFault 1", "fault GroundFault 2", "clear fault", "wait 30", "wait 120", "remote start TAG-9"),
+    *("fault GroundFault 1", "fault GroundFault 2", "clear fault", "wait 30", "wait 120", "remote start TAG-7"),
     *("remote start TAG-1 2",),
 ]
 
