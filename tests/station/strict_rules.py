@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -219,6 +219,12 @@ class Rules:
             is_here = place is not None and reserved.place == place and (at is None or at < reserved.until)
             if is_here:
                 self._report("reserved_for_another", f"{token} at {place}, which reservation {key} keeps")
+
+    def _release(self, place: int) -> None:
+        """A connector is Available: none in particular is reserved there any more, whatever ended that."""
+        for key, reserved in self.reservations.items():
+            if reserved.place == place:
+                self.reservations[key] = replace(reserved, place=None)
 
     def _may_use(self, reserved: Reserved, token: str) -> bool:
         group = self._tokens(token).group

@@ -136,6 +136,8 @@ class RulesV16(Rules):
             self._report("status_order", f"connector {place}: {before['status']} to {status} (4.9)")
         if status in ("Unavailable", "Faulted"):  # 5.13: its reservation has ended
             self.reservations = {key: each for key, each in self.reservations.items() if each.place != place}
+        if status == "Available":
+            self._release(place)
         self._statuses[place] = said
         self._seen.add(place)
         if status in ("Available", "Preparing"):

@@ -121,6 +121,8 @@ class RulesV201(Rules):
             self._report("status_repeated", f"connector {place} was {status} already")
         elif before is not None and status not in MOVES[before]:
             self._report("status_order", f"connector {place}: {before} to {status}")
+        if status == "Available":
+            self._release(payload["evse_id"])
         self._statuses[place] = status
         self._reported.add(place)
         self._check_status_time(place, payload)

@@ -120,13 +120,21 @@ async def test_each_rule_of_16_is_reported_when_it_is_broken_and_no_other(rule: 
     ("change", "rules"),
     [
         (end_with("start"), ["reserved_for_another"]),
-        (insert("available", status16(0.5, "Faulted"), status16(0.6, "Available")), []),
+        (insert("available", status16(0.5, "Available")), []),
+        (
+            all_of(
+                insert("available", status16(0.5, "Faulted")),
+                insert("heartbeat", status16(0.6, "Preparing")),
+                drop("preparing"),
+            ),
+            [],
+        ),
     ],
-    ids=["kept", "ended by a fault"],
+    ids=["kept", "ended", "ended by a fault"],
 )
 async def test_a_tag_may_not_charge_where_another_one_has_a_reservation(change: Change, rules: list[str]) -> None:
     session = session_16()
-    change(session)
+    all_of(edit("available", status="Reserved"), change)(session)
 
     found, _ = await broken_rules("1.6", session, {7: Reserved(1, "TAG-3", None, LATER)})
 

@@ -196,7 +196,10 @@ async def test_each_rule_of_a_token_first_session_is_reported_when_it_is_broken(
     ids=["here", "elsewhere", "expired"],
 )
 async def test_a_token_may_not_charge_where_another_one_has_a_reservation(reserved: Reserved, rules: list[str]) -> None:
-    found, _ = await broken_rules("2.0.1", session_201(), {7: reserved})
+    session = session_201()
+    edit("available", connector_status="Reserved")(session)
+
+    found, _ = await broken_rules("2.0.1", session, {7: reserved})
 
     assert found == rules
 
