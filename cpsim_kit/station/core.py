@@ -427,7 +427,7 @@ class Core:
 
         Without a connection, and while the station is not accepted, the CSMS is told later.
         """
-        if not self.has_power:
+        if self.reservations.is_idle or not self.has_power:
             return
         for evse in self._visits.keep_reservations(now):
             self._await_token(evse, now)

@@ -53,14 +53,20 @@ class Reservations:
         unsaid: Ends that the CSMS was not told yet: ids and ReservationUpdateStatusEnumType values of OCPP 2.x.
     """
 
-    __slots__ = ("_by_id", "unsaid")
+    __slots__ = ("_by_id", "_holds", "unsaid")
 
     def __init__(self) -> None:
         self._by_id: dict[int, Reservation] | None = None  # most stations have none
+        self._holds = False  # whether an EVSE is marked
         self.unsaid: list[tuple[int, str]] | None = None
 
     def __len__(self) -> int:
         return len(self._by_id or ())
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether there is nothing to do: no reservation, no EVSE that was held, and nothing to tell."""
+        return not (self._by_id or self._holds or self.unsaid)
 
     def all(self) -> list[Reservation]:
         """The reservations, oldest first."""
@@ -101,10 +107,10 @@ class Reservations:
         """Take a reservation away; whether there was one."""
         return self._by_id is not None and self._by_id.pop(reservation_id, None) is not None
 
-    def expire(self, now: float) -> None:
-        """End those whose time is over (H04.FR.01)."""
-        if self.due() <= now:
-            self._end([each for each in self.all() if each.until <= now], "Expired")
+    def expire(self, epoch: float, now: float) -> None:
+        """End those whose time is over (H04.FR.01), ``now`` seconds after ``epoch``."""
+        if self.due() - epoch <= now:  # as the core works out when that is
+            self._end([each for each in self.all() if each.until - epoch <= now], "Expired")
 
     def remove_lost(self, evses: Iterable[LiveEvse]) -> None:
         """End those for which an EVSE that is out of order leaves no place (H01.FR.16, .17); the newest one first."""
@@ -128,14 +134,14 @@ class Reservations:
 
     # -- What they mean for an EVSE -----------------------------------------------------------------------------------
 
-    def hold(self, evses: Sequence[LiveEvse]) -> bool:
-        """Mark the EVSEs that are held; whether any is, or was."""
-        if not self._by_id and not any(each.is_reserved for each in evses):
-            return False
-        held = self._held(evses)
+    def hold(self, evses: Sequence[LiveEvse]) -> None:
+        """Mark the EVSEs that are held."""
+        every = self.all()
+        places = _places(evses, every)
+        most = _most(every, places)
         for evse in evses:
-            evse.is_reserved = evse.id in held
-        return True
+            evse.is_reserved = evse.id in places and _most(every, places - {evse.id}) < most
+        self._holds = any(evse.is_reserved for evse in evses)
 
     def find(self, evses: Sequence[LiveEvse], evse: LiveEvse, token: IdToken, group: str) -> Reservation | None:
         """The reservation that a token uses at an EVSE; None if it has none there.
@@ -175,12 +181,6 @@ class Reservations:
                 if evse is not None and evse.is_reserved:
                     return evse
         return None
-
-    def _held(self, evses: Sequence[LiveEvse]) -> set[int]:
-        every = self.all()
-        places = _places(evses, every)
-        most = _most(every, places)
-        return {place for place in places if _most(every, places - {place}) < most}
 
     # -- Memory -------------------------------------------------------------------------------------------------------
 

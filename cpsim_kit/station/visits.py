@@ -143,11 +143,11 @@ class Visits:
 
     def keep_reservations(self, now: float) -> list[LiveEvse]:
         """End reservations whose time is over, or whose EVSE is out of order; the EVSEs that are free of them now."""
-        evses = list(self.evses.values())
-        if not len(self.reservations) and not any(each.is_reserved for each in evses):
+        if self.reservations.is_idle:
             return []
+        evses = list(self.evses.values())
         before = [each for each in evses if each.is_reserved]
-        self.reservations.expire(self.epoch + now)
+        self.reservations.expire(self.epoch, now)
         self.reservations.remove_lost(evses)
         self.reservations.hold(evses)
         for evse in evses:
