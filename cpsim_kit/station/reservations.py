@@ -99,7 +99,7 @@ class Reservations:
         if _most([*others, new], places) > _most(others, places):
             self._by_id = {each.id: each for each in [*others, new]}
             return "Accepted"
-        if all(each.fault and each.available for each in targets):
+        if all(each.fault for each in targets):
             return "Faulted"
         return "Occupied" if any(each.is_usable for each in targets) else "Unavailable"
 
