@@ -40,6 +40,7 @@ class Visits:
 
     Attributes:
         cache: What the CSMS said of tokens.
+        dialect: The words of the version.
         evses: The EVSEs by id.
         local_list: The tokens that the CSMS put into the station's own list.
         lobby: An authorization without an EVSE: a token came first, and several EVSEs are free. None at most times.
@@ -49,9 +50,9 @@ class Visits:
     """
 
     __slots__ = (
-        "_dialect",
         "_keeps_rows",
         "cache",
+        "dialect",
         "epoch",
         "evses",
         "lobby",
@@ -80,7 +81,7 @@ class Visits:
         self.epoch = epoch
         self.reporter = Reporter(dialect, variables, random, self.keep_info, self._deauthorize)
         self._keeps_rows = keeps_rows
-        self._dialect = dialect
+        self.dialect = dialect
         self.cache = AuthorizationCache()
         self.local_list = LocalList()
         self.reservations = Reservations()
@@ -201,10 +202,10 @@ class Visits:
             return
         listed = self.local_list.find(token, self.epoch + now) if value("LocalAuthListCtrlr.Enabled") else None
         if listed is not None and listed.is_accepted != answer.info.is_accepted:
-            build = self._dialect.list_conflict(now)
+            build = self.dialect.list_conflict(now)
             if build is not None:
                 self.reporter.say(build)
-        if value("AuthCacheCtrlr.Enabled") and (listed is None or self._dialect.caches_listed):
+        if value("AuthCacheCtrlr.Enabled") and (listed is None or self.dialect.caches_listed):
             self.cache.keep(token, answer.info, self.epoch + now, value("AuthCacheCtrlr.LifeTime") or math.inf)
 
     # -- Transactions and sessions ------------------------------------------------------------------------------------
