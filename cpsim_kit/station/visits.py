@@ -40,7 +40,7 @@ class Visits:
 
     Attributes:
         cache: What the CSMS said of tokens.
-        dialect: The words of the version.
+        dialect: The words of its OCPP version.
         evses: The EVSEs by id.
         local_list: The tokens that the CSMS put into the station's own list.
         lobby: An authorization without an EVSE: a token came first, and several EVSEs are free. None at most times.
