@@ -169,9 +169,9 @@ class Reservations:
             return not free or any(self.admits(evses, each, token, group) for each in free)
         return not evse.is_reserved or self.find(evses, evse, token, group) is not None
 
-    def has_groups(self) -> bool:
-        """Whether the group of a token may matter."""
-        return any(each.group for each in self.all())
+    def depends_on_group(self, evse: LiveEvse) -> bool:
+        """Whether the group of a token may matter at an EVSE, so that the CSMS is asked for it (H03.FR.08)."""
+        return any(each.group and (not evse.id or evse.id in each.evse_ids) for each in self.all())
 
     def place_of(self, evses: Mapping[int, LiveEvse], token: IdToken, group: str) -> LiveEvse | None:
         """The EVSE that is reserved for a token, where that is one in particular."""

@@ -53,7 +53,7 @@ class Tokens:
             reason = f"EVSE {evse.id} is {'broken' if evse.fault else 'out of service'}"
             event.result = Swiped(token.id, "", "refused", reason)
             return
-        if not (self._visits.reservations.has_groups() or self._visits.admits(evse, token, "")):
+        if not (self._visits.reservations.depends_on_group(evse) or self._visits.admits(evse, token, "")):
             event.result = Swiped(token.id, "", "refused", _reserved(evse))  # whatever the CSMS says of it
             if evse.session is not None:
                 evse.session.refused = event.result.reason
@@ -231,11 +231,20 @@ class Tokens:
         self._visits.leave_empty_lobby()
 
     def _find_remote_place(self, event: RemoteStart, group: str) -> LiveEvse | None:
-        """Where a remote start takes place; None to reject it (F01.FR.21 to .24, F02.FR.22 to .26)."""
+        """Where a remote start takes place; None to reject it (F01.FR.21 to .24, F02.FR.22 to .26).
+
+        Where the CSMS will be asked about the token anyway, its answer decides whether the token is of the group that
+        has a reservation (OCPP 1.6, 5.13).
+        """
         admits = partial(self._visits.admits, token=event.token, group=group)
-        possible = [evse for evse in self._visits.evses.values() if _can_begin(evse) and admits(evse)]
+        depends = self._visits.reservations.depends_on_group
+        asks = not group and not event.token.needs_no_question
+        asks = asks and self._visits.variables.value("AuthCtrlr.AuthorizeRemoteStart")
+        evses = [evse for evse in self._visits.evses.values() if event.evse_id in (None, evse.id)]
+        evses = [evse for evse in evses if _can_begin(evse)]
+        possible = [evse for evse in evses if admits(evse)] or [evse for evse in evses if asks and depends(evse)]
         if event.evse_id is not None:
-            return next((evse for evse in possible if evse.id == event.evse_id), None)
+            return possible[0] if possible else None
         reserved = self._visits.reservations.place_of(self._visits.evses, event.token, group)
         if reserved in possible:
             return reserved
@@ -246,7 +255,8 @@ class Tokens:
             return possible[0] if possible else None
         if self._visits.lobby is None:
             self._visits.lobby = LiveEvse(0, Evse())
-        return self._visits.lobby if _can_begin(self._visits.lobby) and admits(self._visits.lobby) else None
+        lobby = self._visits.lobby
+        return lobby if _can_begin(lobby) and (admits(lobby) or (asks and depends(lobby))) else None
 
     def _leave_lobby(self, evse: LiveEvse, token: IdToken, info: TokenInfo) -> LiveEvse:
         """Where a vehicle came to while the CSMS looked at the token, if that is one place; else where it was.

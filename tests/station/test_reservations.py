@@ -651,6 +651,38 @@ def test_a_remote_start_takes_the_evse_of_its_own_token_before_that_of_its_group
     assert told(said) == ["status 2 Available"]
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    ("token", "evses", "place", "is_charging"),
+    [
+        ("TAG-1B", 1, 1, True),
+        ("TAG-1B", 1, None, True),
+        ("TAG-1B", 2, None, True),
+        ("TAG-9", 1, 1, False),
+        ("TAG-BLOCKED", 1, 1, False),
+    ],
+)
+def test_where_a_remote_start_is_checked_first_the_answer_tells_the_group(
+    token: str, evses: int, place: int | None, is_charging: bool, version: str
+) -> None:
+    name = "AuthorizeRemoteTxRequests" if version == "1.6" else "AuthCtrlr__AuthorizeRemoteStart"
+    player = player_of(version, evses, **{name: True})
+    play(player, ["reserve 7 TAG-1 evse 1 group GROUP", *(["fault GroundFault 2"] if evses == 2 else []), "plug 1"])
+    where = "" if place is None else f" {place}"
+    lines = act(player, f"remote start {token}{where}")
+    assert lines[:2] == ["-> Accepted", f"authorize {token}"]
+    assert any("reservation 7" in line for line in lines) is is_charging
+    assert (player.core.evses[1].charging_state == "Charging") is is_charging
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_else_a_remote_start_is_rejected_where_its_group_is_not_known(version: str) -> None:
+    acts = ["reserve 7 TAG-1 evse 1 group GROUP", "remote start TAG-1B 1"]
+    assert play(player_of(version), acts) == ["-> Rejected"]
+    known = ["plug", "swipe TAG-1B", "swipe TAG-1B", "unplug"]
+    assert play(player_of(version), [*known, *acts])[0] == "-> Accepted"
+
+
 @pytest.mark.parametrize(("group", "status"), [("GROUP", "Accepted"), ("group", "Accepted"), ("OTHER", "Rejected")])
 def test_a_remote_start_with_the_group_of_the_reservation(group: str, status: str) -> None:
     player = player_of("2.0.1")
