@@ -19,6 +19,7 @@ from cpsim_kit.station.events import (
     Accepted,
     Answer,
     CancelReservation,
+    ChangeAvailability,
     ClearFault,
     Event,
     Failure,
@@ -31,21 +32,29 @@ from cpsim_kit.station.events import (
     RemoteStart,
     RemoteStop,
     ReserveNow,
+    Reset,
+    ShutDown,
     SuspendEv,
     SuspendEvse,
     Swipe,
     Tick,
+    Trigger,
+    Unlock,
     Unplug,
     VariablesChanged,
 )
 from cpsim_kit.station.evse import LiveEvse
 from cpsim_kit.station.reporting import record
+from cpsim_kit.station.restart import Restarts
 from cpsim_kit.station.tokens import Tokens
 from cpsim_kit.station.transaction import STOPPED_WITH_AUTHORIZATION
+from cpsim_kit.station.triggers import Triggers
+from cpsim_kit.station.unlocking import is_stuck, unlock
 from cpsim_kit.station.visits import Visits
 
 if TYPE_CHECKING:
     from cpsim_kit.station.authorization import AuthorizationCache, LocalList
+    from cpsim_kit.station.availability import Availability
     from cpsim_kit.station.dialects import Dialect
     from cpsim_kit.station.evse import Evse
     from cpsim_kit.station.queue import MessageQueue
@@ -75,8 +84,10 @@ class Core:
 
     Attributes:
         evses: The EVSEs by id.
+        restarts: Its resets.
         sessions: All sessions, oldest first.
         transactions: All transactions, oldest first.
+        triggers: The messages that the CSMS asked for.
     """
 
     __slots__ = (
@@ -91,8 +102,10 @@ class Core:
         "dialect",
         "epoch",
         "evses",
+        "restarts",
         "sessions",
         "transactions",
+        "triggers",
         "variables",
     )
 
@@ -114,6 +127,8 @@ class Core:
         self._visits = Visits(dialect, evses, variables, epoch, random, keeps_rows)
         self._tokens = Tokens(self._visits, dialect)
         self._reporter = self._visits.reporter
+        self.restarts = Restarts(self._visits, self._visits.availability)
+        self.triggers = Triggers(self._visits)
         if queue is not None:
             self._reporter.queue = queue
         self._aligned_at = math.inf
@@ -133,8 +148,8 @@ class Core:
             now: The moment in seconds of the station's clock; never before the last one.
 
         Returns:
-            For RemoteStart the status and the id of the running transaction or None, for RemoteStop, ReserveNow and
-            CancelReservation the status, for Failure whether the message will be sent again.
+            For RemoteStart the status and the id of the running transaction or None, for RemoteStop the status, for
+            Failure whether the message will be sent again; for other commands the status.
 
         Raises:
             ValueError: It cannot happen physically; nothing has changed.
@@ -166,6 +181,16 @@ class Core:
         return self._reporter.queue
 
     @property
+    def availability(self) -> Availability:
+        """What of the station is in service."""
+        return self._visits.availability
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the CSMS has accepted the station since its last start."""
+        return self._is_accepted
+
+    @property
     def cache(self) -> AuthorizationCache:
         """What the CSMS said of tokens."""
         return self._visits.cache
@@ -191,8 +216,8 @@ class Core:
     def due(self) -> float:
         """When something happens by itself next; infinity for never."""
         if not self.has_power:
-            return math.inf
-        moment = min(self._aligned_at, self._aligned_end_at, self._reporter.queue.due())
+            return self.restarts.up_at
+        moment = min(self._aligned_at, self._aligned_end_at, self._reporter.queue.due(), self.restarts.due())
         if len(self.reservations):
             moment = min(moment, self.reservations.due() - self.epoch)
         for evse in self._visits.places():
@@ -207,6 +232,9 @@ class Core:
     def _tick(self, _event: Tick, now: float) -> None:
         """What is due by now, in order, until there is something to say: the clock stands still meanwhile."""
         while not self.has_message(now) and (moment := self.due()) <= now:
+            self.restarts.tick(moment)
+            if not self.has_power:
+                return
             for evse in list(self._visits.places()):
                 self._fire(evse, moment)
             if self._aligned_end_at <= moment:
@@ -257,19 +285,23 @@ class Core:
             self._visits.settle(evse, now, "EVConnectTimeout", "Timeout", must_end=True)
         self._visits.close_session(evse, now)
 
-    def _accepted(self, _event: Accepted, now: float) -> None:
+    def _accepted(self, event: Accepted, now: float) -> None:
         self._is_accepted = True
+        self.restarts.cancel()
         if not self.has_power:
             self._power_on(now)
         self._visits.keep_reservations(now)
         self._reporter.queue.is_online = True
         self._unsaid.clear()
-        for build in self.dialect.start_messages(now):
+        for build in self.dialect.start_messages(now, self.availability.is_operative):
             self._say_surely(build)
         for evse in self.evses.values():
             self._reporter.status(evse, now, anyway=True)
-        for build in self.dialect.last_start_messages(now):
+        for build in self.dialect.last_start_messages(now, event.reason):
             self._say_surely(build)
+        self.triggers.wants_boot = False  # one was just sent
+        for build in self.triggers.take_early():
+            self._reporter.say(build)
         self._align(now)
 
     def _say_surely(self, build: Callable[[], object]) -> None:
@@ -314,20 +346,8 @@ class Core:
         self._visits.begin_session(evse, now)
         self._visits.leave_lobby(evse)
         evse.offer(now)
-        self._await_token(evse, now)
+        self._visits.await_token(evse, now)
         self._visits.settle(evse, now, "CablePluggedIn")
-
-    def _await_token(self, evse: LiveEvse, now: float) -> None:
-        """Give up a vehicle for which no token comes in time, if the version does (OCPP 1.6, 4.9: B6)."""
-        waits = evse.vehicle is not None and evse.authorization is None and evse.transaction is None
-        if (
-            waits
-            and evse.is_usable
-            and not evse.is_reserved
-            and not evse.was_stopped
-            and self.dialect.gives_up_without_token
-        ):
-            evse.authorize_by = now + (self.variables.value("TxCtrlr.EVConnectionTimeOut") or math.inf)
 
     def _unplug(self, event: Unplug, now: float) -> None:
         if event.side not in ("evse", "ev"):
@@ -336,6 +356,8 @@ class Core:
         evse = self._visits.one_of(taken, "unplug", "has no cable to unplug", event.evse_id)
         if evse.vehicle is None and not evse.has_dangling_cable:
             raise ValueError(f"EVSE {evse.id} has no cable to unplug")
+        if event.side == "evse" and is_stuck(evse):
+            raise ValueError(f"the cable is stuck in the socket of EVSE {evse.id}, as its lock has a fault")
         if evse.vehicle is None:
             if event.side == "ev":
                 raise ValueError(f'no vehicle is at EVSE {evse.id}; its cable is unplugged at side="evse"')
@@ -396,7 +418,7 @@ class Core:
         evse.fault = ""
         evse.offer(now)
         evse.conditions = evse.find_conditions()  # nothing begins by itself
-        self._await_token(evse, now)
+        self._visits.await_token(evse, now)
         self._visits.settle(evse, now, "")
 
     # -- Tokens and answers -------------------------------------------------------------------------------------------
@@ -405,7 +427,7 @@ class Core:
         self._tokens.swipe(event, now)
 
     def _remote_start(self, event: RemoteStart, now: float) -> tuple[str, str | None]:
-        if not self._is_accepted:  # B02.FR.05
+        if not self._is_accepted or self.restarts.step:  # B02.FR.05; a reset is to come
             return "Rejected", None
         return self._tokens.remote_start(event, now)
 
@@ -430,7 +452,7 @@ class Core:
         if self.reservations.is_idle or not self.has_power:
             return
         for evse in self._visits.keep_reservations(now):
-            self._await_token(evse, now)
+            self._visits.await_token(evse, now)
         if self.reservations.unsaid and self._is_accepted and self.queue.is_online:
             unsaid, self.reservations.unsaid = self.reservations.unsaid, None
             for number, status in unsaid:
@@ -440,6 +462,20 @@ class Core:
 
     def _reservation_status_lost(self, number: int, status: str, _now: float) -> None:
         self.reservations.tell(number, status)
+
+    # -- Further commands -------------------------------------------------------------------------------------------
+
+    def _change_availability(self, event: ChangeAvailability, now: float) -> str:
+        return self.availability.change(event, now)
+
+    def _reset(self, event: Reset, now: float) -> str:
+        return self.restarts.reset(event, now) if self._is_accepted else "Rejected"
+
+    def _unlock(self, event: Unlock, now: float) -> str:
+        return unlock(self._visits, event, now)
+
+    def _trigger(self, event: Trigger, now: float) -> str:
+        return self.triggers.trigger(event, now, is_accepted=self._is_accepted)
 
     def _answer(self, event: Answer, now: float) -> None:
         self._reporter.queue.settle(event.to)
@@ -457,6 +493,7 @@ class Core:
         """Everything stops at once, and nothing is said any more."""
         self._offline(Offline(), now)
         self._is_accepted = False
+        self.restarts.cancel()
         self._visits.lose_lobby(now)
         for evse in self.evses.values():
             record(evse, now)
@@ -465,6 +502,13 @@ class Core:
             evse.connect_by = evse.authorize_by = math.inf
             evse.offer(now)
             record(evse, now)
+
+    def _shut_down(self, _event: ShutDown, now: float) -> None:
+        """Go away for a reset, as without power, and know why it starts again."""
+        reason = self.restarts.boot_reason
+        self._power_off(PowerOff(), now)
+        self.restarts.boot_reason = reason
+        self.restarts.go_away(now)
 
     @property
     def has_power(self) -> bool:
@@ -476,6 +520,9 @@ class Core:
 
         No version says what becomes of a transaction then, but both have the reason PowerLoss.
         """
+        for apply in self.restarts.at_start:
+            apply()
+        self.availability.restore()
         stops = self.variables.value("TxCtrlr.TxStopPoint")
         for evse in self.evses.values():
             evse.has_power = True
@@ -500,6 +547,7 @@ class Core:
         unsaid, self._unsaid = self._unsaid, []
         for build in unsaid:
             self._say_surely(build)
+        self.availability.report(now)
         is_long = now - self._offline_since > self.variables.value("OCPPCommCtrlr.OfflineThreshold")
         for evse in self.evses.values():
             self._reporter.status(evse, now, anyway=is_long)
@@ -518,6 +566,11 @@ _RULES: dict[type, Callable[[Core, Any, float], Any]] = {
     RemoteStop: Core._remote_stop,
     ReserveNow: Core._reserve_now,
     CancelReservation: Core._cancel_reservation,
+    ChangeAvailability: Core._change_availability,
+    Reset: Core._reset,
+    ShutDown: Core._shut_down,
+    Trigger: Core._trigger,
+    Unlock: Core._unlock,
     VariablesChanged: Core._variables_changed,
     Tick: Core._tick,
     Answer: Core._answer,

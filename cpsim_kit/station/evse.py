@@ -114,6 +114,7 @@ class LiveEvse:
         transaction: The running transaction, or None.
         fault: The fault that blocks it, or "".
         available: Whether it is in service.
+        is_leaving: Whether it goes out of service when its transaction ends.
         is_reserved: Whether it is kept for somebody with a reservation.
         ev_suspends: Whether the vehicle takes nothing for now.
         evse_suspends: Whether the EVSE offers nothing for now.
@@ -154,6 +155,7 @@ class LiveEvse:
         "has_dangling_cable",
         "has_power",
         "id",
+        "is_leaving",
         "is_reserved",
         "limit_kw",
         "offered_kw",
@@ -177,6 +179,7 @@ class LiveEvse:
         self.transaction: Transaction | None = None
         self.fault = ""
         self.available = spec.available
+        self.is_leaving = False
         self.is_reserved = False
         self.ev_suspends = False
         self.evse_suspends = False

@@ -41,6 +41,7 @@ def remember(core: Core, now: float) -> dict[str, Any]:
         "variables": core.variables.dump(),
         "registers_wh": {str(number): evse.register_wh(now) for number, evse in core.evses.items()},
         "cache": core.cache.dump(),
+        "availability": core.availability.dump(),
         "local_list": core.local_list.dump(),
         "reservations": core.reservations.dump(),
         "transactions": [_transaction(each, epoch) for each in core.transactions],
@@ -78,6 +79,7 @@ def recall(core: Core, data: Mapping[str, Any]) -> None:
             if transaction.end is None and transaction.evse_id in core.evses:
                 evse = core.evses[transaction.evse_id]
                 evse.transaction, evse.has_power = transaction, False
+        core.availability.load(data.get("availability"))
         for saved in data["queue"]:
             core.say_again(_make_report(saved, by_key, epoch), attempts=saved["attempts"])
     except (KeyError, TypeError, AttributeError) as exc:

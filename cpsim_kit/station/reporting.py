@@ -98,6 +98,11 @@ class Reporter:
             build = partial(self._dialect.status_notification, evse.id, status, evse.fault, evse.is_ev_gone, now)
             self.say(build, session=evse.session, lost=partial(self._status_lost, evse))
 
+    def current_status(self, evse: LiveEvse, now: float) -> object:
+        """StatusNotification of the connector as it is now."""
+        status = self._dialect.connector_status(evse)
+        return self._dialect.status_notification(evse.id, status, evse.fault, evse.is_ev_gone, now)
+
     @staticmethod
     def _status_lost(evse: LiveEvse, _now: float) -> None:
         """The CSMS may not know the status."""
@@ -140,6 +145,13 @@ class Reporter:
         if state != first:
             self._emit(evse, now, "Updated", "ChargingStateChanged", state)
 
+    def report_now(self, evse: LiveEvse, now: float) -> None:
+        """Report the running transaction as it is, as the CSMS asked for it (F06.FR.07)."""
+        assert evse.transaction is not None
+        measurands = self._variables.value("SampledDataCtrlr.TxUpdatedMeasurands")
+        readings = [read(evse, now, "Trigger", measurands)] if evse.transaction.begin is not None else []
+        self._emit(evse, now, "Updated", "Trigger", evse.charging_state, readings=readings)
+
     def end(
         self, evse: LiveEvse, now: float, trigger: str, state: str, reason: str, token: IdToken | None = None
     ) -> None:
@@ -175,7 +187,7 @@ class Reporter:
         transaction = evse.transaction
         assert transaction is not None
         report = Report(kind, trigger, now, transaction, transaction.seq_no, stopped_reason=reason, token=token)
-        if kind == "Started" or trigger == "ChargingStateChanged" or state != transaction.charging_state:
+        if kind == "Started" or trigger in ("ChargingStateChanged", "Trigger") or state != transaction.charging_state:
             report.charging_state = transaction.charging_state = state
         authorization = evse.authorization
         if authorization is not None and not authorization.is_reported and kind != "Ended":

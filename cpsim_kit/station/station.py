@@ -22,7 +22,7 @@ from ocpp.exceptions import NotSupportedError
 
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import epoch
-from cpsim_kit.charge_point import Backoff, ChargePoint, Network, boot_until_accepted
+from cpsim_kit.charge_point import Backoff, ChargePoint, Network
 from cpsim_kit.charge_point.arguments import check_seconds
 from cpsim_kit.errors import (
     ConnectionLost,
@@ -97,6 +97,9 @@ class Station:
 
     Without a connection it goes on: transaction messages wait in its :attr:`queue`, and are sent in order when it has
     connected again by itself; see also :meth:`disconnect`, :meth:`power_off`, :meth:`network` and :meth:`save`.
+
+    It obeys the CSMS: a reset, for example, ends its transactions, closes the connection for some seconds of its clock,
+    and boots again, with the vehicles still there.
 
     The station's clock stands still while a message waits for its answer. With ``speed=math.inf`` it goes from event to
     event while :meth:`until` or :meth:`charge` waits, and stands still otherwise. Heartbeats keep to real time.
@@ -273,7 +276,7 @@ class Station:
         for action, command in self._core.dialect.commands.items():
             charge_point.on(action, partial(self._command, action, command.run))
         if charge_point.boot_status != "Accepted" or self._own:
-            await boot_until_accepted(charge_point)
+            await self._driver.boot()
         self._require_not_closed()
         charge_point.on_close(self._connection_lost)
         charge_point.on_open(self._driver.open_connection)

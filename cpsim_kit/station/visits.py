@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cpsim_kit.station.authorization import Authorization, AuthorizationCache, IdToken, LocalList, TokenInfo
+from cpsim_kit.station.availability import Availability
 from cpsim_kit.station.events import Answer
 from cpsim_kit.station.evse import Evse, LiveEvse, check_evse_id
 from cpsim_kit.station.reporting import Reporter, record
@@ -39,6 +40,7 @@ class Visits:
         keeps_rows: Whether sessions keep a row for each change and each meter reading.
 
     Attributes:
+        availability: Which of the EVSEs are in service.
         cache: What the CSMS said of tokens.
         dialect: The words of its OCPP version.
         evses: The EVSEs by id.
@@ -51,6 +53,7 @@ class Visits:
 
     __slots__ = (
         "_keeps_rows",
+        "availability",
         "cache",
         "dialect",
         "epoch",
@@ -77,9 +80,11 @@ class Visits:
         }
         self.lobby: LiveEvse | None = None
         self.sessions: list[Session] = []
+        self.dialect = dialect
         self.variables = variables
         self.epoch = epoch
         self.reporter = Reporter(dialect, variables, random, self.keep_info, self._deauthorize)
+        self.availability = Availability(self, dialect)
         self._keeps_rows = keeps_rows
         self.dialect = dialect
         self.cache = AuthorizationCache()
@@ -263,7 +268,21 @@ class Visits:
             state = evse.charging_state
         self.reporter.end(evse, now, trigger, state, reason, token)
         evse.was_stopped = evse.vehicle is not None or evse.has_dangling_cable
+        if evse.is_leaving:
+            self.availability.leave(evse, now)
         evse.conditions = evse.find_conditions()
+
+    def await_token(self, evse: LiveEvse, now: float) -> None:
+        """Give up a vehicle for which no token comes in time, if the version does (OCPP 1.6, 4.9: B6)."""
+        waits = evse.vehicle is not None and evse.authorization is None and evse.transaction is None
+        if (
+            waits
+            and evse.is_usable
+            and not evse.is_reserved
+            and not evse.was_stopped
+            and self.dialect.gives_up_without_token
+        ):
+            evse.authorize_by = now + (self.variables.value("TxCtrlr.EVConnectionTimeOut") or math.inf)
 
     def begin_session(self, evse: LiveEvse, now: float) -> None:
         """A session begins, unless one goes on."""

@@ -59,7 +59,7 @@ def _stop(payload: Mapping[str, Any]) -> str:
 
 def _contexts(meter_value: Iterable[Mapping[str, Any]]) -> list[str]:
     """Of each reading the context's last word, and how many values it has."""
-    return [f"{each['sampledValue'][0]['context'].split('.')[1]}:{len(each['sampledValue'])}" for each in meter_value]
+    return [f"{each['sampledValue'][0]['context'].split('.')[-1]}:{len(each['sampledValue'])}" for each in meter_value]
 
 
 _LINES = {

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from cpsim_kit.station.events import Answer, Outgoing
     from cpsim_kit.station.evse import LiveEvse
     from cpsim_kit.station.meter import Reading
-    from cpsim_kit.station.transaction import Report
+    from cpsim_kit.station.transaction import Report, Transaction
 
 __all__ = ["Dialect"]
 
@@ -33,6 +33,8 @@ class Dialect(ABC):
         reports_status_first: Whether a connector's status is reported before the transaction's message.
         gives_up_without_token: Whether a vehicle for which no token comes in time is given up.
         caches_listed: Whether the cache keeps tokens of the local list, too.
+        boots_when_asked: Whether BootNotification can be asked for after the station was accepted.
+        asked_measurands: The variable with the measurands of MeterValues that the CSMS asks for.
         token_length: The most characters that a token has.
         statuses: The words for the status of a connector, of those that occur.
         commands: What the station does on each action of the CSMS.
@@ -45,6 +47,8 @@ class Dialect(ABC):
     reports_status_first: ClassVar[bool]
     gives_up_without_token: ClassVar[bool]
     caches_listed: ClassVar[bool] = True
+    boots_when_asked: ClassVar[bool]
+    asked_measurands: ClassVar[str]
     token_length: ClassVar[int]
     statuses: ClassVar[tuple[str, ...]]
     commands: ClassVar[Mapping[str, Handler]]
@@ -114,12 +118,12 @@ class Dialect(ABC):
         """StatusNotification of one connector; ``is_ev_gone``: the cable was taken out at the vehicle only."""
 
     @abstractmethod
-    def start_messages(self, now: float) -> Sequence[Callable[[], Any]]:
-        """The messages after a start that come before those of the connectors."""
+    def start_messages(self, now: float, is_operative: bool) -> Sequence[Callable[[], Any]]:
+        """The messages after a start that come before those of the connectors: on the station as a whole."""
 
     @abstractmethod
-    def last_start_messages(self, now: float) -> Sequence[Callable[[], Any]]:
-        """The messages after a start that come after those of the connectors."""
+    def last_start_messages(self, now: float, reason: str) -> Sequence[Callable[[], Any]]:
+        """The messages after a start that come after those of the connectors; the reason as BootReasonEnumType."""
 
     @abstractmethod
     def reservation_status(self, reservation_id: int, status: str) -> Callable[[], Any] | None:
@@ -142,8 +146,8 @@ class Dialect(ABC):
         """The message of what happened to a transaction."""
 
     @abstractmethod
-    def meter_values(self, evse_id: int, reading: Reading) -> Any:
-        """MeterValues outside of a transaction."""
+    def meter_values(self, evse_id: int, reading: Reading, transaction: Transaction | None = None) -> Any:
+        """MeterValues that are no transaction message; of a transaction only where the CSMS asked for them."""
 
     @abstractmethod
     def read_answer(self, to: Outgoing, result: Any) -> Answer:

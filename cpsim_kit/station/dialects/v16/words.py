@@ -9,14 +9,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cpsim_kit.station.authorization import MAX_TOKENS, IdToken
 from cpsim_kit.station.dialects.dialect import Dialect
 from cpsim_kit.station.dialects.handler import Handler
-from cpsim_kit.station.dialects.v16 import cache, configuration, local_list, remote, reservations
+from cpsim_kit.station.dialects.v16 import (
+    availability,
+    cache,
+    configuration,
+    local_list,
+    remote,
+    reservations,
+    reset,
+    triggers,
+    unlock,
+)
 from cpsim_kit.station.dialects.v16.fields import NO_TYPE, read_info
 from cpsim_kit.station.events import Answer, Outgoing
 from cpsim_kit.station.meter import MEASURANDS, Reading
 
 if TYPE_CHECKING:
     from cpsim_kit.station.evse import LiveEvse
-    from cpsim_kit.station.transaction import Report
+    from cpsim_kit.station.transaction import Report, Transaction
 
 __all__ = ["V16"]
 
@@ -34,7 +44,19 @@ _ERROR_CODES = {
 }
 
 # 7.36 Reason, where it has the word of OCPP 2.0.1; else "Other".
-_REASONS = frozenset({"Local", "Remote", "EVDisconnected", "DeAuthorized", "EmergencyStop", "PowerLoss"})
+_REASONS = frozenset(
+    {
+        "DeAuthorized",
+        "EVDisconnected",
+        "EmergencyStop",
+        "HardReset",
+        "Local",
+        "PowerLoss",
+        "Remote",
+        "SoftReset",
+        "UnlockCommand",
+    }
+)
 
 _UNITS = {measurand: unit for measurand, unit in MEASURANDS.items() if unit != "Hz"}  # 7.44 has no unit of frequency
 
@@ -72,6 +94,8 @@ class V16(Dialect):
     reports_status_first = False
     gives_up_without_token = True
     caches_listed = False  # 3.5.3
+    boots_when_asked = True
+    asked_measurands = "SampledDataCtrlr.TxUpdatedMeasurands"  # 5.17
     token_length = 20
     statuses = (
         "Available",
@@ -98,14 +122,11 @@ class V16(Dialect):
         return super().token(token_id, NO_TYPE)
 
     def connector_status(self, evse: LiveEvse) -> str:
-        """One of the nine states of 4.9. SuspendedEVSE has precedence over SuspendedEV.
-
-        A vehicle changes nothing at a reserved connector: 4.9 leads from there to Preparing by the token (G2).
-        """
-        if not evse.available:
-            return "Unavailable"
+        """One of the nine states of 4.9, but Reserved. SuspendedEVSE has precedence over SuspendedEV."""
         if evse.fault:
             return "Faulted"
+        if not evse.available:
+            return "Unavailable"
         if evse.is_reserved:
             return "Reserved"
         if evse.transaction is not None:
@@ -125,11 +146,12 @@ class V16(Dialect):
             info="EV side disconnected" if is_ev_gone and status in {"SuspendedEV", "Finishing"} else None,
         )
 
-    def start_messages(self, now: float) -> Sequence[Callable[[], Any]]:
+    def start_messages(self, now: float, is_operative: bool) -> Sequence[Callable[[], Any]]:
         """The state of the whole charge point, as connector 0."""
-        return (partial(self.status_notification, 0, "Available", "", False, now),)
+        status = "Available" if is_operative else "Unavailable"
+        return (partial(self.status_notification, 0, status, "", False, now),)
 
-    def last_start_messages(self, _now: float) -> Sequence[Callable[[], Any]]:
+    def last_start_messages(self, _now: float, _reason: str) -> Sequence[Callable[[], Any]]:
         return ()
 
     def reservation_status(self, _reservation_id: int, _status: str) -> None:
@@ -178,8 +200,12 @@ class V16(Dialect):
             transaction_data=meter_value or None,
         )
 
-    def meter_values(self, evse_id: int, reading: Reading) -> Any:
-        return self._calls.MeterValues(connector_id=evse_id, meter_value=[self._meter_value(reading)])
+    def meter_values(self, evse_id: int, reading: Reading, transaction: Transaction | None = None) -> Any:
+        return self._calls.MeterValues(
+            connector_id=evse_id,
+            meter_value=[self._meter_value(reading)],
+            transaction_id=None if transaction is None else transaction.csms_id,
+        )
 
     def _meter_value(self, reading: Reading) -> dict[str, Any]:
         sampled = []
@@ -199,9 +225,13 @@ class V16(Dialect):
         return Answer(to, read_info(getattr(result, "id_tag_info", None)), getattr(result, "transaction_id", None))
 
     commands: ClassVar[Mapping[str, Handler]] = {
+        **availability.COMMANDS,
         **cache.COMMANDS,
         **configuration.COMMANDS,
         **local_list.COMMANDS,
         **remote.COMMANDS,
         **reservations.COMMANDS,
+        **reset.COMMANDS,
+        **triggers.COMMANDS,
+        **unlock.COMMANDS,
     }

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from cpsim_kit.station.authorization import IdToken
 from cpsim_kit.station.dialects.dialect import Dialect
 from cpsim_kit.station.dialects.handler import Handler
-from cpsim_kit.station.dialects.v201 import cache, local_list, remote, reservations, transactions, variables
+from cpsim_kit.station.dialects.v201 import (
+    availability,
+    cache,
+    local_list,
+    remote,
+    reservations,
+    reset,
+    transactions,
+    triggers,
+    unlock,
+    variables,
+)
 from cpsim_kit.station.dialects.v201.fields import read_info, write_token
 from cpsim_kit.station.events import Answer, Outgoing
 from cpsim_kit.station.meter import MEASURANDS, Reading
@@ -17,7 +28,7 @@ from cpsim_kit.station.variables import VARIABLES
 
 if TYPE_CHECKING:
     from cpsim_kit.station.evse import LiveEvse
-    from cpsim_kit.station.transaction import Report
+    from cpsim_kit.station.transaction import Report, Transaction
 
 __all__ = ["V201"]
 
@@ -40,6 +51,8 @@ class V201(Dialect):
     no_measurands = frozenset({"Temperature"})
     reports_status_first = True
     gives_up_without_token = False
+    boots_when_asked = False
+    asked_measurands = "AlignedDataCtrlr.Measurands"  # F06.FR.06
     token_length = 36
     statuses = ("Available", "Occupied", "Reserved", "Unavailable", "Faulted")
 
@@ -50,11 +63,10 @@ class V201(Dialect):
         return super().token(token_id, kind)
 
     def connector_status(self, evse: LiveEvse) -> str:
-        """Reserved also with a vehicle, until a token uses the reservation (H03, errata 2.32)."""
-        if not evse.available:
-            return "Unavailable"
         if evse.fault:
             return "Faulted"
+        if not evse.available:
+            return "Unavailable"
         if evse.is_reserved:
             return "Reserved"
         return "Available" if evse.vehicle is None and not evse.has_dangling_cable else "Occupied"
@@ -64,12 +76,13 @@ class V201(Dialect):
             timestamp=self.time(at), connector_status=status, evse_id=evse_id, connector_id=1
         )
 
-    def start_messages(self, _now: float) -> Sequence[Callable[[], Any]]:
+    def start_messages(self, _now: float, _is_operative: bool) -> Sequence[Callable[[], Any]]:
         return ()
 
-    def last_start_messages(self, now: float) -> Sequence[Callable[[], Any]]:
+    def last_start_messages(self, now: float, reason: str) -> Sequence[Callable[[], Any]]:
         timestamp = self.time(now)  # A04.FR.01
-        return (partial(self._calls.SecurityEventNotification, type="StartupOfTheDevice", timestamp=timestamp),)
+        event = "StartupOfTheDevice" if reason == "PowerUp" else "ResetOrReboot"
+        return (partial(self._calls.SecurityEventNotification, type=event, timestamp=timestamp),)
 
     def reservation_status(self, reservation_id: int, status: str) -> Callable[[], Any] | None:
         if status not in _RESERVATION_STATUSES[self.version.name]:
@@ -111,7 +124,7 @@ class V201(Dialect):
             id_token=None if report.token is None else write_token(report.token),
         )
 
-    def meter_values(self, evse_id: int, reading: Reading) -> Any:
+    def meter_values(self, evse_id: int, reading: Reading, _transaction: Transaction | None = None) -> Any:
         return self._calls.MeterValues(evse_id=evse_id, meter_value=[self._meter_value(reading, self.time(reading.at))])
 
     @staticmethod
@@ -131,10 +144,14 @@ class V201(Dialect):
         return Answer(to, read_info(getattr(result, "id_token_info", None)))
 
     commands: ClassVar[Mapping[str, Handler]] = {
+        **availability.COMMANDS,
         **cache.COMMANDS,
         **local_list.COMMANDS,
         **remote.COMMANDS,
         **reservations.COMMANDS,
+        **reset.COMMANDS,
         **transactions.COMMANDS,
+        **triggers.COMMANDS,
+        **unlock.COMMANDS,
         **variables.COMMANDS,
     }
