@@ -207,7 +207,7 @@ class Visits:
             return
         listed = self.local_list.find(token, self.epoch + now) if value("LocalAuthListCtrlr.Enabled") else None
         if listed is not None and listed.is_accepted != answer.info.is_accepted:
-            build = self.dialect.list_conflict(now)
+            build = self.dialect.list_conflict(now, self.availability.is_operative)
             if build is not None:
                 self.reporter.say(build)
         if value("AuthCacheCtrlr.Enabled") and (listed is None or self.dialect.caches_listed):

@@ -129,7 +129,7 @@ class Dialect(ABC):
     def reservation_status(self, reservation_id: int, status: str) -> Callable[[], Any] | None:
         """Makes the message of what became of a reservation; None where the version has none for it."""
 
-    def list_conflict(self, _now: float) -> Callable[[], Any] | None:
+    def list_conflict(self, _now: float, _is_operative: bool) -> Callable[[], Any] | None:
         """Makes the message that the CSMS contradicts its own local list; None where the version has none."""
         return None
 

@@ -122,7 +122,10 @@ class V16(Dialect):
         return super().token(token_id, NO_TYPE)
 
     def connector_status(self, evse: LiveEvse) -> str:
-        """One of the nine states of 4.9, but Reserved. SuspendedEVSE has precedence over SuspendedEV."""
+        """One of the nine states of 4.9. SuspendedEVSE has precedence over SuspendedEV.
+
+        A vehicle changes nothing at a reserved connector: 4.9 leads from there to Preparing by the token (G2).
+        """
         if evse.fault:
             return "Faulted"
         if not evse.available:
@@ -158,11 +161,15 @@ class V16(Dialect):
         """OCPP 1.6 has no such message: the connector's status tells it."""
         return
 
-    def list_conflict(self, now: float) -> Callable[[], Any]:
+    def list_conflict(self, now: float, is_operative: bool) -> Callable[[], Any]:
         """3.5.2: a status of the whole charge point, with its own error code."""
-        code = "LocalListConflict"
-        report = self._calls.StatusNotification
-        return partial(report, connector_id=0, error_code=code, status="Available", timestamp=self.time(now))
+        return partial(
+            self._calls.StatusNotification,
+            connector_id=0,
+            error_code="LocalListConflict",
+            status="Available" if is_operative else "Unavailable",
+            timestamp=self.time(now),
+        )
 
     def authorize(self, token: IdToken) -> Any:
         return self._calls.Authorize(id_tag=token.id)

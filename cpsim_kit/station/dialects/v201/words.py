@@ -63,6 +63,7 @@ class V201(Dialect):
         return super().token(token_id, kind)
 
     def connector_status(self, evse: LiveEvse) -> str:
+        """Reserved also with a vehicle, until a token uses the reservation (H03, errata 2.32)."""
         if evse.fault:
             return "Faulted"
         if not evse.available:
