@@ -37,5 +37,5 @@ def _get_local_list_version(core: Core, _now: float, _fields: Mapping[str, Any])
 
 COMMANDS: Mapping[str, Handler] = {
     "GetLocalListVersion": Handler(_get_local_list_version, "tells the version of its list of tokens", "5.10"),
-    "SendLocalList": Handler(_send_local_list, "replaces or changes its list of tokens", "5.15"),
+    "SendLocalList": Handler(_send_local_list, "replaces or changes its list of tokens", "5.15, 6.41"),
 }

@@ -33,6 +33,8 @@ def _get_local_list_version(core: Core, _now: float, _fields: Mapping[str, Any])
 
 
 COMMANDS: Mapping[str, Handler] = {
-    "GetLocalListVersion": Handler(_get_local_list_version, "tells the version of its list of tokens", "D02.FR.01"),
-    "SendLocalList": Handler(_send_local_list, "replaces or changes its list of tokens", "D01.FR.01"),
+    "GetLocalListVersion": Handler(
+        _get_local_list_version, "tells the version of its list of tokens", "D02.FR.01 to .03"
+    ),
+    "SendLocalList": Handler(_send_local_list, "replaces or changes its list of tokens", "D01.FR.01 to .19"),
 }
