@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cpsim_kit import errors, plots
 from cpsim_kit.charge_point import Beat, ChargePoint, Network
 from cpsim_kit.charge_point.backoff import Backoff
+from cpsim_kit.check_up import CheckUp, check_up
 from cpsim_kit.errors import Closed
 from cpsim_kit.fleet import Fleet, FleetResult
 from cpsim_kit.notebook import checkpoint, expect_error, run
@@ -32,6 +33,7 @@ __all__ = [
     "Backoff",
     "Beat",
     "ChargePoint",
+    "CheckUp",
     "Closed",
     "Evse",
     "Fleet",
@@ -44,6 +46,7 @@ __all__ = [
     "Station",
     "Thing",
     "Vehicle",
+    "check_up",
     "checkpoint",
     "errors",
     "expect_error",

@@ -178,6 +178,7 @@ class UnsupportedByCsms(CpsimError):
 
     Attributes:
         action: The action that was asked.
+        text: What the CSMS says.
     """
 
     outcome = "not implemented"
@@ -188,6 +189,7 @@ class UnsupportedByCsms(CpsimError):
             "The AWS sample answers BootNotification, Heartbeat and StatusNotification only."
         )
         self.action = action
+        self.text = text
 
 
 class ProtocolViolation(CpsimError):

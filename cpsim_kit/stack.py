@@ -7,16 +7,19 @@ wherever it runs is in ``aws.attached_stack``; here is what depends on the local
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import re
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from cpsim_kit.aws import Aws
 from cpsim_kit.aws.access_key import AccessKey
+from cpsim_kit.aws.answers import Answers
 from cpsim_kit.aws.attached_stack import AttachedStack
-from cpsim_kit.aws.deployment import Deployment, find_deployment
+from cpsim_kit.aws.deployment import MESSAGES_RULE, Deployment, find_deployment
 from cpsim_kit.aws.ecs import EcsService
 from cpsim_kit.aws.open_stacks import Opening, OpenStacks
 from cpsim_kit.basics.waiting import waiting
@@ -76,6 +79,7 @@ class Stack(AttachedStack):
         # The process of a local stack that another program started:
         self._other = None if process is not None else OtherProcess.parse(deployment.outputs.get(PROCESS_KEY, ""))
         self._stops: LocalProcess | None = None  # what ends with this stack
+        self._answering: list[Answers] = []  # at most one
 
     def __repr__(self) -> str:
         where = "AWS" if self._process is None and self._other is None else "local"
@@ -224,6 +228,67 @@ class Stack(AttachedStack):
             raise
         let_signals_wake_the_loop()
         return cls(aws, deployment, process)
+
+    # -- What answers in its place -------------------------------------------------------------------------------------
+
+    def answer_with(self, handler: Any) -> Answers:
+        """Answer charge points by a function or class of yours, in the place of the local stack's CSMS; entered.
+
+            async def handler(charge_point_id, action, payload):
+                return {"currentTime": "2026-11-27T10:00:00Z"}
+
+            async with stack.answer_with(handler) as answers:
+                await cp.heartbeat()
+
+        The stack's own CSMS is silent inside the block. It takes over again at its end, also if the cell is interrupted
+        or the kernel killed, and answers what is unanswered then, unless it is a Lambda function (``csms="lambda"``);
+        handlers that are at work are cancelled. It writes
+        to the tables of tokens and transactions, and reports a boot to the Device Shadow; your handler does that only
+        if you say so: ``await stack.publish(f"$aws/things/{id}/shadow/update", {"state": {"reported": payload}})``.
+
+        The CALLs of one charge point are handled in order, and a slow handler does not delay other charge points. An
+        exception becomes CALLERROR InternalError; its traceback is logged, which a cell shows, and kept in
+        ``answers.errors``. To send another CALLERROR, raise NotImplementedError or an error of ``ocpp.exceptions``.
+
+        Args:
+            handler: One of these:
+
+                - A function, with or without ``async``, that takes the charge point's id, the action and the payload, a
+                  dict as it came, and returns the answer's payload as a dict. An answer that breaks the schema is sent,
+                  with a warning in the log.
+                - A class with ``@on`` methods of ``ocpp.routing``, and ``@after``. It is called once for each charge
+                  point, with as many of these as it takes: the id, and the connection that ``ocpp.v201.ChargePoint``
+                  needs to ``call``. As in the ocpp package, payloads that break the schema are refused, also of the
+                  answer, unless ``skip_schema_validation`` is set; an action without a method gets CALLERROR
+                  NotImplemented.
+                - An object of such a class, which answers all charge points.
+
+        Raises:
+            TypeError: The handler is none of these, or takes other arguments.
+            RuntimeError: This stack is not local: there, a message processor is deployed. Or another handler answers;
+                also raised when it is entered.
+        """
+        self._require_open()
+        if not self.is_local:
+            raise RuntimeError(
+                "answer_with works on a local stack that this process started; on any other one, deploy your code as "
+                'the message processor: async with stack.message_processor("processor.py")'
+            )
+        rule = self._deployment.rule(MESSAGES_RULE)
+        silence = None if rule is None else self._without_rule(rule)
+        answers = Answers(self._aws.mqtt_endpoint, handler, others=self._answering, silence=silence)
+        answers.require_alone()
+        self._watching.add(answers)
+        return answers
+
+    @contextlib.asynccontextmanager
+    async def _without_rule(self, name: str) -> AsyncIterator[None]:
+        """Disable the topic rule by which messages reach the CSMS, where that is a Lambda function."""
+        await self._aws.call("iot.disable_topic_rule", ruleName=name)
+        try:
+            yield
+        finally:
+            await self._aws.call("iot.enable_topic_rule", ruleName=name)
 
     # -- What looks at it ---------------------------------------------------------------------------------------------
 

@@ -31,6 +31,10 @@ REST = [
     ("PATCH", r"/rules/", "ReplaceTopicRule"),
     ("DELETE", r"/rules/", "DeleteTopicRule"),
     ("GET", r"/endpoint", "DescribeEndpoint"),
+    ("GET", r"/2015-03-31/functions/[^/]+/configuration", "GetFunctionConfiguration"),
+    ("GET", r"/2015-03-31/functions/[^/]+$", "GetFunction"),
+    ("PUT", r"/2015-03-31/functions/[^/]+/configuration", "UpdateFunctionConfiguration"),
+    ("PUT", r"/2015-03-31/functions/[^/]+/code", "UpdateFunctionCode"),
 ]
 UPGRADE = "websocket upgrade"
 

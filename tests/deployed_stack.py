@@ -1,9 +1,10 @@
 """A deployed AWS OCPP Gateway for tests: a process of its own with the sample's resources, made by CloudFormation.
 
-The sample is aws-samples/aws-ocpp-gateway. Its container and its Lambda functions run here as tasks; they are reached
-as the sample's are: frames go over MQTT topics, a rule and a queue to the message processor, and Things into the
-registry table by rules. The kit's launcher, `Stack.local` and the local stack's own CloudFormation template have no
-part in it. Run by hand, it prints its addresses as JSON and serves until its standard input ends:
+The sample is aws-samples/aws-ocpp-gateway. Its container and the function that deletes Things run here as tasks; its
+message processor (deployed_function/) is a Lambda function. They are reached as the sample's are: frames go over MQTT
+topics, a rule and a queue to the message processor, and Things into the registry table by rules. The kit's launcher,
+`Stack.local` and the local stack's own CloudFormation template have no part in it. Run by hand, it prints its addresses
+as JSON and serves until its standard input ends:
 
     python tests/deployed_stack.py --interval 10
 """
@@ -11,6 +12,7 @@ part in it. Run by hand, it prints its addresses as JSON and serves until its st
 import argparse
 import asyncio
 import contextlib
+import io
 import json
 import logging
 import os
@@ -18,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import zipfile
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, Self
@@ -25,6 +28,7 @@ from typing import Any, Self
 STACK = "AwsOcppGatewayStack"
 OTHER_STACK = "SomethingElse"  # a stack that is no gateway's
 REGION = "eu-west-1"
+PACKAGE = Path(__file__).parent / "deployed_function"
 KEY_ID, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # of AWS's documentation
 
 
@@ -92,8 +96,8 @@ def _queue(dead_letters: str | None = None) -> dict[str, Any]:
     return {"Type": "AWS::SQS::Queue", "Properties": {"RedrivePolicy": policy}}
 
 
-def _role() -> dict[str, Any]:
-    trust = {"Effect": "Allow", "Principal": {"Service": "iot.amazonaws.com"}, "Action": "sts:AssumeRole"}
+def _role(service: str = "iot") -> dict[str, Any]:
+    trust = {"Effect": "Allow", "Principal": {"Service": f"{service}.amazonaws.com"}, "Action": "sts:AssumeRole"}
     document = {"Version": "2012-10-17", "Statement": [trust]}
     return {"Type": "AWS::IAM::Role", "Properties": {"AssumeRolePolicyDocument": document}}
 
@@ -111,7 +115,7 @@ def _rule(sql: str, description: str, role: str, **action: Any) -> dict[str, Any
 
 TEMPLATE = {
     "Description": "SO9522: This stack deploys resources for OCPP Gateway application.",
-    "Parameters": {"Address": {"Type": "String"}},
+    "Parameters": {"Address": {"Type": "String"}, "Interval": {"Type": "String"}},
     "Resources": {
         "SomeOtherTable1F0B3C2D": {
             "Type": "AWS::DynamoDB::Table",
@@ -154,6 +158,41 @@ TEMPLATE = {
             "MessagesFromChargePointsRuleRole",
             Sqs={"QueueUrl": {"Ref": "IncomingMessagesQueue"}},
         ),
+        "OCPPMessageProcessorServiceRole7D1E2F3A": _role("lambda"),
+        "PublishToOutTopicPolicy4B5C6D7E": {
+            "Type": "AWS::IAM::Policy",
+            "Properties": {
+                "PolicyName": "PublishToOutTopicPolicy4B5C6D7E",
+                "PolicyDocument": {
+                    "Version": "2012-10-17",
+                    "Statement": [{"Action": "iot:Publish", "Effect": "Allow", "Resource": "*"}],
+                },
+                "Roles": [{"Ref": "OCPPMessageProcessorServiceRole7D1E2F3A"}],
+            },
+        },
+        "OCPPMessageProcessor8A9B0C1D": {
+            "Type": "AWS::Lambda::Function",
+            "Properties": {
+                "Runtime": f"python{sys.version_info.major}.{sys.version_info.minor}",
+                "Handler": "message_processor.lambda_handler",
+                "Code": {"ZipFile": "# CDK uploads a package to a bucket; here it follows\n"},
+                "Role": {"Fn::GetAtt": ["OCPPMessageProcessorServiceRole7D1E2F3A", "Arn"]},
+                "MemorySize": 128,
+                "Timeout": 30,
+                "Environment": {"Variables": {"INTERVAL": {"Ref": "Interval"}}},
+            },
+        },
+        "OCPPMessageProcessorSqsEventSourceAwsOcppGatewayStackIncomingMessagesQueue2E3F4A5B": {
+            "Type": "AWS::Lambda::EventSourceMapping",
+            "Properties": {
+                "EventSourceArn": {"Fn::GetAtt": ["IncomingMessagesQueue", "Arn"]},
+                "FunctionName": {"Ref": "OCPPMessageProcessor8A9B0C1D"},
+                # The sample takes up to ten at a time, and AWS fetches a message at once. Here one that fails makes the
+                # next ones wait, which would fail with it then: again and again, as one batch.
+                "BatchSize": 1,
+                "ScalingConfig": {"MaximumConcurrency": 2},  # the sample has no limit; each costs a process here
+            },
+        },
         "GatewayCluster5E1C1F2A": {"Type": "AWS::ECS::Cluster"},
         "GatewayTaskDefinition": {
             "Type": "AWS::ECS::TaskDefinition",
@@ -187,7 +226,7 @@ OTHER_TEMPLATE = {
 
 
 class Worker:
-    """A queue's Lambda function: polls, handles each record, deletes what it handled."""
+    """In the place of a queue's Lambda function: polls, handles each record, deletes what it handled."""
 
     def __init__(self, sqs: Any, queue_url: str, handle: Callable[[Any], Coroutine[Any, Any, None]]) -> None:
         self._sqs, self._queue_url, self._handle = sqs, queue_url, handle
@@ -210,20 +249,13 @@ class Worker:
         return [(json.loads(each["Body"]), each["ReceiptHandle"]) for each in answer.get("Messages", [])]
 
 
-class Processor:
-    """The broker as the sample's message processor sees it: messages come from its queue."""
-
-    def __init__(self, emulator: Any) -> None:
-        self._emulator = emulator
-
-    async def subscribe(self, _topic_filter: str, deliver: Callable[[str, bytes], Coroutine[Any, Any, None]]) -> None:
-        self._deliver = deliver
-
-    async def handle(self, body: Any) -> None:
-        await self._deliver(f"{body['chargePointId']}/in", json.dumps(body["message"]).encode())
-
-    async def publish(self, topic: str, payload: bytes, *, client_id: str | None = None) -> None:
-        await self._emulator.publish(topic, payload)
+def _package() -> bytes:
+    """The function's code, as CDK zips the asset."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as package:
+        for path in sorted(PACKAGE.glob("*.py")):
+            package.write(path, path.name)
+    return out.getvalue()
 
 
 async def _run(interval: int) -> None:
@@ -234,9 +266,9 @@ async def _run(interval: int) -> None:
     from cpsim_kit.local.server.emulator import Emulator
     from cpsim_kit.local.server.gateway import Gateway
     from cpsim_kit.local.server.guard.door import SERVICES
-    from cpsim_kit.local.server.processor import Csms
 
-    emulator = Emulator(REGION, AccessKey(KEY_ID, SECRET), services={*SERVICES, "ecs", "monitoring"})
+    services = {*SERVICES, "ecs", "monitoring", "lambda", "logs"}
+    emulator = Emulator(REGION, AccessKey(KEY_ID, SECRET), services=services)
     await emulator.start()
 
     def client(service: str) -> Any:
@@ -261,6 +293,11 @@ async def _run(interval: int) -> None:
         answer = cloudformation.describe_stack_resources(StackName=name)
         return {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in answer["StackResources"]}
 
+    def put_package(functions: Any, name: str) -> None:
+        functions.update_function_code(FunctionName=name, ZipFile=_package())
+        waiter = functions.get_waiter("function_updated_v2")
+        waiter.wait(FunctionName=name, WaiterConfig={"Delay": 0.05, "MaxAttempts": 1000})
+
     cloudformation, sqs, dynamodb = client("cloudformation"), client("sqs"), client("dynamodb")
     resources: dict[str, str] = {}
     gateway = Gateway(
@@ -268,28 +305,23 @@ async def _run(interval: int) -> None:
     )
     await gateway.start()
     await asyncio.to_thread(client("iot").update_event_configurations, eventConfigurations={"THING": {"Enabled": True}})
-    resources |= await asyncio.to_thread(deploy, STACK, TEMPLATE, Address=f"127.0.0.1:{gateway.port}")
+    address = f"127.0.0.1:{gateway.port}"
+    resources |= await asyncio.to_thread(deploy, STACK, TEMPLATE, Address=address, Interval=str(interval))
+    await asyncio.to_thread(put_package, client("lambda"), resources["OCPPMessageProcessor8A9B0C1D"])
     await asyncio.to_thread(deploy, OTHER_STACK, OTHER_TEMPLATE)
-    processor = Processor(emulator)
-    csms = Csms(processor, interval=interval, character="sample")  # type: ignore[arg-type]
-    await csms.start()
 
     async def delete_thing(body: Any) -> None:
         key = {"chargePointId": {"S": body["chargePointId"]}}
         table = resources["ChargePointTable4E4A0B5F"]
         await asyncio.to_thread(dynamodb.delete_item, TableName=table, Key=key)
 
-    workers = [
-        asyncio.create_task(Worker(sqs, resources["IncomingMessagesQueue"], processor.handle).run()),
-        asyncio.create_task(Worker(sqs, resources["DeletedThings"], delete_thing).run()),
-    ]
+    worker = asyncio.create_task(Worker(sqs, resources["DeletedThings"], delete_thing).run())
     addresses = {"endpoint_url": emulator.url, "websocket_url": f"ws://127.0.0.1:{gateway.port}"}
     print(json.dumps(addresses), flush=True)  # noqa: T201 - what the tests read
     await asyncio.to_thread(sys.stdin.read)
-    threading.Timer(3, os._exit, args=(1,)).start()  # the workers' threads end their poll first
-    for worker in workers:
-        worker.cancel()
-    for part in (gateway, csms, emulator):
+    threading.Timer(6, os._exit, args=(1,)).start()  # the function's processes, and the worker's thread, end first
+    worker.cancel()
+    for part in (gateway, emulator):
         with contextlib.suppress(Exception):
             await part.stop()
     os._exit(0)

@@ -16,12 +16,13 @@ from typing import Any
 import pytest
 from aws_proxy import UPGRADE, AwsProxy
 from conftest import MS, SOON
-from deployed_stack import KEY_ID, OTHER_STACK, REGION, SECRET, STACK, DeployedStack
+from deployed_stack import KEY_ID, OTHER_STACK, PACKAGE, REGION, SECRET, STACK, DeployedStack
 from kernel import NOTEBOOKS, Kernel, read, run_all
 from ocpp.v201 import call, call_result
 from stack_fixtures import eventually, new_id
 
 from cpsim_kit import Stack, errors
+from cpsim_kit.local import message_processor
 
 RULE = "SELECT topic(1) AS chargePointId, timestamp() AS lastTimestamp FROM '+/in' WHERE get(*, 2) = 'Heartbeat'"
 
@@ -111,9 +112,6 @@ async def test_the_walkthrough(stack: Stack) -> None:
         [row] = await rule.wait_for_items(timeout=SOON)
         assert row["chargePointId"] == name
 
-        cp.on("Reset", lambda **_: call_result.Reset(status="Accepted"))
-        answer = await stack.send(name, call.Reset(type="Immediate"), timeout=SOON)
-        assert answer.status == "Accepted"
         with pytest.raises(errors.UnsupportedByCsms, match="Authorize"):  # it is the sample's message processor
             await cp.call(call.Authorize(id_token={"idToken": "A", "type": "Central"}))
 
@@ -121,6 +119,11 @@ async def test_the_walkthrough(stack: Stack) -> None:
             closed = await cp.wait_closed(timeout=SOON)
             assert (closed.code, closed.reason) == (1000, "")
             await newer.heartbeat()
+
+            # Last: the sample's message processor fails on the answer, and on what comes with it in one batch.
+            newer.on("Reset", lambda **_: call_result.Reset(status="Accepted"))
+            answer = await stack.send(name, call.Reset(type="Immediate"), timeout=SOON)
+            assert answer.status == "Accepted"
 
 
 async def test_what_it_created_is_gone_after_close(reader: pytest.MonkeyPatch, proxy: AwsProxy) -> None:
@@ -342,12 +345,66 @@ async def test_a_cut_mqtt_connection_comes_back(
 
 
 # The deployed message processor knows neither Authorize nor TransactionEvent: the notebooks that charge say so.
-ON_THE_SAMPLE = [path for path in NOTEBOOKS if "the message processor of notebook" not in read(path).cells[0].source]
+CHARGING = [path for path in NOTEBOOKS if "the message processor of notebook" in read(path).cells[0].source]
+ON_THE_SAMPLE = [path for path in NOTEBOOKS if path not in CHARGING]
+KITS_PROCESSOR = Path(message_processor.__file__)
+LEDGER = ["TokensTable", "TransactionsTable"]
 
 
 def test_most_notebooks_need_no_other_message_processor() -> None:
-    left_out = sorted(path.stem for path in set(NOTEBOOKS) - set(ON_THE_SAMPLE))
-    assert left_out == ["10_charging_session", "11_offline_and_back"]
+    assert sorted(path.stem for path in CHARGING) == ["10_charging_session", "11_offline_and_back"]
+
+
+async def test_the_kits_message_processor_is_deployed_and_what_was_there_is_put_back(
+    stack: Stack, deployed: DeployedStack
+) -> None:
+    """With its tables: the sample's stack has neither."""
+    name = new_id()
+    await stack.things.create(name)
+    with pytest.raises(errors.NotFound, match=r"message_processor\(\.\.\., tables="):
+        await stack.tokens.list()
+    async with stack.charge_point(name) as cp:
+        async with stack.message_processor(KITS_PROCESSOR, tables=LEDGER) as processor:
+            await stack.tokens.put("TAG-2", status="Blocked")
+            answer = await cp.call(call.Authorize(id_token={"idToken": "TAG-2", "type": "Central"}))
+            assert answer.id_token_info["status"] == "Blocked"
+            assert len(await stack.transactions.to_frame()) == 0
+            [row] = (await processor.invocations()).to_dict("records")
+            assert (row["error"], await processor.log()) == ("", "")
+        with pytest.raises(errors.UnsupportedByCsms):
+            await cp.call(call.Authorize(id_token={"idToken": "TAG-2", "type": "Central"}))
+        assert (await cp.boot()).status == "Accepted"
+    await stack.things.delete(name)
+    _nothing_stays(deployed)
+
+
+@pytest.mark.slow
+async def test_an_answer_makes_the_samples_message_processor_fail_and_goes_to_the_dead_letters(
+    stack: Stack, deployed: DeployedStack
+) -> None:
+    """It knows CALLs only, so what a charge point answers to its CSMS comes back again and again."""
+    name = new_id()
+    await stack.things.create(name)
+    source = PACKAGE / "message_processor.py"
+    async with stack.message_processor(source) as processor, stack.charge_point(name) as cp:
+        cp.on("Reset", lambda **_: call_result.Reset(status="Accepted"))
+        await stack.send(name, call.Reset(type="Immediate"), timeout=SOON)
+        assert await processor.wait_for_error(timeout=SOON) == "AttributeError: the message has no action"
+        assert 'File "/var/task/bundled.py"' in await processor.log()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", CHARGING, ids=lambda path: path.stem)
+async def test_a_notebook_that_charges_runs_with_the_kits_message_processor(
+    path: Path, copies: Path, deployed: DeployedStack, stack: Stack
+) -> None:
+    async with (
+        stack.message_processor(KITS_PROCESSOR, tables=LEDGER),
+        Kernel.started(copies, **deployed.environment()) as kernel,
+    ):
+        await run_all(kernel, path)
+        assert f"<Stack {STACK} AWS {REGION}" in (await kernel.must("stack")).value
+    _nothing_stays(deployed)
 
 
 @pytest.mark.slow
@@ -367,7 +424,8 @@ def _nothing_stays(deployed: DeployedStack) -> None:
 
     options = {"endpoint_url": deployed.endpoint_url, "region_name": REGION}
     keys = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": SECRET}
-    clients = {name: boto3.client(name, **options, **keys) for name in ("iot", "dynamodb", "iam")}
+    names = ("iot", "dynamodb", "iam", "lambda", "cloudformation")
+    clients = {name: boto3.client(name, **options, **keys) for name in names}
     with contextlib.ExitStack() as everything:
         for client in clients.values():
             everything.callback(client.close)
@@ -376,6 +434,11 @@ def _nothing_stays(deployed: DeployedStack) -> None:
         rules = {rule["ruleName"] for rule in clients["iot"].list_topic_rules()["rules"]}
         assert not {name for name in rules if not name.startswith(STACK)}
         tables = set(clients["dynamodb"].list_tables()["TableNames"])
-        assert not {name for name in tables if not name.startswith(STACK)}
+        deployed_ones = clients["cloudformation"].list_stack_resources(StackName=STACK)["StackResourceSummaries"]
+        assert tables <= {each["PhysicalResourceId"] for each in deployed_ones}
         roles = {role["RoleName"] for role in clients["iam"].list_roles()["Roles"]}
         assert not {name for name in roles if name.startswith("cpsim-")}
+        [function] = clients["lambda"].list_functions()["Functions"]
+        assert set(function["Environment"]["Variables"]) == {"INTERVAL"}
+        role = function["Role"].rpartition("/")[2]
+        assert clients["iam"].list_role_policies(RoleName=role)["PolicyNames"] == ["PublishToOutTopicPolicy4B5C6D7E"]

@@ -59,7 +59,7 @@ EXAMPLES = [
     ),
     (
         errors.UnsupportedByCsms("CP1", "Authorize", "Command [Authorize] not implemented."),
-        {"action": "Authorize"},
+        {"action": "Authorize", "text": "Command [Authorize] not implemented."},
         ["CP1", "Command [Authorize] not implemented.", "BootNotification, Heartbeat and StatusNotification"],
     ),
     (

@@ -12,7 +12,7 @@ ALLOWED = {action for statement in STATEMENTS for action in statement["Action"]}
 WITHOUT_A_CALL = {"iot:Connect", "iot:Subscribe", "iot:Receive", "iam:PassRole"}
 NEEDS_NO_PERMISSION = {"sts:GetCallerIdentity"}
 VERB = re.compile(
-    r'"(iot|iot-data|dynamodb|sqs|iam|sts|cloudformation|ecs|cloudwatch)\.([a-z]+(?:_[a-z]+)+|publish|scan)"'
+    r'"(iot|iot-data|dynamodb|sqs|iam|sts|cloudformation|ecs|cloudwatch|lambda|logs)\.([a-z]+(?:_[a-z]+)+|publish|scan)"'
 )
 
 
@@ -41,6 +41,21 @@ def test_only_what_has_no_resource_is_allowed_everywhere() -> None:
     assert [set(statement["Action"]) for statement in everywhere] == [
         {"cloudwatch:GetMetricData", "iot:DescribeEndpoint", "iot:ListThings"}
     ]
+
+
+def test_only_the_message_processor_is_changed() -> None:
+    """Who may change a function and its role may do what the role may: it is this one function, and this one role."""
+    own = "AwsOcppGatewayStack-OCPPMessageProcessor"
+    for statement in STATEMENTS:
+        resources = [statement["Resource"]] if isinstance(statement["Resource"], str) else statement["Resource"]
+        services = {action.partition(":")[0] for action in statement["Action"]}
+        if "lambda" in services:
+            assert resources == [f"arn:aws:lambda:*:*:function:{own}*"]
+        if "logs" in services:
+            assert resources == [f"arn:aws:logs:*:*:log-group:/aws/lambda/{own}*"]
+        if "iam" in services:
+            assert set(resources) <= {f"arn:aws:iam::*:role/{own}*", "arn:aws:iam::*:role/cpsim-rule-*"}
+            assert "iam:PassRole" not in statement["Action"] or resources == ["arn:aws:iam::*:role/cpsim-rule-*"]
 
 
 def test_readme_points_to_the_policy() -> None:

@@ -36,6 +36,7 @@ ROWS = [
     "aws",
     "local",
     "fleet",
+    "check_up",
     "observe",
     "stack",
     "cli",
@@ -44,6 +45,7 @@ ROWS = [
 STRANGERS = {
     "charge_point": {"plots"},  # a charge point draws nothing
     "fleet": {"aws", "local"},  # it is handed what creates its Things
+    "check_up": {"aws", "local", "fleet"},  # it is handed what it checks
     "observe": {"local"},  # it is handed what it watches
     "cli": {"aws", "local"},  # it has a Stack
 }

@@ -8,14 +8,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from os import PathLike
 from typing import Any, Self
 from weakref import WeakSet
 
 from cpsim_kit.aws.cleanup import Cleanup
 from cpsim_kit.aws.csms_calls import CsmsCaller
-from cpsim_kit.aws.deployment import Deployment
+from cpsim_kit.aws.deployment import TOKENS_TABLE, TRANSACTIONS_TABLE, Deployment
 from cpsim_kit.aws.ledger_table import LedgerTable
+from cpsim_kit.aws.message_processor import Holders, MessageProcessor
 from cpsim_kit.aws.monitor import Monitor
 from cpsim_kit.aws.rules import Rule
 from cpsim_kit.aws.session import Aws
@@ -50,18 +52,24 @@ class AttachedStack:
         self.websocket_url = deployment.websocket_url
         self.endpoint_url = aws.endpoint_url
         self._aws = aws
+        self._deployment = deployment
         self._explain = explain
         self._closed = False
         self._closing: asyncio.Task[None] | None = None
         self._cleanup = Cleanup()
         self._rules: dict[str, list[Rule]] = {}
+        self._processors: dict[str, Holders] = {}
         self._charge_points: WeakSet[ChargePoint] = WeakSet()
         self._stations: WeakSet[Station] = WeakSet()
         self._watching: WeakSet[Any] = WeakSet()  # monitors and gateway watches
         self._caller = CsmsCaller(aws, aws.mqtt_endpoint)
         self.things = Things(aws, deployment.registry_table, self._cleanup.add)
-        self.tokens = Tokens(LedgerTable(aws, deployment.tokens_table, "tokens"), self._cleanup.add)
-        self.transactions = Transactions(LedgerTable(aws, deployment.transactions_table, "transactions"))
+        self.tokens = Tokens(self._ledger_table(TOKENS_TABLE, "tokens"), self._cleanup.add)
+        self.transactions = Transactions(self._ledger_table(TRANSACTIONS_TABLE, "transactions"))
+
+    def _ledger_table(self, name: str, what: str) -> LedgerTable:
+        is_deployed = self._deployment.table(name) is not None
+        return LedgerTable(self._aws, self._deployment.table_name(name), what, is_deployed=is_deployed)
 
     @property
     def _state(self) -> str:
@@ -191,6 +199,48 @@ class AttachedStack:
         self._require_open()
         targets = {"table": table, "queue": queue, "republish": republish}
         return Rule(self._aws, self._cleanup.add, name, sql=sql, **targets, holders=self._rules)
+
+    def message_processor(
+        self,
+        source: str | PathLike[str],
+        *,
+        tables: Iterable[str] | Mapping[str, str | Sequence[str]] = (),
+        environment: Mapping[str, str] | None = None,
+        function: str | None = None,
+    ) -> MessageProcessor:
+        """Your own message processor in the stack's Lambda function; awaited or entered.
+
+            async with stack.message_processor("processor.py", tables=["BillsTable"]) as processor:
+                ...
+                print(await processor.log())
+
+        See :class:`~cpsim_kit.aws.message_processor.MessageProcessor`. A local stack has such a function with
+        ``csms="lambda"``.
+
+        Args:
+            source: The path of a file that ends with ``.py``, or the text of a module.
+            tables: The DynamoDB tables that it needs: names, or names and the attributes of their keys. The key of the
+                kit's own two is known; of others in a list it is ``chargePointId``. The function finds the name of
+                TokensTable in the variable TOKENS_TABLE of its environment, and so on.
+            environment: More variables for its environment.
+            function: The function, if it is not the stack's message processor: its name, or how its logical id begins.
+
+        Raises:
+            ValueError: The source does not compile; the message has the line.
+            NotFound: The stack has no such function.
+        """
+        self._require_open()
+        return MessageProcessor(
+            self._aws,
+            self._deployment,
+            self._cleanup.add,
+            source,
+            tables=tables,
+            environment=environment,
+            function=function,
+            holders=self._processors,
+            is_gone=lambda: self._has_died,
+        )
 
     async def publish(self, topic: str, payload: str | bytes | dict[str, Any] | list[Any], *, qos: int = 1) -> None:
         """Publish an MQTT message by AWS IoT's HTTPS API.

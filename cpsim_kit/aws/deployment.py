@@ -2,27 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cpsim_kit.aws.session import Aws
 from cpsim_kit.errors import AwsError, NotFound
 
 __all__ = [
+    "DEAD_LETTERS",
+    "INCOMING_MESSAGES",
+    "MESSAGES_RULE",
+    "MESSAGE_PROCESSOR",
     "OUTPUT_KEY",
     "REGISTRY_TABLE",
     "TOKENS_TABLE",
     "TRANSACTIONS_TABLE",
     "Deployment",
+    "Resource",
     "find_deployment",
 ]
 
 OUTPUT_KEY = "websocketURL"  # as the sample's CloudFormation stack calls it
 
-# How the logical ids of the DynamoDB tables begin; CDK appends letters and digits.
-REGISTRY_TABLE = "ChargePointTable"  # the sample's
+# How logical ids begin; CDK appends letters and digits.
+REGISTRY_TABLE = "ChargePointTable"  # the sample's table
 TOKENS_TABLE = "TokensTable"  # these two are of the kit's message processor; the sample's stack has neither
 TRANSACTIONS_TABLE = "TransactionsTable"
+MESSAGE_PROCESSOR = "OCPPMessageProcessor"  # the sample's function
+INCOMING_MESSAGES = "IncomingMessagesQueue"  # its queue
+MESSAGES_RULE = "MessagesFromChargePointsRule"  # the topic rule that fills the queue
+DEAD_LETTERS = "DeadLetterQueueForIncomingMessages"  # and where messages go that it failed on three times
+
+_TABLE = "AWS::DynamoDB::Table"
+_FUNCTION = "AWS::Lambda::Function"
+_QUEUE = "AWS::SQS::Queue"
+_RULE = "AWS::IoT::TopicRule"
+
+
+@dataclass(frozen=True)
+class Resource:
+    """A resource of a CloudFormation stack.
+
+    Attributes:
+        kind: E.g. "AWS::DynamoDB::Table".
+        logical_id: Its name in the template.
+        physical_id: Its name on AWS; of a queue, its URL.
+    """
+
+    kind: str
+    logical_id: str
+    physical_id: str
 
 
 @dataclass(frozen=True)
@@ -32,18 +61,44 @@ class Deployment:
     Attributes:
         name: The stack's name.
         websocket_url: Where charge points connect, without a slash at its end.
-        registry_table: The DynamoDB table in which the gateway looks ids up; None where the stack has none.
-        tokens_table: The DynamoDB table of the message processor's tokens; None where the stack has none.
-        transactions_table: The DynamoDB table of its transactions; None where the stack has none.
         outputs: All outputs of the stack.
+        resources: All its resources.
     """
 
     name: str
     websocket_url: str
-    registry_table: str | None
-    tokens_table: str | None
-    transactions_table: str | None
     outputs: Mapping[str, str]
+    resources: Sequence[Resource] = ()
+
+    @property
+    def registry_table(self) -> str | None:
+        """The DynamoDB table in which the gateway looks ids up; None where the stack has none."""
+        return self.table(REGISTRY_TABLE)
+
+    def table(self, prefix: str) -> str | None:
+        """The DynamoDB table whose logical id begins so; None where the stack has none."""
+        return self._find(_TABLE, prefix)
+
+    def function(self, prefix: str) -> str | None:
+        """The name of the Lambda function whose logical id begins so; None where the stack has none."""
+        return self._find(_FUNCTION, prefix)
+
+    def queue(self, prefix: str) -> str | None:
+        """The URL of the SQS queue whose logical id begins so; None where the stack has none."""
+        return self._find(_QUEUE, prefix)
+
+    def rule(self, prefix: str) -> str | None:
+        """The name of the topic rule whose logical id begins so; None where the stack has none."""
+        return self._find(_RULE, prefix)
+
+    def table_name(self, name: str) -> str:
+        """The table of this logical id, or else what ``stack.message_processor`` calls one that it creates."""
+        return self.table(name) or f"{self.name}-{name}"
+
+    def _find(self, kind: str, prefix: str) -> str | None:
+        """The physical id of the first resource of this kind whose logical id begins so."""
+        found = (each for each in self.resources if each.kind == kind and each.logical_id.startswith(prefix))
+        return next((each.physical_id for each in found), None)
 
 
 async def find_deployment(aws: Aws, name: str) -> Deployment:
@@ -70,20 +125,12 @@ async def find_deployment(aws: Aws, name: str) -> Deployment:
         )
         raise AwsError(message, verb="cloudformation.describe_stacks")
     resources = await aws.pages("cloudformation.list_stack_resources", "StackResourceSummaries", StackName=name)
-    tables = {
-        resource["LogicalResourceId"]: resource["PhysicalResourceId"]
-        for resource in resources
-        if resource["ResourceType"] == "AWS::DynamoDB::Table"
-    }
-
-    def table(prefix: str) -> str | None:
-        return next((physical for logical, physical in tables.items() if logical.startswith(prefix)), None)
-
     return Deployment(
         name,
         outputs[OUTPUT_KEY].rstrip("/"),
-        table(REGISTRY_TABLE),
-        table(TOKENS_TABLE),
-        table(TRANSACTIONS_TABLE),
         outputs,
+        tuple(
+            Resource(each["ResourceType"], each["LogicalResourceId"], each.get("PhysicalResourceId", ""))
+            for each in resources
+        ),
     )

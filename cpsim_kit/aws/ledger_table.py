@@ -1,4 +1,4 @@
-"""A DynamoDB table of the kit's message processor, where the stack has one."""
+"""A DynamoDB table of the message processor: in the CloudFormation stack, or made by ``stack.message_processor``."""
 
 from __future__ import annotations
 
@@ -17,47 +17,56 @@ class LedgerTable:
 
     Args:
         aws: The door to boto3.
-        name: The table's name; None where the stack has none.
+        name: The table's name.
         what: "tokens" or "transactions".
+        is_deployed: Whether the CloudFormation stack has it; else it is there once a message processor has made it.
     """
 
-    def __init__(self, aws: Aws, name: str | None, what: str) -> None:
+    def __init__(self, aws: Aws, name: str, what: str, *, is_deployed: bool) -> None:
         self._aws = aws
-        self._name = name
+        self.name = name
         self._what = what
+        self._is_deployed = is_deployed
 
     def __repr__(self) -> str:
-        return f"<LedgerTable {self._name or 'none'}>"
+        return f"<LedgerTable {self.name}>"
 
     def describe(self, name: str) -> str:
         """The repr of the object of this name that uses the table."""
-        return f"<{name} in {self._name}>" if self._name else f"<{name}: this stack has no table of {self._what}>"
+        if self._is_deployed:
+            return f"<{name} in {self.name}>"
+        return f"<{name} in {self.name}, which is there while a message processor keeps {self._what}>"
 
     def card(self, name: str, rows: Mapping[str, str]) -> str:
         """The card of that object: the table, and the calls that are of use."""
-        return card(name, "" if self._name else "no table", {"table": self._name, **(rows if self._name else {})})
-
-    @property
-    def name(self) -> str:
-        """The table's name.
-
-        Raises:
-            NotFound: The stack has none.
-        """
-        if self._name is None:
-            message = (
-                f"this stack has no table of {self._what}: its CSMS is the message processor of the AWS sample, which "
-                'keeps none. A local stack has one unless it was started with csms="sample": await Stack.local(). On '
-                "AWS, deploy the kit's message processor with its tables: cpsim_kit/local/message_processor.py says how"
-            )
-            raise NotFound(message, verb="cloudformation.list_stack_resources", kind="table", name=self._what)
-        return self._name
+        state = "" if self._is_deployed else "there while a message processor keeps them"
+        return card(name, state, {"table": self.name, **rows})
 
     async def call(self, verb: str, /, **parameters: Any) -> dict[str, Any]:
-        """Call an operation on the table, e.g. "dynamodb.get_item"; raises as ``Aws.call`` and as :attr:`name` do."""
-        return await self._aws.call(verb, TableName=self.name, **parameters)
+        """Call an operation on the table, e.g. "dynamodb.get_item".
+
+        Raises:
+            NotFound: The stack has no such table.
+            AwsError: AWS refused.
+        """
+        try:
+            return await self._aws.call(verb, TableName=self.name, **parameters)
+        except NotFound as exc:
+            raise self._not_there(exc) from exc
 
     async def items(self) -> list[dict[str, Any]]:
         """All items, by consistent reads; raises as :meth:`call` does."""
-        rows = await self._aws.pages("dynamodb.scan", "Items", TableName=self.name, ConsistentRead=True)
+        try:
+            rows = await self._aws.pages("dynamodb.scan", "Items", TableName=self.name, ConsistentRead=True)
+        except NotFound as exc:
+            raise self._not_there(exc) from exc
         return [plain_item(row) for row in rows]
+
+    def _not_there(self, exc: NotFound) -> NotFound:
+        message = (
+            f"this stack has no table of {self._what}: the message processor of the AWS sample keeps none. A local "
+            'stack has one unless it was started with csms="sample": await Stack.local(). On AWS, deploy the kit\'s '
+            "message processor with its tables, cpsim_kit/local/message_processor.py: "
+            'stack.message_processor(..., tables=["TokensTable", "TransactionsTable"])'
+        )
+        return NotFound(message, verb=exc.verb, code=exc.code, kind="table", name=self._what)

@@ -19,7 +19,7 @@ from typing import Any
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
-from cpsim_kit.aws.topics import LONGEST_TOPIC, MOST_SLASHES, is_filter
+from cpsim_kit.aws.topics import LONGEST_TOPIC, MOST_PAYLOAD, MOST_SLASHES, is_filter, is_too_long
 from cpsim_kit.basics.addresses import MqttEndpoint
 from cpsim_kit.basics.clock import notice_step
 from cpsim_kit.errors import AwsError, ConnectError, CpsimError, WaitTimeout
@@ -83,6 +83,7 @@ class MqttConnection:
         on_gap: Called in the event loop once subscribed again after the connection was lost, with the two moments
             between which messages may have been missed.
         reconnect: Seconds to wait before a lost connection is opened again: the first wait, and the longest.
+        prefix: How the client id begins.
 
     Attributes:
         client_id: The MQTT client id; random, so that no charge point's connection is taken over.
@@ -95,12 +96,13 @@ class MqttConnection:
         on_gap: Callable[[float, float], None] | None = None,
         *,
         reconnect: tuple[float, float] = (1, 10),
+        prefix: str = "cpsim-",
     ) -> None:
         self._endpoint = endpoint
         self._on_message = on_message
         self._on_gap = on_gap
         self._reconnect = reconnect
-        self.client_id = f"cpsim-{uuid.uuid4().hex[:12]}"
+        self.client_id = f"{prefix}{uuid.uuid4().hex[:12]}"
         self._filters: list[str] = []  # confirmed by the broker; subscribed to again with each new connection
         self._waiting: dict[int, tuple[str, asyncio.Future[list[Any]]]] = {}  # packet id -> filter, what is granted
         self._connected: asyncio.Future[None] | None = None
@@ -110,6 +112,7 @@ class MqttConnection:
         # Of paho's thread alone:
         self._next_endpoint: MqttEndpoint | None = None
         self._down_since: float | None = None
+        self._connected_at = 0.0  # of ``time.perf_counter()``
         self._unconfirmed: set[int] = set()  # packet ids of subscriptions made again
 
     def __repr__(self) -> str:
@@ -156,22 +159,65 @@ class MqttConnection:
         check_filter(topic_filter)
         assert self._client is not None
         _result, packet_id = self._client.subscribe(topic_filter, qos=1)
+        granted = await self._confirmed(packet_id, topic_filter, timeout)
+        if any(code.is_failure for code in granted):
+            raise _refused(topic_filter, str(granted[0]))
+        self._filters.append(topic_filter)
+
+    async def unsubscribe(self, topic_filter: str, *, timeout: float = 10) -> None:
+        """End a subscription. When this returns, the broker has all that was published before.
+
+        To disconnect while messages come may lose what was published: the operating system resets a connection that is
+        closed with unread data.
+
+        Raises:
+            AwsError: The connection is lost.
+            WaitTimeout: The broker did not answer.
+        """
+        if self._client is None:
+            return
+        if topic_filter in self._filters:
+            self._filters.remove(topic_filter)
+        _result, packet_id = self._client.unsubscribe(topic_filter)
+        await self._confirmed(packet_id, topic_filter, timeout)
+
+    async def _confirmed(self, packet_id: int | None, topic_filter: str, timeout: float) -> list[Any]:
+        """Wait until the broker confirms a packet, and return the codes that it gives."""
         if packet_id is None:
             raise AwsError("MQTT: the connection is lost, and not up again yet", verb="mqtt.subscribe")
         future: asyncio.Future[list[Any]] = self._loop.create_future()
         self._waiting[packet_id] = topic_filter, future
         try:
             async with asyncio.timeout(timeout):
-                granted = await future
+                return await future
         except CpsimError:
             raise
         except TimeoutError as exc:
             raise WaitTimeout(f"the MQTT broker to confirm the subscription to {topic_filter}", timeout) from exc
         finally:
             self._waiting.pop(packet_id, None)
-        if any(code.is_failure for code in granted):
-            raise _refused(topic_filter, str(granted[0]))
-        self._filters.append(topic_filter)
+
+    def is_of_this_connection(self, moment: float) -> bool:
+        """Whether a message was received since the broker was last connected to, and the connection is up."""
+        client = self._client
+        return client is not None and client.is_connected() and moment >= self._connected_at
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        """Publish with QoS 0; the broker gets messages in order, and before the end of the connection.
+
+        Returns:
+            Whether the connection is up; if it is not, the message is lost.
+
+        Raises:
+            ValueError: AWS IoT Core would close the connection: the topic has wildcards, or is too long, or the payload
+                is too large.
+        """
+        if is_too_long(topic):
+            raise ValueError(f"the topic {topic!r} is longer than {LONGEST_TOPIC} bytes, or has too many slashes")
+        if len(payload) > MOST_PAYLOAD:
+            raise ValueError(f"a message of {len(payload)} bytes; AWS IoT Core allows {MOST_PAYLOAD}")
+        client = self._client
+        return client is not None and client.publish(topic, payload, qos=0).rc == paho.MQTT_ERR_SUCCESS
 
     async def close(self) -> None:
         """Disconnect; harmless twice."""
@@ -197,6 +243,7 @@ class MqttConnection:
         client.on_connect = self._connected_in_thread
         client.on_disconnect = self._disconnected_in_thread
         client.on_subscribe = self._subscribed_in_thread
+        client.on_unsubscribe = self._unsubscribed_in_thread
         client.on_message = self._message_in_thread
         try:
             client.connect(endpoint.host, endpoint.port, _KEEPALIVE)
@@ -224,6 +271,7 @@ class MqttConnection:
 
     def _connected_in_thread(self, client: paho.Client, _userdata: Any, _flags: Any, reason: Any, _props: Any) -> None:
         notice_step()
+        self._connected_at = time.perf_counter()
         self._call(self._on_connected, reason)
         if reason.is_failure or self._down_since is None:
             return
@@ -251,6 +299,11 @@ class MqttConnection:
             self._end_gap()
         else:
             self._call(self._on_subscribed, packet_id, list(codes))
+
+    def _unsubscribed_in_thread(
+        self, _client: paho.Client, _userdata: Any, packet_id: int, _codes: Any, _props: Any
+    ) -> None:
+        self._call(self._on_subscribed, packet_id, [])
 
     def _end_gap(self) -> None:
         """Report the gap once every subscription is confirmed again: later messages are received."""

@@ -22,7 +22,9 @@ from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
+from botocore.httpsession import URLLib3Session
 from botocore.session import Session
+from botocore.utils import get_environ_proxies
 
 from cpsim_kit.aws.access_key import AccessKey
 from cpsim_kit.basics.addresses import MqttEndpoint, is_loopback
@@ -196,6 +198,32 @@ class Aws:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, functools.partial(self._translated, verb, work, parameters))
 
+    async def download(self, verb: str, url: str) -> bytes:
+        """What is at a presigned URL that AWS gave; raises as :meth:`call` does.
+
+        Args:
+            verb: The operation that gave it, for the error.
+            url: The URL; it is a secret as long as it is valid, so no error shows it.
+        """
+
+        def get() -> bytes:
+            trusted = self._session._session.get_config_variable("ca_bundle") or True
+            session = URLLib3Session(verify=trusted, proxies={} if is_loopback(url) else get_environ_proxies(url))
+            try:
+                answer = session.send(AWSRequest("GET", url).prepare())
+                body: bytes = answer.content
+            except (boto_errors.BotoCoreError, boto_errors.HTTPClientError) as exc:
+                host = urlsplit(url).hostname
+                raise AwsError(f"{verb}: cannot download from {host}: {type(exc).__name__}", verb=verb) from None
+            finally:
+                session.close()
+            if answer.status_code != 200:
+                message = f"{verb}: the download was refused with HTTP status {answer.status_code}"
+                raise AwsError(message, verb=verb, code=str(answer.status_code))
+            return body
+
+        return await self.run(verb, get, {})
+
     def _translated(self, verb: str, work: Callable[[], T], parameters: dict[str, Any]) -> T:
         try:
             return work()
@@ -325,6 +353,8 @@ def _subject(verb: str, parameters: dict[str, Any]) -> tuple[str, str]:
         ("thingName", "Thing"),
         ("ruleName", "rule"),
         ("TableName", "table"),
+        ("FunctionName", "function"),
+        ("logGroupName", "log group"),
         ("StackName", "stack"),
         ("QueueUrl", "queue"),
         ("QueueName", "queue"),

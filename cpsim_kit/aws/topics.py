@@ -1,16 +1,29 @@
 """What AWS IoT Core allows of MQTT messages: the sizes of topics, topic filters and payloads.
 
+Also how an MQTT client's id begins that answers in the place of a local stack's CSMS.
+
 AWS General Reference, "AWS IoT Core endpoints and quotas", section "Message broker and protocol limits".
 """
 
 from __future__ import annotations
 
-__all__ = ["LONGEST_TOPIC", "MOST_FILTERS", "MOST_PAYLOAD", "MOST_SLASHES", "counted", "is_filter", "is_too_long"]
+__all__ = [
+    "LONGEST_TOPIC",
+    "MOST_FILTERS",
+    "MOST_PAYLOAD",
+    "MOST_SLASHES",
+    "STAND_IN",
+    "counted",
+    "is_filter",
+    "is_too_long",
+]
 
 MOST_PAYLOAD = 128 * 1024  # bytes of a message
 MOST_FILTERS = 8  # of one SUBSCRIBE
 MOST_SLASHES = 7  # of a topic or topic filter
 LONGEST_TOPIC = 256  # bytes of a topic or topic filter, in UTF-8
+
+STAND_IN = "cpsim-answers-"  # while such a client is subscribed to +/in, a local stack's own CSMS does not answer
 
 _UNCOUNTED = {"$aws/rules/": 3, "$share/": 2}  # Basic Ingest with the rule's name, a shared subscription with its own
 

@@ -45,11 +45,10 @@ _MOST_MISSING = 10_000  # seqNos in a cell; a station that says a huge seqNo mis
 
 
 class StationLike(Protocol):
-    """A station whose own truth is compared with the ledger."""
+    """A station, or what has the truth of several: a fleet's result. It is compared with the ledger.
 
-    @property
-    def id(self) -> str:
-        """The charge point's id."""
+    A station has an ``id``; where there is none, the table has a column ``charge_point_id``.
+    """
 
     def truth(self) -> pd.DataFrame:
         """One row per transaction: transaction_id, start_wh, end_wh, start, end; the end is missing while it runs."""
@@ -93,10 +92,10 @@ class Transactions:
         return await asyncio.to_thread(_to_frame, await self._table.items())
 
     async def compare(self, *stations: StationLike) -> pd.DataFrame:
-        """Compare the ledger with what stations know of themselves.
+        """Compare the ledger with what stations know of themselves. The ledger is read once, however many there are.
 
         Args:
-            *stations: The stations.
+            *stations: The stations, or the results of fleets of stations.
 
         Returns:
             One row per transaction of the stations: charge_point_id, transaction_id, ledger_wh, station_wh,
@@ -113,8 +112,16 @@ class Transactions:
         for station in stations:
             if not hasattr(station, "truth"):
                 raise TypeError(f"compare() takes stations, which have truth(), not {station!r}")
-        truths = [(station.id, station.truth()) for station in stations]
+        truths = [truth for station in stations for truth in _truths(station)]
         return await asyncio.to_thread(_compare, await self._table.items(), truths)
+
+
+def _truths(station: Any) -> list[tuple[str, pd.DataFrame]]:
+    """The truth of a station, or of each station of a fleet's result, with the charge point's id."""
+    truth = station.truth()
+    if "charge_point_id" not in truth.columns:
+        return [(station.id, truth)]
+    return [(str(charge_point_id), rows) for charge_point_id, rows in truth.groupby("charge_point_id", sort=False)]
 
 
 def _to_frame(items: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -22,11 +22,12 @@ DTYPES = {
     "topic": "str",
     "shadow_version": "Int64",
     "seen_at": "datetime64[ns, UTC]",
+    "started_at": "datetime64[ns, UTC]",
     "running_tasks": "Int64",
     "desired_tasks": "Int64",
     "source": "category",
 }
-_FLOATS = ("_ms", "_s", "_percent", "_mib")  # how the names of measurements end
+_FLOATS = ("_ms", "_s", "_percent", "_mib", "_mb")  # how the names of measurements end
 
 
 def table(rows: Iterable[Sequence[Any]] | pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:

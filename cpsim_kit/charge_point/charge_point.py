@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import re
 import ssl as ssl_module
 import time
 from collections import Counter
@@ -27,8 +28,9 @@ from cpsim_kit.charge_point.opening import open_websocket
 from cpsim_kit.charge_point.transport import OpenTransport
 from cpsim_kit.charge_point.websocket import check_close
 from cpsim_kit.errors import Closed, ConnectionLost, CpsimError, ProtocolViolation, WaitTimeout
+from cpsim_kit.ocpp_j.frames import dump_json
 from cpsim_kit.ocpp_j.message_ids import MessageIds
-from cpsim_kit.ocpp_j.payloads import Message
+from cpsim_kit.ocpp_j.payloads import UNCHECKED, Message
 from cpsim_kit.ocpp_j.versions import Version, messages_of
 from cpsim_kit.records.messages import MessageLog
 
@@ -37,6 +39,8 @@ __all__ = ["OWN_INTERVAL", "Beat", "ChargePoint"]
 OWN_INTERVAL: float = 60  # seconds between heartbeats where the CSMS leaves the choice to the charge point
 
 logger = logging.getLogger("ocpp")
+
+_ACTION = re.compile(r"[A-Za-z0-9-]+")
 
 # Charge point, action, when it was due, sent and answered (moments of perf_counter), and the error, if any.
 Observer = Callable[["ChargePoint", str, float, float, float, BaseException | None], None]
@@ -265,6 +269,11 @@ class ChargePoint:
         return self._connection is not None and self._connection.closed is None
 
     @property
+    def is_observed(self) -> bool:
+        """Whether ``observe`` was given: then it is one of many, and less is logged as a warning."""
+        return self._observe is not None
+
+    @property
     def closed(self) -> Closed | None:
         """How the connection ended; None before it opened and while it is open."""
         return None if self._connection is None else self._connection.closed
@@ -294,7 +303,7 @@ class ChargePoint:
                 self._messages,
                 self._message_ids,
                 self.ignored,
-                is_quiet=self._observe is not None,
+                is_quiet=self.is_observed,
             )
             connection.start(self._exchange.receive, self._on_end)
             for listener in self._open_listeners:
@@ -517,6 +526,37 @@ class ChargePoint:
         """
         return (await self._send(payload, timeout, due))[0]
 
+    async def call_unchecked(self, action: str, payload: Mapping[str, Any], *, timeout: float | None = None) -> Any:
+        """Send a CALL that need not be valid, and return the answer's payload as JSON data, not checked either.
+
+        It is for trying out what a CSMS makes of a wrong message; :meth:`call` finds mistakes before they are sent.
+
+        Args:
+            action: Letters, digits and hyphens; OCPP need not have this action.
+            payload: What JSON can hold, in the names of the schema.
+            timeout: Seconds to wait for the answer once sent; ``call_timeout`` when None.
+
+        Raises:
+            ValueError: The action has other characters.
+            ProtocolViolation: JSON cannot hold the payload, or the answer is not OCPP-J.
+            NotRegistered, ConnectionLost, CallTimeout, CallFailed, UnsupportedByCsms: As :meth:`call`.
+        """
+        if not _ACTION.fullmatch(action):
+            raise ValueError(f"{self.id}: an action is made of letters, digits and hyphens, not {action!r}")
+        began = time.perf_counter()
+        try:
+            if timeout is not None:
+                check_seconds(f"{self.id}: timeout=", timeout)
+            data = dump_json(payload)
+            self._require_connected()
+            wait = self._call_timeout if timeout is None else timeout
+            answer, pending = await self._exchange.call(action, data, UNCHECKED, wait)
+        except BaseException as exc:
+            self._report(action, began, began, time.perf_counter(), exc)
+            raise
+        self._report(action, began, pending.sent, pending.answered, None)
+        return answer
+
     def on(self, action: str, handler: Handler) -> None:
         """Answer the CSMS's CALLs of an action.
 
@@ -530,6 +570,14 @@ class ChargePoint:
             ValueError: The version has no such action.
         """
         self._handlers.on(action, handler)
+
+    def on_other(self, find: Callable[[str], Handler | None]) -> None:
+        """Answer the CSMS's CALLs of all actions that no handler was given for.
+
+        Args:
+            find: Called with the action; returns a handler as :meth:`on` takes it, or None for CALLERROR NotSupported.
+        """
+        self._handlers.on_other(find)
 
     # -- Sending ------------------------------------------------------------------------------------------------------
 

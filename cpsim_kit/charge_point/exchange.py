@@ -19,7 +19,7 @@ from cpsim_kit.charge_point.handlers import Handlers
 from cpsim_kit.errors import CallFailed, CallTimeout, ProtocolViolation, UnsupportedByCsms
 from cpsim_kit.ocpp_j.frames import Call, Error, Malformed, Result, build, build_call, parse
 from cpsim_kit.ocpp_j.message_ids import MessageIds
-from cpsim_kit.ocpp_j.payloads import Message
+from cpsim_kit.ocpp_j.payloads import Decoder
 from cpsim_kit.ocpp_j.versions import Version
 from cpsim_kit.records.messages import MessageLog
 
@@ -38,7 +38,7 @@ class PendingCall:
 
     __slots__ = ("action", "answer", "answered", "due", "future", "message_id", "sent", "timeout")
 
-    def __init__(self, action: str, message_id: str, answer: Message, timeout: float) -> None:
+    def __init__(self, action: str, message_id: str, answer: Decoder, timeout: float) -> None:
         self.action = action
         self.message_id = message_id
         self.answer = answer
@@ -107,7 +107,7 @@ class Exchange:
         self._timer: asyncio.TimerHandle | None = None  # checks for an overdue CALL, at this moment:
         self._check_at = math.inf
 
-    async def call(self, action: str, payload: bytes, answer: Message, timeout: float) -> tuple[Any, PendingCall]:
+    async def call(self, action: str, payload: bytes, answer: Decoder, timeout: float) -> tuple[Any, PendingCall]:
         """Send a CALL when its turn comes, and return the decoded answer.
 
         Args:

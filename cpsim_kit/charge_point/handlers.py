@@ -16,7 +16,7 @@ from cpsim_kit.errors import ProtocolViolation
 from cpsim_kit.ocpp_j.frames import Call, Error, Result, build
 from cpsim_kit.ocpp_j.versions import Version
 
-__all__ = ["Handler", "Handlers"]
+__all__ = ["Handler", "Handlers", "error_of", "refusal"]
 
 logger = logging.getLogger("ocpp")
 
@@ -32,13 +32,14 @@ class Handlers:
         owner: An object that may have methods with ``@on`` and ``@after`` of ``ocpp.routing``.
     """
 
-    __slots__ = ("_after", "_handlers", "_id", "_unchecked", "_version")
+    __slots__ = ("_after", "_find_other", "_handlers", "_id", "_unchecked", "_version")
 
     def __init__(self, charge_point_id: str, version: Version, owner: object) -> None:
         self._id = charge_point_id
         self._version = version
         self._handlers: dict[str, Handler] = {}
         self._after: dict[str, Handler] = {}
+        self._find_other: Callable[[str], Handler | None] | None = None
         self._unchecked: frozenset[str] = frozenset()  # actions whose @on skips the schema validation
         if _has_routes(type(owner)):
             self._add_routes(owner)
@@ -53,6 +54,10 @@ class Handlers:
         if not callable(handler):
             raise TypeError(f"{self._id}: the handler of {action} is a function, not {handler!r}")
         self._handlers[action] = handler
+
+    def on_other(self, find: Callable[[str], Handler | None]) -> None:
+        """Look for a handler here where none was given. See ``ChargePoint.on_other``."""
+        self._find_other = find
 
     async def answer(self, call: Call, reply: Callable[[bytes], Awaitable[None]]) -> None:
         """Call the handler of a CALL, send its answer with ``reply``, then call the ``@after`` handler."""
@@ -69,37 +74,53 @@ class Handlers:
             if not isinstance(data, dict):
                 raise TypeError(f"an answer is an object, not {result!r}")
             answer = build(Result(message_id, data))
-        except OCPPError as exc:
-            code = self._version.code(getattr(exc, "code", "GenericError"))
-            await reply(build(Error(message_id, code, _description(exc), exc.details)))
-        except Exception as exc:
-            logger.exception("%s: the handler of %s failed, or its answer is not valid", self._id, call.action)
-            await reply(build(Error(message_id, "InternalError", f"{type(exc).__name__}: {exc}")))
+        except Exception as exc:  # noqa: BLE001 - whatever a handler raises
+            if not isinstance(exc, OCPPError):
+                self._report(exc, call, f"the handler of {call.action} failed, or its answer is not valid")
+            await reply(build(error_of(exc, message_id, self._version)))
         else:
             await reply(answer)
             if call.action in self._after:
-                try:
-                    await _invoke(self._after[call.action], values, message_id)
-                except Exception:
-                    logger.exception("%s: the @after handler of %s failed", self._id, call.action)
+                await self._finish(call, values)
+
+    async def _finish(self, call: Call, values: dict[str, Any]) -> None:
+        """Call the ``@after`` handler."""
+        try:
+            await _invoke(self._after[call.action], values, call.message_id)
+        except Exception as exc:  # noqa: BLE001 - whatever a handler raises
+            self._report(exc, call, f"the @after handler of {call.action} failed")
+
+    def _report(self, exc: Exception, _call: Call, what: str) -> None:
+        """Report that a handler failed, with its traceback."""
+        logger.error("%s: %s", self._id, what, exc_info=exc)
+
+    def _find(self, action: str) -> Handler:
+        """The handler of an action.
+
+        Raises:
+            ProtocolViolation: There is none. The code is NotImplemented for an unknown action, and NotSupported for a
+                known action without a handler (OCPP-J 1.6, table 7; OCPP 2.0.1 part 4, table 7).
+        """
+        if action not in self._version.actions:
+            raise refusal("NotImplemented", f"{action} is not an action of OCPP {self._version.name}")
+        handler = self._handlers.get(action)
+        if handler is None and self._find_other is not None:
+            handler = self._find_other(action)
+        if handler is None:
+            raise refusal("NotSupported", f"{self._id} has no handler for {action}")
+        return handler
 
     def _prepare(self, call: Call) -> tuple[Handler, dict[str, Any]]:
         """The handler of a CALL, and its arguments.
 
         Raises:
-            ProtocolViolation: There is no handler, or the payload is not valid. The code is NotImplemented for an
-                unknown action, and NotSupported for a known action without a handler (OCPP-J 1.6, table 7; OCPP 2.0.1
-                part 4, table 7).
+            ProtocolViolation: There is no handler, or the payload is not valid.
         """
         action = call.action
-        if action not in self._version.actions:
-            raise _refusal("NotImplemented", f"{action} is not an action of OCPP {self._version.name}")
-        handler = self._handlers.get(action)
-        if handler is None:
-            raise _refusal("NotSupported", f"{self._id} has no handler for {action}")
+        handler = self._find(action)
         payload = call.fields
         if not isinstance(payload, dict):
-            raise _refusal("FormatViolation", "the payload is not a JSON object")
+            raise refusal("FormatViolation", "the payload is not a JSON object")
         request = self._version.request(action)
         return handler, request.read(payload) if action in self._unchecked else request.decode(payload)
 
@@ -138,7 +159,15 @@ def _description(exc: OCPPError) -> str:
     return str(exc.description)
 
 
-def _refusal(code: str, text: str) -> ProtocolViolation:
+def error_of(exc: Exception, message_id: str, version: Version) -> Error:
+    """The CALLERROR for an exception of a handler: an error of ``ocpp.exceptions`` names its code itself."""
+    if isinstance(exc, OCPPError):
+        return Error(message_id, version.code(getattr(exc, "code", "GenericError")), _description(exc), exc.details)
+    return Error(message_id, "InternalError", f"{type(exc).__name__}: {exc}")
+
+
+def refusal(code: str, text: str) -> ProtocolViolation:
+    """The reason why a CALL is not given to a handler, with the code of the CALLERROR."""
     return ProtocolViolation(text, action="", path="", text=text, code=code)
 
 

@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 
 from cpsim_kit import __version__
 from cpsim_kit.charge_point import OWN_INTERVAL
+from cpsim_kit.check_up import CHECKS
+from cpsim_kit.check_up.checks import PREFIX
 from cpsim_kit.cli.terminal import BAD_ARGUMENTS
 from cpsim_kit.errors import THING_NAME
 
@@ -56,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_simulate(commands)
     _add_stack(commands)
     _add_load(commands)
+    _add_check(commands)
     _add_lab(commands)
     return parser
 
@@ -146,6 +149,16 @@ def _add_load(commands: Any) -> None:
     )
     load.add_argument("--burst", action="store_true", help="heartbeats of all at the same moments")
     load.add_argument("--reconnect", action="store_true", help="open lost connections again, as OCPP 2.0.1 says")
+    load.add_argument(
+        "--charge",
+        action="store_true",
+        help="each is a station, to which drivers come one after the other and charge 5 to 20 kWh",
+    )
+    load.add_argument(
+        "--speed",
+        type=_above_zero,
+        help="with --charge: seconds of the stations' clocks in a real second (60)",
+    )
     load.add_argument("--csv", metavar="FILE", type=_writable_file, help="save one row per call")
     load.add_argument(
         "--max-p99",
@@ -154,6 +167,45 @@ def _add_load(commands: Any) -> None:
         help="exit with 1 when p99 since calls were due is above; of all but connect",
     )
     load.add_argument("--max-failures", type=_count, metavar="N", help="exit with 1 when more calls failed")
+
+
+def _add_check(commands: Any) -> None:
+    check = _add_command(
+        commands,
+        "check",
+        "play charge points against a CSMS, and tell what it does wrong",
+        "Plays twelve checks that decide about money and about losing a charge point, and prints for each what was "
+        "seen and the verdict: passed, failed, not supported, or not tried. --list tells what they demand, and where "
+        "the specification says so.\n\n"
+        "Without --url, the local stack is started (or the stack that CPSIM_STACK names is used), Things and a blocked "
+        "token are created before and deleted after, and the bills are looked up in the stack's table of transactions. "
+        "With --url nobody looks at the bills, and the ids must be known there.\n\n"
+        "Exit status: 0 when no check failed, also after Ctrl-C; 1 when one failed, when the CSMS cannot be reached, "
+        "or when FILE could not be written; 2 on bad arguments.",
+        "cpsim check --url ws://127.0.0.1:9000 --version 1.6 --token TAG-1 --junit check.xml",
+    )
+    check.add_argument("--url", type=_websocket_url, help="the CSMS's address, ws://… or wss://…")
+    check.add_argument(
+        "--version", "--ocpp", dest="ocpp", choices=list(CHECKS), default="2.0.1", help="of OCPP (%(default)s)"
+    )
+    check.add_argument("--token", default="TAG-1", help="a token that the CSMS accepts (%(default)s)")
+    check.add_argument("--refused-token", metavar="TOKEN", help="a token that it does not accept")
+    check.add_argument(
+        "--check", nargs="+", action="extend", default=[], metavar="ID", help="play these checks only (all)"
+    )
+    check.add_argument(
+        "--cp-id",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="ID",
+        type=_charge_point_id,
+        help=f"the charge points' ids, one or more ({PREFIX}01, …)",
+    )
+    check.add_argument("--password", help="for HTTP Basic authentication")
+    check.add_argument("--timeout", type=_above_zero, default=10, help="seconds to wait for an answer (%(default)s)")
+    check.add_argument("--junit", metavar="FILE", type=_writable_file, help="save the report as JUnit XML")
+    check.add_argument("--list", action="store_true", help="print what the checks demand, and end")
 
 
 def _add_lab(commands: Any) -> None:

@@ -16,10 +16,11 @@ from cpsim_kit.cli.terminal import DONE, FAILED, INTERRUPTED
 from cpsim_kit.errors import CpsimError, FleetError
 from cpsim_kit.fleet import Fleet, FleetResult
 from cpsim_kit.fleet.dask import open_cluster
-from cpsim_kit.fleet.share import SAMPLE
+from cpsim_kit.fleet.report import SAMPLE
 
 __all__ = ["broken_bounds", "run"]
 
+_SPEED = 60  # seconds of a station's clock in a real second, unless --speed says otherwise
 _DEATH_NOTICED = 2  # seconds in which a local stack that has died is reported
 
 
@@ -63,6 +64,12 @@ def _check(options: argparse.Namespace) -> None:
     """Raise ValueError for options that do not go together."""
     if len(options.prefix) + max(4, len(str(options.size))) > 128:
         raise ValueError("--prefix is too long: with its number, a charge point's id has at most 128 characters")
+    if options.speed is not None and not options.charge:
+        raise ValueError("--speed is of stations that charge: give --charge too")
+    if options.charge and options.burst:
+        raise ValueError(
+            "--burst is not for --charge: stations send heartbeats at the interval that the CSMS instructs"
+        )
     starting = options.size / options.ramp
     if not options.duration > starting:
         raise ValueError(
@@ -88,7 +95,8 @@ async def _run_fleet(options: argparse.Namespace, fleets: list[Fleet]) -> None:
             options.size,
             prefix=options.prefix,
             ramp=options.ramp,
-            heartbeat_interval=options.interval,
+            heartbeat_interval=None if options.charge else options.interval,
+            station={"speed": options.speed or _SPEED} if options.charge else None,
             burst=options.burst,
             reconnect=Backoff() if options.reconnect else None,
             processes=options.processes,

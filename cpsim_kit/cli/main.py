@@ -6,13 +6,13 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from cpsim_kit.cli import arguments, lab, load, simulate, stack
+from cpsim_kit.cli import arguments, check, lab, load, simulate, stack
 from cpsim_kit.cli.terminal import BAD_ARGUMENTS, DONE, FAILED, Signals, protect_output
 from cpsim_kit.errors import CpsimError
 
 __all__ = ["main"]
 
-_COMMANDS = {"simulate": simulate.run, "stack": stack.run, "load": load.run, "lab": lab.run}
+_COMMANDS = {"simulate": simulate.run, "stack": stack.run, "load": load.run, "check": check.run, "lab": lab.run}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

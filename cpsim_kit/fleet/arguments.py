@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -12,12 +13,23 @@ from typing import Any
 
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.charge_point.backoff import Backoff
+from cpsim_kit.fleet.arrivals import check_arrivals
+from cpsim_kit.fleet.charging import Charging, takes_random
+from cpsim_kit.station import Station
 
-__all__ = ["check_duration", "check_kinds", "check_options", "check_values"]
+__all__ = ["check_charging", "check_duration", "check_kinds", "check_options", "check_values"]
 
 
 def check_kinds(
-    *, size: Any, ids: Any, prefix: Any, seed: Any, reconnect: Any, cluster: Any, scenario: Any, attributes: Any
+    *,
+    size: Any,
+    ids: Any,
+    prefix: Any,
+    seed: Any,
+    reconnect: Any,
+    cluster: Any,
+    scenario: Any,
+    attributes: Any,
 ) -> None:
     """Raise TypeError for an argument of the wrong type."""
     for name, value, kind, wanted in (
@@ -36,14 +48,8 @@ def check_kinds(
         ("scenario", scenario, "an async function of a charge point, async def scenario(cp)"),
         ("attributes", attributes, "a function of an id, which returns a dict"),
     ):
-        if function is None:
-            continue
-        try:
-            inspect.signature(function).bind(None)
-        except TypeError as exc:
-            raise TypeError(f"{name}= takes {form}, not {function!r}: {exc}") from exc
-        except ValueError:  # a function written in C may have no signature
-            pass
+        if function is not None:
+            _check_takes(name, function, form)
 
 
 def check_values(
@@ -104,6 +110,83 @@ def check_options(options: Mapping[str, Any], fleet: Callable[..., None]) -> Non
             close += [each for each in sorted(own) if each.endswith(f"_{name}") and each not in close]
             hint = f"; did you mean {' or '.join(close)}?" if close else ""
             raise TypeError(f"a fleet has no argument {name!r}{hint}")
+
+
+def check_charging(
+    charging: Charging | None,
+    charge_point: ChargePoint,
+    *,
+    arrivals: object,
+    heartbeat_interval: float | None,
+    burst: bool,
+    fleet: Callable[..., None],
+) -> None:
+    """Check what a fleet's stations are, and who comes to them, with its first charge point.
+
+    Raises:
+        TypeError: An argument that ``Station`` does not take, a drive that is not async, or arrivals of a wrong kind.
+        ValueError: Arguments that contradict each other or are out of range.
+    """
+    if charging is None:
+        if arrivals is not None:
+            raise ValueError("arrivals= are those of drivers at stations: give station=, e.g. station={}")
+        return
+    if heartbeat_interval is not None or burst:
+        name = "burst" if burst else "heartbeat_interval"
+        raise ValueError(f"a station sends heartbeats at the interval that the CSMS instructs: leave {name}= out")
+    _check_drive(charging.drive)
+    if arrivals is not None:
+        _check_takes("arrivals", arrivals, "a function of a random.Random, which returns or yields seconds")
+        check_arrivals(charging.arrivals, f"{charging.seed} {charge_point.id} arrivals")  # type: ignore[arg-type]
+    if callable(charging.station):
+        _check_takes("station", charging.station, "a dict of arguments of Station, or a function of an id")
+    options = charging.options(charge_point.id)
+    _check_station(options, fleet)
+    Station(charge_point, **options)  # raises if it does not like a value
+
+
+def _check_station(options: Mapping[str, Any], fleet: Callable[..., None]) -> None:
+    """Raise TypeError for an option that ``Station`` does not take around a charge point."""
+    of_fleets = (_parameters(fleet) | _parameters(ChargePoint.__init__)) - {"url", "options", "charge_point_id"}
+    own = _parameters(Station.__init__) - {"charge_point", "url", "version", "options"}
+    for name in options:
+        if name in own:
+            continue
+        if name in of_fleets and name != "observe":
+            raise TypeError(f"{name!r} is an argument of the fleet, not of station=: Fleet(…, {name}=…)")
+        close = difflib.get_close_matches(str(name), own, n=2)
+        hint = f"; did you mean {' or '.join(close)}?" if close else f"; it takes {', '.join(sorted(own))}"
+        raise TypeError(f"station= has no argument {name!r}{hint}")
+
+
+def _parameters(function: Callable[..., object]) -> set[str]:
+    return set(inspect.signature(function).parameters) - {"self"}
+
+
+def _check_drive(drive: Any) -> None:
+    """Raise TypeError for a drive that is plainly no async function; a lambda may return what one does."""
+    if drive is None:
+        return
+    function = drive
+    while isinstance(function, functools.partial):
+        function = function.func
+    if not (inspect.isfunction(function) or inspect.ismethod(function)):
+        function = getattr(type(function), "__call__", function)  # noqa: B004 - an object with async def __call__
+    is_lambda = getattr(function, "__name__", "") == "<lambda>"
+    if not inspect.iscoroutinefunction(function) and not is_lambda:
+        raise TypeError(f"scenario= of stations takes an async function, async def drive(station), not {drive!r}")
+    if not takes_random(drive):
+        _check_takes("scenario", drive, "an async function of a station, async def drive(station)")
+
+
+def _check_takes(name: str, function: Any, form: str) -> None:
+    """Raise TypeError if it is not a function that can be called with one argument."""
+    try:
+        inspect.signature(function).bind(None)
+    except TypeError as exc:
+        raise TypeError(f"{name}= takes {form}, not {function!r}: {exc}") from exc
+    except ValueError:  # a function written in C may have no signature
+        pass
 
 
 def check_duration(duration: float, size: int, ramp_time: float) -> None:

@@ -23,13 +23,15 @@ from cpsim_kit.basics.waiting import together
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.charge_point.backoff import Backoff
 from cpsim_kit.errors import CpsimError, FleetError
-from cpsim_kit.fleet.arguments import check_duration, check_kinds, check_options, check_values
+from cpsim_kit.fleet.arguments import check_charging, check_duration, check_kinds, check_options, check_values
+from cpsim_kit.fleet.arrivals import Arrivals
+from cpsim_kit.fleet.charging import Charging, Drive, Options
 from cpsim_kit.fleet.dask import ClusterShare, worker_addresses
 from cpsim_kit.fleet.plan import Plan, Scenario, start_times
 from cpsim_kit.fleet.processes import LocalShare, ProcessShare
 from cpsim_kit.fleet.progress import Progress
+from cpsim_kit.fleet.report import ShareLost
 from cpsim_kit.fleet.result import FleetResult
-from cpsim_kit.fleet.share import ShareLost
 
 __all__ = ["Fleet", "Provisioner", "Target"]
 
@@ -81,13 +83,28 @@ class Fleet:
             10 ms.
         scenario: What each does once connected, ``async def scenario(cp)``; boot, then heartbeats, when None. All calls
             of the scenario are measured. An error of the kit that leaves the scenario ends this charge point, or starts
-            its reconnection.
+            its reconnection. With ``station`` it is what a driver does, ``async def drive(station)`` or
+            ``async def drive(station, random)``, with a ``random.Random`` of each driver's own; it runs once the
+            station is accepted, for each arrival. An error of the kit ends this drive only: the driver unplugs and
+            leaves. When None, sessions of 5 to 20 kWh with tokens "TAG-0001" to "TAG-1000": one at each arrival, or
+            without ``arrivals`` one after the other at each EVSE, with up to ten minutes between.
         attributes: A function of an id; it returns more arguments of that ``ChargePoint``, e.g. ``{"model": "AC-22"}``.
-        reconnect: How long to wait before a lost connection is opened again; None: it stays lost.
+        station: Each charge point is a :class:`~cpsim_kit.Station` with these arguments, e.g. ``{"speed": 60}``, or
+            with those that a function of an id returns. ``{}`` for the defaults; None for charge points that do only
+            what the scenario says. ``record`` is False unless given. Version and transport are the fleet's arguments.
+            Heartbeats are sent at the interval that the CSMS instructs.
+        arrivals: When drivers arrive at each station: a function of a seeded ``random.Random`` that returns or yields
+            the seconds of the station's clock until the first, and from each to the next, e.g.
+            ``poisson(per_hour=2)``. There are at most as many drivers at once as a station has EVSEs; a further one
+            waits until one leaves. None: one driver comes at once.
+        reconnect: How long to wait before a lost connection is opened again; None: it stays lost. A station keeps its
+            connection itself: its waits are these; when None, those of ``{"reconnect": …}`` or of its variables.
         provision: "run" creates the Things before a run and deletes those it created afterwards, also when the run is
             interrupted; "keep" creates and leaves them, also when the stack is closed; None creates none.
         cluster: A ``dask.distributed.Client``: the charge points are spread over its workers, which reach the address.
-        seed: The seed of all random times: the same seed gives the same schedule.
+        seed: The seed of all random times: the same seed gives the same schedule, and the same arrivals and drivers,
+            over however many processes. Only the ids of transactions are new in each run, as OCPP wants them; for the
+            same ones give each station a seed: ``station=lambda charge_point_id: {"seed": …}``.
         processes: Over how many new processes of this machine the charge points are spread; this process joins their
             reports. With None or 1 they run in this process, beside whatever else a notebook does. When a process dies,
             its charge points start again in a new one, at the same ramp, at most three times, and only if more than
@@ -117,7 +134,9 @@ class Fleet:
         ramp_time: float | None = None,
         heartbeat_interval: float | None = None,
         burst: bool = False,
-        scenario: Scenario | None = None,
+        scenario: Scenario | Drive | None = None,
+        station: Options | None = None,
+        arrivals: Arrivals | None = None,
         attributes: Callable[[str], Mapping[str, Any]] | None = None,
         reconnect: Backoff | None = None,
         provision: Literal["run", "keep"] | None = "run",
@@ -133,7 +152,7 @@ class Fleet:
             seed=seed,
             reconnect=reconnect,
             cluster=cluster,
-            scenario=scenario,
+            scenario=scenario if station is None else None,
             attributes=attributes,
         )
         check_options(options, Fleet.__init__)
@@ -146,7 +165,7 @@ class Fleet:
             heartbeat_interval=heartbeat_interval,
             provision=provision,
             burst=burst,
-            scenario=scenario,
+            scenario=scenario if station is None else None,
             processes=processes,
             cluster=cluster,
             ssl=options.get("ssl"),
@@ -170,11 +189,22 @@ class Fleet:
             reconnect,
             seed,
             options,
+            charging=None if station is None else Charging(station, scenario, arrivals, seed, reconnect),
         )
         self._processes = min(processes or 1, len(self.ids))
         self._cluster = cluster
         self._is_running = False
-        ChargePoint(self.ids[0], self.url, **options | {"ssl": None})  # raises if it does not like an option
+        own = attributes(self.ids[0]) if attributes is not None and station is not None else {}
+        # Both raise if they do not like an option.
+        first = ChargePoint(self.ids[0], self.url, **{**options, **own, "ssl": None})
+        check_charging(
+            self._plan.charging,
+            first,
+            arrivals=arrivals,
+            heartbeat_interval=heartbeat_interval,
+            burst=burst,
+            fleet=Fleet.__init__,
+        )
 
     def __repr__(self) -> str:
         return f"<Fleet {len(self.ids)} charge points {self.ids[0]} … {self.url}>"
@@ -182,11 +212,13 @@ class Fleet:
     async def run(self, duration: float, *, progress: bool = True) -> FleetResult:
         """Start the charge points, let them work, and close them.
 
-        An interrupted run closes them too; what was measured until then is in :attr:`result`.
+        An interrupted run closes them too; what was measured until then is in :attr:`result`. Sessions that go on when
+        the time is over are not stopped: they are rows without an end, and the CSMS does not hear of them any more.
 
         Args:
             duration: Seconds from the first start to the end, the ramp included.
-            progress: Show a line with connected, booted, calls per second, p50, p99 and failures.
+            progress: Show a line with connected, booted, calls per second, p50, p99 and failures; of stations also with
+                the sessions that go on and the power of all.
 
         Raises:
             RuntimeError: The fleet is running already.

@@ -9,6 +9,7 @@ from typing import Any
 
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.charge_point.backoff import FIRST_BOOT_WAIT, Backoff
+from cpsim_kit.fleet.charging import Charging
 
 __all__ = ["Plan", "Scenario", "start_times"]
 
@@ -32,6 +33,7 @@ class Plan:
         options: Arguments of all charge points.
         cancel_timeout: Seconds to wait, at the end, for scenarios that were cancelled.
         first_boot_wait: Seconds until the second boot, where the CSMS leaves that to the charge point.
+        charging: What the charge points are as stations, and who comes to them; None where they are none.
     """
 
     url: str
@@ -46,6 +48,7 @@ class Plan:
     options: dict[str, Any] = field(default_factory=dict)
     cancel_timeout: float = 5.0
     first_boot_wait: float = FIRST_BOOT_WAIT
+    charging: Charging | None = None
 
     def divide(self, shares: int) -> list[Plan]:
         """Divide the charge points over processes.
@@ -64,7 +67,8 @@ class Plan:
         ramp = max(at for at, _phase in self.starts.values())
         pace = min(1.0, left / 2 / ramp) if ramp else 1.0
         starts = {each: (at * pace, phase) for each, (at, phase) in self.starts.items()}
-        return replace(self, starts=starts, duration=left)
+        charging = None if self.charging is None else self.charging.again()
+        return replace(self, starts=starts, duration=left, charging=charging)
 
 
 def start_times(ids: Sequence[str], ramp_time: float, seed: int) -> dict[str, tuple[float, float]]:

@@ -24,7 +24,8 @@ from cpsim_kit.basics.process import run_fast
 from cpsim_kit.errors import CpsimError
 from cpsim_kit.fleet.pickles import pack_errors, pack_plan
 from cpsim_kit.fleet.plan import Plan
-from cpsim_kit.fleet.share import SAMPLE, Report, Share, ShareLost, take_faults
+from cpsim_kit.fleet.report import SAMPLE, Report, ShareLost, take_faults
+from cpsim_kit.fleet.share import Share
 
 __all__ = ["LocalShare", "ProcessShare"]
 

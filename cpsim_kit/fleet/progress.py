@@ -11,8 +11,9 @@ from collections.abc import Callable
 from tqdm.auto import tqdm
 
 from cpsim_kit.fleet.call_table import Incoming
+from cpsim_kit.fleet.report import SAMPLE, Load, Report
 from cpsim_kit.fleet.result import FleetResult
-from cpsim_kit.fleet.share import SAMPLE, Report
+from cpsim_kit.fleet.session_table import IncomingSessions
 
 __all__ = ["Progress"]
 
@@ -39,6 +40,7 @@ class Progress:
         self._last: list[Report | None] = [None] * shares
         self._reported_at = [0.0] * shares  # seconds since the beginning
         self._incoming = [Incoming(result.calls) for _ in range(shares)]
+        self._incoming_sessions = [IncomingSessions(result.session_table) for _ in range(shares)]
         self._shown = 0  # calls
 
     @property
@@ -54,6 +56,7 @@ class Progress:
         self._last[number] = report
         self._reported_at[number] = self.elapsed
         self._incoming[number].add(report.calls)
+        self._incoming_sessions[number].add(report.sessions)
         self._result.connected = sum(each.connected for each in self._last if each is not None)
         self._result.booted = sum(each.booted for each in self._last if each is not None)
 
@@ -61,9 +64,11 @@ class Progress:
         """Note that a share's process has ended, and its charge points with it; another process may report for it."""
         self._result.lost.append(why)
         self._incoming[number] = Incoming(self._result.calls)  # another process numbers its words anew
+        self._incoming_sessions[number] = IncomingSessions(self._result.session_table)  # and its sessions
         last = self._last[number]
         if last is not None:
             last.open = 0
+            last.charging = None if last.charging is None else Load(0, 0.0, 0)
         logger.error("fleet: %s; its charge points are gone", why)
 
     def sample(self) -> None:
@@ -76,6 +81,8 @@ class Progress:
         at = sum(moments) / len(moments)
         if at > (self._result.samples[-1][0] if self._result.samples else 0.0):
             self._result.samples.append((at, self._connected(), self._result.booted))
+            if (load := self._load()) is not None:
+                self._result.load_samples.append((at, *load))
 
     async def show(self, *, line: bool) -> None:
         """Take a sample every half second, without end; and show it in a line if wanted."""
@@ -91,6 +98,10 @@ class Progress:
     def _connected(self) -> int:
         return sum(each.open for each in self._last if each is not None)
 
+    def _load(self) -> Load | None:
+        loads = [each.charging for each in self._last if each is not None and each.charging is not None]
+        return Load(*map(sum, zip(*loads, strict=True))) if loads else None
+
     def _state(self) -> str:
         """The state in words, with the calls since the last time."""
         result = self._result
@@ -98,8 +109,10 @@ class Progress:
         self._shown += len(latencies)
         p50, p99 = _percentiles(latencies.tolist())
         answers = "no answers" if math.isnan(p50) else f"p50 {p50:.1f} ms, p99 {p99:.1f} ms"
+        load = self._load()
+        charging = "" if load is None else f"{load.sessions} sessions, {load.power_kw:,.0f} kW, "
         return (
-            f"{self._connected()} connected, {result.booted} booted, {len(latencies) / SAMPLE:.0f} calls/s, "
+            f"{self._connected()} connected, {result.booted} booted, {charging}{len(latencies) / SAMPLE:.0f} calls/s, "
             f"{answers}, {result.calls.failures} failures"
         )
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from cpsim_kit import plots
 from cpsim_kit.basics.cards import card
 from cpsim_kit.fleet.call_table import CallTable
+from cpsim_kit.fleet.session_table import SessionTable
 from cpsim_kit.records.outcomes import ANSWERED, NOT_FAILED, UNFINISHED
 
 if TYPE_CHECKING:
@@ -32,6 +33,9 @@ class FleetResult:
             again in another process.
         samples: About every half second: seconds since the start, charge points connected, charge points booted.
         calls: The :class:`~cpsim_kit.fleet.call_table.CallTable`.
+        load_samples: As ``samples``, of a fleet of stations: seconds since the start, sessions that go on, kW that all
+            EVSEs together deliver, transaction messages that wait.
+        session_table: The :class:`~cpsim_kit.fleet.session_table.SessionTable`.
         started_at: The start, in seconds since the epoch.
     """
 
@@ -43,13 +47,29 @@ class FleetResult:
         self.lost: list[str] = []
         self.samples: list[tuple[float, int, int]] = []
         self.calls = CallTable()
+        self.load_samples: list[tuple[float, int, float, int]] = []
+        self.session_table = SessionTable()
         self.started_at = started_at
 
     def __repr__(self) -> str:
         return (
             f"<FleetResult {self.connected} of {self.size} connected, {self.booted} booted, "
-            f"{len(self.calls)} calls, {self.calls.failures} failed, {self._state}>"
+            f"{len(self.calls)} calls, {self.calls.failures} failed, {self._charged}{self._state}>"
         )
+
+    @property
+    def _charged(self) -> str:
+        """The sessions in words; "" for a fleet without stations."""
+        rows = self.session_table.rows
+        if not rows and not self.load_samples:
+            return ""
+        running = sum(not row.has_ended for row in rows)
+        waiting, given_up = sum(row.waiting for row in rows), sum(row.given_up for row in rows)
+        parts = [f"{len(rows)} sessions", f"{sum(row.true_wh for row in rows) / 1000:,.1f} kWh"]
+        parts += [f"{running} go on"] if running else []
+        parts += [f"{waiting} messages wait"] if waiting else []
+        parts += [f"{given_up} messages given up"] if given_up else []
+        return ", ".join(parts) + ", "
 
     @property
     def _state(self) -> str:
@@ -62,6 +82,7 @@ class FleetResult:
         rows = {
             "charge points": f"{self.connected} of {self.size} connected, {self.booted} booted",
             "calls": f"{len(self.calls)}, {self.calls.failures} failed",
+            "charging": self._charged.removesuffix(", "),
         }
         actions: str = self.summary().round(1).to_html()
         return card("Fleet", self._state, rows) + actions
@@ -122,6 +143,34 @@ class FleetResult:
         counts = ids.agg(count="size", charge_points="nunique", first="first").reset_index()
         columns = ["action", "outcome", "count", "charge_points", "first", "detail"]
         return counts[columns].sort_values("count", ascending=False, ignore_index=True)
+
+    def sessions(self) -> pd.DataFrame:
+        """One row per session of a fleet of stations, by its begin; of several transactions each has a row.
+
+        A session lasts from the cable or the token, whichever comes first, until both are gone.
+
+        Returns:
+            charge_point_id; transaction_id, as the CSMS knows it, None without one; evse_id; token, the one that was
+            accepted first; version; begin and end, UTC, by the station's clock: a session that went on when the run
+            ended has no end. true_wh is what the meter counted, until the end of the run where it went on. said_wh is
+            the same as the answered messages say it: their last register minus that of the start. messages is how many
+            messages the station made about the transaction: answered, waiting (for an answer or a connection, when the
+            run ended), and given_up (failed for the last time, or dropped from a full queue). offline: whether one of
+            them happened or waited without a connection. refused: why a token was refused last.
+        """
+        return self.session_table.to_frame()
+
+    def truth(self) -> pd.DataFrame:
+        """What the stations' own meters showed: one row per transaction, for ``stack.transactions.compare(result)``.
+
+        Columns: charge_point_id, transaction_id, evse_id, start and end (UTC), start_wh, end_wh, energy_wh. A
+        transaction that ran when the run ended has no end.
+        """
+        return self.session_table.truth()
+
+    def plot_power(self, *, ax: Sequence[Axes] | None = None) -> Sequence[Axes]:
+        """Plot the power of all stations, sessions at once, and failures over real time; see ``plots.power``."""
+        return plots.power(self.load_samples, self.to_frame(), self.started_at, ax=ax)
 
     def plot(self, *, ax: Sequence[Axes] | None = None) -> Sequence[Axes]:
         """Plot latency, throughput and connected charge points over time, one below the other; see ``plots.fleet``."""

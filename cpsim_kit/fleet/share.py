@@ -11,62 +11,34 @@ import logging
 import random
 import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 from weakref import WeakSet
 
 from cpsim_kit.basics.clock import epoch
 from cpsim_kit.basics.process import raise_file_limit
 from cpsim_kit.charge_point import OWN_INTERVAL, ChargePoint, Network
 from cpsim_kit.charge_point.backoff import own_boot_waits
-from cpsim_kit.charge_point.faults import Fault
 from cpsim_kit.charge_point.lifecycle import boot_until_accepted, keep_connected
 from cpsim_kit.errors import ConnectError, ConnectionLost, CpsimError
-from cpsim_kit.fleet.call_table import CallTable, Rows
+from cpsim_kit.fleet.call_table import CallTable
+from cpsim_kit.fleet.charging import Charger
 from cpsim_kit.fleet.garbage_collection import COLLECTOR
+from cpsim_kit.fleet.member import Member, StationsChargePoint, close_all
 from cpsim_kit.fleet.pacing import SharedTimer, first_heartbeat
 from cpsim_kit.fleet.plan import Plan
+from cpsim_kit.fleet.report import Load, Report
+from cpsim_kit.fleet.session_table import SessionRow
 from cpsim_kit.ocpp_j.versions import Version
 from cpsim_kit.records.outcomes import FAULT, UNFINISHED
 
-__all__ = ["SAMPLE", "Report", "Share", "ShareLost", "take_faults"]
+__all__ = ["Share"]
 
 logger = logging.getLogger("cpsim.fleet")
 
-SAMPLE = 0.5  # seconds between two reports
-_CLOSING = 200  # connections closed at a time
 _NAN = float("nan")
 _UNIQUE = re.compile(r" \(message id [^)]*\)")  # the part of a message that differs between errors of the same kind
-
-
-def take_faults(plan: Plan, report: Report) -> None:
-    """Add the faults that another process reports to the network of the fleet."""
-    network = plan.options.get("transport")
-    if isinstance(network, Network):
-        network.add(report.faults)
-
-
-class ShareLost(Exception):
-    """The process of a share ended before the share did, or does not answer."""
-
-
-@dataclass
-class Report:
-    """The state of a share, and its calls since the report before.
-
-    Attributes:
-        open: Charge points that are connected.
-        connected: Charge points that have connected at least once.
-        booted: Charge points that were accepted.
-        calls: Rows of the share's :class:`~cpsim_kit.fleet.call_table.CallTable`.
-        faults: Faults on purpose, where the share has a copy of the fleet's network.
-    """
-
-    open: int
-    connected: int
-    booted: int
-    calls: Rows
-    faults: list[Fault] = field(default_factory=list)
 
 
 class Share:
@@ -83,7 +55,7 @@ class Share:
         ssl = plan.options.get("ssl")
         self.plan = plan
         self.calls = CallTable()
-        self.members: list[_Member] = []
+        self.members: list[Member] = []
         self._ssl = ssl() if callable(ssl) else ssl
         self._timer = SharedTimer()
         self._random = random.Random(plan.seed)  # noqa: S311 - waits, no secrets
@@ -91,8 +63,11 @@ class Share:
         self._not_tried = len(plan.starts)  # charge points that have not tried to connect yet
         self._on_all_tried: Callable[[], None] = lambda: None
         self._open_at_end: int | None = None  # connections that were open when the run ended; then they are closed
+        self._load_at_end: Load | None = None
+        self._sessions: list[SessionRow] = []  # rows of the end, not yet reported
         self._noted: WeakSet[CpsimError] = WeakSet()  # errors that have a row
         self._faults: dict[str, Exception] = {}  # the last error of each charge point that is not the kit's: has a row
+        self._lost_calls: set[str] = set()  # charge points that lost a call with their last connection
         self._working: set[str] = set()  # charge points whose scenario has not ended
 
     def load(self) -> None:
@@ -106,6 +81,8 @@ class Share:
             connected=sum(member.has_connected for member in self.members),
             booted=sum(member.charge_point.boot_status == "Accepted" for member in self.members),
             calls=self.calls.drain(),
+            charging=self._load() if self._open_at_end is None else self._load_at_end,
+            sessions=self._drain_sessions(),
         )
 
     def remote_report(self) -> Report:
@@ -115,6 +92,26 @@ class Share:
 
     def _open(self) -> int:
         return sum(member.charge_point.is_open for member in self.members)
+
+    def _load(self) -> Load | None:
+        if self.plan.charging is None:
+            return None
+        chargers = [member.charger for member in self.members if member.charger is not None]
+        return Load(
+            sum(charger.sessions for charger in chargers),
+            sum(charger.power_kw for charger in chargers),
+            sum(charger.station.waiting for charger in chargers),
+        )
+
+    def _drain_sessions(self) -> list[SessionRow]:
+        if (
+            self.plan.charging is not None and self._open_at_end is None
+        ):  # afterwards a station's clock still runs, and nothing charges any more
+            for member in self.members:
+                if member.charger is not None:
+                    self._sessions += member.charger.drain()
+        rows, self._sessions = self._sessions, []
+        return rows
 
     @property
     def errors(self) -> list[CpsimError]:
@@ -144,8 +141,9 @@ class Share:
                         await asyncio.wait([crew], timeout=self.plan.cancel_timeout)
         finally:
             self._timer.stop()
+            self._load_at_end, self._sessions = self._load(), self._drain_sessions()
             self._open_at_end = self._open()
-            await asyncio.shield(_close(self.members))
+            await asyncio.shield(close_all(self.members))
             fault = crew.exception() if crew.done() and not crew.cancelled() else None
         if not crew.done():
             logger.error(
@@ -162,30 +160,46 @@ class Share:
             for charge_point_id, (at, phase) in self.plan.starts.items():
                 if (wait := self._began + at - time.perf_counter()) > 0:
                     await asyncio.sleep(wait)
-                self.members.append(_Member(self._charge_point(charge_point_id), phase, self._began + at))
+                self.members.append(self._member(charge_point_id, phase, self._began + at))
                 group.create_task(self._live(self.members[-1]), name=f"cpsim[{charge_point_id}].fleet")
 
-    def _charge_point(self, charge_point_id: str) -> ChargePoint:
+    def _member(self, charge_point_id: str, phase: float, due: float) -> Member:
+        if self.plan.charging is None:
+            return Member(self._charge_point(charge_point_id), phase, due)
+        charge_point = self._charge_point(charge_point_id, StationsChargePoint)
+        assert isinstance(charge_point, StationsChargePoint)
+        member = Member(charge_point, phase, due)
+        charge_point.measured = partial(self._connect, member)
+        member.charger = Charger(
+            self.plan.charging, charge_point, lambda error: self._note_once(member, "scenario", error)
+        )
+        charge_point.on_close(lambda error: self._note_loss(member, error))
+        return member
+
+    def _charge_point(self, charge_point_id: str, kind: type[ChargePoint] = ChargePoint) -> ChargePoint:
         plan = self.plan
         own = dict(plan.attributes(charge_point_id)) if plan.attributes is not None else {}
         options = {"max_messages": 0, **plan.options, "ssl": self._ssl, **own, "observe": self._note}
         try:
-            return ChargePoint(charge_point_id, plan.url, **options)
+            return kind(charge_point_id, plan.url, **options)
         except Exception as exc:
             exc.add_note(f"This was of {charge_point_id}, with the attributes {own!r}.")
             raise
 
-    async def _live(self, member: _Member) -> None:
+    async def _live(self, member: Member) -> None:
         """Connect, run the scenario, and after a lost connection wait and connect again, where the plan says so."""
         charge_point_id = member.charge_point.id
         self._working.add(charge_point_id)
         try:
+            if member.charger is not None:
+                await self._charge(member, member.charger)
+                return
             await keep_connected(
                 member.charge_point,
                 lambda _: self._boot_and_beat(member) if self.plan.scenario is None else self._do_scenario(member),
                 reconnect=self.plan.reconnect,
                 random=self._random,
-                connect=lambda: self._connect(member),
+                connect=lambda: self._connect(member, member.charge_point.connect),
                 pause=lambda seconds, why: self._be_away(member, seconds, why),
             )
         except (ConnectError, ConnectionLost) as exc:
@@ -202,18 +216,31 @@ class Share:
         finally:
             self._working.discard(charge_point_id)
 
-    async def _do_scenario(self, member: _Member) -> None:
+    async def _charge(self, member: Member, charger: Charger) -> None:
+        """Connect until the CSMS has accepted the station; from then on it keeps its connection itself."""
+        await keep_connected(
+            member.charge_point,
+            lambda _: charger.accept(self._random),
+            reconnect=charger.station.backoff,
+            random=self._random,
+            pause=lambda seconds, why: self._be_away(member, seconds, why),
+        )
+        await charger.serve()
+
+    async def _do_scenario(self, member: Member) -> None:
         assert self.plan.scenario is not None
         doing = self.plan.scenario(member.charge_point)
         if not inspect.isawaitable(doing):
             raise TypeError(f"a scenario is an async function, async def scenario(cp); this one returned {doing!r}")
         await doing
 
-    async def _connect(self, member: _Member) -> None:
-        began, due = time.perf_counter(), member.connect_due
-        member.lost = None
+    async def _connect(self, member: Member, connect: Callable[[], Awaitable[object]]) -> None:
+        """Open a connection by ``connect``, and measure that."""
+        began = time.perf_counter()
+        due = began if member.connect_due is None else member.connect_due
+        member.lost = member.connect_due = None
         try:
-            await member.charge_point.connect()
+            await connect()
         except BaseException as exc:
             member.error = exc if isinstance(exc, CpsimError) else None
             self._note(member.charge_point, "connect", due, began, time.perf_counter(), exc)
@@ -228,7 +255,7 @@ class Share:
                 if not self._not_tried:
                     self._on_all_tried()
 
-    async def _boot_and_beat(self, member: _Member) -> None:
+    async def _boot_and_beat(self, member: Member) -> None:
         """Boot until accepted, then send heartbeats: each when it is due, or once the one before is answered.
 
         After a reconnection, a charge point that was accepted does not boot again, and its heartbeats keep their grid.
@@ -258,7 +285,7 @@ class Share:
     def _interval(self, charge_point: ChargePoint) -> float:
         return self.plan.interval or charge_point.heartbeat_interval or OWN_INTERVAL
 
-    async def _until(self, moment: float, member: _Member) -> None:
+    async def _until(self, moment: float, member: Member) -> None:
         """Wait until a moment of ``time.perf_counter()``; raises ConnectionLost as soon as the connection is lost."""
         if member.lost is not None:
             raise member.lost
@@ -266,7 +293,7 @@ class Share:
         if waiting is not None:
             await waiting
 
-    async def _be_away(self, member: _Member, seconds: float, why: CpsimError) -> None:
+    async def _be_away(self, member: Member, seconds: float, why: CpsimError) -> None:
         """Wait before the next try to connect; each heartbeat that is due meanwhile is a failed call."""
         self._note_once(member, "connection", why)
         until = time.perf_counter() + seconds
@@ -278,7 +305,7 @@ class Share:
         await asyncio.sleep(max(0.0, until - time.perf_counter()))
         member.connect_due = until
 
-    def _note_what_was_due(self, member: _Member) -> None:
+    def _note_what_was_due(self, member: Member) -> None:
         """At the end, add a row for each heartbeat that was due and not sent, because the one before had no answer."""
         interval = self._interval(member.charge_point)
         end = min(time.perf_counter(), self._end)
@@ -287,12 +314,24 @@ class Share:
             self._note(member.charge_point, "Heartbeat", member.due, member.due, now, asyncio.CancelledError())
             member.due += interval
 
-    def _note_once(self, member: _Member, what: str, error: Exception) -> None:
+    def _note_once(self, member: Member, what: str, error: Exception) -> None:
         """Add a row for an error that left the scenario, unless it came from a call, which has its row already."""
         is_fault_noted = error is self._faults.get(member.charge_point.id)
         if not (error in self._noted if isinstance(error, CpsimError) else is_fault_noted):
             now = time.perf_counter()
             self._note(member.charge_point, what, now, now, now, error)
+
+    def _note_loss(self, member: Member, error: ConnectionLost) -> None:
+        """Add a row where a station's connection was lost between two calls."""
+        if error.closed.by == "charge point":
+            return
+
+        def note() -> None:
+            if self._open_at_end is None and member.charge_point.id not in self._lost_calls:
+                self._note_once(member, "connection", error)
+
+        self._lost_calls.discard(member.charge_point.id)
+        asyncio.get_running_loop().call_soon(note)  # a call that had no answer yet is noted first
 
     # -- Measuring ----------------------------------------------------------------------------------------------------
 
@@ -310,6 +349,8 @@ class Share:
             calls.add(charge_point.id, action, epoch(sent), (answered - sent) * 1000, (answered - due) * 1000)
         elif isinstance(error, CpsimError):
             self._noted.add(error)
+            if isinstance(error, ConnectionLost):
+                self._lost_calls.add(charge_point.id)
             detail = _UNIQUE.sub("", str(error)).replace(charge_point.id, "…")
             calls.add(charge_point.id, action, epoch(sent), _NAN, _NAN, error.outcome, detail)
         elif isinstance(error, Exception):  # a wrong payload, for example
@@ -318,48 +359,3 @@ class Share:
             calls.add(charge_point.id, action, epoch(sent), _NAN, _NAN, FAULT, detail)
         else:  # it was cancelled
             calls.add(charge_point.id, action, epoch(sent), _NAN, (answered - due) * 1000, UNFINISHED)
-
-
-class _Member:
-    """One charge point of a share, and its state."""
-
-    __slots__ = (
-        "charge_point",
-        "connect_due",
-        "due",
-        "error",
-        "has_connected",
-        "has_tried",
-        "lost",
-        "phase",
-        "waiting",
-    )
-
-    def __init__(self, charge_point: ChargePoint, phase: float, connect_due: float) -> None:
-        self.charge_point = charge_point
-        self.phase = phase
-        self.connect_due = connect_due
-        self.due: float | None = None  # its next heartbeat
-        self.waiting: asyncio.Future[None] | None = None  # done at the moment it waits for
-        self.lost: ConnectionLost | None = None  # why it is not connected any more
-        self.has_tried = self.has_connected = False
-        self.error: CpsimError | None = None
-        charge_point.on_close(self.mark_lost)
-
-    def mark_lost(self, error: ConnectionLost) -> None:
-        """Wake the charge point's task, so that it notices the loss before its next heartbeat is due."""
-        self.lost = error
-        if self.waiting is not None and not self.waiting.done():
-            self.waiting.set_exception(error)
-            self.waiting.exception()  # no warning where no task waits for it any more
-
-
-async def _close(members: list[_Member]) -> None:
-    """Close all connections, some hundred at a time."""
-    waiting = iter(members)
-
-    async def worker() -> None:
-        for member in waiting:
-            await member.charge_point.close()
-
-    await asyncio.gather(*(worker() for _ in range(min(_CLOSING, len(members)))))

@@ -1,8 +1,9 @@
 """The message processor: answers the CALLs of charge points, knows tokens, and keeps a ledger of transactions.
 
-This one file needs boto3 and the standard library only. It can be the source of an AWS Lambda function as it is, with
-the handler ``message_processor.lambda_handler``, in the place of the sample's; the local stack runs the same code in
-its own process. Begin your own processor with a copy of it. It imports nothing of cpsim_kit.
+This one file needs boto3 and the standard library of Python 3.9 only, the runtime of the AWS sample's function. It can
+be the source of an AWS Lambda function as it is, with the handler ``message_processor.lambda_handler``, in the place of
+the sample's: ``stack.message_processor(…, tables=["TokensTable", "TransactionsTable"])`` puts it there. The local stack
+runs the same code in its own process. Begin your own processor with a copy of it. It imports nothing of cpsim_kit.
 
 The environment of the Lambda function:
 
@@ -45,8 +46,9 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
@@ -56,6 +58,8 @@ from botocore.exceptions import ClientError
 __all__ = ["ANSWERED_EMPTY", "MessageProcessor", "Refused", "Table", "lambda_handler"]
 
 logger = logging.getLogger("message_processor")
+
+UTC = timezone.utc  # noqa: UP017 - datetime.UTC is not in Python 3.9
 
 T = TypeVar("T", int, str, dict[str, Any], list[Any])
 
@@ -197,22 +201,22 @@ class MessageProcessor:
 
     def handle(self, charge_point_id: str, frame: str | bytes | list[Any]) -> None:
         """Answer a frame of a charge point, as text or parsed. Only a CALL is answered."""
-        if isinstance(frame, str | bytes):
+        if isinstance(frame, (str, bytes)):
             try:
                 frame = json.loads(frame)
             except (ValueError, RecursionError) as exc:
                 logger.warning("%s: ignored, not JSON: %s", charge_point_id, exc)
                 return
-        match frame:
-            case [2, str(message_id), str(action), payload]:
-                self._send(charge_point_id, self.reply(charge_point_id, message_id, action, payload))
-            case [2, str(message_id), *_]:
-                text = "a CALL is [2, message id, action, payload]"
-                self._send(charge_point_id, [4, message_id, "RpcFrameworkError", text, {}])
-            case [3 | 4, str(), *_]:
-                pass  # the answer to a CALL on {id}/out; who sent that reads {id}/in
-            case _:
-                logger.warning("%s: ignored, not a frame of OCPP-J: %r", charge_point_id, frame)
+        kind, message_id, *rest = frame if isinstance(frame, list) and len(frame) > 1 else [None, None]
+        if kind not in (2, 3, 4) or not isinstance(message_id, str):
+            logger.warning("%s: ignored, not a frame of OCPP-J: %r", charge_point_id, frame)
+        elif kind != 2:
+            pass  # the answer to a CALL on {id}/out; who sent that reads {id}/in
+        elif len(rest) == 2 and isinstance(rest[0], str):
+            self._send(charge_point_id, self.reply(charge_point_id, message_id, *rest))
+        else:
+            text = "a CALL is [2, message id, action, payload]"
+            self._send(charge_point_id, [4, message_id, "RpcFrameworkError", text, {}])
 
     def reply(self, charge_point_id: str, message_id: str, action: str, payload: Any) -> list[Any]:
         """The CALLRESULT or CALLERROR that answers a CALL."""
@@ -289,7 +293,7 @@ class MessageProcessor:
         token = self._tokens.get_item(Key={"idToken": id_token.upper()}, ConsistentRead=True).get("Item")
         if token is None:
             return "Accepted", {}
-        if "expires" in token and datetime.fromisoformat(token["expires"]) <= datetime.now(UTC):
+        if "expires" in token and _time(token["expires"]) <= datetime.now(UTC):
             return "Expired", token
         status: str = token["status"]
         return (token.get("statusInTransaction", status) if in_transaction else status), token
@@ -510,10 +514,19 @@ def _move_register(item: dict[str, Any], registers: Iterable[tuple[str, str, Dec
 def _moment(timestamp: str) -> datetime:
     """A time, UTC where it names no zone; what is not a time is before all others."""
     try:
-        moment = datetime.fromisoformat(timestamp)
+        moment = _time(timestamp)
     except ValueError:
         return datetime.min.replace(tzinfo=UTC)
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _time(text: str) -> datetime:
+    """A time of ISO 8601. Python 3.9 reads neither the Z nor a fraction of another length than three or six."""
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        text = re.sub(r"[.,](\d+)", lambda match: "." + match[1][:6].ljust(6, "0"), text)
+        return datetime.fromisoformat(re.sub(r"Z$", "+00:00", text))
 
 
 # -- Ranges of seqNos --------------------------------------------------------------------------------------------------
@@ -542,8 +555,8 @@ def _with(ranges: list[tuple[int, int]], number: int) -> list[tuple[int, int]]:
 
 def _gaps(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """What is missing from 0 on, up to the highest."""
-    nexts = [0, *(last + 1 for _, last in ranges)]
-    return [(first, after - 1) for first, (after, _) in zip(nexts, ranges, strict=False) if first < after]
+    nexts = (0, *(last + 1 for _, last in ranges))
+    return [(nexts[n], after - 1) for n, (after, _) in enumerate(ranges) if nexts[n] < after]
 
 
 # -- Fields ------------------------------------------------------------------------------------------------------------
@@ -576,4 +589,5 @@ def _text(value: Any) -> str:
 
 
 def _now() -> str:
-    return datetime.now(UTC).replace(tzinfo=None).isoformat() + "Z"
+    """This moment; OCPP 2.0.1 allows three decimals of a second (part 2, 3.1)."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

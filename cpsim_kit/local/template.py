@@ -11,12 +11,20 @@ import json
 import sys
 from typing import Any
 
-from cpsim_kit.aws.deployment import OUTPUT_KEY, REGISTRY_TABLE, TOKENS_TABLE, TRANSACTIONS_TABLE
+from cpsim_kit.aws.deployment import (
+    DEAD_LETTERS,
+    INCOMING_MESSAGES,
+    MESSAGE_PROCESSOR,
+    MESSAGES_RULE,
+    OUTPUT_KEY,
+    REGISTRY_TABLE,
+    TOKENS_TABLE,
+    TRANSACTIONS_TABLE,
+)
 
-__all__ = ["FUNCTION", "PARAMETERS", "PROCESS_KEY", "template"]
+__all__ = ["PARAMETERS", "PROCESS_KEY", "template"]
 
 PARAMETERS = ("WebsocketUrl", "Process", "Interval")
-FUNCTION = "OCPPMessageProcessor"
 PROCESS_KEY = "localProcess"  # id and start of the process; not on AWS, where the gateway is an ECS service
 
 
@@ -69,7 +77,7 @@ _LEDGER = {TOKENS_TABLE: _table("idToken"), TRANSACTIONS_TABLE: _table("chargePo
 
 def _back_half(source: str) -> dict[str, Any]:
     """From ``+/in`` to the message processor, as the sample has it."""
-    queue, dead_letters, function = "IncomingMessagesQueue", "DeadLetterQueueForIncomingMessages", FUNCTION
+    queue, dead_letters, function = INCOMING_MESSAGES, DEAD_LETTERS, MESSAGE_PROCESSOR
     tables = {"Action": ["dynamodb:GetItem", "dynamodb:PutItem"], "Resource": [_arn(each) for each in _LEDGER]}
     return {
         dead_letters: {"Type": "AWS::SQS::Queue"},
@@ -80,7 +88,7 @@ def _back_half(source: str) -> dict[str, Any]:
                 "RedrivePolicy": {"deadLetterTargetArn": _arn(dead_letters), "maxReceiveCount": _TRIES},
             },
         },
-        "MessagesFromChargePointsRule": _rule(
+        MESSAGES_RULE: _rule(
             "SELECT * as message,topic(1) as chargePointId FROM '+/in'",
             {"Sqs": {"QueueUrl": {"Ref": queue}, "RoleArn": _ROLE}},
         ),

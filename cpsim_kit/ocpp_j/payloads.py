@@ -20,7 +20,7 @@ from cpsim_kit.ocpp_j.frames import dump_json
 from cpsim_kit.ocpp_j.schemas import example, resolve
 from cpsim_kit.ocpp_j.values import NotJson, find_not_json, first_not_json, is_dataclass, plain
 
-__all__ = ["Message"]
+__all__ = ["UNCHECKED", "Decoder", "Message"]
 
 # The CALLERROR code for a breach of each schema keyword; PropertyConstraintViolation for keywords that are not listed.
 # OCPP-J 2.0.1 part 4, table 7; OCPP-J 1.6, table 7.
@@ -51,6 +51,27 @@ class _Version(Protocol):
     def code(self, name: str) -> str: ...
 
     def python_name(self, wire: str) -> str: ...
+
+
+class Decoder(Protocol):
+    """What turns the payload of an answer into what a call returns."""
+
+    def decode_object(self, data: object) -> Any:
+        """The object that the call returns.
+
+        Raises:
+            ProtocolViolation: The payload is not valid.
+        """
+
+
+class _Unchecked:
+    """Returns a payload as it came."""
+
+    def decode_object(self, data: object) -> Any:
+        return data
+
+
+UNCHECKED: Decoder = _Unchecked()
 
 
 class Message:

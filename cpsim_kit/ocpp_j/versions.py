@@ -21,7 +21,7 @@ import orjson
 from cpsim_kit.errors import ProtocolViolation
 from cpsim_kit.ocpp_j.payloads import Kind, Message
 
-__all__ = ["CHARGE_POINT_ACTIONS", "VERSIONS", "Version", "messages_of"]
+__all__ = ["CHARGE_POINT_ACTIONS", "VERSIONS", "Version", "messages_of", "version_of"]
 
 _SUBPROTOCOLS = {"1.6": "ocpp1.6", "2.0.1": "ocpp2.0.1", "2.1": "ocpp2.1"}
 _PACKAGES = {"1.6": "v16", "2.0.1": "v201", "2.1": "v21"}
@@ -212,6 +212,13 @@ def _without_underscores(name: str) -> str:
     return name.replace("_", "").lower()
 
 
+def version_of(kind: type) -> Version | None:
+    """The version in whose part of the ocpp package a class is defined; None if it is not defined there."""
+    parts = kind.__module__.split(".")
+    name = next((name for name, package in _PACKAGES.items() if parts[:2] == ["ocpp", package]), None)
+    return None if name is None else Version.get(name)
+
+
 def _find_messages(kind: type) -> tuple[Version, Message, Message]:
     """The version, the request and the response of a ``call`` dataclass.
 
@@ -219,12 +226,9 @@ def _find_messages(kind: type) -> tuple[Version, Message, Message]:
         TypeError: It is not a dataclass of ``ocpp.v16.call``, ``ocpp.v201.call`` or ``ocpp.v21.call``.
         ProtocolViolation: The version has no such action, or the action has no answer.
     """
-    parts = kind.__module__.split(".")
-    if parts[0] == "ocpp" and parts[-1] == "call":
-        for name, package in _PACKAGES.items():
-            if parts[1] == package:
-                version = Version.get(name)
-                return version, version.request(kind.__name__), version.response(kind.__name__)
+    version = version_of(kind)
+    if version is not None and kind.__module__.endswith(".call"):
+        return version, version.request(kind.__name__), version.response(kind.__name__)
     raise TypeError(f"expected a dataclass of ocpp.v16.call, ocpp.v201.call or ocpp.v21.call, not {kind.__qualname__}")
 
 

@@ -6,7 +6,7 @@ cell that made it. Only :func:`live` displays: it replaces its picture while the
 """
 
 from cpsim_kit.plots.exchanges import hops, sequence
-from cpsim_kit.plots.fleet import fleet
+from cpsim_kit.plots.fleet import fleet, power
 from cpsim_kit.plots.gateway import gateway
 from cpsim_kit.plots.heartbeats import distribution, latency, regularity
 from cpsim_kit.plots.live import LivePlot, live
@@ -20,6 +20,7 @@ __all__ = [
     "hops",
     "latency",
     "live",
+    "power",
     "regularity",
     "sequence",
     "sessions",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import random as random_module
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +44,7 @@ from cpsim_kit.station.events import (
     VariablesChanged,
 )
 from cpsim_kit.station.evse import LiveEvse
+from cpsim_kit.station.maintenance import Maintenance
 from cpsim_kit.station.reporting import record
 from cpsim_kit.station.restart import Restarts
 from cpsim_kit.station.tokens import Tokens
@@ -84,6 +85,7 @@ class Core:
 
     Attributes:
         evses: The EVSEs by id.
+        on_firmware: Called with the version of new firmware, which the next boot reports.
         restarts: Its resets.
         sessions: All sessions, oldest first.
         transactions: All transactions, oldest first.
@@ -94,6 +96,7 @@ class Core:
         "_aligned_at",
         "_aligned_end_at",
         "_is_accepted",
+        "_maintenance",
         "_offline_since",
         "_reporter",
         "_tokens",
@@ -102,6 +105,7 @@ class Core:
         "dialect",
         "epoch",
         "evses",
+        "on_firmware",
         "restarts",
         "sessions",
         "transactions",
@@ -131,11 +135,15 @@ class Core:
         self.triggers = Triggers(self._visits)
         if queue is not None:
             self._reporter.queue = queue
+        if dialect.tells_security_events:
+            self._reporter.queue.on_full = self._memory_exhausted
         self._aligned_at = math.inf
         self._aligned_end_at = math.inf
         self._offline_since = 0.0
         self._is_accepted = False
         self._unsaid: list[Callable[[], object]] = []  # reports of the start that the connection was lost with
+        self._maintenance: Maintenance | None = None  # until the CSMS asks for it
+        self.on_firmware: Callable[[str], object] | None = None
         self.evses = self._visits.evses
         self.sessions = self._visits.sessions
         self.transactions = self._reporter.transactions
@@ -157,6 +165,8 @@ class Core:
         if not isinstance(event, Answer | Failure):
             self._reporter.cause = event
         result = _RULES[type(event)](self, event, now)
+        if self._maintenance is not None:
+            self._maintenance.firmware.react(now)
         self._keep_reservations(now)
         return result
 
@@ -171,8 +181,7 @@ class Core:
         if message is not None:
             message.payload = message.build()
             if message.payload is None:
-                queue.settle(message)
-                queue.given_up.append(message)
+                queue.give_up(message)
         return message
 
     @property
@@ -220,6 +229,8 @@ class Core:
         moment = min(self._aligned_at, self._aligned_end_at, self._reporter.queue.due(), self.restarts.due())
         if len(self.reservations):
             moment = min(moment, self.reservations.due() - self.epoch)
+        if self._maintenance is not None:
+            moment = min(moment, self._maintenance.due())
         for evse in self._visits.places():
             moment = min(moment, evse.full_at, evse.connect_by, evse.authorize_by)
             transaction = evse.transaction
@@ -243,6 +254,8 @@ class Core:
             if self._aligned_at <= moment:
                 self._aligned_at = self._next_aligned("AlignedDataCtrlr.Interval", moment)
                 self._reporter.sample_aligned(list(self.evses.values()), moment)
+            if self._maintenance is not None:
+                self._maintenance.fire(moment)
             self._keep_reservations(moment)
 
     def _fire(self, evse: LiveEvse, now: float) -> None:
@@ -302,6 +315,8 @@ class Core:
         self.triggers.wants_boot = False  # one was just sent
         for build in self.triggers.take_early():
             self._reporter.say(build)
+        if self._maintenance is not None:
+            self._maintenance.start(now)
         self._align(now)
 
     def _say_surely(self, build: Callable[[], object]) -> None:
@@ -551,6 +566,61 @@ class Core:
         is_long = now - self._offline_since > self.variables.value("OCPPCommCtrlr.OfflineThreshold")
         for evse in self.evses.values():
             self._reporter.status(evse, now, anyway=is_long)
+        if self._maintenance is not None:
+            self._maintenance.online()
+
+    # -- Maintenance --------------------------------------------------------------------------------------------------
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """The firmware, the uploads and the security events."""
+        if self._maintenance is None:
+            self._maintenance = Maintenance(self)
+        return self._maintenance
+
+    @property
+    def has_maintenance(self) -> bool:
+        """Whether anything was asked for that :attr:`maintenance` remembers."""
+        return self._maintenance is not None
+
+    def places(self) -> Iterator[LiveEvse]:
+        """The EVSEs, and the place of a token for which it is not known yet where the cable goes."""
+        return self._visits.places()
+
+    def say(self, build: Callable[[], object], then: Callable[[Answer, float], None] | None = None) -> None:
+        """Put a message into the queue; without a connection it is not sent."""
+        self._reporter.say(build, then)
+
+    def report_security_event(self, kind: str, now: float) -> None:
+        """Report a critical security event, surely (A04.FR.01, .02)."""
+        self.maintenance.report_security_event(kind, now)
+
+    def _memory_exhausted(self, message: Outgoing) -> None:
+        assert message.report is not None
+        self.report_security_event("MemoryExhaustion", message.report.at)
+
+    def install(self, version: str) -> None:
+        """There is new firmware, which the next boot reports."""
+        if self.on_firmware is not None:
+            self.on_firmware(version)
+
+    def request_restart(self, reason: str, now: float) -> None:
+        """Let the station start again as soon as no transaction runs and what it says is answered.
+
+        Args:
+            reason: A BootReasonEnumType value.
+            now: The moment.
+        """
+        self.restarts.reset(Reset(is_immediate=False, boot_reason=reason), now)
+
+    def hold_evses(self, now: float) -> None:
+        """Let the EVSEs begin nothing; one with a transaction goes out of service when that has ended."""
+        self.availability.hold(self.evses, now)
+
+    def release_evses(self, now: float) -> None:
+        """Put back what was held; a vehicle that waits needs a new start."""
+        for number in self.evses:
+            self.availability.release(number, now)
 
 
 _RULES: dict[type, Callable[[Core, Any, float], Any]] = {

@@ -83,6 +83,7 @@ class Driver:
         "_goals",
         "_heartbeat_at",
         "_is_starting",
+        "_level",
         "_loss",
         "_random",
         "_reconnect",
@@ -125,6 +126,7 @@ class Driver:
         self._stopped_by: BaseException | None = None
         self._is_starting = False  # after a reset; a clock that goes from event to event waits for the first attempt
         self._asked_early: asyncio.Future[None] | None = None  # done when the CSMS asks for something before it accepts
+        self._level = logging.INFO if charge_point.is_observed else logging.WARNING
 
     @property
     def is_online(self) -> bool:
@@ -227,8 +229,11 @@ class Driver:
             self._core.handle(Offline(), self.now())
             name, code = self._charge_point.id, error.closed.code
             if self.is_plugged:
-                logger.warning(
-                    "%s: connection lost, code %d; the station goes on offline, and connects again", name, code
+                logger.log(
+                    self._level,
+                    "%s: connection lost, code %d; the station goes on offline, and connects again",
+                    name,
+                    code,
                 )
                 self._begin_to_reconnect(error)
             else:
@@ -319,7 +324,7 @@ class Driver:
         self, connect: Callable[[], Awaitable[None]], work: Callable[[ChargePoint], Awaitable[None]]
     ) -> None:
         """Connect until that succeeds, and do the work, in a task of its own."""
-        backoff = self._backoff if self._reconnect else None
+        backoff = self.backoff if self._reconnect else None
         work_until_done = keep_connected(
             self._charge_point, work, reconnect=backoff, random=self._random, connect=connect
         )
@@ -328,7 +333,10 @@ class Driver:
         self._reconnecting.add_done_callback(self._reconnecting_ended)
 
     @property
-    def _backoff(self) -> Backoff:
+    def backoff(self) -> Backoff | None:
+        """The waits before it connects again; None if it does not."""
+        if not self._reconnect:
+            return None
         if isinstance(self._reconnect, Backoff):
             return self._reconnect
         value = self._core.variables.value
@@ -551,8 +559,10 @@ class Driver:
             if (message := core.take(clock.now())) is not None:
                 clock.hold(self._limit())
                 if message.payload is None:
-                    logger.warning(
-                        "%s: a message is left out, as the CSMS gave its transaction no id", self._charge_point.id
+                    logger.log(
+                        self._level,
+                        "%s: a message is left out, as the CSMS gave its transaction no id",
+                        self._charge_point.id,
                     )
                 else:
                     await self._send(message)
@@ -615,7 +625,7 @@ class Driver:
         except ConnectionLost as exc:
             self.lose_connection(exc)
         except CpsimError as exc:
-            logger.warning("%s", exc)
+            logger.log(self._level, "%s", exc)
 
     async def _send(self, message: Outgoing) -> None:
         """Send a message, and let the core handle the answer."""
@@ -677,17 +687,19 @@ class Driver:
                     is_raised = True
         if is_sent_again:
             seconds = message.not_before - self.clock.now()
-            logger.warning("%s; attempt %d failed, the next one is in %.0f s", error, message.attempts, seconds)
+            logger.log(
+                self._level, "%s; attempt %d failed, the next one is in %.0f s", error, message.attempts, seconds
+            )
         elif message.report is not None:
-            logger.warning("%s; after %d attempts it is given up", error, message.attempts)
+            logger.log(self._level, "%s; after %d attempts it is given up", error, message.attempts)
         elif not is_raised:
-            logger.warning("%s", error)
+            logger.log(self._level, "%s", error)
 
     def _report_dropped(self) -> None:
         """Say that the queue was full."""
         count = len(self._core.queue.dropped) - self._dropped
         self._dropped += count
-        logger.warning("%s: the queue is full; %d Updated messages were dropped", self._charge_point.id, count)
+        logger.log(self._level, "%s: the queue is full; %d Updated messages were dropped", self._charge_point.id, count)
 
     def _release_waiters(self) -> None:
         waiters, self._waiters = self._waiters, []

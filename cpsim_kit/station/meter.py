@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from cpsim_kit.station.evse import LiveEvse
 
-__all__ = ["MEASURANDS", "PER_PHASE", "Reading", "Value", "read", "read_all"]
+__all__ = ["MEASURANDS", "PER_PHASE", "REGISTER", "Reading", "Value", "read", "read_all"]
 
 REGISTER = "Energy.Active.Import.Register"
 

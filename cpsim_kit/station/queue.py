@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -37,9 +37,20 @@ class MessageQueue:
         is_online: Whether messages can be sent.
         dropped: Transaction messages that were dropped to make room.
         given_up: Transaction messages that failed for the last time, or that the CSMS will never take.
+        on_full: Called with the message that did not fit, when others were dropped to make room.
     """
 
-    __slots__ = ("_limit", "_numbers", "_others", "_transactional", "_variables", "dropped", "given_up", "is_online")
+    __slots__ = (
+        "_limit",
+        "_numbers",
+        "_others",
+        "_transactional",
+        "_variables",
+        "dropped",
+        "given_up",
+        "is_online",
+        "on_full",
+    )
 
     def __init__(self, variables: Variables, limit: int = MAX_MESSAGES) -> None:
         self._variables = variables
@@ -50,6 +61,7 @@ class MessageQueue:
         self.is_online = True
         self.dropped: list[Outgoing] = []
         self.given_up: list[Outgoing] = []
+        self.on_full: Callable[[Outgoing], object] | None = None
 
     def __len__(self) -> int:
         return len(self._others) + len(self._transactional)
@@ -67,9 +79,12 @@ class MessageQueue:
                 self._others.append(message)
             return
         message.report.offline = not self.is_online
+        message.report.transaction.was_offline |= not self.is_online
         self._transactional.append(message)
         if len(self._transactional) > self._limit:
             self._drop_every_second_update()
+            if self.on_full is not None:
+                self.on_full(message)
 
     def ready(self, now: float) -> bool:
         """Whether a message can be sent now."""
@@ -110,20 +125,26 @@ class MessageQueue:
             self.settle(message)
             return False
         if is_final or message.attempts >= value("OCPPCommCtrlr.MessageAttempts[TransactionEvent]"):
-            self.settle(message)
-            self.given_up.append(message)
+            self.give_up(message)
             return False
         message.not_before = now + message.attempts * value("OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]")
         if waited:
             message.not_before += value("OCPPCommCtrlr.MessageTimeout[Default]")
         return True
 
+    def give_up(self, message: Outgoing) -> None:
+        """A transaction message will not be sent any more."""
+        self.settle(message)
+        self.given_up.append(message)
+        assert message.report is not None
+        message.report.transaction.given_up += 1
+
     def go_offline(self) -> list[Outgoing]:
         """The connection is gone: what waits is marked (E11.FR.07). Returns the others, which are forgotten."""
         self.is_online = False
         for message in self._transactional:
             assert message.report is not None
-            message.report.offline = True
+            message.report.offline = message.report.transaction.was_offline = True
             message.not_before = -math.inf
         forgotten = list(self._others)
         self._others.clear()
@@ -144,6 +165,9 @@ class MessageQueue:
         head, *rest = self._transactional
         updates = [message for message in rest if message.report is not None and message.report.kind == "Updated"]
         gone = {id(message) for message in updates[::2]}
+        for message in updates[::2]:
+            assert message.report is not None
+            message.report.transaction.given_up += 1
         self.dropped += updates[::2]
         self._transactional = deque([head, *(message for message in rest if id(message) not in gone)])
 

@@ -5,6 +5,7 @@ It decides nothing about a session; ``core`` does.
 
 from __future__ import annotations
 
+import math
 import random as random_module
 import uuid
 from collections.abc import Callable, Sequence
@@ -235,6 +236,11 @@ class Reporter:
     ) -> None:
         if answer.transaction_id is not None:
             transaction.csms_id = answer.transaction_id
+        transaction.answered += 1
+        for register_wh, is_start in self._dialect.registers_said(answer.to.payload):
+            if is_start or math.isnan(transaction.said_start_wh):
+                transaction.said_start_wh = register_wh
+            transaction.said_end_wh = register_wh
         if answer.info is None or token is None:
             return
         self._on_answer(token, answer, now)

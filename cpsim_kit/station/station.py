@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import difflib
+import inspect
 import json
 import logging
 import math
 import os
 import random as random_module
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -31,6 +33,7 @@ from cpsim_kit.errors import (
 from cpsim_kit.ocpp_j.versions import VERSIONS
 from cpsim_kit.station.core import Core
 from cpsim_kit.station.dialects import dialect_of
+from cpsim_kit.station.dialects.handler import commands_frame
 from cpsim_kit.station.driver import Driver
 from cpsim_kit.station.events import (
     ClearFault,
@@ -98,8 +101,9 @@ class Station:
     Without a connection it goes on: transaction messages wait in its :attr:`queue`, and are sent in order when it has
     connected again by itself; see also :meth:`disconnect`, :meth:`power_off`, :meth:`network` and :meth:`save`.
 
-    It obeys the CSMS: a reset, for example, ends its transactions, closes the connection for some seconds of its clock,
-    and boots again, with the vehicles still there.
+    It does what the CSMS commands: :attr:`commands` says what, and :meth:`on` puts a function of yours in its place. A
+    reset, for example, ends its transactions, closes the connection for some seconds of its clock, and boots again,
+    with the vehicles still there.
 
     The station's clock stands still while a message waits for its answer. With ``speed=math.inf`` it goes from event to
     event while :meth:`until` or :meth:`charge` waits, and stands still otherwise. Heartbeats keep to real time.
@@ -139,6 +143,7 @@ class Station:
         "_commands",
         "_core",
         "_driver",
+        "_handlers",
         "_is_closed",
         "_network",
         "_opening",
@@ -204,6 +209,8 @@ class Station:
         waits = random_module.Random(seed if seed is None else f"{seed} {name} waits")  # noqa: S311 - waits, no secrets
         self._driver = Driver(self._core, self.charge_point, speed, reconnect=reconnect, random=waits)
         self._views = {number: EvseView(evse, self._driver.now) for number, evse in self._core.evses.items()}
+        self._core.on_firmware = partial(setattr, self.charge_point, "firmware_version")
+        self._handlers: dict[str, Callable[..., Any]] | None = None
         self._commands: list[Command] = []
         self._wake_commands: asyncio.Event | None = None
         self._is_closed = False
@@ -273,8 +280,7 @@ class Station:
         charge_point = self.charge_point
         self._closes = self._closes or not charge_point.is_open
         await charge_point.connect()
-        for action, command in self._core.dialect.commands.items():
-            charge_point.on(action, partial(self._command, action, command.run))
+        charge_point.on_other(self._find_handler)
         if charge_point.boot_status != "Accepted" or self._own:
             await self._driver.boot()
         self._require_not_closed()
@@ -288,8 +294,9 @@ class Station:
         A session that runs is left as it is: the CSMS does not hear of its end. If transaction messages wait, the log
         says how many; :meth:`save` keeps them.
         """
-        if not self._is_closed and (waiting := sum(1 for each in self._core.queue if each.report is not None)):
-            logger.warning("%s: closed, and %d transaction messages were not sent", self.id, waiting)
+        if not self._is_closed and (waiting := self.waiting):
+            level = logging.INFO if self.charge_point.is_observed else logging.WARNING
+            logger.log(level, "%s: closed, and %d transaction messages were not sent", self.id, waiting)
         self._is_closed = True
         try:
             await self._stop(RuntimeError(f"{self.id} is closed; make another Station"))
@@ -356,6 +363,21 @@ class Station:
     def reservations(self) -> pd.DataFrame:
         """The reservations, one row each. Columns: reservation_id, evse_ids, id_token, group, expires_at (UTC)."""
         return reservations_frame(self._core.reservations)
+
+    @property
+    def is_online(self) -> bool:
+        """Whether it has a connection on which messages are sent."""
+        return self._driver.is_running and self._driver.error is None and self._driver.is_online
+
+    @property
+    def waiting(self) -> int:
+        """How many transaction messages wait for their turn, their answer, or a connection."""
+        return sum(each.report is not None for each in self._core.queue)
+
+    @property
+    def backoff(self) -> Backoff | None:
+        """The waits before it connects again when the connection is lost; None if it does not."""
+        return self._driver.backoff
 
     @property
     def quirks(self) -> dict[str, int]:
@@ -566,11 +588,9 @@ class Station:
 
         Raises:
             WaitTimeout: It did not come.
-            ValueError: The station does nothing on such a CALL.
+            ValueError: A CSMS has no such command.
         """
-        if action not in self._core.dialect.commands:
-            known = ", ".join(self._core.dialect.commands)
-            raise ValueError(f"{self.id} acts on {known}, not on {action!r}")
+        self._check_command(action)
         check_seconds(f"{self.id}: timeout=", timeout)
         try:
             async with asyncio.timeout(timeout):
@@ -587,18 +607,119 @@ class Station:
             seen = ", ".join(command.action for command in self._commands) or "no command"
             raise WaitTimeout(f"{self.id} to get {action}", timeout, seen) from exc
 
-    def _command(self, action: str, command: Callable[..., Any], **fields: Any) -> Any:
-        if self._is_closed:
-            raise NotSupportedError(f"{self.id} is closed")
+    def on(self, action: str, handler: Callable[..., Any] | None) -> None:
+        """Answer a command of the CSMS with a function of your own, whenever it comes.
+
+        async def later(**fields):
+            await asyncio.sleep(2)
+            return station.carry_out("Reset", **fields)  # what the station does by itself
+
+        Args:
+            action: E.g. "DataTransfer"; any row of :attr:`commands`.
+            handler: Called with the payload's fields in snake_case as keyword arguments; sync or async; returns the
+                ``call_result`` dataclass, or raises an error of ``ocpp.exceptions`` for a CALLERROR. None puts the
+                station's own behaviour back.
+
+        Raises:
+            TypeError: The handler is no function.
+            ValueError: A CSMS has no such command.
+        """
+        self._check_command(action)
+        if handler is not None and not callable(handler):
+            raise TypeError(f"{self.id}: the handler of {action} is a function, not {handler!r}")
+        handlers = self._handlers = self._handlers or {}
+        handlers.pop(action, None)
+        if handler is not None:
+            handlers[action] = handler
+
+    def carry_out(self, action: str, /, **fields: Any) -> Any:
+        """Do what the station does by itself on a command, and return its answer; for a handler of :meth:`on`.
+
+        Args:
+            action: E.g. "Reset".
+            **fields: The payload's fields in snake_case.
+
+        Raises:
+            OCPPError: It is answered with a CALLERROR.
+            ValueError: A CSMS has no such command.
+        """
+        self._check_command(action)
         interval = self._driver.heartbeat_interval
         with self._driver.stopped_clock() as now:
-            answer = command(self._core, now, fields)
-        self._commands.append(Command(action, fields, answer, self.now))
-        del self._commands[:-_KEPT_COMMANDS]
-        self._wake_who_waits_for_commands()
+            answer = self._core.dialect.commands[action].run(self._core, now, fields)
         if self._driver.heartbeat_interval != interval:
             self._driver.set_heartbeat_interval(self._driver.heartbeat_interval)
         return answer
+
+    @property
+    def commands(self) -> pd.DataFrame:
+        """Every command that a CSMS may send in this version: one row each, by name.
+
+        Columns: action, does (what the station does, in one sentence), source (requirement ids of OCPP 2.x, or sections
+        of OCPP 1.6), is_done (False for one that it always refuses).
+        """
+        return commands_frame(self._core.dialect.commands, self._handlers or {})
+
+    def firmware_fails(self, status: str | None, *, attempts: int | None = None) -> None:
+        """Let the next firmware update fail, or the one that goes on, if it has not come that far.
+
+        Args:
+            status: "DownloadFailed", "InvalidSignature", "InstallVerificationFailed" or "InstallationFailed";
+                "InvalidCertificate" or "RevokedCertificate" to refuse a signed one. None: it succeeds after all. Only a
+                signed update has a certificate and a signature to be invalid.
+            attempts: How often, e.g. 2 for a download that succeeds at the third attempt; until one update has failed
+                when None.
+
+        Raises:
+            ValueError: There is no such failure, or ``attempts`` is below 1.
+        """
+        self._core.maintenance.firmware.fail_next(status, attempts)
+
+    def upload_fails(self, status: str | None = "UploadFailure", *, attempts: int | None = None) -> None:
+        """Let the next upload of a log fail, or the one that goes on.
+
+        Args:
+            status: "UploadFailure", "BadMessage", "PermissionDenied" or "NotSupportedOperation"; None: it succeeds
+                after all. DiagnosticsStatusNotification of OCPP 1.6 says UploadFailed for each.
+            attempts: As for :meth:`firmware_fails`.
+
+        Raises:
+            ValueError: There is no such failure, or ``attempts`` is below 1.
+        """
+        self._core.maintenance.fail_next(status, attempts)
+
+    def _check_command(self, action: str) -> None:
+        known = self._core.dialect.commands
+        if action not in known:
+            close = difflib.get_close_matches(action, known, n=3)
+            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            raise ValueError(
+                f"{self.id} acts on the commands of OCPP {self.charge_point.version}, not on {action!r}{hint}"
+            )
+
+    def _find_handler(self, action: str) -> Callable[..., Any] | None:
+        return partial(self._command, action) if action in self._core.dialect.commands else None
+
+    def _command(self, action: str, /, **fields: Any) -> Any:
+        if self._is_closed:
+            raise NotSupportedError(f"{self.id} is closed")
+        handler = (self._handlers or {}).get(action)
+        answer = self.carry_out(action, **fields) if handler is None else handler(**fields)
+        if inspect.isawaitable(answer):
+            return self._record_later(action, fields, answer)
+        self._record(action, fields, answer)
+        return answer
+
+    async def _record_later(self, action: str, fields: Mapping[str, Any], answer: Awaitable[Any]) -> Any:
+        result = await answer
+        self._record(action, fields, result)
+        return result
+
+    def _record(self, action: str, fields: Mapping[str, Any], answer: Any) -> None:
+        """Keep a command for whoever waits for it."""
+        self._commands.append(Command(action, fields, answer, self.now))
+        del self._commands[:-_KEPT_COMMANDS]
+        self._wake_who_waits_for_commands()
 
     # -- The network --------------------------------------------------------------------------------------------------
 

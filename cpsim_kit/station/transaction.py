@@ -49,6 +49,11 @@ class Transaction:
         kept_interval: Seconds between two of them at least, since they did not fit into the last message.
         sample_at: When the next periodic reading is due.
         ended_sample_at: When the next reading for the last message is due.
+        answered: How many of its messages were answered.
+        given_up: How many of them will not be sent any more: they failed for the last time, or were dropped.
+        was_offline: Whether one of them happened, or waited, without a connection.
+        said_start_wh: The meter at its start as the answered messages said it; not a number before the first.
+        said_end_wh: The meter as the last answered message that has a reading said it.
     """
 
     key: str
@@ -70,6 +75,11 @@ class Transaction:
     kept_interval: float = 0.0
     sample_at: float = math.inf
     ended_sample_at: float = math.inf
+    answered: int = 0
+    given_up: int = 0
+    was_offline: bool = False
+    said_start_wh: float = math.nan
+    said_end_wh: float = math.nan
 
     def __repr__(self) -> str:
         place = f" at EVSE {self.evse_id}" if self.evse_id else ""

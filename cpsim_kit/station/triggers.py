@@ -25,14 +25,14 @@ Progress = tuple[str, int | None]  # the status, and the id of the request that 
 _IDLE: Progress = ("Idle", None)
 
 
-def firmware_progress(_core: Core) -> Progress:
+def firmware_progress(core: Core) -> Progress:
     """The status of the firmware update that goes on; Idle without one (F06.FR.16)."""
-    return _IDLE
+    return core.maintenance.firmware.progress if core.has_maintenance else _IDLE
 
 
-def log_progress(_core: Core) -> Progress:
+def log_progress(core: Core) -> Progress:
     """The status of the log that is uploaded; Idle without one (F06.FR.15)."""
-    return _IDLE
+    return core.maintenance.progress if core.has_maintenance else _IDLE
 
 
 class Triggers:

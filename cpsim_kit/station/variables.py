@@ -154,6 +154,7 @@ VARIABLES: Mapping[str, Variable] = {
         _integer("AuthCacheCtrlr.LifeTime", 86_400),
         Variable("ReservationCtrlr.Enabled", "boolean", True),
         Variable("ReservationCtrlr.NonEvseSpecific", "boolean", True),
+        Variable("ChargingStation.AllowNewSessionsPendingFirmwareUpdate", "boolean", False),
         _integer("OCPPCommCtrlr.HeartbeatInterval", 60, minimum=1),
         _integer("OCPPCommCtrlr.MessageTimeout[Default]", 30, minimum=1),
         _integer("OCPPCommCtrlr.MessageAttempts[TransactionEvent]", 3, "", minimum=1),

@@ -5,7 +5,14 @@ import json
 from stack_fixtures import Boto, new_id
 
 from cpsim_kit import Stack
-from cpsim_kit.aws.deployment import OUTPUT_KEY, find_deployment
+from cpsim_kit.aws.deployment import (
+    INCOMING_MESSAGES,
+    MESSAGE_PROCESSOR,
+    OUTPUT_KEY,
+    TOKENS_TABLE,
+    TRANSACTIONS_TABLE,
+    find_deployment,
+)
 
 TABLE = {
     "Type": "AWS::DynamoDB::Table",
@@ -33,7 +40,8 @@ async def test_the_registry_is_the_charge_point_table_and_no_other(stack: Stack,
     name, resources = deploy(boto, "AuditTable", "ChargePointTable1F0B", "SessionTable")
     deployment = await find_deployment(stack._aws, name)
     assert deployment.registry_table == resources["ChargePointTable1F0B"]
-    assert (deployment.tokens_table, deployment.transactions_table) == (None, None)
+    assert (deployment.table(TOKENS_TABLE), deployment.table(TRANSACTIONS_TABLE)) == (None, None)
+    assert deployment.table_name(TOKENS_TABLE) == f"{name}-TokensTable"
     assert deployment.websocket_url == "ws://example.com"
     assert deployment.outputs == {OUTPUT_KEY: "ws://example.com/", "Other": "x"}
 
@@ -42,8 +50,17 @@ async def test_the_tables_of_the_message_processor_are_found_by_their_logical_id
     name, resources = deploy(boto, "TokensTable8A2C", "TransactionsTable5B0D", "OldTokensTable")
     deployment = await find_deployment(stack._aws, name)
     assert deployment.registry_table is None
-    assert deployment.tokens_table == resources["TokensTable8A2C"]
-    assert deployment.transactions_table == resources["TransactionsTable5B0D"]
+    assert deployment.table(TOKENS_TABLE) == deployment.table_name(TOKENS_TABLE) == resources["TokensTable8A2C"]
+    assert deployment.table(TRANSACTIONS_TABLE) == resources["TransactionsTable5B0D"]
+
+
+async def test_function_and_queues_are_found_by_their_kinds_too(stack: Stack, boto: Boto) -> None:
+    name, resources = deploy(boto, "OCPPMessageProcessorTable", "IncomingMessagesQueueTable")
+    deployment = await find_deployment(stack._aws, name)
+    assert deployment.queue("Queue") == resources["Queue"]
+    assert deployment.queue(INCOMING_MESSAGES) is None
+    assert deployment.function(MESSAGE_PROCESSOR) is None
+    assert deployment.table(MESSAGE_PROCESSOR) == resources["OCPPMessageProcessorTable"]
 
 
 async def test_a_stack_without_such_a_table_has_no_registry(stack: Stack, boto: Boto) -> None:

@@ -413,3 +413,39 @@ async def test_calls_of_many_threads_share_a_client(shared: LocalProcess, creden
         aws.close()
     with pytest.raises(RuntimeError, match="closed"):
         await aws.call("iot.list_things")
+
+
+# -- Downloads --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_download_is_what_is_at_the_address(
+    endpoint: Endpoint, aws: Aws, environment: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy"):  # nothing on this machine goes through a proxy
+        environment.setenv(name, "http://127.0.0.1:9")
+    endpoint.answer = 200, {"Content-Type": "application/zip"}, b"PK\0\xff"
+    assert await aws.download("lambda.get_function", f"{endpoint.url}/code?X-Amz-Signature=s%2Fx") == b"PK\0\xff"
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        ((403, {}, b"<Error>Request has expired</Error>"), "refused with HTTP status 403"),
+        ((302, {"Location": "http://127.0.0.1:9/"}, b""), "refused with HTTP status 302"),
+        ((200, {"Content-Length": "1000"}, b"PK"), "cannot download from 127.0.0.1"),
+        ((0, {}, b""), "cannot download from 127.0.0.1"),
+    ],
+)
+async def test_a_download_that_fails_says_so_without_the_address(
+    endpoint: Endpoint, aws: Aws, answer: Answer, text: str
+) -> None:
+    endpoint.answer = answer
+    with pytest.raises(errors.AwsError, match=f"lambda.get_function: .*{text}") as caught:
+        await aws.download("lambda.get_function", f"{endpoint.url}/code?X-Amz-Signature=secret")
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+async def test_a_download_from_nowhere_says_so(aws: Aws) -> None:
+    with pytest.raises(errors.AwsError, match=r"cannot download from 127\.0\.0\.1"):
+        await aws.download("lambda.get_function", "http://127.0.0.1:9/code")

@@ -238,6 +238,28 @@ async def test_compare_takes_several_stations_and_the_integers_of_ocpp_16(stack:
     assert frame["difference_wh"].fillna(-1).to_list() == [0, -1, 0]
 
 
+class OwnOfMany:
+    """The truth of several stations in one table, as a fleet's result has it."""
+
+    def __init__(self, *stations: Own) -> None:
+        self._stations = stations
+
+    def truth(self) -> pd.DataFrame:
+        return pd.concat([own.truth().assign(charge_point_id=own.id) for own in self._stations], ignore_index=True)
+
+
+async def test_compare_takes_the_truth_of_many_stations_in_one_table(stack: Stack, charge_point_id: str) -> None:
+    other, names = new_id("LEDGER"), [new_id("T"), new_id("T")]
+    await stack.things.create(other)
+    for each, name in zip((charge_point_id, other), names, strict=True):
+        async with stack.charge_point(each) as cp:
+            await play(cp, name)
+    truth = OwnOfMany(Own(charge_point_id, [(names[0], 1000, 3500.5)]), Own(other, [(names[1], 1000, 3400)]))
+    frame = await stack.transactions.compare(truth, Own("idle", []))
+    assert frame["charge_point_id"].to_list() == [charge_point_id, other]
+    assert frame["difference_wh"].to_list() == [0, 100.5]
+
+
 @pytest.mark.parametrize("version", ["1.6", "2.0.1"])
 async def test_the_ledger_agrees_with_a_station(stack: Stack, charge_point_id: str, version: str) -> None:
     async with stack.station(charge_point_id, version=version, speed=math.inf, seed=1) as station:

@@ -647,3 +647,21 @@ async def test_a_frame_larger_than_a_mebibyte_ends_the_connection(csms: Csms) ->
         await csms.link.send('"' + "x" * 2**20 + '"')
         closed = await cp.wait_closed(SOON)
     assert (closed.code, closed.by) == (1009, "network")
+
+
+async def test_an_unchecked_call_need_not_be_valid_nor_its_answer(cp: ChargePoint, csms: Csms) -> None:
+    csms.on["*"] = answer({"made": ["up"]})
+    assert await cp.call_unchecked("Nonsense-1", {"anyThing": None}) == {"made": ["up"]}
+    assert (csms.calls[-1].action, csms.calls[-1].payload) == ("Nonsense-1", {"anyThing": None})
+    csms.on["*"] = error("NotImplemented", "what?", {})
+    with pytest.raises(CallFailed) as failed:
+        await cp.call_unchecked("Nonsense-1", {})
+    assert (failed.value.action, failed.value.code) == ("Nonsense-1", "NotImplemented")
+
+
+async def test_an_unchecked_call_must_still_be_a_frame(cp: ChargePoint, csms: Csms) -> None:
+    with pytest.raises(ValueError, match="letters, digits and hyphens"):
+        await cp.call_unchecked('x",{}]', {})
+    with pytest.raises(ProtocolViolation, match="JSON"):
+        await cp.call_unchecked("Heartbeat", {"at": object()})
+    assert csms.calls == []

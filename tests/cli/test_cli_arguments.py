@@ -46,6 +46,11 @@ pytestmark = pytest.mark.usefixtures("environment")
         "load --scheduler ''",
         "load --scheduler http://127.0.0.1:8786",
         "load --scheduler tcp://127.0.0.1",
+        "check --url nonsense",
+        "check --version 2.2",
+        "check --timeout 0",
+        "check --cp-id CP/1",
+        "check --junit .",
         "lab --port none",
         "lab --port 0",
     ],
@@ -57,7 +62,9 @@ def test_bad_arguments_are_errors_with_a_hint(line: str, capsys: pytest.CaptureF
     error = capsys.readouterr().err
     assert "error:" in error
     name = line.partition(" ")[0]
-    assert error.endswith(f"Try: cpsim {name} --help\n" if name in {"simulate", "stack", "load", "lab"} else "--help\n")
+    assert error.endswith(
+        f"Try: cpsim {name} --help\n" if name in {"simulate", "stack", "load", "check", "lab"} else "--help\n"
+    )
 
 
 @pytest.mark.parametrize("option", ["simulate --cp-id", "load --prefix", "stack --thing"])
@@ -67,7 +74,9 @@ def test_an_id_that_is_too_long(option: str, capsys: pytest.CaptureFixture[str])
     assert "at most 128 letters" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("line", ["--help", "simulate --help", "stack --help", "load --help", "lab --help"])
+@pytest.mark.parametrize(
+    "line", ["--help", "simulate --help", "stack --help", "load --help", "check --help", "lab --help"]
+)
 def test_help_has_an_example(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         arguments.parse(line.split())

@@ -40,6 +40,23 @@ def test_load_prints_a_table_and_saves_one_row_per_call(running: RunningStack, t
     assert len((tmp_path / "calls.csv").read_text().splitlines()) == int(calls[1]) + 1
 
 
+def test_load_of_stations_that_charge_tells_their_sessions(running: RunningStack) -> None:
+    done = cpsim(*LOAD, "--charge", "--speed", "1200", "--max-failures", "0", **running.environment)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"<FleetResult 3 of 3 connected, 3 booted, \d+ calls, 0 failed, \d+ sessions, \d", done.stdout)
+    assert "TransactionEvent" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [(("--speed", "60"), "give --charge too"), (("--charge", "--burst"), "--burst is not for --charge")],
+)
+def test_load_refuses_options_that_do_not_go_together(options: tuple[str, ...], words: str) -> None:
+    done = cpsim(*LOAD, *options)
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
 def test_load_fails_when_not_one_charge_point_is_accepted(running: RunningStack) -> None:
     done = cpsim(*LOAD, "--url", running.addresses["websocket_url"], "--prefix", "STRANGER-")
     assert done.returncode == 1

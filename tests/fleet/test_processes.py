@@ -25,7 +25,7 @@ from cpsim_kit import ChargePoint
 from cpsim_kit.fleet.pickles import pack_plan
 from cpsim_kit.fleet.plan import Plan
 from cpsim_kit.fleet.processes import ProcessShare
-from cpsim_kit.fleet.share import Report, ShareLost
+from cpsim_kit.fleet.report import Report, ShareLost
 
 MANY_CALLS = 4000  # with 28 bytes each, more than a pipe takes
 PARENT = """
@@ -34,7 +34,7 @@ from cpsim_kit.fleet.call_table import CallTable, Incoming
 from cpsim_kit.fleet.pickles import pack_plan
 from cpsim_kit.fleet.plan import Plan
 from cpsim_kit.fleet.processes import ProcessShare
-from cpsim_kit.fleet.share import Report, ShareLost
+from cpsim_kit.fleet.report import Report, ShareLost
 from cpsim_kit.fleet.processes import ProcessShare
 
 url, calls, silence, duration = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), float(sys.argv[4])

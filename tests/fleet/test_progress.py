@@ -11,8 +11,8 @@ from small_fleets import UNIT, fleet_of, run_quietly
 
 from cpsim_kit.fleet.call_table import CallTable
 from cpsim_kit.fleet.progress import Progress
+from cpsim_kit.fleet.report import Report
 from cpsim_kit.fleet.result import FleetResult
-from cpsim_kit.fleet.share import Report
 
 
 async def test_how_many_are_connected_is_noted_at_the_moment_it_was_so(csms: Csms) -> None:

@@ -20,7 +20,8 @@ from small_fleets import UNIT, children, fewest, fleet_of, only_boot, plan_of, r
 
 from cpsim_kit import Backoff, ChargePoint
 from cpsim_kit.fleet.processes import LocalShare, ProcessShare
-from cpsim_kit.fleet.share import Report, Share
+from cpsim_kit.fleet.report import Report
+from cpsim_kit.fleet.share import Share
 
 REJECTED = {"currentTime": "2026-11-23T10:00:00Z", "interval": 0, "status": "Rejected"}
 

@@ -21,6 +21,7 @@ from ocpp.messages import MessageType, get_validator
 from schema_payloads import corpus, sample
 from stack_fixtures import Boto, mqtt, new_id
 
+from cpsim_kit.aws.function_code import Handler, Source
 from cpsim_kit.local import message_processor
 from cpsim_kit.local.launcher import LocalProcess
 from cpsim_kit.local.message_processor import ANSWERED_EMPTY
@@ -111,6 +112,32 @@ def test_the_file_needs_boto3_and_the_standard_library_only() -> None:
             assert node.level == 0
             names.add((node.module or "").partition(".")[0])
     assert names - sys.stdlib_module_names == {"boto3", "botocore"}
+
+
+def test_python_39_reads_the_file() -> None:
+    """The runtime of the AWS sample's function. What its library lacks: datetime.UTC, zip(strict=), Z in a time."""
+    source = Source(message_processor.__file__)
+    source.check(Handler("message_processor.lambda_handler"), "python3.9")
+    tree = ast.parse(source.code)
+    assert "UTC" not in {
+        name.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for name in node.names
+    }
+    assert "strict" not in {node.arg for node in ast.walk(tree) if isinstance(node, ast.keyword)}
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2026-11-27T10:00:00Z", datetime(2026, 11, 27, 10, tzinfo=UTC)),
+        ("2026-11-27T10:00:00.5Z", datetime(2026, 11, 27, 10, 0, 0, 500_000, tzinfo=UTC)),
+        ("2026-11-27T10:00:00.123456789+00:00", datetime(2026, 11, 27, 10, 0, 0, 123_456, tzinfo=UTC)),
+        ("2026-11-27T11:00:00+01:00", datetime(2026, 11, 27, 10, tzinfo=UTC)),
+        ("2026-11-27T10:00:00", datetime(2026, 11, 27, 10, tzinfo=UTC)),
+        ("yesterday", datetime.min.replace(tzinfo=UTC)),
+    ],
+)
+def test_a_time_is_read_as_stations_write_it(text: str, time: datetime) -> None:
+    assert message_processor._moment(text) == time
 
 
 @pytest.mark.parametrize("as_sent", [lambda frame: frame, json.dumps, lambda frame: json.dumps(frame).encode()])

@@ -21,6 +21,8 @@ modules ``services.iot`` and ``services.iot_data``:
                    ._unimplemented_sql_functions
     rule_actions   iot._run_rule_actions, ._rule_topic_filter         the kit evaluates AWS IoT SQL, and carries out the
                                                                       actions
+    stepping_aside iot.broker_subscribe, .broker_unsubscribe          the CSMS steps aside in the same step in which
+                                                                      another client begins to answer in its place
 
 Where Lambda is among the services, `lambdas` lists what it replaces of ``services.lambda_svc`` and
 ``core.lambda_runtime``.
@@ -35,21 +37,21 @@ import json
 import os
 import socket
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from cpsim_kit.aws.access_key import AccessKey
 from cpsim_kit.local.server import lambdas, rule_actions
+from cpsim_kit.local.server.broker import Deliver, StandIn
 from cpsim_kit.local.server.guard import mqtt, shadows, things
 from cpsim_kit.local.server.guard.asgi import Answer, Request
 from cpsim_kit.local.server.guard.door import SERVICES, Door
 from cpsim_kit.local.server.mqtt_client import PRINCIPAL, MqttClient
+from cpsim_kit.local.server.stepping_aside import SteppingAside
 
 __all__ = ["ACCOUNT", "Emulator"]
 
 ACCOUNT = "000000000000"
-
-Deliver = Callable[[str, bytes], Awaitable[None]]
 
 
 class Emulator:
@@ -79,6 +81,7 @@ class Emulator:
         self._server: asyncio.Task[None] | None = None
         self._iot: Any = None  # modules of ministack, and its context manager that sets account and region
         self._dynamodb: Any = None
+        self._aside: SteppingAside | None = None
         self._scope: Any = None
         self._lambda: tuple[Any, Any] | None = None  # its modules, where Lambda is among the services
 
@@ -110,6 +113,7 @@ class Emulator:
         shadows.install(iot, iot_data)
         things.install(iot)
         rule_actions.install(iot, dynamodb, sqs, request_scope)
+        self._aside = SteppingAside(iot)
         if "lambda" in self._services:
             from ministack.core import lambda_runtime  # noqa: PLC0415 - after the settings above
             from ministack.services import lambda_svc  # noqa: PLC0415
@@ -184,8 +188,18 @@ class Emulator:
         """
         await self._iot.broker_publish(ACCOUNT, self.region, topic, payload, client_id=client_id, principal=PRINCIPAL)
 
-    async def subscribe(self, topic_filter: str, deliver: Deliver) -> None:
-        """Await ``deliver(topic, payload)`` for each message; it must not publish before it returns."""
+    async def subscribe(self, topic_filter: str, deliver: Deliver, stand_in: StandIn | None = None) -> None:
+        """Await ``deliver(topic, payload)`` for each message; it must not publish before it returns.
+
+        Args:
+            topic_filter: A topic filter; with ``stand_in``, one with a wildcard.
+            deliver: The function.
+            stand_in: MQTT clients that may do this subscriber's work: a message reaches either them or ``deliver``.
+        """
+        if stand_in is not None:
+            assert self._aside is not None
+            self._aside.add(ACCOUNT, self.region, topic_filter, deliver, stand_in)
+            return
 
         async def relay(topic: str, payload: bytes, _qos: int) -> None:
             await deliver(topic, payload)

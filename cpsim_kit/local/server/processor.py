@@ -11,6 +11,9 @@ It has one of three characters:
 - "strict" also refuses those three if they break the schema.
 - "sample" is the sample's message processor with its quirks, to study them: ``{"error": …}`` for an action it does not
   know, no validation, and retries of a whole batch if one record fails, so that answers arrive twice.
+
+It steps aside while an MQTT client answers in its place (``aws.answers``), and afterwards answers what that client has
+left unanswered.
 """
 
 from __future__ import annotations
@@ -22,12 +25,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from cpsim_kit.errors import ProtocolViolation
+from cpsim_kit.aws.topics import STAND_IN
 from cpsim_kit.local.message_processor import MessageProcessor, Refused
-from cpsim_kit.local.server.broker import Broker
+from cpsim_kit.local.server.broker import Broker, StandIn
 from cpsim_kit.local.server.tables import Tables
+from cpsim_kit.local.server.unanswered import Unanswered
+from cpsim_kit.ocpp_j.closest_version import closest_version
 from cpsim_kit.ocpp_j.frames import Call, Error, Malformed, Result, build, parse
-from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS, Version
+from cpsim_kit.ocpp_j.versions import Version
 
 __all__ = ["CHARACTERS", "Csms"]
 
@@ -90,10 +95,12 @@ class Csms:
             )
         self._published: list[tuple[str, Any]] = []  # by the message processor; not by the broker yet
         self._versions: dict[str, Version] = {}  # what each charge point's last boot was closest to
+        self._unanswered = Unanswered()  # by those who answer in its place
 
     async def start(self) -> None:
         """Subscribe to ``+/in``, and start to answer."""
-        await self._broker.subscribe("+/in", self._on_in)
+        stand_in = StandIn(STAND_IN, self._unanswered.on_in, {"+/out": self._unanswered.on_out}, self._come_back)
+        await self._broker.subscribe("+/in", self._on_in, stand_in)
         self._worker = asyncio.create_task(self._work(), name="cpsim[csms].worker")
 
     async def stop(self) -> None:
@@ -104,6 +111,13 @@ class Csms:
 
     async def _on_in(self, topic: str, payload: bytes) -> None:
         self._queue.put_nowait(_Received(topic.removesuffix("/in"), payload))
+
+    def _come_back(self) -> None:
+        """Nobody answers in its place any more: answer what was left, before what comes next."""
+        left = self._unanswered.drain()
+        logger.info("the CSMS answers again, and %d messages first that were left unanswered", len(left))
+        for charge_point_id, text in left:
+            self._queue.put_nowait(_Received(charge_point_id, text))
 
     async def _work(self) -> None:
         while True:
@@ -161,7 +175,7 @@ class Csms:
 
     async def _answer(self, charge_point_id: str, call: Call) -> None:
         message_id, action, payload = call.message_id, call.action, call.fields
-        version, violation = _judge(action, payload, self._versions.get(charge_point_id))
+        version, violation = closest_version(action, payload, self._versions.get(charge_point_id))
         if violation is not None:
             is_strict = self._character == "strict" or (isinstance(payload, dict) and version is Version.get("1.6"))
             if is_strict or action not in _SAMPLES_ACTIONS:
@@ -226,42 +240,3 @@ class Csms:
 def _dump_any(document: Any) -> bytes:
     """Write JSON with integers of any size, as a charge point may report them."""
     return json.dumps(document, ensure_ascii=False).encode()
-
-
-def _judge(action: str, payload: Any, usual: Version | None) -> tuple[Version | None, ProtocolViolation | None]:
-    """Return the version whose schema a payload fits best, and how it breaks that schema.
-
-    MQTT does not tell which version a charge point speaks.
-
-    Args:
-        action: The action of the CALL.
-        payload: The payload of the CALL.
-        usual: The version of the charge point's boot. It is preferred unless the payload fits another one better.
-
-    Returns:
-        The version, None if the payload fits several equally badly; and the violation, None if the payload is valid.
-    """
-    names = sorted((name for name in CHARGE_POINT_ACTIONS if action in CHARGE_POINT_ACTIONS[name]), reverse=True)
-    versions = [Version.get(name) for name in names]
-    if usual in versions:
-        versions.sort(key=lambda version: version is not usual)
-    violations = []
-    for version in versions:
-        try:
-            version.request(action).check(payload)
-        except ProtocolViolation as exc:
-            violations.append((version, exc))
-        else:
-            return version, None
-    if not violations:
-        text = f"a CSMS does not answer {action}"
-        is_known = any(action in Version.get(name).actions for name in ("1.6", "2.0.1", "2.1"))
-        code = "NotSupported" if is_known else "NotImplemented"
-        return None, ProtocolViolation(text, action=action, path="", text=text, code=code)
-    try:
-        distances = [version.request(action).mismatch(payload) for version, _ in violations]
-    except (ValueError, RecursionError):
-        return None, violations[0][1]
-    best = min(distances)
-    version, violation = violations[distances.index(best)]
-    return (version if distances.count(best) == 1 else None), violation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,6 +12,7 @@ from ocpp.exceptions import PropertyConstraintViolationError
 from cpsim_kit.ocpp_j.versions import Version
 from cpsim_kit.station.authorization import IdToken
 from cpsim_kit.station.dialects.handler import Handler
+from cpsim_kit.station.meter import REGISTER
 
 if TYPE_CHECKING:
     from cpsim_kit.station.events import Answer, Outgoing
@@ -33,6 +34,7 @@ class Dialect(ABC):
         reports_status_first: Whether a connector's status is reported before the transaction's message.
         gives_up_without_token: Whether a vehicle for which no token comes in time is given up.
         caches_listed: Whether the cache keeps tokens of the local list, too.
+        tells_security_events: Whether the version has security events by itself, not only by a white paper.
         boots_when_asked: Whether BootNotification can be asked for after the station was accepted.
         asked_measurands: The variable with the measurands of MeterValues that the CSMS asks for.
         token_length: The most characters that a token has.
@@ -47,6 +49,7 @@ class Dialect(ABC):
     reports_status_first: ClassVar[bool]
     gives_up_without_token: ClassVar[bool]
     caches_listed: ClassVar[bool] = True
+    tells_security_events: ClassVar[bool]
     boots_when_asked: ClassVar[bool]
     asked_measurands: ClassVar[str]
     token_length: ClassVar[int]
@@ -148,6 +151,29 @@ class Dialect(ABC):
     @abstractmethod
     def meter_values(self, evse_id: int, reading: Reading, transaction: Transaction | None = None) -> Any:
         """MeterValues that are no transaction message; of a transaction only where the CSMS asked for them."""
+
+    @abstractmethod
+    def registers_said(self, payload: Any) -> Iterator[tuple[float, bool]]:
+        """The energy registers that a transaction's message holds, in Wh, and whether each is that of the start."""
+
+    @staticmethod
+    def _registers_in(meter_values: Sequence[Mapping[str, Any]]) -> Iterator[tuple[float, bool]]:
+        for meter_value in meter_values:
+            for sampled in meter_value["sampledValue"]:
+                if sampled.get("measurand", REGISTER) == REGISTER and not sampled.get("phase"):
+                    yield float(sampled["value"]), sampled.get("context") == "Transaction.Begin"
+
+    @abstractmethod
+    def firmware_status(self, status: str, request_id: int | None, is_signed: bool) -> Any:
+        """The message of a firmware update's status, a word of OCPP 2.0.1; None if the version has no word for it."""
+
+    @abstractmethod
+    def log_status(self, status: str, request_id: int | None, is_diagnostics: bool) -> Any:
+        """The message of an upload's status, a word of OCPP 2.0.1; None if the version has no word for it."""
+
+    @abstractmethod
+    def security_event(self, kind: str, at: float) -> Any:
+        """SecurityEventNotification."""
 
     @abstractmethod
     def read_answer(self, to: Outgoing, result: Any) -> Answer:

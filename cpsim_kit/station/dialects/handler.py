@@ -6,10 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cpsim_kit.basics.tables import table
+
 if TYPE_CHECKING:
+    import pandas as pd
+
     from cpsim_kit.station.core import Core
 
-__all__ = ["Handler"]
+__all__ = ["Handler", "commands_frame"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,3 +32,19 @@ class Handler:
     effect: str
     source: str
     is_done: bool = True
+
+
+def commands_frame(commands: Mapping[str, Handler], overridden: Mapping[str, Callable[..., Any]]) -> pd.DataFrame:
+    """One row for each command, by name.
+
+    Args:
+        commands: What the station does by itself.
+        overridden: The functions that answer in its place.
+    """
+    rows = []
+    for action, handler in sorted(commands.items()):
+        own = overridden.get(action)
+        effect = handler.effect if own is None else f"calls your {getattr(own, '__name__', type(own).__name__)}()"
+        rows.append((action, effect, handler.source, handler.is_done or own is not None))
+    frame = table(rows, ["action", "does", "source", "is_done"])
+    return frame.astype({"action": "str", "source": "object", "is_done": bool})

@@ -29,6 +29,7 @@ from cpsim_kit.local.server import emulator, rule_actions
 from cpsim_kit.local.server.emulator import ACCOUNT
 from cpsim_kit.local.server.guard import mqtt as mqtt_guard
 from cpsim_kit.local.server.guard import shadows, things
+from cpsim_kit.local.server.stepping_aside import SteppingAside
 
 V5 = aiomqtt.ProtocolVersion.V5
 VERSIONS = pytest.mark.parametrize("protocol", [aiomqtt.ProtocolVersion.V311, V5], ids=["3.1.1", "5"])
@@ -400,6 +401,9 @@ def test_the_topic_filter_of_a_rule_matches_as_on_aws(topic_filter: str, topic: 
             (("account", "region", "topic", b"payload"), {"client_id": None, "principal": "p"}),
         ),
         ("services.iot", "broker_subscribe", (("account", "region", "filter", lambda *_: None), {})),
+        ("services.iot", "broker_unsubscribe", (("id",), {})),
+        ("services.iot", "_Subscription", (("filter", "account", "region", lambda *_: None), {})),
+        ("services.iot", "_scoped_topic", (("account", "region", "filter"), {})),
         ("services.iot", "_run_rule_actions", (("account", "region", {}, b"payload", "topic", "client"), {})),
         ("services.iot", "put_topic_rule", (("name", {}), {"created_at": 1.0})),
         ("services.iot", "_rule_role_principal", (("account", "role"), {})),
@@ -436,6 +440,7 @@ def test_the_emulator_replaces_what_its_docstring_lists_and_nothing_else() -> No
     shadows.install(**copies)
     things.install(copies["iot"])
     rule_actions.install(copies["iot"], dynamodb, sqs, request_scope)
+    SteppingAside(copies["iot"])
     replaced = {
         attribute
         for name, module in modules.items()

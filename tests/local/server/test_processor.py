@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,6 +28,7 @@ from websockets.asyncio.client import ClientConnection
 
 from cpsim_kit import ChargePoint, errors
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
+from cpsim_kit.local.server.broker import Deliver, StandIn
 from cpsim_kit.local.server.processor import Csms
 from cpsim_kit.local.server.tables import Tables
 from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS, Version
@@ -569,7 +570,7 @@ class Recorder:
     async def publish(self, topic: str, payload: bytes, *, client_id: str | None = None) -> None:
         self.published.append((topic, payload))
 
-    async def subscribe(self, topic_filter: str, deliver: Callable[[str, bytes], Coroutine[Any, Any, None]]) -> None:
+    async def subscribe(self, topic_filter: str, deliver: Deliver, stand_in: StandIn | None = None) -> None:
         assert topic_filter == "+/in"
         self.deliver = deliver
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.station.dialects.handler import Handler
+from cpsim_kit.station.dialects.v16.maintenance import plain_status
 from cpsim_kit.station.events import Trigger
 from cpsim_kit.station.triggers import firmware_progress, log_progress
 
@@ -23,7 +24,7 @@ def _heartbeat(core: Core) -> Any:
 
 
 def _firmware_status(core: Core) -> Any:
-    return core.dialect.version.calls.FirmwareStatusNotification(status=firmware_progress(core)[0])
+    return core.dialect.version.calls.FirmwareStatusNotification(status=plain_status(firmware_progress(core)[0]))
 
 
 def _signed_firmware_status(core: Core) -> Any:

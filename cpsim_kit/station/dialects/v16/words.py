@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cpsim_kit.station.authorization import MAX_TOKENS, IdToken
+from cpsim_kit.station.dialects.data_transfer import data_transfer
 from cpsim_kit.station.dialects.dialect import Dialect
 from cpsim_kit.station.dialects.handler import Handler
+from cpsim_kit.station.dialects.refusals import REFUSALS_16
 from cpsim_kit.station.dialects.v16 import (
     availability,
     cache,
     configuration,
     local_list,
+    maintenance,
     remote,
     reservations,
     reset,
@@ -94,6 +97,7 @@ class V16(Dialect):
     reports_status_first = False
     gives_up_without_token = True
     caches_listed = False  # 3.5.3
+    tells_security_events = False
     boots_when_asked = True
     asked_measurands = "SampledDataCtrlr.TxUpdatedMeasurands"  # 5.17
     token_length = 20
@@ -214,6 +218,15 @@ class V16(Dialect):
             transaction_id=None if transaction is None else transaction.csms_id,
         )
 
+    def registers_said(self, payload: Any) -> Iterator[tuple[float, bool]]:
+        match type(payload).__name__:
+            case "StartTransaction":
+                yield float(payload.meter_start), True
+            case "StopTransaction":
+                yield float(payload.meter_stop), False
+            case _:
+                yield from self._registers_in(payload.meter_value)
+
     def _meter_value(self, reading: Reading) -> dict[str, Any]:
         sampled = []
         for measurand, phase, number in reading.values:
@@ -228,14 +241,26 @@ class V16(Dialect):
             sampled.append(value)
         return {"timestamp": self.time(reading.at), "sampledValue": sampled}
 
+    def firmware_status(self, status: str, request_id: int | None, is_signed: bool) -> Any:
+        return maintenance.firmware_status(self._calls, status, request_id, is_signed)
+
+    def log_status(self, status: str, request_id: int | None, is_diagnostics: bool) -> Any:
+        return maintenance.log_status(self._calls, status, request_id, is_diagnostics)
+
+    def security_event(self, kind: str, at: float) -> Any:
+        return self._calls.SecurityEventNotification(type=kind, timestamp=self.time(at), tech_info=None)
+
     def read_answer(self, to: Outgoing, result: Any) -> Answer:
         return Answer(to, read_info(getattr(result, "id_tag_info", None)), getattr(result, "transaction_id", None))
 
     commands: ClassVar[Mapping[str, Handler]] = {
+        **REFUSALS_16,
+        "DataTransfer": data_transfer("5.6, 4.3"),
         **availability.COMMANDS,
         **cache.COMMANDS,
         **configuration.COMMANDS,
         **local_list.COMMANDS,
+        **maintenance.COMMANDS,
         **remote.COMMANDS,
         **reservations.COMMANDS,
         **reset.COMMANDS,

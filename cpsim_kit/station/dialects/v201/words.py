@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cpsim_kit.station.authorization import IdToken
+from cpsim_kit.station.dialects.data_transfer import data_transfer
 from cpsim_kit.station.dialects.dialect import Dialect
 from cpsim_kit.station.dialects.handler import Handler
+from cpsim_kit.station.dialects.refusals import REFUSALS_21, REFUSALS_201
 from cpsim_kit.station.dialects.v201 import (
     availability,
     cache,
     local_list,
+    maintenance,
     remote,
     reservations,
     reset,
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
     from cpsim_kit.station.evse import LiveEvse
     from cpsim_kit.station.transaction import Report, Transaction
 
-__all__ = ["V201"]
+__all__ = ["V21", "V201"]
 
 _UNITS = {measurand: {"unit": unit} for measurand, unit in MEASURANDS.items()}
 
@@ -51,6 +54,7 @@ class V201(Dialect):
     no_measurands = frozenset({"Temperature"})
     reports_status_first = True
     gives_up_without_token = False
+    tells_security_events = True
     boots_when_asked = False
     asked_measurands = "AlignedDataCtrlr.Measurands"  # F06.FR.06
     token_length = 36
@@ -125,6 +129,9 @@ class V201(Dialect):
             id_token=None if report.token is None else write_token(report.token),
         )
 
+    def registers_said(self, payload: Any) -> Iterator[tuple[float, bool]]:
+        return self._registers_in(payload.meter_value or ())
+
     def meter_values(self, evse_id: int, reading: Reading, _transaction: Transaction | None = None) -> Any:
         return self._calls.MeterValues(evse_id=evse_id, meter_value=[self._meter_value(reading, self.time(reading.at))])
 
@@ -141,13 +148,25 @@ class V201(Dialect):
             sampled.append(value)
         return {"timestamp": timestamp, "sampledValue": sampled}
 
+    def firmware_status(self, status: str, request_id: int | None, _is_signed: bool) -> Any:
+        return self._calls.FirmwareStatusNotification(status=status, request_id=request_id)
+
+    def log_status(self, status: str, request_id: int | None, _is_diagnostics: bool) -> Any:
+        return self._calls.LogStatusNotification(status=status, request_id=request_id)
+
+    def security_event(self, kind: str, at: float) -> Any:
+        return self._calls.SecurityEventNotification(type=kind, timestamp=self.time(at))
+
     def read_answer(self, to: Outgoing, result: Any) -> Answer:
         return Answer(to, read_info(getattr(result, "id_token_info", None)))
 
     commands: ClassVar[Mapping[str, Handler]] = {
+        **REFUSALS_201,
+        "DataTransfer": data_transfer("P01.FR.05"),
         **availability.COMMANDS,
         **cache.COMMANDS,
         **local_list.COMMANDS,
+        **maintenance.COMMANDS,
         **remote.COMMANDS,
         **reservations.COMMANDS,
         **reset.COMMANDS,
@@ -156,3 +175,9 @@ class V201(Dialect):
         **unlock.COMMANDS,
         **variables.COMMANDS,
     }
+
+
+class V21(V201):
+    """OCPP 2.1: a CSMS may ask for more."""
+
+    commands: ClassVar[Mapping[str, Handler]] = {**REFUSALS_21, **V201.commands}

@@ -1,0 +1,314 @@
+"""Each check finds the fault that is its own, and no other does; what a CSMS that is right, silent or broken gets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from billing_csms import FAULTS, REFUSED, BillingCsms, billing_csms
+from conftest import MS, SOON
+from csms_stub import Behaviour, Call, Csms, Link, abort, answer, close, error, garbage, silent
+
+from cpsim_kit import CheckUp, check_up, errors
+from cpsim_kit.check_up import CHECKS
+
+VERSIONS = ("1.6", "2.0.1")  # 2.1 says the same as 2.0.1
+SHORT = 500 * MS  # seconds to wait for an answer or a bill that will not come; the others come much earlier
+
+CASES = [(version, check) for version, faults in FAULTS.items() for check in faults]
+
+
+@pytest.fixture(params=VERSIONS)
+def version(request: pytest.FixtureRequest) -> str:
+    version: str = request.param
+    return version
+
+
+@pytest.fixture
+async def right(version: str) -> AsyncIterator[BillingCsms]:
+    async with billing_csms(version) as csms:
+        yield csms
+
+
+def verdicts(report: CheckUp) -> dict[str, str]:
+    return {finding.check.id: finding.verdict for finding in report}
+
+
+def test_every_check_has_its_own_fault() -> None:
+    assert {version: list(faults) for version, faults in FAULTS.items()} == {
+        version: [check.id for check in checks] for version, checks in CHECKS.items()
+    }
+
+
+@pytest.mark.parametrize(("version", "check"), CASES, ids=[f"{version}-{check}" for version, check in CASES])
+async def test_a_fault_fails_its_check_and_no_other(version: str, check: str) -> None:
+    async with billing_csms(version, check) as csms:
+        report = await check_up(csms.url, version, refused_token=REFUSED, ledger=csms.ledger, timeout=SHORT)
+    assert verdicts(report) == {each.id: "failed" if each.id == check else "passed" for each in CHECKS[version]}, [
+        f"{finding.check.id}: {finding.seen}" for finding in report
+    ]
+    assert report.failed == [check]
+
+
+async def test_a_right_csms_passes_all(version: str, right: BillingCsms) -> None:
+    report = await check_up(right.url, version, refused_token=REFUSED, ledger=right.ledger)
+    assert set(verdicts(report).values()) == {"passed"}, report.to_frame().to_string()
+    assert report.failed == []
+    assert "the bill says 1000 Wh" in report["offline"].seen
+    assert right.stub.overlaps == 0
+
+
+async def test_each_check_has_its_own_connection_and_id(version: str, right: BillingCsms) -> None:
+    await check_up(right.url, version, refused_token=REFUSED)
+    paths = [link.ws.request.path for link in right.stub.links]
+    expected = [f"/CPSIM-CHECK-{number:02}" for number in range(1, 13)]
+    assert list(dict.fromkeys(paths)) == expected
+    assert len(paths) == 13  # the offline check connects twice
+
+
+async def test_ids_can_be_chosen_where_a_csms_knows_its_charge_points(version: str, right: BillingCsms) -> None:
+    await check_up(right.url, version, refused_token=REFUSED, ids=["CP1", "CP2"])
+    assert {link.ws.request.path for link in right.stub.links} == {"/CP1", "/CP2"}
+
+
+async def test_checks_can_be_chosen(right: BillingCsms, version: str) -> None:
+    report = await check_up(right.url, version, ["token_first", "boot"])
+    assert verdicts(report) == {"boot": "passed", "token_first": "passed"}
+
+
+async def test_without_a_ledger_nothing_is_claimed_of_the_bill(version: str, right: BillingCsms) -> None:
+    report = await check_up(right.url, version, refused_token=REFUSED)
+    assert set(verdicts(report).values()) == {"passed"}
+    assert "the bill was not seen" in report["offline"].seen
+    assert "the bill says" not in report["offline"].seen
+
+
+async def test_without_a_refused_token_that_check_is_not_tried(version: str, right: BillingCsms) -> None:
+    report = await check_up(right.url, version, ["refused_token"])
+    assert report["refused_token"].verdict == "not tried"
+    assert report["refused_token"].seen == "no refused token was given"
+
+
+async def test_without_a_call_of_the_csms_that_check_is_not_tried(version: str, right: BillingCsms) -> None:
+    right.sends_call = False
+    report = await check_up(right.url, version, ["unanswered_call"], timeout=SHORT)
+    assert report["unanswered_call"].verdict == "not tried"
+    assert "no CALL by itself" in report["unanswered_call"].seen
+
+
+async def test_a_token_that_is_not_accepted_is_no_fault(version: str, right: BillingCsms) -> None:
+    report = await check_up(right.url, version, refused_token=REFUSED, token=REFUSED, ledger=right.ledger)
+    assert report.failed == []
+    assert report["token_first"].verdict == "not tried"
+    assert "give a token that is accepted" in report["token_first"].seen
+
+
+async def test_a_bill_that_does_not_come_is_a_failure_where_there_has_to_be_one() -> None:
+    async def empty(_charge_point_id: str, _transaction_id: object) -> None:
+        return None
+
+    async with billing_csms("2.0.1") as csms:
+        report = await check_up(csms.url, checks=["cable_first", "seq_no_gap"], ledger=empty, timeout=SHORT)
+    assert verdicts(report) == {"cable_first": "failed", "seq_no_gap": "passed"}
+    assert report["cable_first"].seen == "the ledger has no Wh for the transaction"
+    assert "no bill" in report["seq_no_gap"].seen
+
+
+async def test_a_ledger_that_fails_ends_no_check() -> None:
+    async def broken(charge_point_id: str, _transaction_id: object) -> float:
+        raise LookupError(charge_point_id)
+
+    async with billing_csms("1.6") as csms:
+        report = await check_up(csms.url, "1.6", ["cable_first", "offline"], ledger=broken)
+    assert verdicts(report) == {"cable_first": "passed", "offline": "passed"}
+    assert "the bill was not seen: the ledger raised LookupError('CPSIM-CHECK-09')" in report["offline"].seen
+
+
+# -- Boots -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", ["Pending", "Rejected"])
+async def test_other_messages_before_acceptance_get_security_error(
+    version: str, right: BillingCsms, status: str
+) -> None:
+    right.boots = [status]
+    report = await check_up(right.url, version, timeout=SHORT)
+    assert report["boot"].verdict == "passed"
+    assert f"{status}, interval 0 s" in report["boot"].seen
+    assert "SecurityError" in report["boot"].seen
+    assert set(verdicts(report).values()) == {"passed", "not tried"}
+    assert status in report["cable_first"].seen
+
+
+async def test_answering_others_before_acceptance_is_wrong_in_201_and_allowed_in_16(version: str, csms: Csms) -> None:
+    csms.on["BootNotification"] = answer({"currentTime": "2026-11-23T10:00:00Z", "interval": 0, "status": "Rejected"})
+    report = await check_up(csms.url, version, ["boot"])
+    assert report["boot"].verdict == ("passed" if version == "1.6" else "failed")
+    assert "SecurityError" in report["boot"].seen
+
+
+@pytest.mark.parametrize("status", ["Pending", "Rejected"])
+async def test_closing_before_acceptance(version: str, csms: Csms, status: str) -> None:
+    csms.on["BootNotification"] = answer({"currentTime": "2026-11-23T10:00:00Z", "interval": 0, "status": status})
+    csms.on["StatusNotification"] = close(1000, "come back")
+    report = await check_up(csms.url, version, ["boot"])
+    is_allowed = version == "1.6" and status == "Rejected"
+    assert report["boot"].verdict == ("passed" if is_allowed else "failed"), report["boot"].seen
+
+
+async def test_a_csms_that_accepts_the_second_boot_is_checked(version: str, csms: Csms) -> None:
+    """It is booted again after the interval of the answer."""
+    pending = {"currentTime": "2026-11-23T10:00:00Z", "interval": 1, "status": "Pending"}
+    csms.once += [answer(pending), error("SecurityError", "", {})]
+    report = await check_up(csms.url, version, ["boot", "unknown_action"])
+    assert report["boot"].seen.endswith("then Accepted")
+    assert report["unknown_action"].verdict == "failed"
+
+
+# -- Broken ones -------------------------------------------------------------------------------------------------------
+
+BROKEN: dict[str, tuple[Behaviour, str]] = {
+    "silent": (silent, "no answer within"),
+    "closes": (close(1011, "oh no"), "1011"),
+    "aborts": (abort, "the connection ended, by the network"),
+    "errors": (error("InternalError", "x" * 1000, {}), "CALLERROR InternalError"),
+    "not JSON": (garbage("nonsense"), "no answer within"),
+    "not a frame": (garbage("[3]"), "no answer within"),
+    "empty": (answer({}), "breaks the schema"),
+    "text": (answer("text"), "breaks the schema"),
+    "null": (answer([]), "breaks the schema"),
+}
+
+
+@pytest.mark.usefixtures("no_hang")
+@pytest.mark.parametrize("name", BROKEN)
+async def test_a_csms_that_is_broken_from_the_start(version: str, csms: Csms, name: str) -> None:
+    csms.on["*"], said = BROKEN[name]
+    report = await check_up(csms.url, version, timeout=SHORT)
+    assert verdicts(report) == {check.id: "failed" if check.id == "boot" else "not tried" for check in CHECKS[version]}
+    assert said in report["boot"].seen
+    assert len(report["boot"].seen) < 500
+
+
+@pytest.mark.usefixtures("no_hang")
+@pytest.mark.parametrize("name", BROKEN)
+async def test_a_csms_that_is_broken_once_it_has_booted(version: str, csms: Csms, name: str) -> None:
+    """Each check fails on its own."""
+    csms.on["*"], said = BROKEN[name]
+    csms.on["BootNotification"] = answer()
+    report = await check_up(csms.url, version, ["unknown_action", "token_first"], timeout=SHORT)
+    assert verdicts(report) == {"unknown_action": "failed", "token_first": "failed"}
+    assert said in report["token_first"].seen
+
+
+@pytest.mark.slow
+async def test_a_csms_that_only_boots(version: str, csms: Csms) -> None:
+    """Each check fails on its own, and none hangs."""
+    csms.on |= {"*": silent, "BootNotification": answer()}
+    report = await check_up(csms.url, version, timeout=SHORT, refused_token=REFUSED)
+    assert set(verdicts(report).values()) == {"failed"}
+
+
+async def test_a_check_that_fails_ends_its_transaction(version: str, csms: Csms) -> None:
+    async def refuse_occupied(link: Link, call: Call) -> None:
+        is_occupied = call.payload.get("connectorStatus") == "Occupied"
+        await (error("InternalError", "", {}) if is_occupied else answer())(link, call)
+
+    csms.on["Authorize"] = answer({"idTagInfo" if version == "1.6" else "idTokenInfo": {"status": "Accepted"}})
+    csms.on["StartTransaction"] = answer({"transactionId": 7, "idTagInfo": {"status": "Accepted"}})
+    csms.on["MeterValues"] = error("InternalError", "", {})
+    csms.on["StatusNotification"] = refuse_occupied
+    report = await check_up(csms.url, version, ["offline" if version == "1.6" else "token_first"])
+    assert len(report.failed) == 1
+    last = csms.calls[-1]
+    if version == "1.6":
+        assert (last.action, last.payload["transactionId"], last.payload["reason"]) == ("StopTransaction", 7, "Other")
+    else:
+        assert (last.action, last.payload["eventType"]) == ("TransactionEvent", "Ended")
+        assert last.payload["transactionInfo"]["stoppedReason"] == "Other"
+
+
+async def test_an_answer_without_id_token_info_fails_the_checks_of_the_token_alone(csms: Csms) -> None:
+    others = ["repeated_event", "offline", "ended_first", "seq_no_gap", "register_back"]
+    report = await check_up(csms.url, checks=["cable_first", "token_first", *others])
+    assert report.failed == ["cable_first", "token_first"]
+    assert "no idTokenInfo" in report["offline"].seen
+
+
+async def test_transactions_that_all_have_one_id_are_found(csms: Csms) -> None:
+    csms.on["Authorize"] = answer({"idTagInfo": {"status": "Accepted"}})
+    csms.on["StartTransaction"] = answer({"transactionId": 1, "idTagInfo": {"status": "Accepted"}})
+    report = await check_up(csms.url, "1.6", ["repeated_start", "repeated_stop"])
+    assert report.failed == ["repeated_start"]
+    assert report["repeated_start"].seen == "another transaction got the id 1, too"
+
+
+async def test_a_csms_that_knows_no_transactions(version: str, csms: Csms) -> None:
+    csms.on["Authorize"] = answer({"error": "Command [Authorize] not implemented."})
+    csms.on["TransactionEvent"] = csms.on["StartTransaction"] = error("NotSupported", "", {})
+    report = await check_up(csms.url, version, ["cable_first", "token_first"])
+    assert verdicts(report) == {"cable_first": "not supported", "token_first": "not supported"}
+    assert 'CALLRESULT {"error": "Command [Authorize] not implemented."}' in report["token_first"].seen
+
+
+async def test_nobody_listens(version: str) -> None:
+    with pytest.raises(errors.ConnectError):
+        await check_up("ws://127.0.0.1:9", version, progress=False)
+
+
+async def test_a_gateway_that_does_not_know_the_first_id(version: str) -> None:
+    async with Csms(refuse=(1008, "Charge Point CP9 not registered as an IoT Thing")) as csms:
+        with pytest.raises(errors.NotRegistered):
+            await check_up(csms.url, version, ids=["CP9"])
+
+
+async def test_a_later_id_that_is_refused_is_not_tried(version: str, csms: Csms) -> None:
+    csms.refusals = iter([None, 403])  # type: ignore[list-item]  # None: the stub's usual
+    report = await check_up(csms.url, version, ["boot", "heartbeat_time", "unknown_action"])
+    assert report["heartbeat_time"].verdict == "not tried"
+    assert "403" in report["heartbeat_time"].seen
+    assert report["unknown_action"].verdict == "failed"
+
+
+async def test_a_check_up_can_be_interrupted(version: str, csms: Csms) -> None:
+    csms.on["Authorize"] = silent
+    checking = asyncio.create_task(check_up(csms.url, version, timeout=SOON))
+    while "Authorize" not in csms.actions:
+        await asyncio.sleep(MS)
+    checking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await checking
+    assert csms.actions[-1] == "Authorize"  # it goes at once
+
+
+# -- Arguments ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"version": "1.5"}, "version is one of 1.6, 2.0.1, 2.1, not '1.5'"),
+        ({"checks": ["boot", "lunch"]}, "no check 'lunch'; choose from boot, heartbeat_time,"),
+        ({"checks": []}, "checks is a list of ids"),
+        ({"checks": "boot"}, "checks is a list of ids"),
+        ({"ids": []}, "one id is enough"),
+        ({"ids": ["a b\n"]}, "a b"),
+        ({"token": "x" * 37}, "1 to 36 characters"),
+        ({"version": "1.6", "token": "x" * 21}, "1 to 20 characters"),
+        ({"refused_token": ""}, "1 to 36 characters"),
+        ({"timeout": 0}, "timeout= is more than 0"),
+    ],
+)
+async def test_wrong_values(arguments: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        await check_up("ws://127.0.0.1:9", **arguments)  # type: ignore[arg-type]
+
+
+async def test_wrong_types() -> None:
+    with pytest.raises(TypeError, match="a Stack, or a CSMS's address"):
+        await check_up(None)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="not the string 'CP1'"):
+        await check_up("ws://127.0.0.1:9", ids="CP1")
+    with pytest.raises(TypeError, match="bogus"):
+        await check_up("ws://127.0.0.1:9", bogus=1)
