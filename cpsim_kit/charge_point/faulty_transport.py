@@ -142,6 +142,9 @@ class FaultyTransport:
     def abort(self) -> None:
         self._inner.abort()
 
+    def set_ping_interval(self, seconds: float | None) -> None:
+        self._inner.set_ping_interval(seconds)
+
     def make_half_open(self) -> None:
         if not (self._is_half_open or self._is_over):
             self._is_half_open = True

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from cpsim_kit.station.availability import Availability
     from cpsim_kit.station.dialects import Dialect
     from cpsim_kit.station.evse import Evse
+    from cpsim_kit.station.live_values import Device
     from cpsim_kit.station.queue import MessageQueue
     from cpsim_kit.station.reservations import Reservations
     from cpsim_kit.station.transaction import Report
@@ -66,6 +67,8 @@ if TYPE_CHECKING:
 __all__ = ["Core"]
 
 _DAY = 86_400
+_WAIT = "TxCtrlr.EVConnectionTimeOut"
+_PRIORITY = "OCPPCommCtrlr.NetworkConfigurationPriority"
 _DISCONNECTED = frozenset({"EVConnected", "PowerPathClosed"})
 
 _SYSTEM_RANDOM = random_module.SystemRandom()  # for all stations: it has no state, and one of each takes 2.9 KiB
@@ -84,6 +87,8 @@ class Core:
         queue: Where its messages wait; None for a queue that changes nothing.
 
     Attributes:
+        device: What the station is; None for a core without a charge point.
+        network_profile: The slot of the network connection in use; "" for the first one of the next start.
         evses: The EVSEs by id.
         on_firmware: Called with the version of new firmware, which the next boot reports.
         restarts: Its resets.
@@ -95,6 +100,7 @@ class Core:
     __slots__ = (
         "_aligned_at",
         "_aligned_end_at",
+        "_failed_attempts",
         "_is_accepted",
         "_maintenance",
         "_offline_since",
@@ -102,9 +108,11 @@ class Core:
         "_tokens",
         "_unsaid",
         "_visits",
+        "device",
         "dialect",
         "epoch",
         "evses",
+        "network_profile",
         "on_firmware",
         "restarts",
         "sessions",
@@ -127,6 +135,10 @@ class Core:
         random = _SYSTEM_RANDOM if random is None else random
         self.dialect = dialect
         self.variables = variables
+        variables.attach(self)
+        self.device: Device | None = None
+        self.network_profile = ""
+        self._failed_attempts = 0  # to connect, in a row, with this slot
         self.epoch = epoch
         self._visits = Visits(dialect, evses, variables, epoch, random, keeps_rows)
         self._tokens = Tokens(self._visits, dialect)
@@ -213,6 +225,27 @@ class Core:
     def reservations(self) -> Reservations:
         """The reservations."""
         return self._visits.reservations
+
+    def say(self, build: Callable[[], object], then: Callable[[Answer, float], None] | None = None) -> None:
+        """Put a message into the queue; without a connection it is not sent."""
+        self._reporter.say(build, then)
+
+    def say_asked(self, build: Callable[[], object]) -> None:
+        """Say what the CSMS has asked for, also before it has accepted the station (B02.FR.02)."""
+        if self._is_accepted:
+            self._reporter.say(build)
+        else:
+            self.triggers.say_early(build)
+
+    def connecting_failed(self) -> None:
+        """An attempt to connect failed: after some of them the next network connection is tried (B10.FR.03)."""
+        self._failed_attempts += 1
+        if self._failed_attempts >= self.variables.value("OCPPCommCtrlr.NetworkProfileConnectionAttempts"):
+            self._failed_attempts = 0
+            slots = self.variables.value(_PRIORITY)
+            used = self.network_profile or slots[0]
+            place = slots.index(used) if used in slots else -1
+            self.network_profile = slots[(place + 1) % len(slots)]
 
     def say_again(self, report: Report, attempts: int) -> None:
         """Put a transaction message of before a power loss into the queue."""
@@ -301,6 +334,8 @@ class Core:
     def _accepted(self, event: Accepted, now: float) -> None:
         self._is_accepted = True
         self.restarts.cancel()
+        self.network_profile = self.network_profile or self.variables.value(_PRIORITY)[0]  # B10.FR.04
+        self._failed_attempts = 0
         if not self.has_power:
             self._power_on(now)
         self._visits.keep_reservations(now)
@@ -331,18 +366,34 @@ class Core:
     def _next_aligned(self, variable: str, now: float) -> float:
         """The next end of an interval. They count from midnight UTC, each day anew (J01; OCPP 1.6, 3.16.2)."""
         interval: int = self.variables.value(variable)
-        if not interval:
+        if not interval or not self.variables.value("AlignedDataCtrlr.Enabled"):
             return math.inf
         passed = self.epoch + now + 0.001  # a moment that was just reached is not the next one, whatever floats say
         midnight = math.floor(passed / _DAY) * _DAY
         multiple = (math.floor((passed - midnight) / interval) + 1) * interval
         return midnight + min(multiple, _DAY) - self.epoch
 
-    def _variables_changed(self, _event: VariablesChanged, now: float) -> None:
-        self._align(now)
+    def _variables_changed(self, event: VariablesChanged, now: float) -> None:
+        """Intervals and waits that go on take the new values at once; others are read when they are needed."""
+        before = event.before
+        if before is None or any(name.startswith("AlignedDataCtrlr.") for name in before):
+            self._align(now)
+        is_sampling = before is None or any(name.startswith("SampledDataCtrlr.") for name in before)
         for evse in self._visits.places():
-            if evse.transaction is not None:
+            if is_sampling and evse.transaction is not None:
                 self._reporter.schedule(evse.transaction, now)
+            if before is not None and _WAIT in before:
+                self._change_wait(evse, before[_WAIT], now)
+
+    def _change_wait(self, evse: LiveEvse, old: int, now: float) -> None:
+        """Who waits for a vehicle, or for a token, waits as long as the variable says now; 0 is for ever."""
+        wait = self.variables.value(_WAIT) or math.inf
+        if evse.connect_by < math.inf:
+            evse.connect_by = max(now, evse.connect_by - old + wait)
+        elif not old and evse.authorization is not None and evse.vehicle is None:
+            evse.connect_by = now + wait
+        if evse.authorize_by < math.inf:
+            evse.authorize_by = max(now, evse.authorize_by - old + wait)
 
     # -- Cable and vehicle --------------------------------------------------------------------------------------------
 
@@ -376,12 +427,19 @@ class Core:
         if evse.vehicle is None:
             if event.side == "ev":
                 raise ValueError(f'no vehicle is at EVSE {evse.id}; its cable is unplugged at side="evse"')
+            if evse.is_cable_locked:
+                raise ValueError(
+                    f"the cable is locked in the socket of EVSE {evse.id}, as UnlockOnEVSideDisconnect is false; "
+                    "present a token first"
+                )
             evse.has_dangling_cable = evse.was_stopped = False
             self._visits.settle(evse, now, "")
             return
         evse.disconnect(now)
         evse.authorize_by = math.inf
         evse.has_dangling_cable = event.side == "ev" and not evse.spec.is_attached
+        if evse.has_dangling_cable and evse.authorization is not None:
+            evse.is_cable_locked = not self.variables.value("OCPPCommCtrlr.UnlockOnEVSideDisconnect")
         extra = _DISCONNECTED
         stops = event.side == "evse" or self.variables.value("TxCtrlr.StopTxOnEVSideDisconnect")
         if evse.authorization is not None and (stops or evse.transaction is None):  # E09.FR.01, errata 2.17
@@ -509,6 +567,7 @@ class Core:
         self._offline(Offline(), now)
         self._is_accepted = False
         self.restarts.cancel()
+        self.network_profile = ""
         self._visits.lose_lobby(now)
         for evse in self.evses.values():
             record(evse, now)
@@ -552,6 +611,7 @@ class Core:
 
     def _offline(self, _event: Offline, now: float) -> None:
         self._offline_since = now
+        self._failed_attempts = 0
         for message in self._reporter.queue.go_offline():
             if message.lost is not None:
                 message.lost(now)
@@ -586,10 +646,6 @@ class Core:
     def places(self) -> Iterator[LiveEvse]:
         """The EVSEs, and the place of a token for which it is not known yet where the cable goes."""
         return self._visits.places()
-
-    def say(self, build: Callable[[], object], then: Callable[[Answer, float], None] | None = None) -> None:
-        """Put a message into the queue; without a connection it is not sent."""
-        self._reporter.say(build, then)
 
     def report_security_event(self, kind: str, now: float) -> None:
         """Report a critical security event, surely (A04.FR.01, .02)."""

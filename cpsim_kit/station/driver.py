@@ -49,6 +49,8 @@ __all__ = ["Driver"]
 logger = logging.getLogger("cpsim.station")
 
 _MESSAGE_TIMEOUT = "OCPPCommCtrlr.MessageTimeout[Default]"
+_PASSWORD = "SecurityCtrlr.BasicAuthPassword"  # noqa: S105 - a variable's name
+_PING_INTERVAL = "OCPPCommCtrlr.WebSocketPingInterval"
 _LONGEST_SLEEP = 3600.0  # seconds; no event loop sleeps for ever
 _STEPS = 64  # of a clock that goes from event to event, before other tasks get their turn
 
@@ -88,6 +90,7 @@ class Driver:
         "_random",
         "_reconnect",
         "_reconnecting",
+        "_renews_connection",
         "_stopped_by",
         "_task",
         "_waiters",
@@ -124,6 +127,7 @@ class Driver:
         self._reconnecting: asyncio.Task[None] | None = None
         self._loss: ConnectionLost | None = None  # the last one
         self._stopped_by: BaseException | None = None
+        self._renews_connection = False
         self._is_starting = False  # after a reset; a clock that goes from event to event waits for the first attempt
         self._asked_early: asyncio.Future[None] | None = None  # done when the CSMS asks for something before it accepts
         self._level = logging.INFO if charge_point.is_observed else logging.WARNING
@@ -228,7 +232,10 @@ class Driver:
         elif self.is_online:
             self._core.handle(Offline(), self.now())
             name, code = self._charge_point.id, error.closed.code
-            if self.is_plugged:
+            if self._renews_connection and self.is_plugged:
+                logger.info("%s: connects anew with the password that the CSMS has set", name)
+                self._begin_to_reconnect(None)
+            elif self.is_plugged:
                 logger.log(
                     self._level,
                     "%s: connection lost, code %d; the station goes on offline, and connects again",
@@ -238,6 +245,7 @@ class Driver:
                 self._begin_to_reconnect(error)
             else:
                 logger.info("%s: disconnected; the station goes on offline", name)
+            self._renews_connection = False
         self._wake_up()
 
     def open_connection(self) -> None:
@@ -313,7 +321,11 @@ class Driver:
         async def connect() -> None:
             if failures:
                 raise failures.pop()
-            await self._connect()
+            try:
+                await self._connect()
+            except CpsimError:
+                self._core.connecting_failed()
+                raise
 
         async def work(_charge_point: ChargePoint) -> None:
             self._reconnecting = None
@@ -446,6 +458,7 @@ class Driver:
                 await self._connect()
             except CpsimError:
                 self._is_starting = False
+                self._core.connecting_failed()
                 raise
 
         async def work(charge_point: ChargePoint) -> None:
@@ -495,6 +508,35 @@ class Driver:
         (name,) = (name for name in self._core.variables if name.endswith("HeartbeatInterval"))
         self._core.variables.set(name, min(max(1, round(interval)), 2**31 - 1))
         self._heartbeat_at = time.perf_counter() + interval
+
+    def take_connection(self) -> None:
+        """Let the variable say what keepalive the charge point has, or where it was set, the charge point follow it."""
+        seconds, variables = self._charge_point.ping_interval, self._core.variables
+        shown = 0 if seconds is None else max(1, round(seconds))
+        if not variables.is_changed(_PING_INTERVAL) and shown != variables.value(_PING_INTERVAL):
+            variables.load({_PING_INTERVAL: shown})
+        self.apply_connection((shown, None))
+
+    @property
+    def connection(self) -> tuple[int | None, str | None]:
+        """The variables that the charge point follows: the keepalive's interval and the password, as they are now."""
+        value = self._core.variables.value
+        return value(_PING_INTERVAL), value(_PASSWORD)
+
+    def apply_connection(self, before: tuple[int | None, str | None]) -> None:
+        """Let the charge point have the keepalive and the password that the variables say, where they have changed."""
+        seconds, password = self.connection
+        if seconds != before[0]:
+            self._charge_point.ping_interval = seconds or None
+        if password is not None and password != before[1]:
+            has_password = self._charge_point.security_profile in {1, 2}
+            try:
+                self._charge_point.set_password(self._core.dialect.password(password))
+            except ValueError as exc:
+                logger.warning("%s: the new password cannot be used: %s", self._charge_point.id, exc)
+            else:  # the station connects anew where it used another password until now (A01)
+                self._renews_connection = has_password and self.is_running and bool(self._reconnect)
+                self._wake_up()
 
     @property
     def heartbeat_interval(self) -> int:
@@ -566,6 +608,9 @@ class Driver:
                     )
                 else:
                     await self._send(message)
+                continue
+            if self._renews_connection and self.is_online:
+                await self._charge_point.close()
                 continue
             if core.restarts.step and await self._restart():
                 continue

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -261,7 +261,13 @@ class PowerOff:
 
 @dataclass(frozen=True, slots=True)
 class VariablesChanged:
-    """Variables have new values."""
+    """Variables have new values.
+
+    Attributes:
+        before: What they held before, by their names in OCPP 2.0.1; None for all of them, with values not known.
+    """
+
+    before: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

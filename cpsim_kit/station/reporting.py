@@ -161,7 +161,7 @@ class Reporter:
         assert transaction is not None
         readings = transaction.readings
         if transaction.begin is not None:
-            measurands = self._variables.value("SampledDataCtrlr.TxEndedMeasurands")
+            measurands = self._sampled("TxEndedMeasurands")
             readings.append(read(evse, now, "Transaction.End", measurands))
         transaction.end = now
         if evse.id:
@@ -222,8 +222,8 @@ class Reporter:
             transaction.is_evse_reported = True
             report.evse_id, report.cable_a = evse.id, evse.cable_a
         if transaction.begin is None:
-            started = self._variables.value("SampledDataCtrlr.TxStartedMeasurands")
-            ended = self._variables.value("SampledDataCtrlr.TxEndedMeasurands")
+            started = self._sampled("TxStartedMeasurands")
+            ended = self._sampled("TxEndedMeasurands")
             transaction.begin = read(evse, now, "Transaction.Begin", started)
             transaction.readings.append(read(evse, now, "Transaction.Begin", ended))
             if not transaction.evse_id:
@@ -254,8 +254,15 @@ class Reporter:
 
     def schedule(self, transaction: Transaction, now: float) -> None:
         """Begin the intervals of a transaction's meter values, as the variables say now."""
-        transaction.sample_at = now + (self._variables.value("SampledDataCtrlr.TxUpdatedInterval") or _NEVER)
-        transaction.ended_sample_at = now + (self._variables.value("SampledDataCtrlr.TxEndedInterval") or _NEVER)
+        value = self._variables.value
+        is_on = value("SampledDataCtrlr.Enabled")
+        transaction.sample_at = now + ((is_on and value("SampledDataCtrlr.TxUpdatedInterval")) or _NEVER)
+        transaction.ended_sample_at = now + ((is_on and value("SampledDataCtrlr.TxEndedInterval")) or _NEVER)
+
+    def _sampled(self, variable: str) -> Sequence[str]:
+        """The measurands of a variable of SampledDataCtrlr; none while that is not enabled."""
+        value = self._variables.value
+        return value(f"SampledDataCtrlr.{variable}") if value("SampledDataCtrlr.Enabled") else ()
 
     def sample(self, evse: LiveEvse, now: float) -> None:
         """Report the periodic meter values that are due (J02.FR.11)."""

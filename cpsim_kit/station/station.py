@@ -208,6 +208,7 @@ class Station:
         )
         waits = random_module.Random(seed if seed is None else f"{seed} {name} waits")  # noqa: S311 - waits, no secrets
         self._driver = Driver(self._core, self.charge_point, speed, reconnect=reconnect, random=waits)
+        self._core.device, self.variables.clock = self.charge_point, self._driver.now
         self._views = {number: EvseView(evse, self._driver.now) for number, evse in self._core.evses.items()}
         self._core.on_firmware = partial(setattr, self.charge_point, "firmware_version")
         self._handlers: dict[str, Callable[..., Any]] | None = None
@@ -278,6 +279,7 @@ class Station:
     async def _open(self) -> None:
         self._require_not_closed()
         charge_point = self.charge_point
+        self._driver.take_connection()
         self._closes = self._closes or not charge_point.is_open
         await charge_point.connect()
         charge_point.on_other(self._find_handler)
@@ -644,9 +646,10 @@ class Station:
             ValueError: A CSMS has no such command.
         """
         self._check_command(action)
-        interval = self._driver.heartbeat_interval
+        interval, connection = self._driver.heartbeat_interval, self._driver.connection
         with self._driver.stopped_clock() as now:
             answer = self._core.dialect.commands[action].run(self._core, now, fields)
+        self._driver.apply_connection(connection)
         if self._driver.heartbeat_interval != interval:
             self._driver.set_heartbeat_interval(self._driver.heartbeat_interval)
         return answer

@@ -67,8 +67,17 @@ class Triggers:
             if is_accepted:
                 self._visits.reporter.say(build)
             else:
-                self._early = [*(self._early or []), build]
+                self.say_early(build)
         return "Accepted" if builds else "Rejected"
+
+    @property
+    def early(self) -> Sequence[Callable[[], Any]]:
+        """The messages that :meth:`take_early` gives."""
+        return self._early or ()
+
+    def say_early(self, build: Callable[[], Any]) -> None:
+        """Say something that was asked for, although the CSMS has not accepted the station yet."""
+        self._early = [*self.early, build]
 
     def take_early(self) -> list[Callable[[], Any]]:
         """The messages that are to be sent although the CSMS has not accepted the station yet."""

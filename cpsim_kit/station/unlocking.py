@@ -37,4 +37,5 @@ def unlock(visits: Visits, event: Unlock, now: float) -> str:
         visits.end_authorization(evse, now, "UnlockCommand", "UnlockCommand", None)
     elif evse.transaction is not None:
         visits.settle(evse, now, "UnlockCommand")
+    evse.is_cable_locked = False
     return "Unlocked"

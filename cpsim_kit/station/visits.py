@@ -117,6 +117,7 @@ class Visits:
         """An authorization begins."""
         self._use_reservation(evse, authorization)
         evse.authorization = authorization
+        evse.is_cable_locked = False
         evse.authorize_by = math.inf
         evse.was_stopped = False
         if evse.transaction is not None:
@@ -164,6 +165,7 @@ class Visits:
         """An authorization ends by a token or by the CSMS; depending on TxStopPoint the transaction (E05, E07, F03)."""
         self.tell_unused(evse.authorization)
         evse.authorization = None
+        evse.is_cable_locked = False
         evse.offer(now)
         self.settle(evse, now, trigger, reason, token=token, extra=STOPPED_WITH_AUTHORIZATION)
         if evse.transaction is None:

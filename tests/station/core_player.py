@@ -82,6 +82,7 @@ class Player:
         queue = QuirkyQueue(values, dialect, self.quirks) if quirks else None
         self.core = Core(dialect, evses, values, epoch=EPOCH, random=random.Random(1), queue=queue)
         self.now = 0.0
+        values.clock = lambda: self.now
         self.said: list[Said] = []
         self.tokens = dict(tokens or {})
         self.in_transaction = dict(in_transaction or {})

@@ -78,3 +78,10 @@ def test_a_remote_start_at_an_evse_that_the_csms_took_out_of_service_is_rejected
     player = player_of(version)
     change(player, is_operative=False, evse_id=1)
     assert act(player, "remote start TAG-1 1") == ["-> Rejected"]
+
+
+def test_the_device_model_says_reserved() -> None:
+    player = Player("2.0.1", [Evse(), Evse(50, "DC")])
+    reserve(player, 7, "TAG-1", connector_type=player.core.variables["Connector[2,1].ConnectorType"])
+    names = ("EVSE[1].AvailabilityState", "EVSE[2].AvailabilityState", "Connector[2,1].AvailabilityState")
+    assert [player.core.variables[name] for name in names] == ["Available", "Reserved", "Reserved"]

@@ -11,6 +11,7 @@ from ocpp.exceptions import PropertyConstraintViolationError
 
 from cpsim_kit.ocpp_j.versions import Version
 from cpsim_kit.station.authorization import IdToken
+from cpsim_kit.station.device_model import model
 from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.meter import REGISTER
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from cpsim_kit.station.evse import LiveEvse
     from cpsim_kit.station.meter import Reading
     from cpsim_kit.station.transaction import Report, Transaction
+    from cpsim_kit.station.variable import Variable
 
 __all__ = ["Dialect"]
 
@@ -28,7 +30,7 @@ class Dialect(ABC):
 
     Attributes:
         version: The version.
-        names: For each name of a variable, the variables of OCPP 2.0.1 that it stands for.
+        evse_count: How many EVSEs the station has.
         no_measurands: Measurands of the meter that the version does not know.
         defaults: Defaults that differ from those of OCPP 2.0.1.
         reports_status_first: Whether a connector's status is reported before the transaction's message.
@@ -43,7 +45,6 @@ class Dialect(ABC):
         clock_error: Seconds that the station's clock is ahead in what it says.
     """
 
-    names: ClassVar[Mapping[str, tuple[str, ...]]]
     defaults: ClassVar[Mapping[str, Any]] = {}
     no_measurands: ClassVar[frozenset[str]] = frozenset()
     reports_status_first: ClassVar[bool]
@@ -60,8 +61,28 @@ class Dialect(ABC):
         self.version = Version.get(version)
         self._calls = self.version.calls
         self._epoch = epoch
-        self._evse_count = evse_count
+        self.evse_count = evse_count
         self.clock_error = 0.0
+
+    @property
+    def variables(self) -> Mapping[str, Variable]:
+        """The variables of the station, by their names in OCPP 2.0.1."""
+        return self.variables_of(self.evse_count)
+
+    @property
+    def names(self) -> Mapping[str, tuple[str, ...]]:
+        """For each name of a variable, the variables of OCPP 2.0.1 that it stands for."""
+        return self.names_of(self.evse_count)
+
+    @classmethod
+    def variables_of(cls, evse_count: int) -> Mapping[str, Variable]:
+        """The variables of a station with so many EVSEs."""
+        return model(evse_count)
+
+    @classmethod
+    @abstractmethod
+    def names_of(cls, evse_count: int) -> Mapping[str, tuple[str, ...]]:
+        """Their names in this version."""
 
     def time(self, moment: float) -> str:
         """A moment of the station's clock, as RFC 3339 in UTC with milliseconds."""
@@ -99,6 +120,10 @@ class Dialect(ABC):
     def read_only(self) -> Mapping[str, str]:
         """Values that the version reports and nobody sets."""
         return {}
+
+    def password(self, text: str) -> str | bytes:
+        """The password of a text that the CSMS sets."""
+        return text
 
     def token(self, token_id: str, kind: str) -> IdToken:
         """The token of an id and a type.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from cpsim_kit.station.authorization import MAX_TOKENS, IdToken
+from cpsim_kit.station.authorization import IdToken
 from cpsim_kit.station.dialects.data_transfer import data_transfer
 from cpsim_kit.station.dialects.dialect import Dialect
 from cpsim_kit.station.dialects.handler import Handler
@@ -15,6 +15,7 @@ from cpsim_kit.station.dialects.v16 import (
     availability,
     cache,
     configuration,
+    keys,
     local_list,
     maintenance,
     remote,
@@ -30,6 +31,7 @@ from cpsim_kit.station.meter import MEASURANDS, Reading
 if TYPE_CHECKING:
     from cpsim_kit.station.evse import LiveEvse
     from cpsim_kit.station.transaction import Report, Transaction
+    from cpsim_kit.station.variable import Variable
 
 __all__ = ["V16"]
 
@@ -67,28 +69,6 @@ _UNITS = {measurand: unit for measurand, unit in MEASURANDS.items() if unit != "
 class V16(Dialect):
     """OCPP 1.6. A transaction runs while a vehicle is connected and authorized (compare 2.0.1 part 2, E 1.1.2)."""
 
-    names: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "ConnectionTimeOut": ("TxCtrlr.EVConnectionTimeOut",),
-        "StopTransactionOnEVSideDisconnect": ("TxCtrlr.StopTxOnEVSideDisconnect",),
-        "StopTransactionOnInvalidId": ("TxCtrlr.StopTxOnInvalidId",),
-        "MaxEnergyOnInvalidId": ("TxCtrlr.MaxEnergyOnInvalidId",),
-        "MeterValuesSampledData": ("SampledDataCtrlr.TxUpdatedMeasurands",),
-        "MeterValueSampleInterval": ("SampledDataCtrlr.TxUpdatedInterval", "SampledDataCtrlr.TxEndedInterval"),
-        "StopTxnSampledData": ("SampledDataCtrlr.TxEndedMeasurands",),
-        "MeterValuesAlignedData": ("AlignedDataCtrlr.Measurands",),
-        "ClockAlignedDataInterval": ("AlignedDataCtrlr.Interval", "AlignedDataCtrlr.TxEndedInterval"),
-        "StopTxnAlignedData": ("AlignedDataCtrlr.TxEndedMeasurands",),
-        "LocalPreAuthorize": ("AuthCtrlr.LocalPreAuthorize",),
-        "AuthorizeRemoteTxRequests": ("AuthCtrlr.AuthorizeRemoteStart",),
-        "LocalAuthListEnabled": ("LocalAuthListCtrlr.Enabled",),
-        "AuthorizationCacheEnabled": ("AuthCacheCtrlr.Enabled",),
-        "LocalAuthorizeOffline": ("AuthCtrlr.LocalAuthorizeOffline",),
-        "AllowOfflineTxForUnknownId": ("AuthCtrlr.OfflineTxForUnknownIdEnabled",),
-        "TransactionMessageAttempts": ("OCPPCommCtrlr.MessageAttempts[TransactionEvent]",),
-        "TransactionMessageRetryInterval": ("OCPPCommCtrlr.MessageAttemptInterval[TransactionEvent]",),
-        "ReserveConnectorZeroSupported": ("ReservationCtrlr.NonEvseSpecific",),
-        "HeartbeatInterval": ("OCPPCommCtrlr.HeartbeatInterval",),
-    }
     defaults: ClassVar[Mapping[str, Any]] = {
         "SampledDataCtrlr.TxEndedInterval": 60,  # StopTxnSampledData has MeterValueSampleInterval, too
         # The cable ends the authorization, unless StopTransactionOnEVSideDisconnect is false.
@@ -113,13 +93,20 @@ class V16(Dialect):
         "Faulted",
     )
 
+    @classmethod
+    def variables_of(cls, evse_count: int) -> Mapping[str, Variable]:
+        return keys.variables_of(evse_count)
+
+    @classmethod
+    def names_of(cls, _evse_count: int) -> Mapping[str, tuple[str, ...]]:
+        return keys.NAMES
+
     def read_only(self) -> Mapping[str, str]:
-        return {
-            "NumberOfConnectors": str(self._evse_count),
-            "SupportedFeatureProfiles": "Core,LocalAuthListManagement,Reservation",
-            "LocalAuthListMaxLength": str(MAX_TOKENS),
-            "SendLocalListMaxLength": str(MAX_TOKENS),
-        }
+        return keys.read_only(self.evse_count)
+
+    def password(self, text: str) -> bytes:
+        """The octets of an AuthorizationKey (security white paper, 7.2)."""
+        return bytes.fromhex(text)
 
     def token(self, token_id: str, _kind: str) -> IdToken:
         """The token of an id; OCPP 1.6 knows no types."""

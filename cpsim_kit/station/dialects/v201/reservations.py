@@ -8,20 +8,13 @@ from typing import TYPE_CHECKING, Any
 from cpsim_kit.station.authorization import IdToken
 from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.events import CancelReservation, ReserveNow
+from cpsim_kit.station.live_values import connector_type
 from cpsim_kit.station.reservations import Reservation
 
 if TYPE_CHECKING:
     from cpsim_kit.station.core import Core
-    from cpsim_kit.station.evse import Evse
 
-__all__ = ["COMMANDS", "connector_type"]
-
-
-def connector_type(spec: Evse) -> str:
-    """The type of an EVSE's connector, a ConnectorEnumType value."""
-    if spec.is_dc:
-        return "cCCS2"
-    return "cType2" if spec.is_attached else "sType2"
+__all__ = ["COMMANDS"]
 
 
 def _reserve_now(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
@@ -37,7 +30,7 @@ def _reserve_now(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
         tuple(
             number
             for number, evse in core.evses.items()
-            if evse_id in (None, number) and wanted in (None, connector_type(evse.spec))
+            if evse_id in (None, number) and wanted in (None, connector_type(core, evse, now))
         ),
         group.get("id_token", ""),
     )

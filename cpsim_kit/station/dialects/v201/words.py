@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cpsim_kit.station.authorization import IdToken
+from cpsim_kit.station.device_model import all_names
 from cpsim_kit.station.dialects.data_transfer import data_transfer
 from cpsim_kit.station.dialects.dialect import Dialect
 from cpsim_kit.station.dialects.handler import Handler
@@ -17,6 +18,7 @@ from cpsim_kit.station.dialects.v201 import (
     local_list,
     maintenance,
     remote,
+    reports,
     reservations,
     reset,
     transactions,
@@ -27,7 +29,6 @@ from cpsim_kit.station.dialects.v201 import (
 from cpsim_kit.station.dialects.v201.fields import read_info, write_token
 from cpsim_kit.station.events import Answer, Outgoing
 from cpsim_kit.station.meter import MEASURANDS, Reading
-from cpsim_kit.station.variables import VARIABLES
 
 if TYPE_CHECKING:
     from cpsim_kit.station.evse import LiveEvse
@@ -50,7 +51,6 @@ _RESERVATION_STATUSES = {"2.0.1": ("Expired", "Removed"), "2.1": ("Expired", "Re
 class V201(Dialect):
     """OCPP 2.0.1, and 2.1, whose messages are the same as far as this station goes."""
 
-    names: ClassVar[Mapping[str, tuple[str, ...]]] = {name: (name,) for name in VARIABLES}
     no_measurands = frozenset({"Temperature"})
     reports_status_first = True
     gives_up_without_token = False
@@ -59,6 +59,10 @@ class V201(Dialect):
     asked_measurands = "AlignedDataCtrlr.Measurands"  # F06.FR.06
     token_length = 36
     statuses = ("Available", "Occupied", "Reserved", "Unavailable", "Faulted")
+
+    @classmethod
+    def names_of(cls, evse_count: int) -> Mapping[str, tuple[str, ...]]:
+        return all_names(evse_count)
 
     def token(self, token_id: str, kind: str) -> IdToken:
         types = _TOKEN_TYPES.get(self.version.name, (kind,))
@@ -168,6 +172,7 @@ class V201(Dialect):
         **local_list.COMMANDS,
         **maintenance.COMMANDS,
         **remote.COMMANDS,
+        **reports.COMMANDS,
         **reservations.COMMANDS,
         **reset.COMMANDS,
         **transactions.COMMANDS,
