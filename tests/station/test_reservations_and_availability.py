@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from command_player import command, restart
 from core_player import Player
-from test_reservations import TOKENS, act, player_of, reserve
+from reservation_player import TOKENS, act, player_of, reserve
 from told import told
 
 from cpsim_kit.station import Evse
