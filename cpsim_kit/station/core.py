@@ -11,12 +11,14 @@ from __future__ import annotations
 import math
 import random as random_module
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.station.events import (
     FAULTS,
     Accepted,
     Answer,
+    CancelReservation,
     ChangeAvailability,
     ClearFault,
     Event,
@@ -29,6 +31,7 @@ from cpsim_kit.station.events import (
     PowerOff,
     RemoteStart,
     RemoteStop,
+    ReserveNow,
     Reset,
     ShutDown,
     SuspendEv,
@@ -57,6 +60,7 @@ if TYPE_CHECKING:
     from cpsim_kit.station.evse import Evse
     from cpsim_kit.station.live_values import Device
     from cpsim_kit.station.queue import MessageQueue
+    from cpsim_kit.station.reservations import Reservations
     from cpsim_kit.station.transaction import Report
     from cpsim_kit.station.variables import Variables
 
@@ -175,6 +179,7 @@ class Core:
         result = _RULES[type(event)](self, event, now)
         if self._maintenance is not None:
             self._maintenance.firmware.react(now)
+        self._keep_reservations(now)
         return result
 
     def take(self, now: float) -> Outgoing | None:
@@ -216,6 +221,11 @@ class Core:
         """The tokens that the CSMS put into the station's own list."""
         return self._visits.local_list
 
+    @property
+    def reservations(self) -> Reservations:
+        """The reservations."""
+        return self._visits.reservations
+
     def say(self, build: Callable[[], object], then: Callable[[Answer, float], None] | None = None) -> None:
         """Put a message into the queue; without a connection it is not sent."""
         self._reporter.say(build, then)
@@ -250,6 +260,8 @@ class Core:
         if not self.has_power:
             return self.restarts.up_at
         moment = min(self._aligned_at, self._aligned_end_at, self._reporter.queue.due(), self.restarts.due())
+        if len(self.reservations):
+            moment = min(moment, self.reservations.due() - self.epoch)
         if self._maintenance is not None:
             moment = min(moment, self._maintenance.due())
         for evse in self._visits.places():
@@ -277,6 +289,7 @@ class Core:
                 self._reporter.sample_aligned(list(self.evses.values()), moment)
             if self._maintenance is not None:
                 self._maintenance.fire(moment)
+            self._keep_reservations(moment)
 
     def _fire(self, evse: LiveEvse, now: float) -> None:
         if evse.full_at <= now:
@@ -309,6 +322,7 @@ class Core:
         """No vehicle came in time (C01.FR.26, E03.FR.05), or it did not come back (E10.FR.02)."""
         evse.connect_by = math.inf
         authorization, evse.authorization = evse.authorization, None
+        self._visits.tell_unused(authorization)
         evse.offer(now)
         if authorization is not None and authorization.has_lost_vehicle:
             extra = STOPPED_WITH_AUTHORIZATION
@@ -324,6 +338,7 @@ class Core:
         self._failed_attempts = 0
         if not self.has_power:
             self._power_on(now)
+        self._visits.keep_reservations(now)
         self._reporter.queue.is_online = True
         self._unsaid.clear()
         for build in self.dialect.start_messages(now, self.availability.is_operative):
@@ -492,6 +507,35 @@ class Core:
     def _remote_stop(self, event: RemoteStop, now: float) -> str:
         return self._tokens.remote_stop(event, now) if self._is_accepted else "Rejected"
 
+    # -- Reservations -------------------------------------------------------------------------------------------------
+
+    def _reserve_now(self, event: ReserveNow, now: float) -> str:
+        if not (self._is_accepted and self.variables.value("ReservationCtrlr.Enabled")):  # H01.FR.01
+            return "Rejected"
+        return self.reservations.reserve(event.reservation, self.evses, self.epoch + now)
+
+    def _cancel_reservation(self, event: CancelReservation, _now: float) -> str:
+        return "Accepted" if self.reservations.cancel(event.reservation_id) else "Rejected"  # H02.FR.01, .02
+
+    def _keep_reservations(self, now: float) -> None:
+        """After anything that happens: end reservations, report the connectors, and tell what became of reservations.
+
+        Without a connection, and while the station is not accepted, the CSMS is told later.
+        """
+        if self.reservations.is_idle or not self.has_power:
+            return
+        for evse in self._visits.keep_reservations(now):
+            self._visits.await_token(evse, now)
+        if self.reservations.unsaid and self._is_accepted and self.queue.is_online:
+            unsaid, self.reservations.unsaid = self.reservations.unsaid, None
+            for number, status in unsaid:
+                build = self.dialect.reservation_status(number, status)
+                if build is not None:
+                    self._reporter.say(build, lost=partial(self._reservation_status_lost, number, status))
+
+    def _reservation_status_lost(self, number: int, status: str, _now: float) -> None:
+        self.reservations.tell(number, status)
+
     # -- Further commands -------------------------------------------------------------------------------------------
 
     def _change_availability(self, event: ChangeAvailability, now: float) -> str:
@@ -646,6 +690,8 @@ _RULES: dict[type, Callable[[Core, Any, float], Any]] = {
     ClearFault: Core._clear_fault,
     RemoteStart: Core._remote_start,
     RemoteStop: Core._remote_stop,
+    ReserveNow: Core._reserve_now,
+    CancelReservation: Core._cancel_reservation,
     ChangeAvailability: Core._change_availability,
     Reset: Core._reset,
     ShutDown: Core._shut_down,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from cpsim_kit.station.authorization import Authorization, IdToken, TokenInfo
+    from cpsim_kit.station.reservations import Reservation
     from cpsim_kit.station.session import Session
     from cpsim_kit.station.transaction import Report
     from cpsim_kit.station.vehicle import Vehicle
@@ -18,6 +19,7 @@ __all__ = [
     "TICK",
     "Accepted",
     "Answer",
+    "CancelReservation",
     "ChangeAvailability",
     "ClearFault",
     "Event",
@@ -30,6 +32,7 @@ __all__ = [
     "PowerOff",
     "RemoteStart",
     "RemoteStop",
+    "ReserveNow",
     "Reset",
     "ShutDown",
     "SuspendEv",
@@ -166,6 +169,20 @@ class RemoteStop:
     """The CSMS asks to stop a transaction; handled as the status."""
 
     transaction_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReserveNow:
+    """The CSMS reserves an EVSE; handled as the status."""
+
+    reservation: Reservation
+
+
+@dataclass(frozen=True, slots=True)
+class CancelReservation:
+    """The CSMS takes a reservation away; handled as the status."""
+
+    reservation_id: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,6 +358,8 @@ Event = (
     | ClearFault
     | RemoteStart
     | RemoteStop
+    | ReserveNow
+    | CancelReservation
     | ChangeAvailability
     | Reset
     | ShutDown

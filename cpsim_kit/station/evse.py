@@ -116,6 +116,7 @@ class LiveEvse:
         fault: The fault that blocks it, or "".
         available: Whether it is in service.
         is_leaving: Whether it goes out of service when its transaction ends.
+        is_reserved: Whether it is kept for somebody with a reservation.
         ev_suspends: Whether the vehicle takes nothing for now.
         evse_suspends: Whether the EVSE offers nothing for now.
         ev_is_done: Whether the vehicle has reached its target.
@@ -159,6 +160,7 @@ class LiveEvse:
         "id",
         "is_cable_locked",
         "is_leaving",
+        "is_reserved",
         "limit_kw",
         "offered_kw",
         "phases_used",
@@ -182,6 +184,7 @@ class LiveEvse:
         self.fault = ""
         self.available = spec.available
         self.is_leaving = False
+        self.is_reserved = False
         self.ev_suspends = False
         self.evse_suspends = False
         self.ev_is_done = False

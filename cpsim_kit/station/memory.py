@@ -43,6 +43,7 @@ def remember(core: Core, now: float) -> dict[str, Any]:
         "cache": core.cache.dump(),
         "availability": core.availability.dump(),
         "local_list": core.local_list.dump(),
+        "reservations": core.reservations.dump(),
         "transactions": [_transaction(each, epoch) for each in core.transactions],
         "queue": [
             _report(message.report, epoch) | {"attempts": message.attempts}
@@ -69,6 +70,8 @@ def recall(core: Core, data: Mapping[str, Any]) -> None:
             core.evses[int(number)].set_register(register_wh)
         core.cache.load(data["cache"])
         core.local_list.load(data["local_list"])
+        if "reservations" in data:
+            core.reservations.load(data["reservations"])
         by_key = {}
         for saved in data["transactions"]:
             transaction = _make_transaction(saved, epoch)

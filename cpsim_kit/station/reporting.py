@@ -197,6 +197,8 @@ class Reporter:
             transaction.token = transaction.token or authorization.token
             if authorization.is_remote:
                 report.trigger, report.remote_start_id = "RemoteStart", authorization.remote_start_id
+        if authorization is not None and authorization.reservation_id is not None:  # H01.FR.15
+            report.reservation_id, authorization.reservation_id = authorization.reservation_id, None
         if evse.vehicle is not None:
             self._add_connection(evse, now, report)
         if kind == "Started" and transaction.begin is not None:

@@ -53,6 +53,7 @@ from cpsim_kit.station.memory import recall, remember
 from cpsim_kit.station.queue import queue_frame
 from cpsim_kit.station.quirks import Quirk, Quirks
 from cpsim_kit.station.quirky_queue import QuirkyQueue
+from cpsim_kit.station.reservations import reservations_frame
 from cpsim_kit.station.session import Session, truth_frame
 from cpsim_kit.station.variables import Variables
 from cpsim_kit.station.vehicle import Vehicle
@@ -361,6 +362,11 @@ class Station:
         return self._core.sessions
 
     @property
+    def reservations(self) -> pd.DataFrame:
+        """The reservations, one row each. Columns: reservation_id, evse_ids, id_token, group, expires_at (UTC)."""
+        return reservations_frame(self._core.reservations)
+
+    @property
     def is_online(self) -> bool:
         """Whether it has a connection on which messages are sent."""
         return self._driver.is_running and self._driver.error is None and self._driver.is_online
@@ -550,7 +556,7 @@ class Station:
         Goal.check(wanted)
         self._check_timeout(timeout)
         self._core.dialect.token(token, "ISO14443")
-        place = evse if evse is not None else self._find_free()
+        place = evse if evse is not None else self._find_free(token)
         with self._driver.held():
             await self.plug_in(vehicle, evse=place)
             session = self._core.evses[place].session
@@ -565,11 +571,14 @@ class Station:
                 await self.unplug(evse=place)
         return session
 
-    def _find_free(self) -> int:
-        """The first EVSE that somebody would go to."""
-        for number, each in self._core.evses.items():
-            if each.vehicle is None and each.authorization is None and each.is_usable:
-                return number
+    def _find_free(self, token: str) -> int:
+        """The first EVSE that somebody would go to: one that is reserved for the token, or one that is not reserved."""
+        evses, id_token = self._core.evses, self._core.dialect.token(token, "ISO14443")
+        free = [each for each in evses.values() if not each.vehicle and not each.authorization and each.is_usable]
+        reserved = self._core.reservations.place_of(evses, id_token, "")
+        for each in free if reserved not in free else [reserved]:
+            if self._core.reservations.admits(list(evses.values()), each, id_token, ""):
+                return each.id
         raise ValueError(f"{self.id}: no EVSE is free; unplug a vehicle, or say evse=")
 
     async def wait_command(self, action: str, *, timeout: float = 5) -> Command:

@@ -20,19 +20,19 @@ from cpsim_kit.station.dialects.refusals import csms_actions
 REFUSED = "test_refusals.py::test_a_refused_command_changes_nothing_and_is_never_accepted"
 
 BOTH = {
-    "CancelReservation": REFUSED,
+    "CancelReservation": "test_station_reservations.py::test_a_reservation_that_is_cancelled_expires_or_is_lost",
     "CertificateSigned": REFUSED,
     "ChangeAvailability": "test_availability.py::test_what_is_out_of_service_starts_nothing_and_offers_nothing",
-    "ClearCache": REFUSED,
+    "ClearCache": "test_local_list.py::test_clear_cache_forgets_what_the_csms_said",
     "ClearChargingProfile": REFUSED,
     "DataTransfer": "test_maintenance.py::test_data_of_a_vendor_is_not_known",
     "DeleteCertificate": REFUSED,
     "GetCompositeSchedule": REFUSED,
     "GetInstalledCertificateIds": REFUSED,
-    "GetLocalListVersion": "test_queue.py::test_the_local_list_is_replaced_changed_and_counted",
+    "GetLocalListVersion": "test_local_list.py::test_the_version_of_an_update",
     "GetLog": "test_maintenance.py::test_an_upload_is_a_train_of_statuses",
     "InstallCertificate": REFUSED,
-    "ReserveNow": REFUSED,
+    "ReserveNow": "test_station_reservations.py::test_a_reserved_evse_serves_the_one_who_reserved_it",
     "Reset": "test_station_restart.py::test_a_reset_ends_the_transaction_and_boots",
     "SendLocalList": "test_commands.py::test_a_list_that_the_csms_sends_decides_offline",
     "SetChargingProfile": REFUSED,

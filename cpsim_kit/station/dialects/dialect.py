@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ocpp.exceptions import PropertyConstraintViolationError
+
 from cpsim_kit.ocpp_j.versions import Version
 from cpsim_kit.station.authorization import IdToken
 from cpsim_kit.station.device_model import model
@@ -33,6 +35,7 @@ class Dialect(ABC):
         defaults: Defaults that differ from those of OCPP 2.0.1.
         reports_status_first: Whether a connector's status is reported before the transaction's message.
         gives_up_without_token: Whether a vehicle for which no token comes in time is given up.
+        caches_listed: Whether the cache keeps tokens of the local list, too.
         tells_security_events: Whether the version has security events by itself, not only by a white paper.
         boots_when_asked: Whether BootNotification can be asked for after the station was accepted.
         asked_measurands: The variable with the measurands of MeterValues that the CSMS asks for.
@@ -46,6 +49,7 @@ class Dialect(ABC):
     no_measurands: ClassVar[frozenset[str]] = frozenset()
     reports_status_first: ClassVar[bool]
     gives_up_without_token: ClassVar[bool]
+    caches_listed: ClassVar[bool] = True
     tells_security_events: ClassVar[bool]
     boots_when_asked: ClassVar[bool]
     asked_measurands: ClassVar[str]
@@ -99,6 +103,20 @@ class Dialect(ABC):
         time = datetime.fromisoformat(text.upper())  # RFC 3339, 5.6: "t" and "z" may be lower-case
         return (time.replace(tzinfo=UTC) if time.tzinfo is None else time).timestamp()
 
+    @classmethod
+    def commanded_moment(cls, text: str) -> float:
+        """A time in a command of the CSMS, as seconds since the epoch.
+
+        Raises:
+            PropertyConstraintViolationError: It is no time; the schemas do not check that.
+        """
+        try:
+            moment = cls.moment(text)
+        except ValueError as exc:
+            raise PropertyConstraintViolationError(str(exc)) from exc
+        assert moment is not None
+        return moment
+
     def read_only(self) -> Mapping[str, str]:
         """Values that the version reports and nobody sets."""
         return {}
@@ -134,6 +152,14 @@ class Dialect(ABC):
     @abstractmethod
     def last_start_messages(self, now: float, reason: str) -> Sequence[Callable[[], Any]]:
         """The messages after a start that come after those of the connectors; the reason as BootReasonEnumType."""
+
+    @abstractmethod
+    def reservation_status(self, reservation_id: int, status: str) -> Callable[[], Any] | None:
+        """Makes the message of what became of a reservation; None where the version has none for it."""
+
+    def list_conflict(self, _now: float, _is_operative: bool) -> Callable[[], Any] | None:
+        """Makes the message that the CSMS contradicts its own local list; None where the version has none."""
+        return None
 
     @abstractmethod
     def authorize(self, token: IdToken) -> Any:

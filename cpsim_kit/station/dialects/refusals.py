@@ -117,24 +117,19 @@ _STREAMS = "it has no streams of events"
 
 REFUSALS_16: Mapping[str, Handler] = _make(
     {
-        "CancelReservation": _status("Rejected", _NOT_HERE, "5.1"),
         "CertificateSigned": _status("Rejected", _CERTIFICATES, "security A02"),
-        "ClearCache": _status("Rejected", _NOT_HERE, "5.4"),
         "ClearChargingProfile": _status("Unknown", _PROFILES, "5.5"),
         "DeleteCertificate": _status("NotFound", _CERTIFICATES, "security M04"),
         "GetCompositeSchedule": _status("Rejected", _PROFILES, "5.7"),
         "GetInstalledCertificateIds": _status("NotFound", _CERTIFICATES, "security M03"),
         "InstallCertificate": _status("Rejected", _CERTIFICATES, "security M05"),
-        "ReserveNow": _status("Rejected", _NOT_HERE, "5.13"),
         "SetChargingProfile": _status("NotSupported", _PROFILES, "5.16"),
     }
 )
 
 REFUSALS_201: Mapping[str, Handler] = _make(
     {
-        "CancelReservation": _status("Rejected", _NOT_HERE, "H02"),
         "CertificateSigned": _status("Rejected", _CERTIFICATES, "A02"),
-        "ClearCache": _status("Rejected", _NOT_HERE, "C11"),
         "ClearChargingProfile": _status("Unknown", _PROFILES, "K10"),
         "ClearDisplayMessage": _status("Unknown", _DISPLAY, "O05"),
         "ClearVariableMonitoring": _each(
@@ -152,7 +147,6 @@ REFUSALS_201: Mapping[str, Handler] = _make(
         "GetReport": _status("NotSupported", _NOT_HERE, "B08"),
         "InstallCertificate": _status("Rejected", _CERTIFICATES, "M05"),
         "PublishFirmware": _status("Rejected", "it is no local controller", "L03"),
-        "ReserveNow": _status("Rejected", _NOT_HERE, "H01"),
         "SetChargingProfile": _status("Rejected", _PROFILES, "K01"),
         "SetDisplayMessage": _status("Rejected", _DISPLAY, "O01"),
         "SetMonitoringBase": _status("NotSupported", _MONITORS, "N03"),

@@ -13,11 +13,13 @@ from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.dialects.refusals import REFUSALS_16
 from cpsim_kit.station.dialects.v16 import (
     availability,
+    cache,
     configuration,
     keys,
     local_list,
     maintenance,
     remote,
+    reservations,
     reset,
     triggers,
     unlock,
@@ -74,6 +76,7 @@ class V16(Dialect):
     }
     reports_status_first = False
     gives_up_without_token = True
+    caches_listed = False  # 3.5.3
     tells_security_events = False
     boots_when_asked = True
     asked_measurands = "SampledDataCtrlr.TxUpdatedMeasurands"  # 5.17
@@ -85,6 +88,7 @@ class V16(Dialect):
         "SuspendedEV",
         "SuspendedEVSE",
         "Finishing",
+        "Reserved",
         "Unavailable",
         "Faulted",
     )
@@ -109,11 +113,16 @@ class V16(Dialect):
         return super().token(token_id, NO_TYPE)
 
     def connector_status(self, evse: LiveEvse) -> str:
-        """One of the nine states of 4.9, but Reserved. SuspendedEVSE has precedence over SuspendedEV."""
+        """One of the nine states of 4.9. SuspendedEVSE has precedence over SuspendedEV.
+
+        A vehicle changes nothing at a reserved connector: 4.9 leads from there to Preparing by the token (G2).
+        """
         if evse.fault:
             return "Faulted"
         if not evse.available:
             return "Unavailable"
+        if evse.is_reserved:
+            return "Reserved"
         if evse.transaction is not None:
             return "SuspendedEV" if evse.vehicle is None else evse.charging_state
         if evse.authorization is not None:
@@ -139,6 +148,20 @@ class V16(Dialect):
     def last_start_messages(self, _now: float, _reason: str) -> Sequence[Callable[[], Any]]:
         return ()
 
+    def reservation_status(self, _reservation_id: int, _status: str) -> None:
+        """OCPP 1.6 has no such message: the connector's status tells it."""
+        return
+
+    def list_conflict(self, now: float, is_operative: bool) -> Callable[[], Any]:
+        """3.5.2: a status of the whole charge point, with its own error code."""
+        return partial(
+            self._calls.StatusNotification,
+            connector_id=0,
+            error_code="LocalListConflict",
+            status="Available" if is_operative else "Unavailable",
+            timestamp=self.time(now),
+        )
+
     def authorize(self, token: IdToken) -> Any:
         return self._calls.Authorize(id_tag=token.id)
 
@@ -156,6 +179,7 @@ class V16(Dialect):
                 id_tag=report.token.id,
                 meter_start=round(transaction.start_wh),
                 timestamp=self.time(report.at),
+                reservation_id=report.reservation_id,
             )
         if transaction.csms_id is None:  # StartTransaction had no answer
             return None
@@ -220,10 +244,12 @@ class V16(Dialect):
         **REFUSALS_16,
         "DataTransfer": data_transfer("5.6, 4.3"),
         **availability.COMMANDS,
+        **cache.COMMANDS,
         **configuration.COMMANDS,
         **local_list.COMMANDS,
         **maintenance.COMMANDS,
         **remote.COMMANDS,
+        **reservations.COMMANDS,
         **reset.COMMANDS,
         **triggers.COMMANDS,
         **unlock.COMMANDS,

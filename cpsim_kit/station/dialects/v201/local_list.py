@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.station.authorization import IdToken
 from cpsim_kit.station.dialects.handler import Handler
-from cpsim_kit.station.dialects.v201.fields import read_info
+from cpsim_kit.station.dialects.v201.fields import read_listed
 
 if TYPE_CHECKING:
     from cpsim_kit.station.core import Core
@@ -20,7 +20,7 @@ def _send_local_list(core: Core, _now: float, fields: Mapping[str, Any]) -> Any:
     if not core.variables.value("LocalAuthListCtrlr.Enabled"):
         return results.SendLocalList(status="Failed")
     entries = [
-        (IdToken(each["id_token"]["id_token"], each["id_token"]["type"]), read_info(each.get("id_token_info")))
+        (IdToken(each["id_token"]["id_token"], each["id_token"]["type"]), read_listed(each.get("id_token_info")))
         for each in fields.get("local_authorization_list") or ()
     ]
     is_full = fields["update_type"] == "Full"
@@ -33,6 +33,8 @@ def _get_local_list_version(core: Core, _now: float, _fields: Mapping[str, Any])
 
 
 COMMANDS: Mapping[str, Handler] = {
-    "GetLocalListVersion": Handler(_get_local_list_version, "tells the version of its list of tokens", "D02.FR.01"),
-    "SendLocalList": Handler(_send_local_list, "replaces or changes its list of tokens", "D01.FR.01"),
+    "GetLocalListVersion": Handler(
+        _get_local_list_version, "tells the version of its list of tokens", "D02.FR.01 to .03"
+    ),
+    "SendLocalList": Handler(_send_local_list, "replaces or changes its list of tokens", "D01.FR.01 to .19"),
 }

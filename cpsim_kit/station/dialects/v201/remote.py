@@ -35,9 +35,11 @@ def _request_stop(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
 
 COMMANDS: Mapping[str, Handler] = {
     "RequestStartTransaction": Handler(
-        _request_start, "authorizes the token, as if it had been presented", "F01.FR.01, F01.FR.19, F02.FR.21"
+        _request_start, "authorizes the token, as if it had been presented", "F01.FR.01 to .26, F02.FR.01 to .27"
     ),
     "RequestStopTransaction": Handler(
-        _request_stop, "ends the authorization, and with it the transaction where TxStopPoint says so", "F03.FR.01"
+        _request_stop,
+        "ends the authorization, and with it the transaction where TxStopPoint says so",
+        "F03.FR.01 to .09, F04.FR.01 to .03",
     ),
 }

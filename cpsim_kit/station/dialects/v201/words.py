@@ -14,10 +14,12 @@ from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.dialects.refusals import REFUSALS_21, REFUSALS_201
 from cpsim_kit.station.dialects.v201 import (
     availability,
+    cache,
     local_list,
     maintenance,
     remote,
     reports,
+    reservations,
     reset,
     transactions,
     triggers,
@@ -42,6 +44,10 @@ _TOKEN_TYPES = {
 }
 
 
+# ReservationUpdateStatusEnumType.
+_RESERVATION_STATUSES = {"2.0.1": ("Expired", "Removed"), "2.1": ("Expired", "Removed", "NoTransaction")}
+
+
 class V201(Dialect):
     """OCPP 2.0.1, and 2.1, whose messages are the same as far as this station goes."""
 
@@ -52,7 +58,7 @@ class V201(Dialect):
     boots_when_asked = False
     asked_measurands = "AlignedDataCtrlr.Measurands"  # F06.FR.06
     token_length = 36
-    statuses = ("Available", "Occupied", "Unavailable", "Faulted")
+    statuses = ("Available", "Occupied", "Reserved", "Unavailable", "Faulted")
 
     @classmethod
     def names_of(cls, evse_count: int) -> Mapping[str, tuple[str, ...]]:
@@ -65,10 +71,13 @@ class V201(Dialect):
         return super().token(token_id, kind)
 
     def connector_status(self, evse: LiveEvse) -> str:
+        """Reserved also with a vehicle, until a token uses the reservation (H03, errata 2.32)."""
         if evse.fault:
             return "Faulted"
         if not evse.available:
             return "Unavailable"
+        if evse.is_reserved:
+            return "Reserved"
         return "Available" if evse.vehicle is None and not evse.has_dangling_cable else "Occupied"
 
     def status_notification(self, evse_id: int, status: str, _fault: str, _is_ev_gone: bool, at: float) -> Any:
@@ -83,6 +92,12 @@ class V201(Dialect):
         timestamp = self.time(now)  # A04.FR.01
         event = "StartupOfTheDevice" if reason == "PowerUp" else "ResetOrReboot"
         return (partial(self._calls.SecurityEventNotification, type=event, timestamp=timestamp),)
+
+    def reservation_status(self, reservation_id: int, status: str) -> Callable[[], Any] | None:
+        if status not in _RESERVATION_STATUSES[self.version.name]:
+            return None
+        message = self._calls.ReservationStatusUpdate
+        return partial(message, reservation_id=reservation_id, reservation_update_status=status)
 
     def authorize(self, token: IdToken) -> Any:
         return self._calls.Authorize(id_token=write_token(token))
@@ -113,6 +128,7 @@ class V201(Dialect):
             number_of_phases_used=report.phases_used,
             offline=report.offline or None,
             cable_max_current=report.cable_a,
+            reservation_id=report.reservation_id,
             evse=None if report.evse_id is None else {"id": report.evse_id, "connectorId": 1},
             id_token=None if report.token is None else write_token(report.token),
         )
@@ -152,10 +168,12 @@ class V201(Dialect):
         **REFUSALS_201,
         "DataTransfer": data_transfer("P01.FR.05"),
         **availability.COMMANDS,
+        **cache.COMMANDS,
         **local_list.COMMANDS,
         **maintenance.COMMANDS,
         **remote.COMMANDS,
         **reports.COMMANDS,
+        **reservations.COMMANDS,
         **reset.COMMANDS,
         **transactions.COMMANDS,
         **triggers.COMMANDS,
