@@ -7,10 +7,10 @@ Four quantities are kept apart: what the vehicle demands, what the limit is, wha
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from numbers import Integral
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from cpsim_kit.station.vehicle import is_number
 
@@ -20,11 +20,29 @@ if TYPE_CHECKING:
     from cpsim_kit.station.transaction import Transaction
     from cpsim_kit.station.vehicle import Vehicle
 
-__all__ = ["CHARGING_STATES", "Evse", "LiveEvse", "check_evse_id"]
+__all__ = ["CHARGING_STATES", "LEAST_A", "Allowance", "Evse", "LiveEvse", "check_evse_id"]
 
 CHARGING_STATES = ("Idle", "EVConnected", "Charging", "SuspendedEV", "SuspendedEVSE")  # ChargingStateEnumType
 
+LEAST_A = 6.0  # amperes per phase, the least that AC charging goes on with (IEC 61851-1)
+
 _AC_VOLTS, _DC_VOLTS = 230.0, 400.0
+
+
+class Allowance(NamedTuple):
+    """What charging profiles leave to an EVSE.
+
+    Attributes:
+        kw: The most that it may offer, over all phases; infinity for no limit.
+        by: The id of the profile that leads, or "external"; "" for no limit.
+        phases: The most phases that it may use; None for no limit.
+        why: The reason in words.
+    """
+
+    kw: float = math.inf
+    by: str = ""
+    phases: int | None = None
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,16 +145,20 @@ class LiveEvse:
         full_at: When the vehicle reaches its target, or the energy for an invalid token is used up.
         session: The session's record, or None.
         reported_status: The connector's status that the CSMS knows, or "".
-        limit_kw: The limit of cable and EVSE for this vehicle; that of the EVSE without one.
+        hardware_kw: The limit of cable and EVSE for this vehicle; that of the EVSE without one.
+        limit_kw: The least of that and of what charging profiles leave to it.
+        limit_by: What limits it: the id of a charging profile, "external", or "EVSE" for cable and EVSE.
+        limiter: Finds what charging profiles leave to it; None without smart charging.
         offered_kw: What it offers.
         phases_used: Phases in use with this vehicle; 0 for DC.
+        ready_since: When the running transaction was authorized and connected; None before.
         has_power: Whether the station has its power supply.
         power_before_kw: What was delivered just before the last change.
         soc_before: The state of charge then; not a number without a vehicle.
     """
 
     __slots__ = (
-        "_capability_kw",
+        "_amps",
         "_charged_since",
         "_charged_until",
         "_draw_kw",
@@ -148,6 +170,7 @@ class LiveEvse:
         "authorization",
         "authorize_by",
         "available",
+        "capability_kw",
         "conditions",
         "connect_by",
         "ev_is_done",
@@ -155,16 +178,20 @@ class LiveEvse:
         "evse_suspends",
         "fault",
         "full_at",
+        "hardware_kw",
         "has_dangling_cable",
         "has_power",
         "id",
         "is_cable_locked",
         "is_leaving",
         "is_reserved",
+        "limit_by",
         "limit_kw",
+        "limiter",
         "offered_kw",
         "phases_used",
         "power_before_kw",
+        "ready_since",
         "reported_status",
         "session",
         "soc_before",
@@ -196,9 +223,14 @@ class LiveEvse:
         self.session: Session | None = None
         self.reported_status = ""
         self.limit_kw: float = spec.max_kw
+        self.hardware_kw: float = spec.max_kw
+        self.limit_by = "EVSE"
+        self.limiter: Callable[[LiveEvse, float], Allowance] | None = None
+        self.ready_since: float | None = None
         self.offered_kw = 0.0
         self.phases_used = 0
-        self._capability_kw = 0.0
+        self.capability_kw = 0.0  # the most that the vehicle's charger takes here
+        self._amps = 0.0  # that cable and EVSE carry, per phase
         self._draw_kw = 0.0  # the lesser of what is offered and what the vehicle's charger takes; 0 if it takes none
         self._since = 0.0
         self._charged_since = self._charged_until = math.nan  # when this vehicle took energy
@@ -226,22 +258,31 @@ class LiveEvse:
         if isinstance(spec.phases, str):
             self.phases_used = 0
             amps = math.inf if spec.cable_a is None else spec.cable_a
-            self.limit_kw = min(spec.max_kw, amps * spec.volts / 1000)
-            self._capability_kw = vehicle.max_kw
+            self.hardware_kw = min(spec.max_kw, amps * spec.volts / 1000)
+            self.capability_kw = vehicle.max_kw
         else:
-            used = self.phases_used = min(spec.phases, vehicle.phases)
             amps = spec.max_kw * 1000 / (spec.volts * spec.phases)
             cable = spec.cable_a if spec.is_attached else vehicle.cable_a
-            amps = amps if cable is None else min(amps, cable)
-            self.limit_kw = amps * spec.volts * used * vehicle.power_factor / 1000
-            self._capability_kw = vehicle.max_kw * used / vehicle.phases
+            self._amps = amps if cable is None else min(amps, cable)
+            self._use_phases(3)
+        self.limit_kw, self.limit_by = self.hardware_kw, "EVSE"
+
+    def _use_phases(self, most: int) -> None:
+        """Charge on as many phases as EVSE and vehicle have, and at most on these."""
+        vehicle, phases = self.vehicle, self.spec.phases
+        assert vehicle is not None
+        assert not isinstance(phases, str)
+        used = self.phases_used = min(phases, vehicle.phases, most)
+        self.hardware_kw = self._amps * self.spec.volts * used * vehicle.power_factor / 1000
+        self.capability_kw = vehicle.max_kw * used / vehicle.phases
 
     def disconnect(self, now: float) -> None:
         """Take the cable out at the vehicle."""
         self._rebase(now)
         self.vehicle = None
         self.ev_suspends = self.ev_is_done = False
-        self.limit_kw, self._capability_kw, self.phases_used = self.spec.max_kw, 0.0, 0
+        self.limit_kw = self.hardware_kw = self.spec.max_kw
+        self.limit_by, self.capability_kw, self.phases_used = "EVSE", 0.0, 0
 
     @property
     def cable_a(self) -> int | None:
@@ -258,18 +299,18 @@ class LiveEvse:
         self._rebase(now)
         authorization = self.authorization
         vehicle = self.vehicle
-        allowed = (
-            vehicle is not None
-            and authorization is not None
-            and not authorization.is_blocked
-            and not self.evse_suspends
-            and not self.fault
-            and self.available
-            and self.has_power
-        )
+        if vehicle is not None and authorization is not None:
+            self.ready_since = now if self.ready_since is None else self.ready_since
+        elif self.transaction is None:
+            self.ready_since = None
+        allowed = self.may_offer
+        if self.limiter is not None:
+            self._obey(self.limiter(self, now))
         self.offered_kw = self.limit_kw if allowed else 0.0
+        if self.limit_by != "EVSE" and self.limit_kw < self.least_kw - 1e-9:
+            self.offered_kw = 0.0
         takes = allowed and not self.ev_suspends and not self.ev_is_done
-        self._draw_kw = min(self.offered_kw, self._capability_kw) if takes else 0.0
+        self._draw_kw = min(self.offered_kw, self.capability_kw) if takes else 0.0
         self.full_at = math.inf
         if vehicle is not None and authorization is not None and self._draw_kw:
             target = vehicle.stops_at
@@ -277,6 +318,34 @@ class LiveEvse:
                 allowed_soc = self._soc + (authorization.until_wh - self._wh) / (vehicle.capacity_kwh * 1000)
                 target = min(target, max(allowed_soc, self._soc))
             self.full_at = now + vehicle.seconds_until(self._soc, target, self._draw_kw)
+
+    @property
+    def may_offer(self) -> bool:
+        """Whether somebody may charge here now, whatever charging profiles say."""
+        authorization = self.authorization
+        return (
+            self.vehicle is not None
+            and authorization is not None
+            and not authorization.is_blocked
+            and not self.evse_suspends
+            and not self.fault
+            and self.available
+            and self.has_power
+        )
+
+    @property
+    def least_kw(self) -> float:
+        """The least power with which the vehicle charges: :data:`LEAST_A` on each phase in use; 0 for DC."""
+        factor = 1 if self.vehicle is None else self.vehicle.power_factor
+        return LEAST_A * self.spec.volts * self.phases_used * factor / 1000
+
+    def _obey(self, allowance: Allowance) -> None:
+        """Take what charging profiles say into the limit."""
+        if self.vehicle is not None and not self.spec.is_dc:
+            self._use_phases(3 if allowance.phases is None else allowance.phases)
+        self.limit_kw, self.limit_by = self.hardware_kw, "EVSE"
+        if allowance.kw < self.hardware_kw:
+            self.limit_kw, self.limit_by = allowance.kw, allowance.by
 
     def _rebase(self, now: float) -> None:
         """Begin a new stretch of constant offer."""
@@ -337,7 +406,7 @@ class LiveEvse:
         """What the vehicle would take if it were offered."""
         if self.vehicle is None or self.ev_suspends or self.ev_is_done:
             return 0.0
-        return min(self._capability_kw, self.vehicle.demand_kw(self.soc(now)))
+        return min(self.capability_kw, self.vehicle.demand_kw(self.soc(now)))
 
     def seconds_until_soc(self, now: float, target: float) -> float:
         """Seconds until the vehicle has this state of charge if nothing changes; infinity for never."""

@@ -41,7 +41,7 @@ class EvseView:
         return {
             "state": self.state,
             "demand": f"{self.demand_kw:.2f} kW",
-            "limit": f"{self.limit_kw:.2f} kW",
+            "limit": f"{self.limit_kw:.2f} kW by {self.limit_by}",
             "offered": f"{self.offered_kw:.2f} kW",
             "delivered": f"{self.power_kw:.2f} kW",
             "register": f"{self.energy_kwh:.3f} kWh",
@@ -78,8 +78,13 @@ class EvseView:
 
     @property
     def limit_kw(self) -> float:
-        """The limit of cable and EVSE for this vehicle; that of the EVSE without one."""
+        """The least of what cable, EVSE and charging profiles allow; without a vehicle there is no cable."""
         return self._evse.limit_kw
+
+    @property
+    def limit_by(self) -> str:
+        """What limits it: the id of a charging profile, "external", or "EVSE" for cable and EVSE."""
+        return self._evse.limit_by
 
     @property
     def offered_kw(self) -> float:

@@ -170,7 +170,7 @@ class Reporter:
             reason = transaction.stopped_by or reason
         self._emit(evse, now, "Ended", trigger, state, reason=reason, token=token, readings=readings)
         transaction.readings = []
-        evse.transaction = None
+        evse.transaction = evse.ready_since = None
 
     def _emit(
         self,
@@ -337,6 +337,7 @@ def record(evse: LiveEvse, now: float) -> None:
         evse.power_kw(now),
         evse.register_wh(now) / 1000,
         evse.soc(now),
+        evse.limit_by,
     )
     rows = session.rows
     if rows:

@@ -33,6 +33,7 @@ class Row(NamedTuple):
     power_kw: float
     energy_kwh: float
     soc: float
+    limit_by: str = "EVSE"
 
 
 @dataclass(slots=True, eq=False)
@@ -134,11 +135,12 @@ class Session:
     def to_frame(self) -> pd.DataFrame:
         """One row for each change and each meter reading.
 
-        Columns: at (UTC), state, demand_kw, limit_kw, offered_kw, power_kw, energy_kwh (the meter's register), soc.
+        Columns: at (UTC), state, demand_kw, limit_kw, offered_kw, power_kw, energy_kwh (the meter's register), soc,
+        limit_by (the id of the charging profile that limits it, "external", or "EVSE" for cable and EVSE).
         """
         rows = [(_utc(self.epoch + row.at), *row[1:]) for row in self.rows]
         return table(rows, Row._fields).astype(
-            {"at": "datetime64[ns, UTC]", **dict.fromkeys(Row._fields[2:], "float64")}
+            {"at": "datetime64[ns, UTC]", **dict.fromkeys(Row._fields[2:-1], "float64")}
         )
 
     def summary(self) -> dict[str, Any]:

@@ -45,6 +45,7 @@ DTYPES = {
     "at": "datetime64[ns, UTC]",
     "state": "object",
     **dict.fromkeys(["demand_kw", "limit_kw", "offered_kw", "power_kw", "energy_kwh", "soc"], "float64"),
+    "limit_by": "object",
 }
 
 
@@ -60,7 +61,7 @@ def test_table_has_the_stations_time_and_the_values_of_the_rows() -> None:
     assert frame["at"][0] == BEGAN
     assert list(frame["at"].diff().dt.total_seconds()[1:]) == [30, 300, 10]
     assert list(frame.state) == ["EVConnected", "Charging", "SuspendedEV", "Idle"]
-    assert list(frame.loc[1, "demand_kw":]) == [11, 22, 22, 11, 1.0004, 0.3]
+    assert list(frame.loc[1, "demand_kw":]) == [11, 22, 22, 11, 1.0004, 0.3, "EVSE"]
     assert math.isnan(frame.soc[3])
 
 
