@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cpsim_kit.station.profiles import Profile
 
 __all__ = ["MAX_TOKENS", "Authorization", "AuthorizationCache", "IdToken", "LocalList", "TokenInfo"]
 
@@ -83,6 +86,7 @@ class Authorization:
         has_lost_vehicle: Whether its vehicle was unplugged, and may come back (E10).
         reservation_id: Of the reservation that it used, until a transaction message has reported it.
         until_wh: The register up to which energy may flow for a token that was refused later (E05.FR.03).
+        profile: The charging profile for its transaction, until that runs (F01.FR.10).
     """
 
     token: IdToken
@@ -95,6 +99,7 @@ class Authorization:
     has_lost_vehicle: bool = False
     until_wh: float | None = None
     reservation_id: int | None = None
+    profile: Profile | None = None
 
     def may_be_ended_by(self, token: IdToken, group: str) -> bool:
         """Whether a token, or one of this group, ends it (C01.FR.03, C09.FR.03)."""

@@ -21,9 +21,12 @@ from cpsim_kit.station.events import (
     CancelReservation,
     ChangeAvailability,
     ClearFault,
+    ClearProfiles,
     Event,
     Failure,
     Fault,
+    InstallProfile,
+    LimitFromOutside,
     Offline,
     Online,
     Outgoing,
@@ -43,10 +46,11 @@ from cpsim_kit.station.events import (
     Unplug,
     VariablesChanged,
 )
-from cpsim_kit.station.evse import LiveEvse
+from cpsim_kit.station.evse import LiveEvse, check_evse_id
 from cpsim_kit.station.maintenance import Maintenance
 from cpsim_kit.station.reporting import record
 from cpsim_kit.station.restart import Restarts
+from cpsim_kit.station.sharing import Rule, equal
 from cpsim_kit.station.tokens import Tokens
 from cpsim_kit.station.transaction import STOPPED_WITH_AUTHORIZATION
 from cpsim_kit.station.triggers import Triggers
@@ -61,6 +65,7 @@ if TYPE_CHECKING:
     from cpsim_kit.station.live_values import Device
     from cpsim_kit.station.queue import MessageQueue
     from cpsim_kit.station.reservations import Reservations
+    from cpsim_kit.station.smart_charging import SmartCharging
     from cpsim_kit.station.transaction import Report
     from cpsim_kit.station.variables import Variables
 
@@ -85,6 +90,7 @@ class Core:
         random: Makes ids; None for the system's random numbers.
         keeps_rows: Whether sessions keep a row for each change and each meter reading.
         queue: Where its messages wait; None for a queue that changes nothing.
+        share: How its EVSEs share the limit of the station.
 
     Attributes:
         device: What the station is; None for a core without a charge point.
@@ -131,6 +137,7 @@ class Core:
         random: random_module.Random | None = None,
         keeps_rows: bool = True,
         queue: MessageQueue | None = None,
+        share: Rule = equal,
     ) -> None:
         random = _SYSTEM_RANDOM if random is None else random
         self.dialect = dialect
@@ -141,6 +148,7 @@ class Core:
         self._failed_attempts = 0  # to connect, in a row, with this slot
         self.epoch = epoch
         self._visits = Visits(dialect, evses, variables, epoch, random, keeps_rows)
+        self._visits.share = share
         self._tokens = Tokens(self._visits, dialect)
         self._reporter = self._visits.reporter
         self.restarts = Restarts(self._visits, self._visits.availability)
@@ -179,6 +187,8 @@ class Core:
         result = _RULES[type(event)](self, event, now)
         if self._maintenance is not None:
             self._maintenance.firmware.react(now)
+        if self._visits.has_profiles:
+            self.smart.react(now)
         self._keep_reservations(now)
         return result
 
@@ -264,6 +274,8 @@ class Core:
             moment = min(moment, self.reservations.due() - self.epoch)
         if self._maintenance is not None:
             moment = min(moment, self._maintenance.due())
+        if self.has_profiles:
+            moment = min(moment, self.smart.due)
         for evse in self._visits.places():
             moment = min(moment, evse.full_at, evse.connect_by, evse.authorize_by)
             transaction = evse.transaction
@@ -279,6 +291,8 @@ class Core:
             self.restarts.tick(moment)
             if not self.has_power:
                 return
+            if self.has_profiles and self.smart.due <= moment:
+                self.smart.tick(moment)
             for evse in list(self._visits.places()):
                 self._fire(evse, moment)
             if self._aligned_end_at <= moment:
@@ -290,6 +304,8 @@ class Core:
             if self._maintenance is not None:
                 self._maintenance.fire(moment)
             self._keep_reservations(moment)
+            if self.has_profiles:
+                self.smart.react(moment)
 
     def _fire(self, evse: LiveEvse, now: float) -> None:
         if evse.full_at <= now:
@@ -352,6 +368,8 @@ class Core:
             self._reporter.say(build)
         if self._maintenance is not None:
             self._maintenance.start(now)
+        if self.has_profiles:
+            self.smart.online(now)
         self._align(now)
 
     def _say_surely(self, build: Callable[[], object]) -> None:
@@ -628,6 +646,41 @@ class Core:
             self._reporter.status(evse, now, anyway=is_long)
         if self._maintenance is not None:
             self._maintenance.online()
+        if self.has_profiles:
+            self.smart.online(now)
+
+    # -- Smart charging -----------------------------------------------------------------------------------------------
+
+    @property
+    def smart(self) -> SmartCharging:
+        """The charging profiles, and what they leave to each EVSE."""
+        return self._visits.smart
+
+    @property
+    def has_profiles(self) -> bool:
+        """Whether there was ever a charging profile, or a limit from outside."""
+        return self._visits.has_profiles
+
+    def _install_profile(self, event: InstallProfile, now: float) -> None:
+        self.smart.install(event.profile, event.evse_id, now)
+
+    def _clear_profiles(self, event: ClearProfiles, now: float) -> int:
+        if not self.has_profiles:
+            return 0
+        return self.smart.clear(
+            now,
+            profile_id=event.profile_id,
+            evse_id=event.evse_id,
+            purpose=event.purpose,
+            stack_level=event.stack_level,
+        )
+
+    def _limit_from_outside(self, event: LimitFromOutside, now: float) -> None:
+        if event.evse_id:
+            check_evse_id(self.evses, event.evse_id)
+        if not self.variables.value("SmartChargingCtrlr.ExternalControlSignalsEnabled"):
+            raise ValueError("this station obeys no limit from outside: ExternalControlSignalsEnabled is false")
+        self.smart.constrain(event.kw, event.evse_id, event.source, now)
 
     # -- Maintenance --------------------------------------------------------------------------------------------------
 
@@ -693,6 +746,9 @@ _RULES: dict[type, Callable[[Core, Any, float], Any]] = {
     ReserveNow: Core._reserve_now,
     CancelReservation: Core._cancel_reservation,
     ChangeAvailability: Core._change_availability,
+    InstallProfile: Core._install_profile,
+    ClearProfiles: Core._clear_profiles,
+    LimitFromOutside: Core._limit_from_outside,
     Reset: Core._reset,
     ShutDown: Core._shut_down,
     Trigger: Core._trigger,

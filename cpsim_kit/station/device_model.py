@@ -4,8 +4,7 @@ The names are those of OCPP 2.0.1 part 2, "Referenced Components and Variables",
 ``dm_components_vars.csv`` of its appendices. The keys of OCPP 1.6 are other names for the same values: see
 ``dialects.v16``. All stations share these tables.
 
-Displays, ISO 15118, tariffs and costs are not there. MonitoringCtrlr and SmartChargingCtrlr say that they are not
-available.
+Displays, ISO 15118, tariffs and costs are not there. MonitoringCtrlr says that it is not available.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import Any
 from cpsim_kit.station import live_values
 from cpsim_kit.station.authorization import MAX_TOKENS
 from cpsim_kit.station.meter import MEASURANDS
+from cpsim_kit.station.smart_charging import MAX_PERIODS, MAX_PROFILES, MAX_STACK_LEVEL
 from cpsim_kit.station.transaction import POINTS
 from cpsim_kit.station.variable import Address, Live, Variable
 
@@ -166,11 +166,18 @@ _OTHER_BLOCKS = (
     _fixed("MonitoringCtrlr.Available", "boolean", False),
     _fixed("MonitoringCtrlr.ItemsPerMessage[SetVariableMonitoring]", "integer", 0),
     _fixed("MonitoringCtrlr.BytesPerMessage[SetVariableMonitoring]", "integer", 0),
-    _fixed("SmartChargingCtrlr.Available", "boolean", False),
-    _fixed("SmartChargingCtrlr.Entries[ChargingProfiles]", "integer", 0, maximum=0),
+)
+_SMART_CHARGING = (
+    _fixed("SmartChargingCtrlr.Available", "boolean", True),
+    _fixed("SmartChargingCtrlr.Enabled", "boolean", True),
+    _fixed("SmartChargingCtrlr.ACPhaseSwitchingSupported", "boolean", False),
+    _fixed("SmartChargingCtrlr.Phases3to1", "boolean", True),
+    _live("SmartChargingCtrlr.Entries[ChargingProfiles]", "integer", live_values.profile_entries, maximum=MAX_PROFILES),
+    _boolean("SmartChargingCtrlr.ExternalControlSignalsEnabled", True),
+    _boolean("SmartChargingCtrlr.NotifyChargingLimitWithSchedules", False),
     Variable("SmartChargingCtrlr.LimitChangeSignificance", "decimal", 1.0, "Percent", maximum=100),
-    _fixed("SmartChargingCtrlr.PeriodsPerSchedule", "integer", 0),
-    _fixed("SmartChargingCtrlr.ProfileStackLevel", "integer", 0),
+    _fixed("SmartChargingCtrlr.PeriodsPerSchedule", "integer", MAX_PERIODS),
+    _fixed("SmartChargingCtrlr.ProfileStackLevel", "integer", MAX_STACK_LEVEL),
     _fixed("SmartChargingCtrlr.RateUnit", "MemberList", ("A", "W"), members=("A", "W")),
 )
 _STATION = (
@@ -197,6 +204,7 @@ VARIABLES: Mapping[str, Variable] = MappingProxyType(
             *_SECURITY,
             *_DEVICE_DATA,
             *_OTHER_BLOCKS,
+            *_SMART_CHARGING,
         )
     }
 )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from cpsim_kit.station.authorization import Authorization, IdToken, TokenInfo
+    from cpsim_kit.station.profiles import Profile
     from cpsim_kit.station.reservations import Reservation
     from cpsim_kit.station.session import Session
     from cpsim_kit.station.transaction import Report
@@ -22,9 +23,12 @@ __all__ = [
     "CancelReservation",
     "ChangeAvailability",
     "ClearFault",
+    "ClearProfiles",
     "Event",
     "Failure",
     "Fault",
+    "InstallProfile",
+    "LimitFromOutside",
     "Offline",
     "Online",
     "Outgoing",
@@ -162,6 +166,7 @@ class RemoteStart:
     remote_start_id: int | None = None
     evse_id: int | None = None
     group: str = ""
+    profile: Profile | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +205,33 @@ class ChangeAvailability:
     evse_id: int | None = None
     connector_id: int | None = None
     with_parts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class InstallProfile:
+    """The CSMS sets a charging profile; raises ``Refused`` where the station does not take it."""
+
+    profile: Profile
+    evse_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClearProfiles:
+    """The CSMS takes charging profiles away; handled as how many. A criterion that is None matches all."""
+
+    profile_id: int | None = None
+    evse_id: int | None = None
+    purpose: str | None = None
+    stack_level: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LimitFromOutside:
+    """An external control system limits the station (EVSE 0) or an EVSE, in kW; None ends that."""
+
+    kw: float | None
+    evse_id: int = 0
+    source: str = "EMS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,6 +393,9 @@ Event = (
     | ReserveNow
     | CancelReservation
     | ChangeAvailability
+    | InstallProfile
+    | ClearProfiles
+    | LimitFromOutside
     | Reset
     | ShutDown
     | Trigger

@@ -36,13 +36,14 @@ class Allowance(NamedTuple):
         kw: The most that it may offer, over all phases; infinity for no limit.
         by: The id of the profile that leads, or "external"; "" for no limit.
         phases: The most phases that it may use; None for no limit.
-        why: The reason in words.
     """
 
     kw: float = math.inf
     by: str = ""
     phases: int | None = None
-    why: str = ""
+
+
+NO_LIMIT = Allowance()
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ class LiveEvse:
     """What is going on at one EVSE of a station.
 
     Attributes:
+        allowance: What charging profiles leave to it, as it was found last.
         id: From 1; 0 is no EVSE yet, for a token that was presented before it is known where the cable goes.
         spec: What the EVSE can do.
         vehicle: The vehicle at its cable, or None.
@@ -167,6 +169,7 @@ class LiveEvse:
         "_soc",
         "_soc_read",
         "_wh",
+        "allowance",
         "authorization",
         "authorize_by",
         "available",
@@ -226,6 +229,7 @@ class LiveEvse:
         self.hardware_kw: float = spec.max_kw
         self.limit_by = "EVSE"
         self.limiter: Callable[[LiveEvse, float], Allowance] | None = None
+        self.allowance = NO_LIMIT
         self.ready_since: float | None = None
         self.offered_kw = 0.0
         self.phases_used = 0
@@ -272,9 +276,22 @@ class LiveEvse:
         vehicle, phases = self.vehicle, self.spec.phases
         assert vehicle is not None
         assert not isinstance(phases, str)
-        used = self.phases_used = min(phases, vehicle.phases, most)
-        self.hardware_kw = self._amps * self.spec.volts * used * vehicle.power_factor / 1000
-        self.capability_kw = vehicle.max_kw * used / vehicle.phases
+        self.phases_used = min(phases, vehicle.phases, most)
+        self.hardware_kw, self.capability_kw, _ = self.reach(most)
+
+    def reach(self, most: int | None = None) -> tuple[float, float, float]:
+        """What is possible on at most so many phases, all for None.
+
+        Returns:
+            The limit of cable and EVSE, the most that the vehicle's charger takes, and the least that it charges with,
+            in kW.
+        """
+        vehicle, phases = self.vehicle, self.spec.phases
+        if vehicle is None or isinstance(phases, str):
+            return self.hardware_kw, self.capability_kw, 0.0
+        used = min(phases, vehicle.phases, most or 3)
+        per_amp = self.spec.volts * used * vehicle.power_factor / 1000
+        return self._amps * per_amp, vehicle.max_kw * used / vehicle.phases, LEAST_A * per_amp
 
     def disconnect(self, now: float) -> None:
         """Take the cable out at the vehicle."""
@@ -307,7 +324,7 @@ class LiveEvse:
         if self.limiter is not None:
             self._obey(self.limiter(self, now))
         self.offered_kw = self.limit_kw if allowed else 0.0
-        if self.limit_by != "EVSE" and self.limit_kw < self.least_kw - 1e-9:
+        if self.limit_by != "EVSE" and self.limit_kw < self.least_kw - 1e-9:  # a pilot signal says no less
             self.offered_kw = 0.0
         takes = allowed and not self.ev_suspends and not self.ev_is_done
         self._draw_kw = min(self.offered_kw, self.capability_kw) if takes else 0.0
@@ -336,11 +353,11 @@ class LiveEvse:
     @property
     def least_kw(self) -> float:
         """The least power with which the vehicle charges: :data:`LEAST_A` on each phase in use; 0 for DC."""
-        factor = 1 if self.vehicle is None else self.vehicle.power_factor
-        return LEAST_A * self.spec.volts * self.phases_used * factor / 1000
+        return self.reach(self.phases_used or None)[2]
 
     def _obey(self, allowance: Allowance) -> None:
         """Take what charging profiles say into the limit."""
+        self.allowance = allowance
         if self.vehicle is not None and not self.spec.is_dc:
             self._use_phases(3 if allowance.phases is None else allowance.phases)
         self.limit_kw, self.limit_by = self.hardware_kw, "EVSE"

@@ -25,6 +25,7 @@ __all__ = [
     "phases",
     "power",
     "problem",
+    "profile_entries",
     "state",
     "station_phases",
     "station_problem",
@@ -67,6 +68,11 @@ def date_time(core: Core, _evse: LiveEvse | None, now: float) -> str:
 def list_entries(core: Core, _evse: LiveEvse | None, _now: float) -> int:
     """How many tokens the local list has."""
     return len(core.local_list)
+
+
+def profile_entries(core: Core, _evse: LiveEvse | None, _now: float) -> int:
+    """How many charging profiles are installed."""
+    return len(core.smart.profiles.find()) if core.has_profiles else 0
 
 
 def active_profile(core: Core, _evse: LiveEvse | None, _now: float) -> int | None:

@@ -50,6 +50,7 @@ def remember(core: Core, now: float) -> dict[str, Any]:
             for message in core.queue
             if message.report is not None
         ],
+        "profiles": core.smart.profiles.dump() if core.has_profiles else None,
         "maintenance": core.maintenance.dump(epoch) if core.has_maintenance else None,
     }
 
@@ -83,6 +84,8 @@ def recall(core: Core, data: Mapping[str, Any]) -> None:
         core.availability.load(data.get("availability"))
         for saved in data["queue"]:
             core.say_again(_make_report(saved, by_key, epoch), attempts=saved["attempts"])
+        if (profiles := data.get("profiles")) is not None:
+            core.smart.load(profiles, 0.0)
         if (saved := data.get("maintenance")) is not None:
             core.maintenance.load(saved, epoch)
     except (KeyError, TypeError, AttributeError) as exc:

@@ -48,9 +48,20 @@ class Reporter:
         queue: The messages that are not answered yet.
         transactions: All transactions, oldest first.
         cause: The event that the next messages belong to.
+        on_start: Called with the EVSE of a transaction that starts, before anything is said of it.
     """
 
-    __slots__ = ("_dialect", "_on_answer", "_on_refused", "_random", "_variables", "cause", "queue", "transactions")
+    __slots__ = (
+        "_dialect",
+        "_on_answer",
+        "_on_refused",
+        "_random",
+        "_variables",
+        "cause",
+        "on_start",
+        "queue",
+        "transactions",
+    )
 
     def __init__(
         self,
@@ -68,6 +79,7 @@ class Reporter:
         self.queue = MessageQueue(variables)
         self.transactions: list[Transaction] = []
         self.cause: object = None
+        self.on_start: Callable[[LiveEvse, float], object] | None = None
 
     def say(
         self,
@@ -126,6 +138,8 @@ class Reporter:
         if evse.id:
             transaction.start_wh = evse.reading_wh(now)
         self.schedule(transaction, now)
+        if self.on_start is not None:
+            self.on_start(evse, now)
         state = evse.charging_state
         before = state if trigger == "ChargingStateChanged" else "Idle" if evse.vehicle is None else "EVConnected"
         self._emit(evse, now, "Started", trigger, before)

@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ["RULES", "Claim", "Rule", "equal", "first_come", "find_rule", "share"]
+__all__ = ["RULES", "Claim", "Rule", "equal", "find_rule", "first_come", "share"]
 
 _TINY = 1e-9  # kW
 

@@ -189,7 +189,9 @@ class Tokens:
         if evse is None:
             return "Rejected", None
         running = None if evse.transaction is None else evse.transaction.id
-        authorization = Authorization(event.token, group, (), event.remote_start_id, is_remote=True)
+        authorization = Authorization(
+            event.token, group, (), event.remote_start_id, is_remote=True, profile=event.profile
+        )
         value = self._visits.variables.value
         if not value("AuthCtrlr.AuthorizeRemoteStart") or event.token.needs_no_question:
             self._visits.grant(evse, authorization, now, "RemoteStart")

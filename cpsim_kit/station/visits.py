@@ -17,6 +17,8 @@ from cpsim_kit.station.evse import Evse, LiveEvse, check_evse_id
 from cpsim_kit.station.reporting import Reporter, record
 from cpsim_kit.station.reservations import Reservations
 from cpsim_kit.station.session import Session
+from cpsim_kit.station.sharing import Rule, equal
+from cpsim_kit.station.smart_charging import SmartCharging
 from cpsim_kit.station.transaction import STOPPED_WITH_AUTHORIZATION, Transaction
 
 if TYPE_CHECKING:
@@ -49,10 +51,12 @@ class Visits:
         reporter: Says what happens.
         reservations: The reservations.
         sessions: All sessions, oldest first.
+        share: How the EVSEs share the limit of the station.
     """
 
     __slots__ = (
         "_keeps_rows",
+        "_smart",
         "availability",
         "cache",
         "dialect",
@@ -63,6 +67,7 @@ class Visits:
         "reporter",
         "reservations",
         "sessions",
+        "share",
         "variables",
     )
 
@@ -79,6 +84,8 @@ class Visits:
             number: LiveEvse(number, spec) for number, spec in enumerate(evses, start=1)
         }
         self.lobby: LiveEvse | None = None
+        self.share: Rule = equal
+        self._smart: SmartCharging | None = None  # until there is a charging profile
         self.sessions: list[Session] = []
         self.dialect = dialect
         self.variables = variables
@@ -127,8 +134,32 @@ class Visits:
         evse.session.token = evse.session.token or authorization.token.id
         if evse.vehicle is None:
             evse.connect_by = now + (self.variables.value("TxCtrlr.EVConnectionTimeOut") or math.inf)
+        self._begin_profile(evse)
         evse.offer(now)
         self.settle(evse, now, trigger)
+
+    @property
+    def smart(self) -> SmartCharging:
+        """The charging profiles, and what they leave to each EVSE."""
+        if self._smart is None:
+            self._smart = SmartCharging(self, self.share)
+            self.reporter.on_start = self._started
+        return self._smart
+
+    @property
+    def has_profiles(self) -> bool:
+        """Whether there was ever a charging profile, or a limit from outside."""
+        return self._smart is not None
+
+    def _begin_profile(self, evse: LiveEvse) -> None:
+        if self._smart is not None:
+            self._smart.begin(evse)
+
+    def _started(self, evse: LiveEvse, now: float) -> None:
+        """A transaction starts: it obeys its own charging profile from the beginning."""
+        if evse.id:
+            self._begin_profile(evse)
+            evse.offer(now)
 
     def admits(self, evse: LiveEvse, token: IdToken, group: str) -> bool:
         """Whether no reservation keeps an EVSE for others."""
@@ -320,6 +351,7 @@ class Visits:
             evse.session.evse_id = evse.id
             evse.session.begin_wh = evse.register_wh(evse.session.begin)
         self.lobby = None
+        self._begin_profile(evse)
 
     def lose_lobby(self, now: float) -> None:
         """The station loses its power: an authorization without an EVSE is gone, and its transaction ends later."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cpsim_kit.station.events import Answer, Outgoing
     from cpsim_kit.station.evse import LiveEvse
     from cpsim_kit.station.meter import Reading
+    from cpsim_kit.station.profiles import Profile
     from cpsim_kit.station.transaction import Report, Transaction
     from cpsim_kit.station.variable import Variable
 
@@ -36,6 +37,8 @@ class Dialect(ABC):
         reports_status_first: Whether a connector's status is reported before the transaction's message.
         gives_up_without_token: Whether a vehicle for which no token comes in time is given up.
         caches_listed: Whether the cache keeps tokens of the local list, too.
+        has_lenient_profiles: Whether a charging profile replaces also one of its purpose and stack level, and need not
+            name its transaction.
         tells_security_events: Whether the version has security events by itself, not only by a white paper.
         boots_when_asked: Whether BootNotification can be asked for after the station was accepted.
         asked_measurands: The variable with the measurands of MeterValues that the CSMS asks for.
@@ -50,6 +53,7 @@ class Dialect(ABC):
     reports_status_first: ClassVar[bool]
     gives_up_without_token: ClassVar[bool]
     caches_listed: ClassVar[bool] = True
+    has_lenient_profiles: ClassVar[bool]
     tells_security_events: ClassVar[bool]
     boots_when_asked: ClassVar[bool]
     asked_measurands: ClassVar[str]
@@ -90,6 +94,10 @@ class Dialect(ABC):
             timespec="milliseconds"
         )
         return f"{text[:-6]}Z"
+
+    def time_of(self, moment: float) -> str:
+        """A moment in seconds since the epoch, which the CSMS or somebody else has said, as :meth:`time` writes it."""
+        return self.time(moment - self._epoch - self.clock_error)
 
     @staticmethod
     def moment(text: str | None) -> float | None:
@@ -159,6 +167,16 @@ class Dialect(ABC):
 
     def list_conflict(self, _now: float, _is_operative: bool) -> Callable[[], Any] | None:
         """Makes the message that the CSMS contradicts its own local list; None where the version has none."""
+        return None
+
+    def limit_from_outside(
+        self, evse_id: int, profile: Profile | None, source: str, *, with_schedule: bool
+    ) -> Callable[[], Any] | None:
+        """Makes the message of a limit from outside, or of its end for None; None where the version has none.
+
+        ``with_schedule``: whether it tells the limit itself, too.
+        """
+        del evse_id, profile, source, with_schedule
         return None
 
     @abstractmethod

@@ -108,7 +108,7 @@ def _make(rows: Mapping[str, Callable[[str], Handler]]) -> Mapping[str, Handler]
 
 _NOT_HERE = "this station cannot do it"
 _CERTIFICATES = "it keeps no certificates"
-_PROFILES = "it takes no charging profiles"
+_PROFILES = "its charging profiles are neither dynamic nor for priority or discharging"
 _DISPLAY = "it has no display"
 _MONITORS = "it monitors no variables"
 _TARIFFS = "it knows no tariffs"
@@ -118,19 +118,15 @@ _STREAMS = "it has no streams of events"
 REFUSALS_16: Mapping[str, Handler] = _make(
     {
         "CertificateSigned": _status("Rejected", _CERTIFICATES, "security A02"),
-        "ClearChargingProfile": _status("Unknown", _PROFILES, "5.5"),
         "DeleteCertificate": _status("NotFound", _CERTIFICATES, "security M04"),
-        "GetCompositeSchedule": _status("Rejected", _PROFILES, "5.7"),
         "GetInstalledCertificateIds": _status("NotFound", _CERTIFICATES, "security M03"),
         "InstallCertificate": _status("Rejected", _CERTIFICATES, "security M05"),
-        "SetChargingProfile": _status("NotSupported", _PROFILES, "5.16"),
     }
 )
 
 REFUSALS_201: Mapping[str, Handler] = _make(
     {
         "CertificateSigned": _status("Rejected", _CERTIFICATES, "A02"),
-        "ClearChargingProfile": _status("Unknown", _PROFILES, "K10"),
         "ClearDisplayMessage": _status("Unknown", _DISPLAY, "O05"),
         "ClearVariableMonitoring": _each(
             "clear_monitoring_result", f"answers NotFound for each: {_MONITORS}", "N06", _monitors_cleared
@@ -139,15 +135,12 @@ REFUSALS_201: Mapping[str, Handler] = _make(
         "CustomerInformation": _status("Rejected", "it keeps no data of customers", "N09"),
         "DeleteCertificate": _status("NotFound", _CERTIFICATES, "M04"),
         "GetBaseReport": _status("NotSupported", _NOT_HERE, "B07"),
-        "GetChargingProfiles": _status("NoProfiles", _PROFILES, "K09"),
-        "GetCompositeSchedule": _status("Rejected", _PROFILES, "K08"),
         "GetDisplayMessages": _status("Unknown", _DISPLAY, "O03"),
         "GetInstalledCertificateIds": _status("NotFound", _CERTIFICATES, "M03"),
         "GetMonitoringReport": _status("NotSupported", _MONITORS, "N02"),
         "GetReport": _status("NotSupported", _NOT_HERE, "B08"),
         "InstallCertificate": _status("Rejected", _CERTIFICATES, "M05"),
         "PublishFirmware": _status("Rejected", "it is no local controller", "L03"),
-        "SetChargingProfile": _status("Rejected", _PROFILES, "K01"),
         "SetDisplayMessage": _status("Rejected", _DISPLAY, "O01"),
         "SetMonitoringBase": _status("NotSupported", _MONITORS, "N03"),
         "SetMonitoringLevel": _status("Rejected", _MONITORS, "N05"),

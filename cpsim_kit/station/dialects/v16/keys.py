@@ -9,6 +9,7 @@ from types import MappingProxyType
 from cpsim_kit.station.authorization import MAX_TOKENS
 from cpsim_kit.station.device_model import MAX_ITEMS, model
 from cpsim_kit.station.meter import MEASURANDS, PER_PHASE
+from cpsim_kit.station.smart_charging import MAX_PERIODS, MAX_PROFILES, MAX_STACK_LEVEL
 from cpsim_kit.station.variable import Variable
 
 __all__ = ["NAMES", "read_only", "variables_of"]
@@ -89,7 +90,13 @@ def read_only(evse_count: int) -> Mapping[str, str]:
     return MappingProxyType(
         {
             "NumberOfConnectors": str(evse_count),
-            "SupportedFeatureProfiles": "Core,LocalAuthListManagement,Reservation,RemoteTrigger,FirmwareManagement",
+            "SupportedFeatureProfiles": "Core,LocalAuthListManagement,Reservation,RemoteTrigger,FirmwareManagement,"
+            "SmartCharging",
+            "ChargeProfileMaxStackLevel": str(MAX_STACK_LEVEL),
+            "ChargingScheduleAllowedChargingRateUnit": "Current,Power",
+            "ChargingScheduleMaxPeriods": str(MAX_PERIODS),
+            "MaxChargingProfilesInstalled": str(MAX_PROFILES),
+            "ConnectorSwitch3to1PhaseSupported": "true",
             "GetConfigurationMaxKeys": str(MAX_ITEMS),
             "LocalAuthListMaxLength": str(MAX_TOKENS),
             "ConnectorPhaseRotationMaxLength": str(evse_count + 1),

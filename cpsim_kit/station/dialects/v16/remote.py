@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from cpsim_kit.station.authorization import IdToken
 from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.dialects.v16.fields import NO_TYPE
+from cpsim_kit.station.dialects.v16.smart_charging import read_profile
 from cpsim_kit.station.events import RemoteStart, RemoteStop
+from cpsim_kit.station.profiles import Refused
 
 if TYPE_CHECKING:
     from cpsim_kit.station.core import Core
@@ -17,9 +19,16 @@ __all__ = ["COMMANDS"]
 
 
 def _remote_start(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
-    event = RemoteStart(IdToken(fields["id_tag"], NO_TYPE), None, fields.get("connector_id"))
+    results, connector_id, profile = core.dialect.version.call_results, fields.get("connector_id"), None
+    if fields.get("charging_profile"):
+        profile = read_profile(core, fields["charging_profile"])
+        try:
+            core.smart.check(profile, connector_id or next(iter(core.evses)))
+        except Refused:
+            return results.RemoteStartTransaction(status="Rejected")
+    event = RemoteStart(IdToken(fields["id_tag"], NO_TYPE), None, connector_id, profile=profile)
     status, _running = core.handle(event, now)
-    return core.dialect.version.call_results.RemoteStartTransaction(status=status)
+    return results.RemoteStartTransaction(status=status)
 
 
 def _remote_stop(core: Core, now: float, fields: Mapping[str, Any]) -> Any:

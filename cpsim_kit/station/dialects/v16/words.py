@@ -21,6 +21,7 @@ from cpsim_kit.station.dialects.v16 import (
     remote,
     reservations,
     reset,
+    smart_charging,
     triggers,
     unlock,
 )
@@ -77,6 +78,7 @@ class V16(Dialect):
     reports_status_first = False
     gives_up_without_token = True
     caches_listed = False  # 3.5.3
+    has_lenient_profiles = True
     tells_security_events = False
     boots_when_asked = True
     asked_measurands = "SampledDataCtrlr.TxUpdatedMeasurands"  # 5.17
@@ -251,6 +253,7 @@ class V16(Dialect):
         **remote.COMMANDS,
         **reservations.COMMANDS,
         **reset.COMMANDS,
+        **smart_charging.COMMANDS,
         **triggers.COMMANDS,
         **unlock.COMMANDS,
     }

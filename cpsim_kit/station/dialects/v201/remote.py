@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.station.authorization import IdToken
 from cpsim_kit.station.dialects.handler import Handler
+from cpsim_kit.station.dialects.v201.smart_charging import read_profile, refusal
 from cpsim_kit.station.events import RemoteStart, RemoteStop
+from cpsim_kit.station.profiles import Refused
 
 if TYPE_CHECKING:
     from cpsim_kit.station.core import Core
@@ -16,15 +18,23 @@ __all__ = ["COMMANDS"]
 
 
 def _request_start(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
+    results = core.dialect.version.call_results
     group = fields.get("group_id_token") or {}
+    profile = None
+    if fields.get("charging_profile"):
+        try:
+            profile = read_profile(core, fields["charging_profile"])
+            core.smart.check(profile, fields.get("evse_id") or next(iter(core.evses)))
+        except Refused as refused:  # F01.FR.26, K05.FR.05
+            return results.RequestStartTransaction(status="Rejected", status_info=refusal(refused))
     event = RemoteStart(
         IdToken(fields["id_token"]["id_token"], fields["id_token"]["type"]),
         fields["remote_start_id"],
         fields.get("evse_id"),
         group.get("id_token", ""),
+        profile,
     )
     status, transaction_id = core.handle(event, now)
-    results = core.dialect.version.call_results
     return results.RequestStartTransaction(status=status, transaction_id=transaction_id)
 
 

@@ -21,6 +21,7 @@ from cpsim_kit.station.dialects.v201 import (
     reports,
     reservations,
     reset,
+    smart_charging,
     transactions,
     triggers,
     unlock,
@@ -32,6 +33,7 @@ from cpsim_kit.station.meter import MEASURANDS, Reading
 
 if TYPE_CHECKING:
     from cpsim_kit.station.evse import LiveEvse
+    from cpsim_kit.station.profiles import Profile
     from cpsim_kit.station.transaction import Report, Transaction
 
 __all__ = ["V21", "V201"]
@@ -54,6 +56,7 @@ class V201(Dialect):
     no_measurands = frozenset({"Temperature"})
     reports_status_first = True
     gives_up_without_token = False
+    has_lenient_profiles = False
     tells_security_events = True
     boots_when_asked = False
     asked_measurands = "AlignedDataCtrlr.Measurands"  # F06.FR.06
@@ -98,6 +101,11 @@ class V201(Dialect):
             return None
         message = self._calls.ReservationStatusUpdate
         return partial(message, reservation_id=reservation_id, reservation_update_status=status)
+
+    def limit_from_outside(
+        self, evse_id: int, profile: Profile | None, source: str, *, with_schedule: bool
+    ) -> Callable[[], Any]:
+        return smart_charging.limit_message(self, evse_id, profile, source, with_schedule)
 
     def authorize(self, token: IdToken) -> Any:
         return self._calls.Authorize(id_token=write_token(token))
@@ -175,6 +183,7 @@ class V201(Dialect):
         **reports.COMMANDS,
         **reservations.COMMANDS,
         **reset.COMMANDS,
+        **smart_charging.COMMANDS,
         **transactions.COMMANDS,
         **triggers.COMMANDS,
         **unlock.COMMANDS,
