@@ -120,10 +120,12 @@ class Profiles:
         purpose: str | None = None,
         stack_level: int | None = None,
     ) -> int:
-        """Remove what the CSMS has set and names now; External ones stay (K10.FR.03, .04, .08, .09).
+        """Remove what matches all criteria given; External ones stay (K10.FR.04, .08, .09; 1.6 errata 3.25).
+
+        In OCPP 2.x an id alone decides (K10.FR.03): leave the other criteria out then.
 
         Args:
-            profile_id: The one with this id, whatever the other criteria say.
+            profile_id: The one with this id.
             evse_id: Those of this EVSE.
             purpose: Those of this purpose.
             stack_level: Those of this level.
@@ -132,8 +134,6 @@ class Profiles:
             How many; 0 is the status Unknown (K10.FR.01).
         """
         ids = None if profile_id is None else (profile_id,)
-        if ids:
-            evse_id = purpose = stack_level = None
         return self._remove(
             lambda each: each.profile.purpose != "External" and _matches(each, ids, evse_id, purpose, stack_level, None)
         )
