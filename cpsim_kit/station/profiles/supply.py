@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.profiles.profile import Profile
+    from cpsim_kit.station.profiles.profile import Period, Profile
+    from cpsim_kit.station.profiles.timing import Timed
 
-__all__ = ["NO_LIMIT", "Charging", "Limit", "Supply"]
+__all__ = ["NO_LIMIT", "Charging", "Limit", "Supply", "convert", "watts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,7 @@ class Supply:
         can_reduce_phases: Whether it can use fewer phases than it has (Phases3to1, K01.FR.43).
         can_switch_phase: Whether it can choose the phase it uses (ACPhaseSwitchingSupported, K01.FR.20).
         phase: The phase that it uses when it uses one only and cannot choose.
+        grid_volts: For DC: the voltage between a phase and neutral on the grid's side, for what bounds the station.
     """
 
     volts: float = 230
@@ -28,6 +30,7 @@ class Supply:
     can_reduce_phases: bool = True
     can_switch_phase: bool = False
     phase: int = 1
+    grid_volts: float = 230
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,31 @@ class Limit:
         """One sentence about what leads."""
         if self.by is None:
             return "No profile limits it."
-        return f"Profile {self.by.id} ({self.by.purpose}, stack level {self.by.stack_level}) is the least of those that lead."
+        by = self.by
+        return f"Profile {by.id} ({by.purpose}, stack level {by.stack_level}) allows the least of those that lead."
 
 
 NO_LIMIT = Limit()
+
+
+def convert(timed: Timed, period: Period, supply: Supply) -> tuple[float, int]:
+    """A period's limit as amperes per phase, and its phases as far as the supply has them.
+
+    For DC the amperes are of the direct current, and the phases 0.
+    """
+    schedule = timed.profile.schedules[0]
+    limit = 0.0 if period.limit is None else period.limit
+    said = 3 if period.phases is None else period.phases  # K01.FR.49
+    if supply.phases:
+        amps = limit if schedule.unit == "A" else limit / (supply.volts * said)  # K01.FR.50, .51
+        return amps, said if said < supply.phases else supply.phases  # K01.FR.45
+    if schedule.unit == "W":
+        return limit / supply.volts, 0
+    if timed.evse_id == 0 and timed.profile.purpose != "TxDefault":
+        return limit * supply.grid_volts * said / supply.volts, 0
+    return limit, 0
+
+
+def watts(amps: float, phases: int, supply: Supply) -> float:
+    """Watts of that many amperes on each of the phases; 0 phases are DC."""
+    return amps * supply.volts * (phases or 1)
