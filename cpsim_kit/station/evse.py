@@ -290,8 +290,10 @@ class LiveEvse:
         if vehicle is None or isinstance(phases, str):
             return self.hardware_kw, self.capability_kw, 0.0
         used = min(phases, vehicle.phases, most or 3)
-        per_amp = self.spec.volts * used * vehicle.power_factor / 1000
-        return self._amps * per_amp, vehicle.max_kw * used / vehicle.phases, LEAST_A * per_amp
+        hardware_kw, least_kw = (
+            amps * self.spec.volts * used * vehicle.power_factor / 1000 for amps in (self._amps, LEAST_A)
+        )
+        return hardware_kw, vehicle.max_kw * used / vehicle.phases, least_kw
 
     def disconnect(self, now: float) -> None:
         """Take the cable out at the vehicle."""

@@ -6,23 +6,29 @@ Pure: no clock, no I/O. Which profile leads is in ``profiles``, how EVSEs share 
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from cpsim_kit.basics.tables import table
 from cpsim_kit.station.evse import Allowance
 from cpsim_kit.station.profiles import Charging, Period, Profile, Profiles, Refused, Rules, Schedule, Supply
 from cpsim_kit.station.sharing import Claim, Rule, equal, share
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from cpsim_kit.station.core import Core
     from cpsim_kit.station.evse import LiveEvse
     from cpsim_kit.station.profiles import Limit
     from cpsim_kit.station.vehicle import Vehicle
     from cpsim_kit.station.visits import Visits
 
-__all__ = ["MAX_PERIODS", "MAX_PROFILES", "MAX_STACK_LEVEL", "SOURCES", "SmartCharging", "Step"]
+__all__ = ["MAX_PERIODS", "MAX_PROFILES", "MAX_STACK_LEVEL", "SOURCES", "SmartCharging", "Step", "schedule_frame"]
 
 MAX_STACK_LEVEL = 100
 MAX_PERIODS = 1024  # of a schedule
@@ -30,6 +36,7 @@ MAX_PROFILES = 100
 SOURCES = ("EMS", "SO", "Other")  # ChargingLimitSourceEnumType, but for CSO (K11.FR.05)
 
 _STATION = 0
+_NO_PROFILE = "No profile limits it."
 _AHEAD = 0.0005  # seconds: a moment that was worked out counts as reached, whatever floats say
 _RESHARE_S = 60.0  # how often it is looked whether a vehicle can use less of the station's limit than before
 _RESHARE_KW = 0.1
@@ -194,6 +201,10 @@ class SmartCharging:
     # -- Profiles of the CSMS -----------------------------------------------------------------------------------------
 
     @property
+    def _evse_supplies(self) -> dict[int, Supply]:
+        return {number: supply for number, supply in self._supplies.items() if number != _STATION}
+
+    @property
     def rules(self) -> Rules:
         """What the version and the variables say about profiles."""
         units = self._visits.variables.value(_RATE_UNIT)
@@ -205,7 +216,7 @@ class SmartCharging:
         Raises:
             Refused: The station does not take it.
         """
-        self.profiles.install(profile, evse_id, self._supplies, self._chargings(), self.rules)
+        self.profiles.install(profile, evse_id, self._evse_supplies, self._chargings(), self.rules)
         self.react(now)
 
     def check(self, profile: Profile, evse_id: int) -> None:
@@ -214,11 +225,7 @@ class SmartCharging:
         Raises:
             Refused: The station does not take it.
         """
-        if profile.purpose != "Tx" or profile.transaction_id is not None:
-            text = "a profile for a start is a TxProfile without a transaction's id"
-            raise Refused("InvalidProfile", text, "F01.FR.09, F01.FR.11")
-        known = replace(profile, transaction_id="to come")  # it will have one
-        self.profiles.check(known, evse_id, self._supplies, None, self.rules)
+        self.profiles.check(profile, evse_id, self._evse_supplies, None, self.rules)
 
     def begin(self, evse: LiveEvse) -> None:
         """A transaction runs at an EVSE: install the profile that came with the request to start it (F01.FR.10)."""
@@ -228,7 +235,8 @@ class SmartCharging:
         profile, authorization.profile = authorization.profile, None
         if not self._visits.dialect.has_lenient_profiles:
             profile = replace(profile, transaction_id=transaction.id)
-        self.profiles.install(profile, evse.id, self._supplies, self._chargings(), self.rules)
+        with contextlib.suppress(Refused):  # another one came meanwhile
+            self.profiles.install(profile, evse.id, self._evse_supplies, self._chargings(), self.rules)
 
     def clear(self, now: float, **criteria: Any) -> int:
         """Remove profiles of the CSMS; how many. The criteria are those of ``Profiles.clear``."""
@@ -261,7 +269,7 @@ class SmartCharging:
         at, end, last = self._at(now), self._at(now) + seconds, None
         while at < end:
             limits = [(self._limit_at(number, at)) for number in dict.fromkeys((evse_id, _STATION))]
-            step = Step(at - _AHEAD, self._most_kw(evse_id), "EVSE", "No profile limits it.")
+            step = Step(at - _AHEAD, self._most_kw(evse_id), "EVSE", _NO_PROFILE)
             for limit in limits:
                 if limit.kw is not None and limit.kw < step.limit_kw:
                     step = Step(at - _AHEAD, limit.kw, _name(limit), limit.why)
@@ -334,6 +342,17 @@ class SmartCharging:
         """Take what ``profiles.dump()`` gave."""
         self.profiles = Profiles.load(saved)
         self._schedule(now)
+
+
+def schedule_frame(core: Core, evse_id: int, now: float, seconds: float) -> pd.DataFrame:
+    """The steps from now on as a table, with the columns of :class:`Step`; EVSE 0 is the station."""
+    if core.has_profiles:
+        steps = list(core.smart.steps(evse_id, now, seconds))
+    else:
+        evses = [evse for number, evse in core.evses.items() if evse_id in (0, number)]
+        steps = [Step(core.epoch + now, sum(evse.spec.max_kw for evse in evses), "EVSE", _NO_PROFILE)]
+    rows = [(datetime.fromtimestamp(round(step.at, 3), UTC), *step[1:]) for step in steps]
+    return table(rows, Step._fields).astype({"at": "datetime64[ns, UTC]", "limit_kw": "float64"})
 
 
 def _supplies_of(evses: Mapping[int, LiveEvse]) -> dict[int, Supply]:

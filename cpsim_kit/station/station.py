@@ -39,6 +39,7 @@ from cpsim_kit.station.events import (
     ClearFault,
     Event,
     Fault,
+    LimitFromOutside,
     PlugIn,
     SuspendEv,
     SuspendEvse,
@@ -46,7 +47,7 @@ from cpsim_kit.station.events import (
     Swiped,
     Unplug,
 )
-from cpsim_kit.station.evse import Evse
+from cpsim_kit.station.evse import Evse, check_evse_id
 from cpsim_kit.station.evse_view import EvseView
 from cpsim_kit.station.goal import Goal
 from cpsim_kit.station.memory import recall, remember
@@ -55,8 +56,10 @@ from cpsim_kit.station.quirks import Quirk, Quirks
 from cpsim_kit.station.quirky_queue import QuirkyQueue
 from cpsim_kit.station.reservations import reservations_frame
 from cpsim_kit.station.session import Session, truth_frame
+from cpsim_kit.station.sharing import Rule, find_rule
+from cpsim_kit.station.smart_charging import SOURCES, schedule_frame
 from cpsim_kit.station.variables import Variables
-from cpsim_kit.station.vehicle import Vehicle
+from cpsim_kit.station.vehicle import Vehicle, is_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,6 +126,8 @@ class Station:
         reconnect: Whether it connects again when the connection is lost, with the waits of OCPPCommCtrlr's
             RetryBackOff variables, or with those of a :class:`~cpsim_kit.Backoff`; else a lost connection ends it with
             its error.
+        share: How its EVSEs share a limit of the station as a whole: "equal" (each the same, and what one cannot use
+            goes to the others), "first come", or a function: see ``cpsim_kit.station.sharing``.
         quirks: Names of :data:`~cpsim_kit.station.QUIRKS`: what it says wrongly, as awkward stations do.
         **options: As :class:`~cpsim_kit.charge_point.ChargePoint` takes them; only with an identity.
 
@@ -168,6 +173,7 @@ class Station:
         starts_at: datetime | None = None,
         record: bool = True,
         reconnect: bool | Backoff = True,
+        share: str | Rule = "equal",
         quirks: Sequence[str] = (),
         **options: Any,
     ) -> None:
@@ -192,6 +198,10 @@ class Station:
             raise ValueError(f"{name}: variables is a dict of names and values, not {variables!r}")
         if starts_at is not None and starts_at.tzinfo is None:
             raise ValueError(f"{name}: starts_at has a time zone, e.g. datetime(2026, 3, 1, tzinfo=UTC)")
+        try:
+            rule = find_rule(share)
+        except ValueError as exc:
+            raise ValueError(f"{name}: {exc}") from exc
         started = epoch(time.perf_counter()) if starts_at is None else starts_at.timestamp()
         dialect = dialect_of(self.charge_point.version, started, len(specs))
         _check_names(dialect, variables or {})
@@ -205,6 +215,7 @@ class Station:
             random=None if seed is None else random_module.Random(f"{seed} {name}"),  # noqa: S311 - ids, no secrets
             keeps_rows=record,
             queue=None if self._quirks is None else QuirkyQueue(self.variables, dialect, self._quirks),
+            share=rule,
         )
         waits = random_module.Random(seed if seed is None else f"{seed} {name} waits")  # noqa: S311 - waits, no secrets
         self._driver = Driver(self._core, self.charge_point, speed, reconnect=reconnect, random=waits)
@@ -485,6 +496,50 @@ class Station:
     async def clear_fault(self, *, evse: int | None = None) -> None:
         """The fault is gone. Raises as :meth:`unplug` does."""
         await self._do(ClearFault(evse))
+
+    async def limit(self, kw: float | None, *, evse: int | None = None, source: str = "EMS") -> None:
+        """An external control system, such as that of the building or of the grid, limits the power; None ends that.
+
+        The CSMS is told with NotifyChargingLimit and ClearedChargingLimit, and of changed rates, where more than
+        LimitChangeSignificance changes; OCPP 1.6 has no message for it. OCPP 2.0.1 part 2, K11 to K13.
+
+        Args:
+            kw: The limit; None to end it.
+            evse: The EVSE; None for the station as a whole.
+            source: "EMS" (an energy management system), "SO" (the grid's system operator) or "Other".
+
+        Raises:
+            ValueError: A value is out of range, there is no such EVSE, or ExternalControlSignalsEnabled is false.
+            CpsimError: A message that it caused failed.
+        """
+        is_limit = is_number(kw) and 0 <= kw < math.inf
+        if kw is not None and not is_limit:
+            raise ValueError(f"{self.id}: a limit is a number of kW from 0, or None, not {kw!r}")
+        if source not in SOURCES:
+            raise ValueError(f"{self.id}: source is one of {', '.join(SOURCES)}, not {source!r}")
+        if evse is not None:
+            check_evse_id(self._core.evses, evse)
+        await self._do(LimitFromOutside(kw, evse or 0, source))
+
+    def schedule(self, hours: float = 8, *, evse: int | None = None) -> pd.DataFrame:
+        """What limits an EVSE, or the station as a whole, from now on: one row for each change.
+
+        Columns: at (UTC), limit_kw, by (the id of the charging profile that leads, "external", or "EVSE" where nothing
+        but the EVSE limits it), why (in words). How several EVSEs share the limit of the station is not in it.
+
+        Args:
+            hours: How far ahead, by the station's clock.
+            evse: The EVSE; when None the only one, or the station as a whole where there are several.
+
+        Raises:
+            ValueError: There is no such EVSE, or ``hours`` is not a number above 0.
+        """
+        if not (is_number(hours) and 0 < hours < math.inf):
+            raise ValueError(f"{self.id}: hours is a number above 0, not {hours!r}")
+        if evse is not None:
+            check_evse_id(self._core.evses, evse)
+        number = evse if evse is not None else 1 if len(self._core.evses) == 1 else 0
+        return schedule_frame(self._core, number, self._driver.now(), hours * 3600)
 
     async def until(
         self,

@@ -187,10 +187,11 @@ def _set_charging_profile(core: Core, now: float, fields: Mapping[str, Any]) -> 
 
 
 def _clear_charging_profile(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
-    criteria = fields.get("charging_profile_criteria") or {}
+    number = fields.get("charging_profile_id")
+    criteria = (number is None and fields.get("charging_profile_criteria")) or {}  # K10.FR.03
     purpose = criteria.get("charging_profile_purpose")
     event = ClearProfiles(
-        fields.get("charging_profile_id"),
+        number,
         criteria.get("evse_id"),
         None if purpose is None else PURPOSES.get(purpose, purpose),
         criteria.get("stack_level"),
