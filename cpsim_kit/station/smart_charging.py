@@ -314,7 +314,8 @@ class SmartCharging:
         """Whether a limit or a rate has changed by more than LimitChangeSignificance."""
         if before == after or math.isinf(before):
             return before != after
-        return abs(after - before) > before * self._visits.variables.value(_SIGNIFICANCE) / 100
+        significance: float = self._visits.variables.value(_SIGNIFICANCE)
+        return abs(after - before) > before * significance / 100
 
     def _tell(self, evse_id: int, notice: Notice, _now: float) -> None:
         """Tell the CSMS of a limit from outside, now or when there is a connection."""

@@ -38,6 +38,10 @@ REQUIRED = {
     "LocalAuthListEnabled": "RW",
     "LocalAuthListMaxLength": "R",
     "SendLocalListMaxLength": "R",
+    "ChargeProfileMaxStackLevel": "R",
+    "ChargingScheduleAllowedChargingRateUnit": "R",
+    "ChargingScheduleMaxPeriods": "R",
+    "MaxChargingProfilesInstalled": "R",
 }
 OPTIONAL = {
     "AllowOfflineTxForUnknownId": "RW",
@@ -53,9 +57,10 @@ OPTIONAL = {
     "CpoName": "RW",
     "SecurityProfile": "R",
     "ReserveConnectorZeroSupported": "R",
+    "ConnectorSwitch3to1PhaseSupported": "R",
     "SupportedFileTransferProtocols": "R",
 }
-PROFILES = {"Core", "LocalAuthListManagement", "Reservation", "RemoteTrigger", "FirmwareManagement"}
+PROFILES = {"Core", "LocalAuthListManagement", "Reservation", "RemoteTrigger", "FirmwareManagement", "SmartCharging"}
 
 
 def read(player: Player, *keys: str) -> tuple[dict[str, tuple[Any, bool]], list[str]]:
@@ -88,6 +93,7 @@ def test_values_are_those_of_the_station() -> None:
     assert known["NumberOfConnectors"] == ("2", True)
     assert known["GetConfigurationMaxKeys"] == (str(MAX_ITEMS), True)
     assert known["ConnectorPhaseRotation"] == ("1.Unknown,2.Unknown", False)
+    assert known["ChargingScheduleAllowedChargingRateUnit"] == ("Current,Power", True)
     assert known["LocalAuthListMaxLength"] == known["SendLocalListMaxLength"] == ("1000", True)
 
 

@@ -497,7 +497,7 @@ def test_a_report_is_limited_to_components_that_meet_a_criterion() -> None:
 
     assert reported(player) == everything
     assert reported(player, component_criteria=["Active"]) == everything  # no component has the variable: B08.FR.07
-    not_available = of("MonitoringCtrlr", "SmartChargingCtrlr")
+    not_available = of("MonitoringCtrlr")
     assert reported(player, component_criteria=["Available"]) == everything - not_available
     assert reported(player, component_criteria=["Enabled"]) == everything - of("AuthCacheCtrlr")
     assert reported(player, component_criteria=["Problem"]) == set()

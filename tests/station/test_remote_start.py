@@ -138,16 +138,45 @@ def test_else_the_transaction_is_stopped_when_the_csms_refuses_it(token: str, ve
     assert player.core.evses[1].offered_kw == 0
 
 
-# F01.FR.12, F02.FR.20; OCPP 1.6, 5.11: without smart charging a profile, right or wrong, counts for nothing.
+# F01.FR.09, .11, .26, K05.FR.05; OCPP 1.6, 5.16.2.
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("purpose", ["TxProfile", "TxDefaultProfile"])
-def test_a_charging_profile_is_ignored(purpose: str, version: str) -> None:
+@pytest.mark.parametrize(
+    "wrong", [{"charging_profile_purpose": "TxDefaultProfile"}, {"transaction_id": 7}, {"stack_level": 101}]
+)
+def test_a_start_with_a_wrong_charging_profile_is_rejected(wrong: dict[str, Any], version: str) -> None:
     player = Player(version)
     player.act("plug")
-    profile = (PROFILE_16 if version == "1.6" else PROFILE_201) | {"charging_profile_purpose": purpose}
-    answer, _ = remote_start(player, "TAG-1", 1, charging_profile=profile)
-    assert answer.status == "Accepted"
-    assert player.core.evses[1].offered_kw > 1
+    answer, said = remote_start(player, "TAG-1", 1, charging_profile=profile_of(version) | wrong)
+    assert answer.status == "Rejected"
+    assert said == []
+    assert player.core.evses[1].authorization is None
+    if version != "1.6":
+        assert answer.status_info["reasonCode"] in {"InvalidProfile", "InvalidStackLevel"}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("acts", [["plug", "start"], ["start", "plug"], ["start elsewhere", "plug"]])
+def test_a_start_with_a_charging_profile_obeys_it_from_the_beginning(acts: list[str], version: str) -> None:
+    player = Player(version, [Evse(), Evse()])
+    for act in acts:
+        if act.startswith("start"):
+            where = None if act == "start elsewhere" else 1
+            answer, _ = remote_start(player, "TAG-1", where, charging_profile=profile_of(version))
+            assert answer.status == "Accepted"
+        else:
+            player.act("plug 1")
+    evse = player.core.evses[1]
+    assert (evse.limit_kw, evse.limit_by, evse.charging_state) == (pytest.approx(1), "1", "SuspendedEVSE")
+    assert "Charging" not in [row.state for row in player.core.sessions[0].rows]
+    assert all("Charging" not in line.split() for line in told(player.said))
+    player.act("unplug 1")
+    player.act("plug 1")
+    player.act("swipe TAG-9 1")
+    assert (evse.limit_by, evse.charging_state) == ("EVSE", "Charging")
+
+
+def profile_of(version: str) -> dict[str, Any]:
+    return dict(PROFILE_16 if version == "1.6" else PROFILE_201)
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -281,12 +281,14 @@ ELSEWHERE = {
     "OCPPCommCtrlr.RetryBackOffRepeatTimes": "test_variables_on_the_wire.py",
     "SecurityCtrlr.BasicAuthPassword": "test_variables_on_the_wire.py",
     "ReservationCtrlr.Enabled": "the tests of reservations",
+    "SmartChargingCtrlr.ExternalControlSignalsEnabled": "test_limits_from_outside.py",
+    "SmartChargingCtrlr.LimitChangeSignificance": "test_limits_from_outside.py",
+    "SmartChargingCtrlr.NotifyChargingLimitWithSchedules": "test_limits_from_outside.py",
     "ChargingStation.AllowNewSessionsPendingFirmwareUpdate": "the tests of firmware",
 }
 # Those that change nothing, and why.
 WITHOUT_EFFECT = {
     "SecurityCtrlr.OrganizationName": "it stands in the certificates that the station would ask for",
-    "SmartChargingCtrlr.LimitChangeSignificance": "no limit comes from anywhere but the CSMS",
     "ClockCtrlr.TimeSource": "there is one source only",
     "OCPPCommCtrlr.ResetRetries": "a reset of a simulated station does not fail",
 }

@@ -1,0 +1,442 @@
+"""What charging profiles do at a station: what the vehicle gets, what is said, and what the CSMS can ask."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from core_player import Player
+from profile_payloads import DEFAULT, MAX, TX, at, payload, put, transaction_id
+from station_wire import VERSIONS
+from told import told
+
+from cpsim_kit.station import Evse, Vehicle
+from cpsim_kit.station.events import Accepted, PlugIn, PowerOff
+from cpsim_kit.station.memory import recall, remember
+
+BOTH = pytest.mark.parametrize("version", VERSIONS)
+KW_PER_A = 3 * 230 / 1000  # on three phases
+
+
+def charging(version: str, vehicle: Vehicle | None = None, evses: tuple[Evse, ...] = (Evse(),), **more: Any) -> Player:
+    """A vehicle charges at EVSE 1, with 11 kW unless it is another one."""
+    player = Player(version, evses, **more)
+    player.do(PlugIn(vehicle or Vehicle(), 1))
+    player.act("swipe TAG-1 1")
+    return player
+
+
+@BOTH
+def test_a_profile_bends_what_the_vehicle_gets(version: str) -> None:
+    player = charging(version)
+    evse = player.core.evses[1]
+    answer, said = put(player, 1, DEFAULT, [(0, 10), (600, 20), (1200, 8)])
+    assert answer.status == "Accepted"
+    assert said == []  # the state is the same, and no version asks for more
+    register = evse.register_wh(player.now)
+    assert (evse.limit_kw, evse.offered_kw, evse.limit_by) == (pytest.approx(6.9), pytest.approx(6.9), "1")
+    player.wait(600)
+    assert evse.register_wh(player.now) - register == pytest.approx(6900 / 6)
+    assert (evse.limit_kw, evse.power_kw(player.now)) == (pytest.approx(13.8), pytest.approx(11))
+    player.wait(600)
+    assert evse.power_kw(player.now) == pytest.approx(8 * KW_PER_A)
+    frame = player.core.sessions[0].to_frame()
+    assert list(frame.limit_by.drop_duplicates()) == ["EVSE", "1"]
+    assert (frame.offered_kw <= frame.limit_kw + 1e-9).all()
+    assert (frame.power_kw <= frame.offered_kw + 1e-9).all()
+
+
+@BOTH
+def test_below_6_a_the_evse_suspends_and_above_it_resumes(version: str) -> None:
+    player = charging(version)
+    evse = player.core.evses[1]
+    put(player, 1, DEFAULT, [(0, 6), (90, 5.9), (210, 0), (330, 16)])
+    assert (evse.charging_state, evse.offered_kw) == ("Charging", pytest.approx(6 * KW_PER_A))
+    lines = [line for line in told(player.wait(400)) if "eriodic" not in line]
+    if version == "1.6":
+        assert lines == ["status 1 SuspendedEVSE", "status 1 Charging"]
+    else:
+        assert [line.split()[2:4] for line in lines] == [
+            ["ChargingStateChanged", "SuspendedEVSE"],
+            ["ChargingStateChanged", "Charging"],
+        ]
+    frame = player.core.sessions[0].to_frame()
+    suspended = frame[frame.state == "SuspendedEVSE"]
+    assert (suspended.offered_kw == 0).all()
+    assert suspended.limit_kw.round(2).drop_duplicates().tolist() == [4.07, 0]
+    assert (suspended["at"].iloc[-1] - suspended["at"].iloc[0]).total_seconds() == 240
+
+
+@pytest.mark.parametrize(("amps", "state"), [(5, "Charging"), (0, "SuspendedEVSE")])
+def test_direct_current_has_no_such_least(amps: float, state: str) -> None:
+    player = charging("2.0.1", Vehicle(max_kw=100), (Evse(max_kw=50, phases="DC"),))
+    put(player, 1, DEFAULT, [(0, amps)])
+    assert player.core.evses[1].charging_state == state
+    assert player.core.evses[1].power_kw(player.now) == pytest.approx(amps * 400 / 1000)
+
+
+# The EVSE's phases, the vehicle's, the profile, and what the vehicle gets: amperes are per phase (K01.FR.49 to .51).
+@pytest.mark.parametrize(
+    ("evse", "vehicle", "unit", "period", "kw", "phases"),
+    [
+        (3, 3, "A", (0, 10), 6.9, 3),
+        (3, 1, "A", (0, 10), 2.3, 1),
+        (1, 3, "A", (0, 10), 2.3, 1),
+        (3, 3, "A", (0, 10, 1), 2.3, 1),
+        (3, 3, "A", (0, 10, 2), 4.6, 2),
+        (3, 3, "W", (0, 6900), 6.9, 3),
+        (3, 1, "W", (0, 6900), 2.3, 1),  # as 10 A on each of three phases
+        (3, 3, "W", (0, 2300, 1), 2.3, 1),
+    ],
+)
+def test_phases(evse: Any, vehicle: int, unit: str, period: Any, kw: float, phases: int) -> None:
+    max_kw = 22 if evse == 3 else 7.4
+    player = charging("2.0.1", Vehicle(max_kw=3.7 * vehicle, phases=vehicle), (Evse(max_kw=max_kw, phases=evse),))
+    put(player, 1, DEFAULT, [period], unit=unit)
+    live = player.core.evses[1]
+    assert (live.power_kw(player.now), live.phases_used) == (pytest.approx(kw), phases)
+
+
+@BOTH
+def test_meter_values_say_what_is_offered(version: str) -> None:
+    names = {"1.6": "MeterValuesSampledData"}
+    variable = names.get(version, "SampledDataCtrlr.TxUpdatedMeasurands")
+    measurands = "Power.Offered,Current.Offered,Power.Active.Import"
+    player = charging(version, Vehicle(max_kw=5.5), variables={variable: measurands})
+    put(player, 1, DEFAULT, [(0, 9)])
+    payload = player.wait(60)[-1][1]
+    found = {}
+    for each in payload["meterValue"][0]["sampledValue"]:
+        found[each["measurand"], each.get("phase", "")] = float(each["value"])
+    assert found == {
+        ("Power.Offered", ""): 6210,
+        ("Power.Active.Import", ""): 5500,
+        **{("Current.Offered", phase): 9 for phase in ("L1", "L2", "L3")},
+    }
+
+
+# -- Of a transaction -------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_a_profile_of_a_transaction_is_gone_with_it(version: str) -> None:
+    player = charging(version)
+    evse = player.core.evses[1]
+    put(player, 1, DEFAULT, [(0, 14)], number=1)
+    answer, _ = put(player, 1, TX, [(0, 8)], number=2, kind="Relative", transaction_id=transaction_id(player))
+    assert answer.status == "Accepted"
+    assert evse.limit_by == "2"
+    player.act("swipe TAG-1 1")
+    player.act("unplug 1")
+    player.act("plug 1")
+    player.act("swipe TAG-1 1")
+    assert (evse.limit_by, evse.power_kw(player.now)) == ("1", pytest.approx(14 * KW_PER_A))
+
+
+@BOTH
+@pytest.mark.parametrize("acts", [[], ["plug 1"], ["plug 1", "swipe TAG-1 1"]])
+def test_a_profile_of_another_transaction_is_refused(version: str, acts: list[str]) -> None:
+    player = Player(version)
+    for act in acts:
+        player.act(act)
+    answer, _ = put(player, 1, TX, kind="Relative", transaction_id=99 if version == "1.6" else "99")
+    assert answer.status == "Rejected"
+    if version != "1.6":
+        assert answer.status_info["reasonCode"] == "TxNotFound"
+    assert player.core.evses[1].limit_by == "EVSE"
+
+
+@BOTH
+def test_a_relative_profile_counts_from_when_the_vehicle_was_connected_and_authorized(version: str) -> None:
+    player = Player(version)
+    put(player, 0, DEFAULT, [(0, 8), (100, 12)], kind="Relative")
+    player.wait(50)
+    player.act("plug 1")
+    player.wait(30)
+    player.act("swipe TAG-1 1")
+    evse = player.core.evses[1]
+    player.wait(99)
+    assert evse.power_kw(player.now) == pytest.approx(8 * KW_PER_A)
+    player.wait(1)
+    assert evse.power_kw(player.now) == pytest.approx(12 * KW_PER_A)
+
+
+@pytest.mark.parametrize("stop", [["EVConnected", "Authorized"], ["EnergyTransfer"]])
+def test_energy_transfer_as_stop_point_ends_the_transaction_when_a_profile_suspends(stop: list[str]) -> None:
+    player = charging("2.0.1", variables={"TxCtrlr.TxStopPoint": stop})
+    _, said = put(player, 1, DEFAULT, [(0, 0)])
+    expected = "Ended 2 ChargingStateChanged SuspendedEVSE Other" if stop == ["EnergyTransfer"] else "Updated 2 Charg"
+    assert told(said)[0].startswith(expected)
+
+
+# -- The station's limit ----------------------------------------------------------------------------------------------
+
+
+def depot(version: str, count: int = 4) -> Player:
+    """Vehicles of 11 kW charge at all EVSEs; they came a minute after each other."""
+    player = Player(version, [Evse() for _ in range(count)])
+    for number in range(1, count + 1):
+        player.do(PlugIn(Vehicle(capacity_kwh=60, soc=0.3), number))
+        player.act(f"swipe TAG-{number} {number}")
+        player.wait(60)
+    return player
+
+
+def powers(player: Player) -> list[float]:
+    return [round(evse.power_kw(player.now), 2) for evse in player.core.evses.values()]
+
+
+@BOTH
+def test_evses_share_the_limit_of_the_station(version: str) -> None:
+    player = depot(version)
+    put(player, 0, MAX, [(0, 32)])
+    assert powers(player) == [5.52] * 4
+    assert [evse.limit_by for evse in player.core.evses.values()] == ["1"] * 4
+    player.act("unplug 2")
+    assert powers(player) == [7.36, 0, 7.36, 7.36]
+    put(player, 0, MAX, [(0, 100)])
+    assert powers(player) == [11, 0, 11, 11]
+
+
+@BOTH
+def test_what_one_cannot_use_goes_to_the_others(version: str) -> None:
+    player = depot(version, 2)
+    put(player, 0, MAX, [(0, 20)])
+    put(player, 2, DEFAULT, [(0, 7)], number=2)
+    assert powers(player) == [8.97, 4.83]
+    assert [evse.limit_by for evse in player.core.evses.values()] == ["1", "2"]
+
+
+def test_where_the_limit_is_too_little_the_last_one_waits() -> None:
+    player = depot("2.0.1")
+    _, said = put(player, 0, MAX, [(0, 20)])
+    assert powers(player) == [4.6, 4.6, 4.6, 0]
+    assert player.core.evses[4].charging_state == "SuspendedEVSE"
+    assert "ChargingStateChanged SuspendedEVSE" in " ".join(told(said))
+
+
+def test_a_vehicle_near_its_end_leaves_more_and_more_to_the_others() -> None:
+    player = Player("2.0.1", [Evse(), Evse()])
+    for number, soc in ((1, 0.79), (2, 0.1)):
+        player.do(PlugIn(Vehicle(capacity_kwh=20, soc=soc), number))
+        player.act(f"swipe TAG-{number} {number}")
+    put(player, 0, MAX, [(0, 20)])
+    assert powers(player) == [6.9, 6.9]
+    player.wait(3 * 3600)
+    first, second = player.core.evses.values()
+    assert first.charging_state == "SuspendedEV"
+    assert second.offered_kw > 10.9
+    frames = [session.to_frame() for session in player.core.sessions]
+    assert frames[1].offered_kw.max() > 10.9
+    assert all((frame.power_kw <= frame.offered_kw + 1e-9).all() for frame in frames)
+
+
+# -- Commands ---------------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_a_profile_that_is_cleared_limits_nothing(version: str) -> None:
+    player = charging(version)
+    evse = player.core.evses[1]
+    name = "id" if version == "1.6" else "charging_profile_id"
+    assert player.command("ClearChargingProfile", **{name: 1})[0].status == "Unknown"
+    put(player, 1, DEFAULT, [(0, 0)])
+    assert evse.charging_state == "SuspendedEVSE"
+    answer, said = player.command("ClearChargingProfile", **{name: 1})
+    assert answer.status == "Accepted"
+    assert len(said) == 1
+    assert (evse.charging_state, evse.limit_by) == ("Charging", "EVSE")
+
+
+@BOTH
+@pytest.mark.parametrize(
+    ("criteria", "left"),
+    [
+        ({"purpose": "TxDefaultProfile"}, {1}),
+        ({"place": 1}, {1, 3}),
+        ({"stack_level": 1}, {1, 2}),
+        ({"purpose": "TxDefaultProfile", "place": 0}, {1, 2}),
+        ({"purpose": "TxProfile"}, {1, 2, 3}),
+    ],
+)
+def test_profiles_are_cleared_by_criteria(version: str, criteria: dict[str, Any], left: set[int]) -> None:
+    player = Player(version)
+    put(player, 0, MAX, number=1)
+    put(player, 1, DEFAULT, number=2)
+    put(player, 0, DEFAULT, number=3, level=1)
+    words = {"purpose": "charging_profile_purpose", "place": "connector_id" if version == "1.6" else "evse_id"}
+    fields = {words.get(name, name): value for name, value in criteria.items()}
+    if version != "1.6":
+        fields = {"charging_profile_criteria": fields}
+    answer, _ = player.command("ClearChargingProfile", **fields)
+    assert answer.status == ("Unknown" if left == {1, 2, 3} else "Accepted")
+    assert {profile.id for _, profile in player.core.smart.profiles.find()} == left
+
+
+@BOTH
+def test_a_composite_schedule_is_what_is_offered(version: str) -> None:
+    player = charging(version, Vehicle(max_kw=22, capacity_kwh=600))
+    put(player, 0, MAX, [(0, 25)], number=1)
+    put(player, 1, DEFAULT, [(0, 10), (300, 40), (600, 7, 1)], number=2, duration=900)
+    place = "connector_id" if version == "1.6" else "evse_id"
+    answer, _ = player.command("GetCompositeSchedule", duration=1200, **{place: 1})
+    schedule = answer.charging_schedule if version == "1.6" else answer.schedule
+    periods = schedule["chargingSchedulePeriod"]
+    assert [(each["startPeriod"], each["limit"], each.get("numberPhases")) for each in periods] == [
+        (0, 10, 3),
+        (300, 25, 3),
+        (600, 7, 1),
+        (900, 25, 3),
+    ]
+    evse = player.core.evses[1]
+    for each in periods:
+        player.wait(each["startPeriod"] - player.now)
+        assert evse.offered_kw == pytest.approx(each["limit"] * 0.23 * each["numberPhases"])
+
+
+@BOTH
+@pytest.mark.parametrize(("unit", "limit"), [("A", 31.8), ("W", 22000)])
+def test_a_gap_is_the_most_that_the_evse_delivers(version: str, unit: str, limit: float) -> None:
+    player = Player(version)
+    put(player, 1, DEFAULT, [(0, 10)], start=100, duration=100)
+    place = "connector_id" if version == "1.6" else "evse_id"
+    fields = {place: 1, "duration": 300, "charging_rate_unit": unit}
+    answer, _ = player.command("GetCompositeSchedule", **fields)
+    schedule = answer.charging_schedule if version == "1.6" else answer.schedule
+    assert schedule["chargingRateUnit"] == unit
+    periods = schedule["chargingSchedulePeriod"]
+    assert [each["startPeriod"] for each in periods] == [0, 100, 200]
+    assert periods[0]["limit"] == periods[2]["limit"] == limit
+
+
+@BOTH
+def test_no_composite_schedule_of_an_evse_that_is_not_there(version: str) -> None:
+    place = "connector_id" if version == "1.6" else "evse_id"
+    assert Player(version).command("GetCompositeSchedule", duration=60, **{place: 2})[0].status == "Rejected"
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "2.1"])
+def test_the_profiles_are_reported_in_parts(version: str) -> None:
+    player = charging(version)
+    sent = [payload(version, DEFAULT, [(0, 10), (60, 12.5)], number=n, level=n, valid_from=at(5)) for n in range(1, 24)]
+    for each in sent:
+        player.command("SetChargingProfile", evse_id=1, charging_profile=each)
+    put(player, 0, MAX, number=99)
+    for criteria, count in (({"charging_profile_purpose": "TxDefaultProfile"}, 23), ({"stack_level": 0}, 1)):
+        answer, said = player.command("GetChargingProfiles", request_id=7, charging_profile=criteria)
+        assert answer.status == "Accepted"
+        parts = [part for action, part in said if action == "ReportChargingProfiles"]
+        assert [part["tbc"] for part in parts] == [True] * (len(parts) - 1) + [False]
+        assert {part["requestId"] for part in parts} == {7}
+        assert sum(len(part["chargingProfile"]) for part in parts) == count
+    answer, said = player.command("GetChargingProfiles", request_id=8, charging_profile={"charging_profile_id": [3]})
+    (reported,) = said[0][1]["chargingProfile"]
+    decoded = player.core.dialect.version.request("SetChargingProfile").decode(
+        {"evseId": 1, "chargingProfile": reported}
+    )
+    expected = json.loads(json.dumps(sent[2]).replace("+00:00", ".000Z"))
+    assert decoded["charging_profile"] == expected
+    nothing = player.command("GetChargingProfiles", request_id=9, evse_id=0, charging_profile={"stack_level": 50})
+    assert nothing[0].status == "NoProfiles"
+
+
+# The requirement is checked by the tests of the rules; here, that the answer says it, and that nothing changes.
+@pytest.mark.parametrize("version", ["2.0.1", "2.1"])
+@pytest.mark.parametrize(
+    ("evse_id", "fields", "code"),
+    [
+        (9, {}, "UnknownEvse"),
+        (1, {"stack_level": 101}, "InvalidStackLevel"),
+        (1, {"charging_profile_purpose": "ChargingStationMaxProfile"}, "InvalidProfile"),
+        (0, {"charging_profile_purpose": "ChargingStationExternalConstraints"}, "InvalidProfile"),
+        (1, {"charging_profile_purpose": "TxProfile", "transaction_id": "x"}, "TxNotFound"),
+        (1, {"charging_profile_kind": "Relative"}, "InvalidSchedule"),
+    ],
+)
+def test_a_refusal_says_why(version: str, evse_id: int, fields: dict[str, Any], code: str) -> None:
+    player = Player(version)
+    answer, _ = player.command(
+        "SetChargingProfile", evse_id=evse_id, charging_profile=payload(version, DEFAULT, [(0, 10)]) | fields
+    )
+    assert (answer.status, answer.status_info["reasonCode"]) == ("Rejected", code)
+    assert answer.status_info["additionalInfo"]
+    assert player.core.smart.profiles.find() == []
+
+
+@pytest.mark.parametrize(
+    ("profile", "period", "code"),
+    [
+        ({"charging_profile_kind": "Dynamic"}, {}, "UnsupportedKind"),
+        ({"charging_profile_purpose": "PriorityCharging"}, {}, "UnsupportedPurpose"),
+        ({"charging_profile_purpose": "LocalGeneration"}, {}, "UnsupportedPurpose"),
+        ({"max_offline_duration": 60}, {}, "UnsupportedParam"),
+        ({}, {"setpoint": 8}, "UnsupportedParam"),
+        ({}, {"discharge_limit": -8}, "UnsupportedParam"),
+        ({}, {"operation_mode": "CentralSetpoint"}, "UnsupportedParam"),
+        ({}, {"limit": None}, "InvalidSchedule"),
+    ],
+)
+def test_what_ocpp_21_has_besides_is_refused(profile: dict[str, Any], period: dict[str, Any], code: str) -> None:
+    player = Player("2.1")
+    fields = payload("2.1") | profile
+    fields["charging_schedule"][0]["charging_schedule_period"][0] |= period
+    answer, _ = player.command("SetChargingProfile", evse_id=1, charging_profile=fields)
+    assert (answer.status, answer.status_info["reasonCode"]) == ("Rejected", code)
+
+
+def test_ocpp_21_says_charging_only_and_means_what_201_does() -> None:
+    player = charging("2.1")
+    fields = payload("2.1")
+    fields["charging_schedule"][0]["charging_schedule_period"][0] |= {"operation_mode": "ChargingOnly"}
+    assert player.command("SetChargingProfile", evse_id=1, charging_profile=fields)[0].status == "Accepted"
+    assert player.core.evses[1].limit_by == "1"
+
+
+def test_ocpp_16_replaces_by_stack_level_and_purpose_too() -> None:
+    player = charging("1.6")
+    put(player, 1, DEFAULT, [(0, 10)], number=1)
+    put(player, 1, DEFAULT, [(0, 12)], number=2)
+    assert [profile.id for _, profile in player.core.smart.profiles.find()] == [2]
+    answer, _ = put(player, 1, MAX)
+    assert answer.status == "Rejected"
+
+
+# -- Over a power loss ------------------------------------------------------------------------------------------------
+
+
+@BOTH
+def test_profiles_survive_a_power_loss(version: str) -> None:
+    player = charging(version)
+    put(player, 0, DEFAULT, [(0, 10)])
+    player.do(PowerOff())
+    assert player.core.evses[1].offered_kw == 0
+    player.do(Accepted())
+    player.act("unplug 1")
+    player.act("plug 1")
+    player.act("swipe TAG-1 1")
+    assert player.core.evses[1].limit_by == "1"
+
+
+@BOTH
+def test_profiles_are_saved_with_the_station(version: str) -> None:
+    player = charging(version)
+    put(player, 0, MAX, [(0, 10), (60, 20)])
+    saved = json.loads(json.dumps(remember(player.core, player.now)))
+    other = Player(version, is_started=False)
+    recall(other.core, saved)
+    other.do(Accepted())
+    other.do(PlugIn(Vehicle(), 1))
+    other.act("swipe TAG-1 1")
+    assert other.core.evses[1].limit_kw == pytest.approx(6.9)
+    other.wait(60)
+    assert other.core.evses[1].limit_kw == pytest.approx(13.8)
+
+
+def test_the_variables_say_how_many_profiles_there_are() -> None:
+    player = Player("2.0.1")
+    name = "SmartChargingCtrlr.Entries[ChargingProfiles]"
+    assert player.core.variables[name] == 0
+    put(player)
+    assert player.core.variables[name] == 1
+    assert player.core.variables["SmartChargingCtrlr.Available"] is True
