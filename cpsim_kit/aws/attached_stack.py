@@ -29,6 +29,7 @@ from cpsim_kit.basics.cards import card
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import AwsError, CpsimError
 from cpsim_kit.station import Evse, Station
+from cpsim_kit.station.sharing import SharingRule
 
 __all__ = ["AttachedStack"]
 
@@ -116,6 +117,7 @@ class AttachedStack:
         speed: float = 1,
         record: bool = True,
         reconnect: bool = True,
+        share: str | SharingRule = "equal",
         quirks: Sequence[str] = (),
         **options: Any,
     ) -> Station:
@@ -129,6 +131,7 @@ class AttachedStack:
             speed: How many seconds of its clock pass in a real second; ``math.inf`` to go from event to event.
             record: Whether sessions keep a row for each change and each meter reading.
             reconnect: Whether it connects again when the connection is lost.
+            share: How its EVSEs share a limit of the station: "equal", "first come", or a function.
             quirks: What it says wrongly, as awkward stations do.
             **options: As :class:`~cpsim_kit.charge_point.ChargePoint` takes them, e.g. ``version="1.6"``.
         """
@@ -142,6 +145,7 @@ class AttachedStack:
             speed=speed,
             record=record,
             reconnect=reconnect,
+            share=share,
             quirks=quirks,
             explain=self._explain,
             **options,

@@ -10,6 +10,7 @@ from cpsim_kit.plots.fleet import fleet, power
 from cpsim_kit.plots.gateway import gateway
 from cpsim_kit.plots.heartbeats import distribution, latency, regularity
 from cpsim_kit.plots.live import LivePlot, live
+from cpsim_kit.plots.schedule import schedule
 from cpsim_kit.plots.sessions import sessions
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "live",
     "power",
     "regularity",
+    "schedule",
     "sequence",
     "sessions",
 ]

@@ -33,7 +33,7 @@ class Recorded(Protocol):
         """The EVSE."""
 
     def to_frame(self) -> pd.DataFrame:
-        """Columns: at, state, demand_kw, limit_kw, offered_kw, power_kw, energy_kwh, soc."""
+        """Columns: at, state, demand_kw, limit_kw, offered_kw, power_kw, energy_kwh, soc, limit_by."""
 
 
 def sessions(

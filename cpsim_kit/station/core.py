@@ -50,7 +50,7 @@ from cpsim_kit.station.evse import LiveEvse, check_evse_id
 from cpsim_kit.station.maintenance import Maintenance
 from cpsim_kit.station.reporting import record
 from cpsim_kit.station.restart import Restarts
-from cpsim_kit.station.sharing import Rule, equal
+from cpsim_kit.station.sharing import SharingRule, equal
 from cpsim_kit.station.tokens import Tokens
 from cpsim_kit.station.transaction import STOPPED_WITH_AUTHORIZATION
 from cpsim_kit.station.triggers import Triggers
@@ -137,7 +137,7 @@ class Core:
         random: random_module.Random | None = None,
         keeps_rows: bool = True,
         queue: MessageQueue | None = None,
-        share: Rule = equal,
+        share: SharingRule = equal,
     ) -> None:
         random = _SYSTEM_RANDOM if random is None else random
         self.dialect = dialect

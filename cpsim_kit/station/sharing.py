@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-__all__ = ["RULES", "Claim", "Rule", "equal", "find_rule", "first_come", "share"]
+__all__ = ["RULES", "Claim", "SharingRule", "equal", "find_rule", "first_come", "share"]
 
 _TINY = 1e-9  # kW
 
@@ -39,7 +39,7 @@ class Claim(NamedTuple):
     since: float = 0.0
 
 
-Rule = Callable[[float, Sequence[Claim]], Sequence[float]]
+SharingRule = Callable[[float, Sequence[Claim]], Sequence[float]]
 
 
 def equal(limit_kw: float, claims: Sequence[Claim]) -> list[float]:
@@ -68,7 +68,7 @@ def first_come(limit_kw: float, claims: Sequence[Claim]) -> list[float]:
     return shares
 
 
-RULES: Mapping[str, Rule] = {"equal": equal, "first come": first_come}
+RULES: Mapping[str, SharingRule] = {"equal": equal, "first come": first_come}
 """The rules by name."""
 
 
@@ -82,7 +82,7 @@ def _level(limit_kw: float, claims: Sequence[Claim]) -> list[float]:
     return shares
 
 
-def find_rule(given: str | Rule) -> Rule:
+def find_rule(given: str | SharingRule) -> SharingRule:
     """The rule of a name, or the function itself.
 
     Raises:
@@ -96,7 +96,7 @@ def find_rule(given: str | Rule) -> Rule:
     return RULES[given]
 
 
-def share(rule: Rule, limit_kw: float, claims: Sequence[Claim]) -> dict[int, float]:
+def share(rule: SharingRule, limit_kw: float, claims: Sequence[Claim]) -> dict[int, float]:
     """What each EVSE gets, in kW, by its id.
 
     Args:

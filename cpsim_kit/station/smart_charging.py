@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cpsim_kit.basics.tables import table
 from cpsim_kit.station.evse import Allowance
 from cpsim_kit.station.profiles import Charging, Period, Profile, Profiles, Refused, Rules, Schedule, Supply
-from cpsim_kit.station.sharing import Claim, Rule, equal, share
+from cpsim_kit.station.sharing import Claim, SharingRule, equal, share
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,7 +70,7 @@ class SmartCharging:
 
     __slots__ = ("_demands", "_is_sharing", "_rule", "_supplies", "_unsaid", "_visits", "due", "profiles")
 
-    def __init__(self, visits: Visits, rule: Rule = equal) -> None:
+    def __init__(self, visits: Visits, rule: SharingRule = equal) -> None:
         self._visits = visits
         self._rule = rule
         self._supplies = _supplies_of(visits.evses)

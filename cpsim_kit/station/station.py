@@ -56,7 +56,7 @@ from cpsim_kit.station.quirks import Quirk, Quirks
 from cpsim_kit.station.quirky_queue import QuirkyQueue
 from cpsim_kit.station.reservations import reservations_frame
 from cpsim_kit.station.session import Session, truth_frame
-from cpsim_kit.station.sharing import Rule, find_rule
+from cpsim_kit.station.sharing import SharingRule, find_rule
 from cpsim_kit.station.smart_charging import SOURCES, schedule_frame
 from cpsim_kit.station.variables import Variables
 from cpsim_kit.station.vehicle import Vehicle, is_number
@@ -173,7 +173,7 @@ class Station:
         starts_at: datetime | None = None,
         record: bool = True,
         reconnect: bool | Backoff = True,
-        share: str | Rule = "equal",
+        share: str | SharingRule = "equal",
         quirks: Sequence[str] = (),
         **options: Any,
     ) -> None:

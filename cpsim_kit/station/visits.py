@@ -17,7 +17,7 @@ from cpsim_kit.station.evse import Evse, LiveEvse, check_evse_id
 from cpsim_kit.station.reporting import Reporter, record
 from cpsim_kit.station.reservations import Reservations
 from cpsim_kit.station.session import Session
-from cpsim_kit.station.sharing import Rule, equal
+from cpsim_kit.station.sharing import SharingRule, equal
 from cpsim_kit.station.smart_charging import SmartCharging
 from cpsim_kit.station.transaction import STOPPED_WITH_AUTHORIZATION, Transaction
 
@@ -84,7 +84,7 @@ class Visits:
             number: LiveEvse(number, spec) for number, spec in enumerate(evses, start=1)
         }
         self.lobby: LiveEvse | None = None
-        self.share: Rule = equal
+        self.share: SharingRule = equal
         self._smart: SmartCharging | None = None  # until there is a charging profile
         self.sessions: list[Session] = []
         self.dialect = dialect
