@@ -1,5 +1,7 @@
 """Stations that charge: CPU for a TransactionEvent beside a bare call, memory, and whole sessions at infinite speed.
 
+The part ``profiles`` has one side and no server: what charging profiles cost, see benchmarks/schedules.py.
+
 Each measurement is a process of its own (benchmarks/sessions_side.py), and so is the server, a stub. The two sides take
 turns, so that a slow moment of the machine meets both, and ratios are made within each round. A station is one of OCPP
 2.0.1 with one EVSE and the default measurands, and keeps no record. The other side has the same number of connections
@@ -11,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -22,13 +25,15 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks import schedules
 from benchmarks.calls import Server
 from benchmarks.fleet import Target, measure, median, row
 
 SIDES = ("station", "call")
-PARTS = ("cpu", "memory", "sessions")
+PARTS = ("cpu", "memory", "sessions", "profiles")
 MOST_CPU = 2.0  # times the CPU of a bare call
 MOST_KIB = 40.0  # for each station
+MOST_COMPOSITE_US, MOST_LIMIT_US = 2000.0, 20.0
 
 Rounds = list[dict[str, dict[str, Any]]]
 
@@ -40,7 +45,7 @@ def run(options: argparse.Namespace) -> dict[str, Rounds]:
         "memory": {"size": options.stations, "interval": options.interval},
         "sessions": {"size": options.sessions, "hours": options.hours},
     }
-    found: dict[str, Rounds] = {part: [] for part in options.parts}
+    found: dict[str, Rounds] = {part: [] for part in options.parts if part in jobs}
     began = time.perf_counter()
     server = Server()
     try:
@@ -82,9 +87,9 @@ def report(options: argparse.Namespace, found: dict[str, Rounds]) -> Iterator[st
     versions = ", ".join(f"{name} {version(name)}" for name in ("ocpp", "websockets", "uvloop"))
     yield f"Medians of {options.rounds} rounds in {options.loop}; ratios are of each round, with lowest and highest."
     yield f"Python {platform.python_version()}, {versions}, {psutil.cpu_count()} cores."
-    samples = [result for rounds in found.values() for each in rounds for result in each.values()]
-    server, others = (max(sample[key] for sample in samples) for key in ("server", "others"))
-    yield f"The server used at most {server:.0%} of a core, other processes of the machine {others:.0%}."
+    if samples := [result for rounds in found.values() for each in rounds for result in each.values()]:
+        server, others = (max(sample[key] for sample in samples) for key in ("server", "others"))
+        yield f"The server used at most {server:.0%} of a core, other processes of the machine {others:.0%}."
     yield "\n| | stations | bare calls | ratio | target | |\n|---|---:|---:|---:|---|---|"
     if rounds := found.get("cpu", []):
         what = f"CPU for a TransactionEvent, {options.stations:,} at {options.interval:g} s, µs"
@@ -102,6 +107,18 @@ def report(options: argparse.Namespace, found: dict[str, Rounds]) -> Iterator[st
         count = sum(options.sessions * each["station"]["values"] for each in rounds)
         verdict = "**missed**" if lost else "met"
         yield f"| the same: meter values; sessions lost or wrong | {count:,}; {lost} | | | nothing lost | {verdict} |"
+    if "profiles" in options.parts:
+        yield from profile_rows([schedules.measure() for _ in range(options.rounds)])
+
+
+def profile_rows(rounds: list[dict[str, float]]) -> Iterator[str]:
+    """What charging profiles cost, the median of the rounds."""
+    composite, limit = (statistics.median(each[key] for each in rounds) for key in ("composite_us", "limit_us"))
+    verdict = "met" if composite <= MOST_COMPOSITE_US else "**missed**"
+    what = f"composite of 24 h, 20 profiles of 24 periods, {rounds[0]['steps']:.0f} steps, ms"
+    yield f"| {what} | {composite / 1000:.2f} | | | ≤ {MOST_COMPOSITE_US / 1000:g} ms | {verdict} |"
+    verdict = "met" if limit <= MOST_LIMIT_US else "**missed**"
+    yield f"| limit at a moment, the same profiles, µs | {limit:.1f} | | | ≤ {MOST_LIMIT_US:g} µs | {verdict} |"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

@@ -69,7 +69,8 @@ def test_sessions_loses_nothing_at_a_tiny_size() -> None:
     rows = [[cell.strip() for cell in line.split("|")] for line in done.stdout.splitlines() if line.startswith("| ")]
     names = " ".join(row[1] for row in rows)
     assert all(what in names for what in ("CPU for a TransactionEvent", "memory", "meter values per second")), done
-    assert rows[-1][1:] == [
+    assert [row[1].split(",")[0] for row in rows[-2:]] == ["composite of 24 h", "limit at a moment"]
+    assert rows[-3][1:] == [
         "the same: meter values; sessions lost or wrong",
         "120; 0",
         "",

@@ -154,6 +154,8 @@ def _check_phases(period: Period, fed: list[Supply]) -> None:
             raise Refused("InvalidSchedule", text, "K01.FR.43")
     if period.phase_to_use is None or not fed:
         return
+    if not 1 <= period.phase_to_use <= 3:
+        raise Refused("InvalidSchedule", "phaseToUse is 1, 2 or 3.", "ChargingSchedulePeriodType")
     if phases != 1:
         raise Refused("InvalidSchedule", "phaseToUse needs numberPhases 1.", "K01.FR.19")
     for supply in fed:
