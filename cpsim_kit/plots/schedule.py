@@ -50,7 +50,8 @@ def schedule(items: Any, *, hours: float = 8, ax: Sequence[Axes] | None = None) 
         import matplotlib.pyplot as plt  # noqa: PLC0415 - half a second that a load generator need not spend
 
         size = (8, 0.9 + _HEIGHT * len(panels))
-        ax = plt.subplots(len(panels), 1, figsize=size, sharex=True, squeeze=False, layout="constrained")[1][:, 0]
+        made = plt.subplots(len(panels), 1, figsize=size, sharex=True, squeeze=False, layout="constrained")[1]
+        ax = list(made[:, 0])
     axes = require_axes(ax, len(panels))
     colours = _colours_of(panels)
     handles: dict[str, Any] = {}

@@ -30,8 +30,8 @@ PLUGGED_CHARGED_SUSPENDED = [
 
 
 def rows_of(rows: list[tuple[Any, ...]], later: float = 0) -> pd.DataFrame:
-    frame = table([(BEGAN + timedelta(minutes=row[0] + later), *row[1:]) for row in rows], Row._fields)
-    return frame.astype({"at": "datetime64[ns, UTC]", **dict.fromkeys(Row._fields[2:], "float64")})
+    frame = table([(BEGAN + timedelta(minutes=row[0] + later), *row[1:], "EVSE") for row in rows], Row._fields)
+    return frame.astype({"at": "datetime64[ns, UTC]", **dict.fromkeys(Row._fields[2:-1], "float64")})
 
 
 @dataclass
