@@ -33,7 +33,8 @@ def session(rows: list[Any] = ROWS) -> pd.DataFrame:
         (BEGAN + timedelta(minutes=minute), "Charging", 11, limit, offered, power, 0, 0.5, by)
         for minute, limit, offered, power, by in rows
     ]
-    return table(made, Row._fields).astype({"at": "datetime64[ns, UTC]"})
+    floats = dict.fromkeys(Row._fields[2:-1], "float64")
+    return table(made, Row._fields).astype({"at": "datetime64[ns, UTC]", **floats})
 
 
 def ahead() -> pd.DataFrame:
@@ -45,7 +46,8 @@ def corners(ax: Axes, number: int) -> list[tuple[float, float]]:
     """The corners of a line: minutes since the beginning, and kW."""
     vertices = ax.lines[number].get_path().vertices
     begin = date2num(BEGAN)
-    return [(round((float(x) - begin) * 1440, 3), float(y)) for x, y in vertices]
+    found = [(round(float(x - begin) * 1440, 3), float(y)) for x, y in vertices]
+    return list(dict.fromkeys(found))
 
 
 def bands(ax: Axes) -> list[tuple[float, float]]:

@@ -140,14 +140,14 @@ async def test_a_limit_from_outside(version: str, csms: Csms) -> None:
             {"kw": 7, "source": "CSO"},
             {"kw": 7, "evse": 2},
         ):
-            with pytest.raises(ValueError, match="CP1|EVSE 1 only"):
+            with pytest.raises(ValueError, match=r"CP1|EVSE 1 only"):
                 await station.limit(**wrong)
 
 
 async def test_what_cannot_be_asked_of_a_schedule(csms: Csms) -> None:
     async with made(csms, "2.0.1") as station:
         for wrong in ({"hours": 0}, {"hours": math.inf}, {"evse": 2}):
-            with pytest.raises(ValueError, match="hours is a number|EVSE 1 only"):
+            with pytest.raises(ValueError, match=r"hours is a number|EVSE 1 only"):
                 station.schedule(**wrong)
 
 
