@@ -270,6 +270,8 @@ def test_the_phase_that_a_profile_asks_for() -> None:
     profiles.install(Profile(1, 0, "TxDefault", "Absolute", (asked,)), 1, {1: supply}, {}, V2)
     assert [profiles.limit(1, NOW + later, supply, None).phase_to_use for later in (0, 60)] == [2, None]
     assert profiles.composite(1, NOW, 90, "A", supply, None) == (Period(0, 16, 1, 2), Period(60, 16, 3))
+    assert profiles.limit(1, NOW, DC, None).phase_to_use is None
+    assert profiles.composite(1, NOW, 90, "A", DC, None) == (Period(0, 16),)
 
 
 def test_a_limit_says_who_leads_and_below_what_charging_is_inefficient() -> None:
@@ -307,16 +309,21 @@ def test_next_change_of_a_relative_schedule(charging: Charging | None, expected:
     assert installed(RELATIVE).next_change(1, NOW, charging) == expected
 
 
-@pytest.mark.parametrize("start", [NOW + 0.1, NOW + 1 / 3, NOW + 0.7])
+# Sums of such floats are not exact, least of all near 0.
+@pytest.mark.parametrize("start", [NOW + 0.1, NOW + 1 / 3, 0.1, 1 / 3, 0.7, 27425.42607136218])
 def test_a_limit_changes_at_the_very_moment_of_its_edge(start: float) -> None:
     steps = {float(second): float(second % 7) for second in range(0, 86_400, 97)}
     profiles = installed((1, profile(steps, recurrency="Daily", start=start)))
-    at = start + 3 * 86_400 - 1000
-    for _ in range(50):
+    at = start + 3 * 86_400 - 20_000
+    for _ in range(300):
         before = profiles.limit(1, at, AC, None).amps
         at = profiles.next_change(1, at, None)
-        assert profiles.limit(1, at, AC, None).amps != before
-        assert composite(profiles, 1, start=at) == {0: profiles.limit(1, at, AC, None).amps}
+        after = profiles.limit(1, at, AC, None).amps
+        assert after is not None
+        assert after != before
+        assert composite(profiles, 1, start=at) == {0: after}
+    days = profiles.composite(1, start + 0.3, 9 * 86_400, "A", AC, None)
+    assert None not in [step.limit for step in days]
 
 
 def test_a_composite_of_no_duration_is_empty() -> None:

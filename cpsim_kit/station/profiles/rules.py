@@ -1,10 +1,8 @@
-"""Which profiles a station refuses, each by its requirement. Pure.
-
-Refusals that depend on what is installed already are in ``store``.
-"""
+"""Which profiles a station refuses, each by its requirement, and what a new one replaces. Pure."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,8 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cpsim_kit.station.profiles.profile import Period, Profile, Schedule
     from cpsim_kit.station.profiles.supply import Charging, Supply
+    from cpsim_kit.station.profiles.timing import Timed
 
-__all__ = ["Refused", "Rules", "check_profile"]
+__all__ = ["Refused", "Rules", "check_duplicate", "check_profile", "replaces"]
 
 
 class Refused(Exception):
@@ -162,3 +161,44 @@ def _check_phases(period: Period, fed: list[Supply]) -> None:
         if not supply.can_switch_phase and period.phase_to_use != supply.phase:
             text = f"An EVSE here uses phase {supply.phase} and cannot switch to another."
             raise Refused("InvalidSchedule", text, "K01.FR.20, K01.FR.48")
+
+
+def replaces(profile: Profile, evse_id: int, each: Timed, rules: Rules) -> bool:
+    """Whether a new profile takes the place of an installed one (K01.FR.05; 1.6, 3.13.2)."""
+    old = each.profile
+    if old.purpose == "External":
+        return False
+    if old.id == profile.id:
+        return True
+    is_same = each.evse_id == evse_id and old.purpose == profile.purpose and old.stack_level == profile.stack_level
+    return rules.is_lenient and is_same
+
+
+def check_duplicate(profile: Profile, evse_id: int, each: Timed) -> None:
+    """Check that a new profile may stand beside an installed one.
+
+    Raises:
+        Refused: It may not, in OCPP 2.x.
+    """
+    old = each.profile
+    if old.purpose != profile.purpose or old.stack_level != profile.stack_level:
+        return
+    name = f"Profile {old.id} has the purpose {old.purpose} and the stack level {old.stack_level}"
+    if profile.purpose == "Tx":
+        if each.evse_id == evse_id and old.transaction_id == profile.transaction_id:
+            raise Refused("DuplicateProfile", f"{name} in this transaction.", "K01.FR.39")
+        return
+    if each.evse_id == evse_id:
+        if _overlap(old, profile):
+            raise Refused("DuplicateProfile", f"{name} here, and is valid at the same time.", "K01.FR.06")
+    elif profile.purpose == "TxDefault" and evse_id == 0:
+        raise Refused("DuplicateProfile", f"{name} on EVSE {each.evse_id}.", "K01.FR.52")
+    elif profile.purpose == "TxDefault" and each.evse_id == 0:
+        raise Refused("DuplicateProfile", f"{name} on EVSE 0, for all EVSEs.", "K01.FR.53")
+
+
+def _overlap(one: Profile, other: Profile) -> bool:
+    """Whether there is a moment when both are valid."""
+    since = max(-math.inf if each.valid_from is None else each.valid_from for each in (one, other))
+    until = min(math.inf if each.valid_to is None else each.valid_to for each in (one, other))
+    return since < until

@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from cpsim_kit.station.profiles.profile import Period, Profile, Schedule, Unit
-from cpsim_kit.station.profiles.rules import Refused, Rules, check_profile
+from cpsim_kit.station.profiles.rules import Refused, Rules, check_duplicate, check_profile, replaces
 from cpsim_kit.station.profiles.supply import NO_LIMIT, Charging, Limit, Supply, convert, watts
 from cpsim_kit.station.profiles.timing import Timed
 
@@ -59,7 +59,7 @@ class Profiles:
             Refused: The station does not install it.
         """
         self.check(profile, evse_id, supplies, chargings, rules)
-        self._installed = [each for each in self._installed if not _replaces(profile, evse_id, each, rules)]
+        self._installed = [each for each in self._installed if not replaces(profile, evse_id, each, rules)]
         self._add(profile, evse_id)
 
     def check(
@@ -84,13 +84,13 @@ class Profiles:
             Refused: The station does not install it.
         """
         check_profile(profile, evse_id, supplies, chargings, rules)
-        others = [each for each in self._installed if not _replaces(profile, evse_id, each, rules)]
+        others = [each for each in self._installed if not replaces(profile, evse_id, each, rules)]
         for each in others:
             if each.profile.id == profile.id:
                 text = "Profile {0} is set from outside, and the CSMS cannot replace it."
                 raise Refused("InvalidProfile", text.format(profile.id), "K01.FR.05")
             if not rules.is_lenient:
-                _check_duplicate(profile, evse_id, each)
+                check_duplicate(profile, evse_id, each)
         if len(others) >= rules.max_profiles:
             text = f"The station holds {rules.max_profiles} profiles already."
             raise Refused("TooManyElements", text, "ChargingProfileEntries")
@@ -325,42 +325,6 @@ def _step(start: float, leads: list[tuple[float, int, int | None]], unit: Unit, 
         phase_to_use = phase_to_use or asked
     limit = amps if unit == "A" else watts(amps, phases, supply)
     return Period(round(start, 6), round(limit, 6), phases or None, phase_to_use if phases == 1 else None)
-
-
-def _replaces(profile: Profile, evse_id: int, each: Timed, rules: Rules) -> bool:
-    """Whether a new profile takes the place of an installed one (K01.FR.05; 1.6, 3.13.2)."""
-    old = each.profile
-    if old.purpose == "External":
-        return False
-    if old.id == profile.id:
-        return True
-    is_same = each.evse_id == evse_id and old.purpose == profile.purpose and old.stack_level == profile.stack_level
-    return rules.is_lenient and is_same
-
-
-def _check_duplicate(profile: Profile, evse_id: int, each: Timed) -> None:
-    old = each.profile
-    if old.purpose != profile.purpose or old.stack_level != profile.stack_level:
-        return
-    name = f"Profile {old.id} has the purpose {old.purpose} and the stack level {old.stack_level}"
-    if profile.purpose == "Tx":
-        if each.evse_id == evse_id and old.transaction_id == profile.transaction_id:
-            raise Refused("DuplicateProfile", f"{name} in this transaction.", "K01.FR.39")
-        return
-    if each.evse_id == evse_id:
-        if _overlap(old, profile):
-            raise Refused("DuplicateProfile", f"{name} here, and is valid at the same time.", "K01.FR.06")
-    elif profile.purpose == "TxDefault" and evse_id == 0:
-        raise Refused("DuplicateProfile", f"{name} on EVSE {each.evse_id}.", "K01.FR.52")
-    elif profile.purpose == "TxDefault" and each.evse_id == 0:
-        raise Refused("DuplicateProfile", f"{name} on EVSE 0, for all EVSEs.", "K01.FR.53")
-
-
-def _overlap(one: Profile, other: Profile) -> bool:
-    """Whether there is a moment when both are valid."""
-    since = max(-math.inf if each.valid_from is None else each.valid_from for each in (one, other))
-    until = min(math.inf if each.valid_to is None else each.valid_to for each in (one, other))
-    return since < until
 
 
 def _matches(
