@@ -187,7 +187,7 @@ class Core:
         result = _RULES[type(event)](self, event, now)
         if self._maintenance is not None:
             self._maintenance.firmware.react(now)
-        if self._visits.has_profiles:
+        if self.has_profiles and not isinstance(event, Tick):
             self.smart.react(now)
         self._keep_reservations(now)
         return result

@@ -108,6 +108,8 @@ def share(rule: SharingRule, limit_kw: float, claims: Sequence[Claim]) -> dict[i
         ValueError: The rule returned something else than a number for each claim.
     """
     ordered = sorted(claims, key=lambda claim: (claim.since, claim.evse_id))
+    if not ordered:
+        return {}
     given = list(rule(limit_kw, ordered))
     if len(given) != len(ordered) or any(not isinstance(kw, int | float) or math.isnan(kw) for kw in given):
         raise ValueError(f"a rule to share returns one number for each of {len(ordered)} claims, not {given!r}")

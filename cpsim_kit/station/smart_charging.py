@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from cpsim_kit.station.core import Core
     from cpsim_kit.station.evse import LiveEvse
     from cpsim_kit.station.profiles import Limit
+    from cpsim_kit.station.profiles.profile import Unit
     from cpsim_kit.station.vehicle import Vehicle
     from cpsim_kit.station.visits import Visits
 
@@ -40,6 +42,7 @@ _NO_PROFILE = "No profile limits it."
 _AHEAD = 0.0005  # seconds: a moment that was worked out counts as reached, whatever floats say
 _RESHARE_S = 60.0  # how often it is looked whether a vehicle can use less of the station's limit than before
 _RESHARE_KW = 0.1
+_LEAST_DC_KW = 1.0  # that a vehicle is offered which takes nothing
 _GRID_VOLTS = 230.0
 _RATE_UNIT = "SmartChargingCtrlr.RateUnit"
 _SIGNIFICANCE = "SmartChargingCtrlr.LimitChangeSignificance"
@@ -103,7 +106,7 @@ class SmartCharging:
             if not evse.may_offer or most[number] < least_kw - 1e-9:
                 most[number] = min(most[number], station.kw)
             elif evse.ev_suspends or evse.ev_is_done:  # counts for nothing until it takes something
-                most[number] = min(most[number], station.kw, least_kw or most[number])
+                most[number] = min(most[number], station.kw, least_kw or _LEAST_DC_KW)
             else:
                 wants = min(most[number], capability_kw, self._demand(evse))
                 least_kw = max(least_kw, min(limits[number].min_kw or 0.0, wants))
@@ -244,11 +247,28 @@ class SmartCharging:
         self.react(now)
         return count
 
-    def composite(self, evse_id: int, now: float, duration: float, unit: str) -> tuple[Period, ...]:
-        """The limits of a time from now on, in A per phase or in W; in a gap the most that the EVSE delivers."""
+    def composite(self, evse_id: int, now: float, duration: float, unit: Unit) -> tuple[Period, ...]:
+        """The limits of a time from now on, in A per phase or in W; in a gap the most that the EVSE delivers.
+
+        That of the station, EVSE 0, is what all its EVSEs together may take from the grid (K08.FR.03).
+        """
+        if evse_id:
+            return self._composite(evse_id, now, duration, unit)
+        parts = [self._composite(number, now, duration, "W") for number in self._visits.evses]
+        whole = self._composite(_STATION, now, duration, "W")
+        supply = self._supplies[_STATION]
+        per_unit = 1.0 if unit == "W" else supply.volts * supply.phases
+        found: list[Period] = []
+        for start in sorted({period.start for periods in (whole, *parts) for period in periods}):
+            limit = min(_limit_at(whole, start), sum(_limit_at(periods, start) for periods in parts)) / per_unit
+            if not found or limit != found[-1].limit:
+                found.append(Period(start, limit))
+        return tuple(found)
+
+    def _composite(self, evse_id: int, now: float, duration: float, unit: Unit) -> tuple[Period, ...]:
         start = self._visits.epoch + now
         supply, charging = self._supplies[evse_id], self._charging(evse_id)
-        periods = self.profiles.composite(evse_id, start, duration, unit, supply, charging)  # type: ignore[arg-type]
+        periods = self.profiles.composite(evse_id, start, duration, unit, supply, charging)
         most = self._most_kw(evse_id) * 1000
         if unit == "A":
             most /= supply.volts * (supply.phases or 1)
@@ -268,7 +288,7 @@ class SmartCharging:
         """What limits an EVSE, or the station as a whole, from now on."""
         at, end, last = self._at(now), self._at(now) + seconds, None
         while at < end:
-            limits = [(self._limit_at(number, at)) for number in dict.fromkeys((evse_id, _STATION))]
+            limits = [(self._limit_then(number, at)) for number in dict.fromkeys((evse_id, _STATION))]
             step = Step(at - _AHEAD, self._most_kw(evse_id), "EVSE", _NO_PROFILE)
             for limit in limits:
                 if limit.kw is not None and limit.kw < step.limit_kw:
@@ -279,7 +299,7 @@ class SmartCharging:
             changes = (self.profiles.next_change(n, at, self._charging(n)) for n in {evse_id, _STATION})
             at = max(min(changes), at) + _AHEAD
 
-    def _limit_at(self, evse_id: int, at: float) -> Limit:
+    def _limit_then(self, evse_id: int, at: float) -> Limit:
         return self.profiles.limit(evse_id, at, self._supplies[evse_id], self._charging(evse_id))
 
     # -- Limits from outside ------------------------------------------------------------------------------------------
@@ -354,6 +374,12 @@ def schedule_frame(core: Core, evse_id: int, now: float, seconds: float) -> pd.D
         steps = [Step(core.epoch + now, sum(evse.spec.max_kw for evse in evses), "EVSE", _NO_PROFILE)]
     rows = [(datetime.fromtimestamp(round(step.at, 3), UTC), *step[1:]) for step in steps]
     return table(rows, Step._fields).astype({"at": "datetime64[ns, UTC]", "limit_kw": "float64"})
+
+
+def _limit_at(periods: Sequence[Period], start: float) -> float:
+    """The limit of the period that goes on at a moment."""
+    place = bisect_right(periods, start, key=lambda period: period.start)
+    return periods[place - 1].limit or 0.0
 
 
 def _supplies_of(evses: Mapping[int, LiveEvse]) -> dict[int, Supply]:

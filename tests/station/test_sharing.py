@@ -101,6 +101,10 @@ def test_a_rule_has_a_name_or_is_a_function() -> None:
         find_rule("fair")
 
 
+def test_where_nobody_claims_anything_the_rule_is_not_asked() -> None:
+    assert share(lambda limit, claims: [limit / len(claims)], 10, []) == {}
+
+
 @pytest.mark.parametrize("given_back", [[1], [1, 2, 3], [1, float("nan")], [1, None]])
 def test_a_rule_returns_a_number_for_each(given_back: Sequence[float]) -> None:
     with pytest.raises(ValueError, match="one number for each of 2 claims"):

@@ -311,6 +311,24 @@ def test_a_gap_is_the_most_that_the_evse_delivers(version: str, unit: str, limit
 
 
 @BOTH
+def test_the_composite_schedule_of_the_station_is_what_its_evses_may_take_together(version: str) -> None:
+    player = Player(version, [Evse(), Evse(max_kw=11), Evse(max_kw=3.68, phases=1)])
+    place = "connector_id" if version == "1.6" else "evse_id"
+
+    def ask(unit: str) -> list[tuple[float, float]]:
+        answer, _ = player.command("GetCompositeSchedule", duration=600, charging_rate_unit=unit, **{place: 0})
+        schedule = answer.charging_schedule if version == "1.6" else answer.schedule
+        return [(each["startPeriod"], each["limit"]) for each in schedule["chargingSchedulePeriod"]]
+
+    assert ask("W") == [(0, 36680)]
+    put(player, 1, DEFAULT, [(0, 10), (300, 20)], number=1)
+    assert ask("W") == [(0, 6900 + 11000 + 3680), (300, 13800 + 11000 + 3680)]
+    put(player, 0, MAX, [(0, 50), (400, 10)], number=2)
+    assert ask("W") == [(0, 21580), (300, 28480), (400, 6900)]
+    assert ask("A") == [(0, 31.2), (300, 41.2), (400, 10)]
+
+
+@BOTH
 def test_no_composite_schedule_of_an_evse_that_is_not_there(version: str) -> None:
     place = "connector_id" if version == "1.6" else "evse_id"
     assert Player(version).command("GetCompositeSchedule", duration=60, **{place: 2})[0].status == "Rejected"

@@ -12,6 +12,7 @@ from cpsim_kit.station.profiles import Period, Profile, Refused, Schedule
 
 if TYPE_CHECKING:
     from cpsim_kit.station.core import Core
+    from cpsim_kit.station.profiles.profile import Unit
 
 __all__ = ["COMMANDS", "PURPOSES", "read_profile"]
 
@@ -77,10 +78,12 @@ def _clear_charging_profile(core: Core, now: float, fields: Mapping[str, Any]) -
 
 def _get_composite_schedule(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
     results = core.dialect.version.call_results
-    connector_id, unit = fields["connector_id"], fields.get("charging_rate_unit")
+    connector_id = fields["connector_id"]
     if connector_id != 0 and connector_id not in core.evses:
         return results.GetCompositeSchedule(status="Rejected")
-    unit = unit or ("W" if connector_id and core.evses[connector_id].spec.is_dc else "A")
+    unit: Unit = fields.get("charging_rate_unit") or (
+        "W" if connector_id and core.evses[connector_id].spec.is_dc else "A"
+    )
     if unit not in core.smart.rules.units:
         return results.GetCompositeSchedule(status="Rejected")
     periods = []

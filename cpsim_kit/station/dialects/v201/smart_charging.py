@@ -15,6 +15,7 @@ from cpsim_kit.station.profiles import Period, Profile, Refused, Schedule
 if TYPE_CHECKING:
     from cpsim_kit.station.core import Core
     from cpsim_kit.station.dialects import Dialect
+    from cpsim_kit.station.profiles.profile import Unit
 
 __all__ = ["COMMANDS", "PURPOSES", "limit_message", "read_profile", "refusal", "write_limit"]
 
@@ -202,10 +203,10 @@ def _clear_charging_profile(core: Core, now: float, fields: Mapping[str, Any]) -
 
 def _get_composite_schedule(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
     results = core.dialect.version.call_results
-    evse_id, unit = fields["evse_id"], fields.get("charging_rate_unit")
+    evse_id = fields["evse_id"]
     if evse_id != 0 and evse_id not in core.evses:  # K08.FR.05
         return results.GetCompositeSchedule(status="Rejected", status_info={"reasonCode": "UnknownEvse"})
-    unit = unit or ("W" if evse_id and core.evses[evse_id].spec.is_dc else "A")
+    unit: Unit = fields.get("charging_rate_unit") or ("W" if evse_id and core.evses[evse_id].spec.is_dc else "A")
     if unit not in core.smart.rules.units:  # K08.FR.07
         return results.GetCompositeSchedule(status="Rejected", status_info={"reasonCode": "UnsupportedRateUnit"})
     schedule = {
