@@ -12,7 +12,7 @@ from station_wire import VERSIONS
 from told import told
 
 from cpsim_kit.station import Evse, Vehicle
-from cpsim_kit.station.events import Accepted, PlugIn, PowerOff
+from cpsim_kit.station.events import Accepted, PlugIn, PowerOff, SuspendEv
 from cpsim_kit.station.memory import recall, remember
 
 BOTH = pytest.mark.parametrize("version", VERSIONS)
@@ -129,6 +129,7 @@ def test_a_profile_of_a_transaction_is_gone_with_it(version: str) -> None:
     assert evse.limit_by == "2"
     player.act("swipe TAG-1 1")
     player.act("unplug 1")
+    assert [profile.id for _, profile in player.core.smart.profiles.find()] == [1]
     player.act("plug 1")
     player.act("swipe TAG-1 1")
     assert (evse.limit_by, evse.power_kw(player.now)) == ("1", pytest.approx(14 * KW_PER_A))
@@ -214,6 +215,17 @@ def test_where_the_limit_is_too_little_the_last_one_waits() -> None:
     assert powers(player) == [4.6, 4.6, 4.6, 0]
     assert player.core.evses[4].charging_state == "SuspendedEVSE"
     assert "ChargingStateChanged SuspendedEVSE" in " ".join(told(said))
+
+
+def test_a_vehicle_that_takes_nothing_is_offered_the_least_and_counts_for_nothing() -> None:
+    player = depot("2.0.1", 2)
+    put(player, 0, MAX, [(0, 20)])
+    player.do(SuspendEv(True, 1))
+    first = player.core.evses[1]
+    assert (first.charging_state, first.offered_kw) == ("SuspendedEV", pytest.approx(6 * KW_PER_A))
+    assert powers(player) == [0, 11]
+    player.do(SuspendEv(False, 1))
+    assert powers(player) == [6.9, 6.9]
 
 
 def test_a_vehicle_near_its_end_leaves_more_and_more_to_the_others() -> None:
