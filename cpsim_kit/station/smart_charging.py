@@ -68,10 +68,20 @@ class SmartCharging:
 
     Attributes:
         profiles: The installed profiles.
-        due: When something changes by itself next; infinity for never.
     """
 
-    __slots__ = ("_demands", "_is_sharing", "_rule", "_supplies", "_unsaid", "_visits", "due", "profiles")
+    __slots__ = (
+        "_change_at",
+        "_demands",
+        "_is_sharing",
+        "_reshare_at",
+        "_rule",
+        "_seen",
+        "_supplies",
+        "_unsaid",
+        "_visits",
+        "profiles",
+    )
 
     def __init__(self, visits: Visits, rule: SharingRule = equal) -> None:
         self._visits = visits
@@ -80,8 +90,9 @@ class SmartCharging:
         self._demands: dict[int, tuple[Vehicle, float]] = {}  # what a vehicle that takes less and less can still use
         self._is_sharing = False  # whether the station's limit is too little for all
         self._unsaid: dict[int, Notice] = {}  # limits from outside that the CSMS does not know
+        self._seen: object = None  # what the last look depended on
+        self._change_at = self._reshare_at = math.inf
         self.profiles = Profiles()
-        self.due = math.inf
         for evse in visits.evses.values():
             evse.limiter = self.allow
 
@@ -156,6 +167,11 @@ class SmartCharging:
 
     # -- Time and changes ---------------------------------------------------------------------------------------------
 
+    @property
+    def due(self) -> float:
+        """When something changes by itself next; infinity for never."""
+        return min(self._change_at, self._reshare_at)
+
     def react(self, now: float, *, is_from_outside: bool = False) -> None:
         """After anything that happens: let each EVSE follow what is left to it now.
 
@@ -163,6 +179,8 @@ class SmartCharging:
             now: The moment.
             is_from_outside: Whether a limit from outside has changed: then the CSMS is told of changed rates, too.
         """
+        if now < self._change_at and self._look() == self._seen:  # as for most of what happens
+            return
         evses = self._visits.evses
         for number, evse in evses.items():
             if evse.transaction is None:
@@ -176,6 +194,20 @@ class SmartCharging:
                 break
         self._schedule(now)
 
+    def _look(self) -> object:
+        """All that the limits depend on, but for time and profiles."""
+        return [
+            (
+                evse.vehicle,
+                evse.may_offer,
+                evse.ev_suspends,
+                evse.ev_is_done,
+                evse.ready_since,
+                None if evse.transaction is None else evse.transaction.id,
+            )
+            for evse in self._visits.evses.values()
+        ]
+
     def _change(self, evse: LiveEvse, now: float, *, is_from_outside: bool) -> None:
         before = evse.power_kw(now)
         evse.offer(now)
@@ -186,20 +218,25 @@ class SmartCharging:
 
     def tick(self, now: float) -> None:
         """It is time for a change; and vehicles near their end may be able to use less than before."""
-        for evse in self._visits.evses.values():
-            if self._is_sharing and evse.power_kw(now):
+        if self._reshare_at <= now:
+            self._reshare_at = now + _RESHARE_S
+            for evse in self._visits.evses.values():
                 demand_kw = max(evse.demand_kw(now), evse.least_kw)
-                if demand_kw < min(self._demand(evse), evse.offered_kw) - _RESHARE_KW:
+                if evse.power_kw(now) and demand_kw < min(self._demand(evse), evse.offered_kw) - _RESHARE_KW:
                     assert evse.vehicle is not None
                     self._demands[evse.id] = evse.vehicle, demand_kw
+                    self._seen = None
         self.react(now)
 
     def _schedule(self, now: float) -> None:
+        self._seen = self._look()
         at, numbers = self._at(now), (_STATION, *self._visits.evses)
         change = min(self.profiles.next_change(number, at, self._charging(number)) for number in numbers)
-        self.due = max(now, change - self._visits.epoch)
-        if self._is_sharing and sum(evse.power_kw(now) > 0 for evse in self._visits.evses.values()) > 1:
-            self.due = min(self.due, now + _RESHARE_S)
+        self._change_at = max(now, change - self._visits.epoch)
+        if not self._is_sharing:
+            self._reshare_at = math.inf
+        elif self._reshare_at == math.inf:
+            self._reshare_at = now + _RESHARE_S
 
     # -- Profiles of the CSMS -----------------------------------------------------------------------------------------
 
@@ -213,6 +250,12 @@ class SmartCharging:
         units = self._visits.variables.value(_RATE_UNIT)
         return Rules(self._visits.dialect.has_lenient_profiles, units, MAX_STACK_LEVEL, MAX_PERIODS, MAX_PROFILES)
 
+    def usual_unit(self, evse_id: int) -> Unit:
+        """The unit where the CSMS asks for none: A for AC, W for DC, if both may be used."""
+        units = self.rules.units
+        usual: Unit = "A" if self._supplies[evse_id].phases else "W"
+        return usual if usual in units else "W" if usual == "A" else "A"
+
     def install(self, profile: Profile, evse_id: int, now: float) -> None:
         """Install a profile of the CSMS.
 
@@ -220,6 +263,7 @@ class SmartCharging:
             Refused: The station does not take it.
         """
         self.profiles.install(profile, evse_id, self._evse_supplies, self._chargings(), self.rules)
+        self._seen = None
         self.react(now)
 
     def check(self, profile: Profile, evse_id: int) -> None:
@@ -238,12 +282,14 @@ class SmartCharging:
         profile, authorization.profile = authorization.profile, None
         if not self._visits.dialect.has_lenient_profiles:
             profile = replace(profile, transaction_id=transaction.id)
+        self._seen = None
         with contextlib.suppress(Refused):  # another one came meanwhile
             self.profiles.install(profile, evse.id, self._evse_supplies, self._chargings(), self.rules)
 
     def clear(self, now: float, **criteria: Any) -> int:
         """Remove profiles of the CSMS; how many. The criteria are those of ``Profiles.clear``."""
         count = self.profiles.clear(**criteria)
+        self._seen = None
         self.react(now)
         return count
 
@@ -328,6 +374,7 @@ class SmartCharging:
             before = math.inf if old is None else (old.schedules[0].periods[0].limit or 0.0) / 1000
             if self._is_significant(before, kw):  # K11.FR.02, K12.FR.02
                 self._tell(evse_id, (profile, source), now)
+        self._seen = None
         self.react(now, is_from_outside=True)
 
     def _is_significant(self, before: float, after: float) -> bool:
@@ -362,7 +409,8 @@ class SmartCharging:
     def load(self, saved: list[dict[str, Any]], now: float) -> None:
         """Take what ``profiles.dump()`` gave."""
         self.profiles = Profiles.load(saved)
-        self._schedule(now)
+        self._seen = None
+        self.react(now)
 
 
 def schedule_frame(core: Core, evse_id: int, now: float, seconds: float) -> pd.DataFrame:

@@ -35,6 +35,8 @@ async def test_the_next_meter_value_is_below_the_limit(
     stack: Stack, register: Callable[[], Awaitable[str]], version: str
 ) -> None:
     charge_point_id = await register()
+    with pytest.raises(ValueError, match='share is "equal", "first come" or a function'):
+        stack.station(charge_point_id, share="fair")
     async with stack.station(
         charge_point_id, version=version, evses=[Evse()], speed=math.inf, share="equal"
     ) as station:

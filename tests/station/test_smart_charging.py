@@ -340,6 +340,26 @@ def test_the_composite_schedule_of_the_station_is_what_its_evses_may_take_togeth
     assert ask("A") == [(0, 31.2), (300, 41.2), (400, 10)]
 
 
+@pytest.mark.parametrize(
+    ("place", "units", "asked", "unit"),
+    [
+        (1, "A,W", None, "A"),
+        (2, "A,W", None, "W"),
+        (0, "A,W", None, "A"),
+        (1, "W", None, "W"),
+        (1, "W", "A", None),
+        (1, "A,W", "W", "W"),
+    ],
+)
+def test_the_unit_of_a_composite_schedule(place: int, units: str, asked: str | None, unit: str | None) -> None:
+    player = Player("2.0.1", [Evse(), Evse(50, "DC")], {"SmartChargingCtrlr.RateUnit": units})
+    answer, _ = player.command("GetCompositeSchedule", duration=60, evse_id=place, charging_rate_unit=asked)
+    assert answer.status == ("Rejected" if unit is None else "Accepted")  # K08.FR.07
+    assert (answer.schedule or {}).get("chargingRateUnit") == unit
+    status, _ = put(player, 1, DEFAULT, unit="A")
+    assert status.status == ("Accepted" if "A" in units else "Rejected")  # K01.FR.26
+
+
 @BOTH
 def test_no_composite_schedule_of_an_evse_that_is_not_there(version: str) -> None:
     place = "connector_id" if version == "1.6" else "evse_id"
@@ -455,6 +475,7 @@ def test_profiles_are_saved_with_the_station(version: str) -> None:
     saved = json.loads(json.dumps(remember(player.core, player.now)))
     other = Player(version, is_started=False)
     recall(other.core, saved)
+    assert other.core.evses[1].limit_by == "1"
     other.do(Accepted())
     other.do(PlugIn(Vehicle(), 1))
     other.act("swipe TAG-1 1")

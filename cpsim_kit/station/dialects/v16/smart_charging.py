@@ -81,9 +81,7 @@ def _get_composite_schedule(core: Core, now: float, fields: Mapping[str, Any]) -
     connector_id = fields["connector_id"]
     if connector_id != 0 and connector_id not in core.evses:
         return results.GetCompositeSchedule(status="Rejected")
-    unit: Unit = fields.get("charging_rate_unit") or (
-        "W" if connector_id and core.evses[connector_id].spec.is_dc else "A"
-    )
+    unit: Unit = fields.get("charging_rate_unit") or core.smart.usual_unit(connector_id)
     if unit not in core.smart.rules.units:
         return results.GetCompositeSchedule(status="Rejected")
     periods = []

@@ -206,7 +206,7 @@ def _get_composite_schedule(core: Core, now: float, fields: Mapping[str, Any]) -
     evse_id = fields["evse_id"]
     if evse_id != 0 and evse_id not in core.evses:  # K08.FR.05
         return results.GetCompositeSchedule(status="Rejected", status_info={"reasonCode": "UnknownEvse"})
-    unit: Unit = fields.get("charging_rate_unit") or ("W" if evse_id and core.evses[evse_id].spec.is_dc else "A")
+    unit: Unit = fields.get("charging_rate_unit") or core.smart.usual_unit(evse_id)
     if unit not in core.smart.rules.units:  # K08.FR.07
         return results.GetCompositeSchedule(status="Rejected", status_info={"reasonCode": "UnsupportedRateUnit"})
     schedule = {
