@@ -8,29 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import math
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.basics.tables import table
 from cpsim_kit.station.evse import Allowance
 from cpsim_kit.station.profiles import Charging, Period, Profile, Profiles, Refused, Rules, Schedule, Supply
 from cpsim_kit.station.sharing import Claim, SharingRule, equal, share
 
 if TYPE_CHECKING:
-    import pandas as pd
-
-    from cpsim_kit.station.core import Core
     from cpsim_kit.station.evse import LiveEvse
     from cpsim_kit.station.profiles import Limit
     from cpsim_kit.station.profiles.profile import Unit
     from cpsim_kit.station.vehicle import Vehicle
     from cpsim_kit.station.visits import Visits
 
-__all__ = ["MAX_PERIODS", "MAX_PROFILES", "MAX_STACK_LEVEL", "SOURCES", "SmartCharging", "Step", "schedule_frame"]
+__all__ = ["MAX_PERIODS", "MAX_PROFILES", "MAX_STACK_LEVEL", "SOURCES", "SmartCharging", "name_of"]
 
 MAX_STACK_LEVEL = 100
 MAX_PERIODS = 1024  # of a schedule
@@ -38,7 +32,6 @@ MAX_PROFILES = 100
 SOURCES = ("EMS", "SO", "Other")  # ChargingLimitSourceEnumType, but for CSO (K11.FR.05)
 
 _STATION = 0
-_NO_PROFILE = "No profile limits it."
 _AHEAD = 0.0005  # seconds: a moment that was worked out counts as reached, whatever floats say
 _RESHARE_S = 60.0  # how often it is looked whether a vehicle can use less of the station's limit than before
 _RESHARE_KW = 0.1
@@ -50,15 +43,6 @@ _SIGNIFICANCE = "SmartChargingCtrlr.LimitChangeSignificance"
 Notice = tuple[Profile | None, str]  # a limit from outside, or None where it was cleared; and its source
 
 
-class Step(NamedTuple):
-    """What limits an EVSE, or the station, from a moment on; the columns of ``station.schedule()``."""
-
-    at: float
-    limit_kw: float
-    by: str
-    why: str
-
-
 class SmartCharging:
     """The charging profiles of one station, and their effects.
 
@@ -68,6 +52,8 @@ class SmartCharging:
 
     Attributes:
         profiles: The installed profiles.
+        supplies: What each EVSE, and the station as EVSE 0, is fed with.
+        visits: What goes on at the EVSEs.
     """
 
     __slots__ = (
@@ -77,16 +63,16 @@ class SmartCharging:
         "_reshare_at",
         "_rule",
         "_seen",
-        "_supplies",
         "_unsaid",
-        "_visits",
         "profiles",
+        "supplies",
+        "visits",
     )
 
     def __init__(self, visits: Visits, rule: SharingRule = equal) -> None:
-        self._visits = visits
+        self.visits = visits
         self._rule = rule
-        self._supplies = _supplies_of(visits.evses)
+        self.supplies = _supplies_of(visits.evses)
         self._demands: dict[int, tuple[Vehicle, float]] = {}  # what a vehicle that takes less and less can still use
         self._is_sharing = False  # whether the station's limit is too little for all
         self._unsaid: dict[int, Notice] = {}  # limits from outside that the CSMS does not know
@@ -103,7 +89,7 @@ class SmartCharging:
         return self._find_all(now)[evse.id]
 
     def _find_all(self, now: float) -> dict[int, Allowance]:
-        evses = self._visits.evses
+        evses = self.visits.evses
         limits = {number: self._limit(number, now) for number in evses}
         found = {number: _allowance(evse, limits[number]) for number, evse in evses.items()}
         station = self._limit(_STATION, now)
@@ -128,7 +114,7 @@ class SmartCharging:
         for number in evses:
             kw = shares.get(number, most[number])
             if kw < found[number].kw and kw < evses[number].reach(found[number].phases)[0] - 1e-9:
-                found[number] = Allowance(kw, _name(station), found[number].phases)
+                found[number] = Allowance(kw, name_of(station), found[number].phases)
         return found
 
     @staticmethod
@@ -144,21 +130,22 @@ class SmartCharging:
                 shares[number] += kw
 
     def _limit(self, evse_id: int, now: float) -> Limit:
-        return self.profiles.limit(evse_id, self._at(now), self._supplies[evse_id], self._charging(evse_id))
+        return self.profiles.limit(evse_id, self._at(now), self.supplies[evse_id], self.charging(evse_id))
 
-    def _charging(self, evse_id: int) -> Charging | None:
-        evse = self._visits.evses.get(evse_id)
+    def charging(self, evse_id: int) -> Charging | None:
+        """The running transaction at an EVSE; None for the station."""
+        evse = self.visits.evses.get(evse_id)
         if evse is None or evse.transaction is None:
             return None
-        since = None if evse.ready_since is None else self._visits.epoch + evse.ready_since
+        since = None if evse.ready_since is None else self.visits.epoch + evse.ready_since
         return Charging(evse.transaction.id, since)
 
     def _chargings(self) -> dict[int, Charging]:
-        found = {number: self._charging(number) for number in self._visits.evses}
+        found = {number: self.charging(number) for number in self.visits.evses}
         return {number: charging for number, charging in found.items() if charging is not None}
 
     def _at(self, now: float) -> float:
-        return self._visits.epoch + now + _AHEAD
+        return self.visits.epoch + now + _AHEAD
 
     def _demand(self, evse: LiveEvse) -> float:
         """What a vehicle near its end can still use, as it was looked at last."""
@@ -181,7 +168,7 @@ class SmartCharging:
         """
         if now < self._change_at and self._look() == self._seen:  # as for most of what happens
             return
-        evses = self._visits.evses
+        evses = self.visits.evses
         for number, evse in evses.items():
             if evse.transaction is None:
                 self.profiles.end_transaction(number)
@@ -205,22 +192,22 @@ class SmartCharging:
                 evse.ready_since,
                 None if evse.transaction is None else evse.transaction.id,
             )
-            for evse in self._visits.evses.values()
+            for evse in self.visits.evses.values()
         ]
 
     def _change(self, evse: LiveEvse, now: float, *, is_from_outside: bool) -> None:
         before = evse.power_kw(now)
         evse.offer(now)
-        self._visits.settle(evse, now, "ChargingStateChanged", "Other")
+        self.visits.settle(evse, now, "ChargingStateChanged", "Other")
         is_told = is_from_outside and evse.transaction is not None and evse.has_power
         if is_told and self._is_significant(before, evse.power_kw(now)):  # K11.FR.04, K13.FR.03
-            self._visits.reporter.update(evse, now, "ChargingRateChanged")
+            self.visits.reporter.update(evse, now, "ChargingRateChanged")
 
     def tick(self, now: float) -> None:
         """It is time for a change; and vehicles near their end may be able to use less than before."""
         if self._reshare_at <= now:
             self._reshare_at = now + _RESHARE_S
-            for evse in self._visits.evses.values():
+            for evse in self.visits.evses.values():
                 demand_kw = max(evse.demand_kw(now), evse.least_kw)
                 if evse.power_kw(now) and demand_kw < min(self._demand(evse), evse.offered_kw) - _RESHARE_KW:
                     assert evse.vehicle is not None
@@ -230,9 +217,9 @@ class SmartCharging:
 
     def _schedule(self, now: float) -> None:
         self._seen = self._look()
-        at, numbers = self._at(now), (_STATION, *self._visits.evses)
-        change = min(self.profiles.next_change(number, at, self._charging(number)) for number in numbers)
-        self._change_at = max(now, change - self._visits.epoch)
+        at, numbers = self._at(now), (_STATION, *self.visits.evses)
+        change = min(self.profiles.next_change(number, at, self.charging(number)) for number in numbers)
+        self._change_at = max(now, change - self.visits.epoch)
         if not self._is_sharing:
             self._reshare_at = math.inf
         elif self._reshare_at == math.inf:
@@ -242,18 +229,18 @@ class SmartCharging:
 
     @property
     def _evse_supplies(self) -> dict[int, Supply]:
-        return {number: supply for number, supply in self._supplies.items() if number != _STATION}
+        return {number: supply for number, supply in self.supplies.items() if number != _STATION}
 
     @property
     def rules(self) -> Rules:
         """What the version and the variables say about profiles."""
-        units = self._visits.variables.value(_RATE_UNIT)
-        return Rules(self._visits.dialect.has_lenient_profiles, units, MAX_STACK_LEVEL, MAX_PERIODS, MAX_PROFILES)
+        units = self.visits.variables.value(_RATE_UNIT)
+        return Rules(self.visits.dialect.has_lenient_profiles, units, MAX_STACK_LEVEL, MAX_PERIODS, MAX_PROFILES)
 
     def usual_unit(self, evse_id: int) -> Unit:
         """The unit where the CSMS asks for none: A for AC, W for DC, if both may be used."""
         units = self.rules.units
-        usual: Unit = "A" if self._supplies[evse_id].phases else "W"
+        usual: Unit = "A" if self.supplies[evse_id].phases else "W"
         return usual if usual in units else "W" if usual == "A" else "A"
 
     def install(self, profile: Profile, evse_id: int, now: float) -> None:
@@ -280,7 +267,7 @@ class SmartCharging:
         if authorization is None or authorization.profile is None or transaction is None or not evse.id:
             return
         profile, authorization.profile = authorization.profile, None
-        if not self._visits.dialect.has_lenient_profiles:
+        if not self.visits.dialect.has_lenient_profiles:
             profile = replace(profile, transaction_id=transaction.id)
         self._seen = None
         with contextlib.suppress(Refused):  # another one came meanwhile
@@ -292,61 +279,6 @@ class SmartCharging:
         self._seen = None
         self.react(now)
         return count
-
-    def composite(self, evse_id: int, now: float, duration: float, unit: Unit) -> tuple[Period, ...]:
-        """The limits of a time from now on, in A per phase or in W; in a gap the most that the EVSE delivers.
-
-        That of the station, EVSE 0, is what all its EVSEs together may take from the grid (K08.FR.03).
-        """
-        if evse_id:
-            return self._composite(evse_id, now, duration, unit)
-        parts = [self._composite(number, now, duration, "W") for number in self._visits.evses]
-        whole = self._composite(_STATION, now, duration, "W")
-        supply = self._supplies[_STATION]
-        per_unit = 1.0 if unit == "W" else supply.volts * supply.phases
-        found: list[Period] = []
-        for start in sorted({period.start for periods in (whole, *parts) for period in periods}):
-            limit = min(_limit_at(whole, start), sum(_limit_at(periods, start) for periods in parts)) / per_unit
-            if not found or limit != found[-1].limit:
-                found.append(Period(start, limit))
-        return tuple(found)
-
-    def _composite(self, evse_id: int, now: float, duration: float, unit: Unit) -> tuple[Period, ...]:
-        start = self._visits.epoch + now
-        supply, charging = self._supplies[evse_id], self._charging(evse_id)
-        periods = self.profiles.composite(evse_id, start, duration, unit, supply, charging)
-        most = self._most_kw(evse_id) * 1000
-        if unit == "A":
-            most /= supply.volts * (supply.phases or 1)
-        found: list[Period] = []
-        for period in periods or (Period(0.0, None),):
-            is_own = period.limit is not None and period.limit < most
-            known = period if is_own else replace(period, limit=most, phases=None, phase_to_use=None)
-            if not found or replace(known, start=0.0) != replace(found[-1], start=0.0):
-                found.append(known)
-        return tuple(found)
-
-    def _most_kw(self, evse_id: int) -> float:
-        evses = self._visits.evses
-        return evses[evse_id].spec.max_kw if evse_id else sum(evse.spec.max_kw for evse in evses.values())
-
-    def steps(self, evse_id: int, now: float, seconds: float) -> Iterator[Step]:
-        """What limits an EVSE, or the station as a whole, from now on."""
-        at, end, last = self._at(now), self._at(now) + seconds, None
-        while at < end:
-            limits = [(self._limit_then(number, at)) for number in dict.fromkeys((evse_id, _STATION))]
-            step = Step(at - _AHEAD, self._most_kw(evse_id), "EVSE", _NO_PROFILE)
-            for limit in limits:
-                if limit.kw is not None and limit.kw < step.limit_kw:
-                    step = Step(at - _AHEAD, limit.kw, _name(limit), limit.why)
-            if last is None or step[1:] != last[1:]:
-                yield step
-                last = step
-            changes = (self.profiles.next_change(n, at, self._charging(n)) for n in {evse_id, _STATION})
-            at = max(min(changes), at) + _AHEAD
-
-    def _limit_then(self, evse_id: int, at: float) -> Limit:
-        return self.profiles.limit(evse_id, at, self._supplies[evse_id], self._charging(evse_id))
 
     # -- Limits from outside ------------------------------------------------------------------------------------------
 
@@ -368,7 +300,7 @@ class SmartCharging:
             self.profiles.release(number)
             self._tell(evse_id, (None, old.source), now)
         else:
-            schedule = Schedule("W", (Period(0.0, kw * 1000),), start=self._visits.epoch + now)
+            schedule = Schedule("W", (Period(0.0, kw * 1000),), start=self.visits.epoch + now)
             profile = Profile(number, 0, "External", "Absolute", (schedule,), source=source)
             self.profiles.constrain(profile, evse_id)
             before = math.inf if old is None else (old.schedules[0].periods[0].limit or 0.0) / 1000
@@ -381,18 +313,18 @@ class SmartCharging:
         """Whether a limit or a rate has changed by more than LimitChangeSignificance."""
         if before == after or math.isinf(before):
             return before != after
-        significance: float = self._visits.variables.value(_SIGNIFICANCE)
+        significance: float = self.visits.variables.value(_SIGNIFICANCE)
         return abs(after - before) > before * significance / 100
 
     def _tell(self, evse_id: int, notice: Notice, _now: float) -> None:
         """Tell the CSMS of a limit from outside, now or when there is a connection."""
         self._unsaid.pop(evse_id, None)
-        with_schedule = self._visits.variables.value("SmartChargingCtrlr.NotifyChargingLimitWithSchedules")
-        build = self._visits.dialect.limit_from_outside(evse_id, *notice, with_schedule=with_schedule)
+        with_schedule = self.visits.variables.value("SmartChargingCtrlr.NotifyChargingLimitWithSchedules")
+        build = self.visits.dialect.limit_from_outside(evse_id, *notice, with_schedule=with_schedule)
         if build is None:
             return
-        if self._visits.reporter.queue.is_online:
-            self._visits.reporter.say(build, lost=partial(self._lost, evse_id, notice))
+        if self.visits.reporter.queue.is_online:
+            self.visits.reporter.say(build, lost=partial(self._lost, evse_id, notice))
         else:
             self._unsaid[evse_id] = notice
 
@@ -413,23 +345,6 @@ class SmartCharging:
         self.react(now)
 
 
-def schedule_frame(core: Core, evse_id: int, now: float, seconds: float) -> pd.DataFrame:
-    """The steps from now on as a table, with the columns of :class:`Step`; EVSE 0 is the station."""
-    if core.has_profiles:
-        steps = list(core.smart.steps(evse_id, now, seconds))
-    else:
-        evses = [evse for number, evse in core.evses.items() if evse_id in (0, number)]
-        steps = [Step(core.epoch + now, sum(evse.spec.max_kw for evse in evses), "EVSE", _NO_PROFILE)]
-    rows = [(datetime.fromtimestamp(round(step.at, 3), UTC), *step[1:]) for step in steps]
-    return table(rows, Step._fields).astype({"at": "datetime64[ns, UTC]", "limit_kw": "float64"})
-
-
-def _limit_at(periods: Sequence[Period], start: float) -> float:
-    """The limit of the period that goes on at a moment."""
-    place = bisect_right(periods, start, key=lambda period: period.start)
-    return periods[place - 1].limit or 0.0
-
-
 def _supplies_of(evses: Mapping[int, LiveEvse]) -> dict[int, Supply]:
     """What each EVSE is fed with; the station as EVSE 0 from a grid of three phases, unless one is all it needs."""
     supplies = {
@@ -448,10 +363,10 @@ def _allowance(evse: LiveEvse, limit: Limit) -> Allowance:
     if evse.vehicle is not None and not isinstance(evse.spec.phases, str):
         used = min(evse.spec.phases, evse.vehicle.phases, limit.phases or 3)
         kw = limit.amps * evse.spec.volts * used * evse.vehicle.power_factor / 1000
-    return Allowance(kw, _name(limit), limit.phases)
+    return Allowance(kw, name_of(limit), limit.phases)
 
 
-def _name(limit: Limit) -> str:
+def name_of(limit: Limit) -> str:
     """What leads: the profile's id, or that the limit is from outside."""
     if limit.by is None:
         return "EVSE"

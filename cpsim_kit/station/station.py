@@ -51,13 +51,14 @@ from cpsim_kit.station.evse import Evse, check_evse_id
 from cpsim_kit.station.evse_view import EvseView
 from cpsim_kit.station.goal import Goal
 from cpsim_kit.station.memory import recall, remember
+from cpsim_kit.station.outlook import schedule_frame
 from cpsim_kit.station.queue import queue_frame
 from cpsim_kit.station.quirks import Quirk, Quirks
 from cpsim_kit.station.quirky_queue import QuirkyQueue
 from cpsim_kit.station.reservations import reservations_frame
 from cpsim_kit.station.session import Session, truth_frame
 from cpsim_kit.station.sharing import SharingRule, find_rule
-from cpsim_kit.station.smart_charging import SOURCES, schedule_frame
+from cpsim_kit.station.smart_charging import SOURCES
 from cpsim_kit.station.variables import Variables
 from cpsim_kit.station.vehicle import Vehicle, is_number
 

@@ -97,6 +97,23 @@ async def test_the_schedule_is_a_table(version: str, csms: Csms) -> None:
         assert len(axes) == 2
 
 
+async def test_the_schedule_of_a_relative_profile_counts_from_now_where_no_transaction_runs(csms: Csms) -> None:
+    async with made(csms, "2.0.1") as station:
+        schedule: dict[str, Any] = {"id": 1, "chargingRateUnit": "A"}
+        schedule["chargingSchedulePeriod"] = [{"startPeriod": 0, "limit": 8}, {"startPeriod": 3600, "limit": 16}]
+        profile = {
+            "id": 1,
+            "stackLevel": 0,
+            "chargingProfilePurpose": "TxDefaultProfile",
+            "chargingSchedule": [schedule],
+        }
+        payload = {"evseId": 0, "chargingProfile": {**profile, "chargingProfileKind": "Relative"}}
+        assert (await csms.call("SetChargingProfile", payload))[2] == {"status": "Accepted"}
+        frame = station.schedule()
+        assert frame.limit_kw.round(2).tolist() == [5.52, 11.04]
+        assert frame["at"][1] - frame["at"][0] == timedelta(hours=1)
+
+
 @pytest.mark.parametrize(
     ("share", "powers"),
     [

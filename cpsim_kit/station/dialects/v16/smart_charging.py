@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.events import ClearProfiles, InstallProfile
+from cpsim_kit.station.outlook import composite
 from cpsim_kit.station.profiles import Period, Profile, Refused, Schedule
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _get_composite_schedule(core: Core, now: float, fields: Mapping[str, Any]) -
     if unit not in core.smart.rules.units:
         return results.GetCompositeSchedule(status="Rejected")
     periods = []
-    for period in core.smart.composite(connector_id, now, fields["duration"], unit):
+    for period in composite(core.smart, connector_id, now, fields["duration"], unit):
         limit = math.floor((period.limit or 0.0) * 10 + 1e-6) / 10  # 7.13: one decimal
         periods.append({"startPeriod": round(period.start), "limit": limit})
         if period.phases is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.events import ClearProfiles, InstallProfile
+from cpsim_kit.station.outlook import composite
 from cpsim_kit.station.profiles import Period, Profile, Refused, Schedule
 
 if TYPE_CHECKING:
@@ -215,7 +216,7 @@ def _get_composite_schedule(core: Core, now: float, fields: Mapping[str, Any]) -
         "scheduleStart": core.dialect.time(now),
         "chargingRateUnit": unit,
         "chargingSchedulePeriod": [
-            _write_period(period) for period in core.smart.composite(evse_id, now, fields["duration"], unit)
+            _write_period(period) for period in composite(core.smart, evse_id, now, fields["duration"], unit)
         ],
     }
     return results.GetCompositeSchedule(status="Accepted", schedule=schedule)
