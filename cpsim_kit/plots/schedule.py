@@ -182,8 +182,8 @@ def _finish(axes: Sequence[Axes], panels: Sequence[Any], handles: Mapping[str, A
     axes[0].legend(
         handles=[handles[label] for label in labels],
         labels=labels,
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.13),
         ncols=min(len(labels), 7),
         **form,
     )

@@ -208,9 +208,10 @@ class SmartCharging:
         if self._reshare_at <= now:
             self._reshare_at = now + _RESHARE_S
             for evse in self.visits.evses.values():
-                demand_kw = max(evse.demand_kw(now), evse.least_kw)
-                if evse.power_kw(now) and demand_kw < min(self._demand(evse), evse.offered_kw) - _RESHARE_KW:
-                    assert evse.vehicle is not None
+                if evse.vehicle is None or not evse.power_kw(now):
+                    continue
+                demand_kw = max(evse.vehicle.demand_kw(evse.soc(now)), evse.least_kw)
+                if demand_kw < min(self._demand(evse), evse.offered_kw) - _RESHARE_KW:
                     self._demands[evse.id] = evse.vehicle, demand_kw
                     self._seen = None
         self.react(now)
