@@ -81,7 +81,8 @@ class Source:
             runtime: The function's runtime, e.g. "python3.9".
 
         Raises:
-            ValueError: The runtime is not Python, or an older one that cannot read it; or there is no such function.
+            ValueError: The runtime is not Python, or an older one that cannot read it; or there is no such function,
+                or it is an ``async def`` (AWS Lambda developer guide, python-handler).
         """
         version = re.fullmatch(r"python(\d+)\.(\d+)", runtime)
         if version is None:
@@ -93,6 +94,12 @@ class Source:
             raise ValueError(
                 f"{self.name} has no function {handler.function}, which AWS Lambda calls "
                 f"(the function's handler is {handler.text}): def {handler.function}(event, context): ..."
+            )
+        if line := _awaited(self._tree, handler.function):
+            raise ValueError(
+                f"{self.name}, line {line}: {handler.function} is an async def, which AWS Lambda calls and does not await, "
+                f"so nothing of it would run. Write def {handler.function}(event, context): "
+                "asyncio.run(…), with the rest in another function"
             )
 
     def _parse(self, version: tuple[int, int] | None) -> ast.Module:
@@ -162,6 +169,14 @@ def _is_compiled_from(name: str, path: str) -> bool:
     folder, _, file = path.removesuffix(".py").rpartition("/")
     prefix = f"{folder}/" if folder else ""
     return bool(re.fullmatch(rf"{re.escape(prefix)}(__pycache__/)?{re.escape(file)}(\.[\w-]+)*\.pyc", name))
+
+
+def _awaited(tree: ast.Module, name: str) -> int | None:
+    """The line of a function that is an ``async def`` whatever happens: not decorated, and not defined otherwise."""
+    made = [node for node in tree.body if isinstance(node, ast.AsyncFunctionDef) and node.name == name]
+    if len(made) == 1 and not made[0].decorator_list and _names(tree).count(name) == 1:
+        return made[0].lineno
+    return None
 
 
 def _names(tree: ast.Module) -> list[str]:
