@@ -97,8 +97,8 @@ class Source:
             )
         if line := _awaited(self._tree, handler.function):
             raise ValueError(
-                f"{self.name}, line {line}: {handler.function} is an async def, which AWS Lambda calls and does not await, "
-                f"so nothing of it would run. Write def {handler.function}(event, context): "
+                f"{self.name}, line {line}: {handler.function} is an async def, which AWS Lambda calls and does not "
+                f"await, so nothing of it would run. Write def {handler.function}(event, context): "
                 "asyncio.run(…), with the rest in another function"
             )
 
