@@ -93,7 +93,8 @@ def _queue(dead_letters: str | None = None) -> dict[str, Any]:
         return {"Type": "AWS::SQS::Queue", "Properties": {}}
     target = {"Fn::GetAtt": [dead_letters, "Arn"]}
     policy = {"deadLetterTargetArn": target, "maxReceiveCount": 3}
-    return {"Type": "AWS::SQS::Queue", "Properties": {"RedrivePolicy": policy}}
+    # The sample's queue and function have 30 s: a dead letter after one and a half minutes is too late for a test.
+    return {"Type": "AWS::SQS::Queue", "Properties": {"RedrivePolicy": policy, "VisibilityTimeout": 5}}
 
 
 def _role(service: str = "iot") -> dict[str, Any]:
@@ -178,7 +179,7 @@ TEMPLATE = {
                 "Code": {"ZipFile": "# CDK uploads a package to a bucket; here it follows\n"},
                 "Role": {"Fn::GetAtt": ["OCPPMessageProcessorServiceRole7D1E2F3A", "Arn"]},
                 "MemorySize": 128,
-                "Timeout": 30,
+                "Timeout": 5,
                 "Environment": {"Variables": {"INTERVAL": {"Ref": "Interval"}}},
             },
         },
