@@ -538,7 +538,7 @@ async def test_a_source_that_fails_is_shown_with_its_traceback_and_its_messages_
         assert list(table.error) == ["", *["KeyError: 'no such key'"] * 3]
         assert table.started_at.is_monotonic_increasing
         assert (table.duration_ms > 0).all()
-        assert (table.memory_mb >= 0).all()  # the local stack does not measure it
+        assert (table.memory_mb == 0).all()  # the local stack does not measure it
         assert repr(processor).endswith("in use, 4 invocations, 3 failed>")
 
     # What was there before answers what the other one failed on.

@@ -8,6 +8,8 @@ modules are parameters:
     lambda_runtime.execution_credentials           the function signs with the stack's own access key
     lambda_runtime.Worker._drain_stderr_bounded    the log ends where the worker says so; ministack waits 50 ms instead
     lambda_svc._presigned_code_url                 signed like every other request, so that the door lets it pass
+    lambda_svc._probe_peak_memory_mb               0; ministack gives that of the largest process that has ended, of any
+                                                   function
     cloudwatch_logs._filter_log_events             more than 10,000 lines come in pages; ministack leaves the newest out
 """
 
@@ -61,6 +63,7 @@ def install(lambda_svc: Any, lambda_runtime: Any, cloudwatch_logs: Any, key: Acc
     lambda_runtime.execution_credentials = credentials
     lambda_runtime.Worker._drain_stderr_bounded = _read_log
     lambda_svc._presigned_code_url = code_url
+    lambda_svc._probe_peak_memory_mb = lambda _function: 0
     cloudwatch_logs._filter_log_events = _in_pages(cloudwatch_logs)
 
 
