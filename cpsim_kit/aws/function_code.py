@@ -56,10 +56,13 @@ class Source:
 
     Raises:
         ValueError: It does not compile; the message has the line. Or it is neither a path nor a source.
+        TypeError: It is neither text nor a path.
         OSError: The file cannot be read.
     """
 
     def __init__(self, source: str | PathLike[str]) -> None:
+        if not isinstance(source, str | PathLike):
+            raise TypeError(f"a source is the path of a .py file or the text of a module, not {type(source).__name__}")
         if isinstance(source, str) and ("\n" in source or not source.strip().endswith(".py")):
             if "\n" not in source:
                 raise ValueError(f"{source!r} is neither the path of a .py file nor the text of a module")

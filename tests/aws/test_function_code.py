@@ -6,6 +6,7 @@ import sys
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,6 +66,12 @@ def test_a_file_that_does_not_compile_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("given", ["processor", "processor.txt", "", "lambda event: None", Path("processor.txt")])
 def test_what_is_neither_a_path_nor_a_source_is_refused(given: str | Path) -> None:
     with pytest.raises(ValueError, match=r"the path of a \.py file"):
+        Source(given)
+
+
+@pytest.mark.parametrize("given", [None, b"def lambda_handler(event, context):\n    pass\n", print])
+def test_what_is_no_text_is_refused(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"a source is the path of a \.py file or the text of a module, not"):
         Source(given)
 
 
