@@ -23,6 +23,7 @@ from cpsim_kit.aws.attached_stack import AttachedStack
 from cpsim_kit.aws.deployment import MESSAGES_RULE, Deployment, find_deployment
 from cpsim_kit.aws.ecs import EcsService
 from cpsim_kit.aws.open_stacks import Opening, OpenStacks
+from cpsim_kit.aws.rules import RULE_PAYLOAD
 from cpsim_kit.basics.waiting import waiting
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import LocalStackError
@@ -296,11 +297,13 @@ class Stack(AttachedStack):
     @contextlib.asynccontextmanager
     async def _without_rule(self, name: str) -> AsyncIterator[None]:
         """Disable the topic rule by which messages reach the CSMS, where that is a Lambda function."""
-        await self._aws.call("iot.disable_topic_rule", ruleName=name)
+        rule = (await self._aws.call("iot.get_topic_rule", ruleName=name))["rule"]
+        former = {key: rule[key] for key in RULE_PAYLOAD if key in rule}
+        await self._aws.call("iot.replace_topic_rule", ruleName=name, topicRulePayload=former | {"ruleDisabled": True})
         try:
             yield
         finally:
-            await self._aws.call("iot.enable_topic_rule", ruleName=name)
+            await self._aws.call("iot.replace_topic_rule", ruleName=name, topicRulePayload=former)
 
     # -- What looks at it ---------------------------------------------------------------------------------------------
 
