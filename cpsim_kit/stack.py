@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -47,6 +48,7 @@ _WATCH = 0.2  # seconds between two looks at the process
 
 # By the process of a local stack, or by the name and the variables that decide which stack Stack.open() opens.
 _open: OpenStacks[Stack] = OpenStacks()
+_starting: Counter[LocalOptions] = Counter()  # how many open one with these options at this moment
 _DECIDING = (
     "AWS_ENDPOINT_URL",
     "AWS_DEFAULT_REGION",
@@ -194,26 +196,36 @@ class Stack(AttachedStack):
 
     @classmethod
     async def _open_local(cls, options: LocalOptions) -> Stack:
-        async with waiting("the local stack starts"):
-            process, _ = await asyncio.gather(
-                asyncio.to_thread(LocalProcess.shared, options),
-                asyncio.to_thread(Version.get("2.0.1").load),  # it takes a second, too
-            )
+        """Start or find it; where this fails or is interrupted, its process ends, unless somebody else has it."""
+        _starting[options] += 1
+        start = asyncio.create_task(asyncio.to_thread(LocalProcess.shared, options), name="cpsim[stack].start")
+        try:
+            async with waiting("the local stack starts"):
+                process, _ = await asyncio.gather(
+                    asyncio.shield(start),
+                    asyncio.to_thread(Version.get("2.0.1").load),  # it takes a second, too
+                )
+            return await cls._attach_local(options, process)
+        except BaseException:
+            [started] = await asyncio.gather(start, return_exceptions=True)  # its thread goes on when this is cancelled
+            if isinstance(started, LocalProcess) and started not in _open and _starting[options] == 1:
+                await asyncio.to_thread(started.stop)
+            raise
+        finally:
+            _starting[options] -= 1
+
+    @classmethod
+    async def _attach_local(cls, options: LocalOptions, process: LocalProcess) -> Stack:
         if (found := _open.find(process)) is not None:
             return found
-        try:
-            aws = await asyncio.to_thread(
-                Aws,
-                region=options.region,
-                endpoint_url=process.endpoint_url,
-                access_key=process.key,
-                explain=process.why_dead,
-            )
-            stack = await cls._attach(options.name, aws, process)
-        except Exception:
-            if process not in _open:
-                await asyncio.to_thread(process.stop)
-            raise
+        aws = await asyncio.to_thread(
+            Aws,
+            region=options.region,
+            endpoint_url=process.endpoint_url,
+            access_key=process.key,
+            explain=process.why_dead,
+        )
+        stack = await cls._attach(options.name, aws, process)
         found = _open.find_or_add(process, stack)
         if found is not stack:  # two cells that open at once get one stack
             aws.close()

@@ -196,8 +196,8 @@ class MessageProcessor(AwaitedOrEntered["MessageProcessor"]):
 
         Returns:
             One row per invocation, by started_at (UTC): duration_ms, billed_ms (what AWS charges for), memory_mb (the
-            most that it has used; the local stack does not measure it), error ("" if it did not fail, else e.g.
-            "KeyError: 'idToken'"), request_id. What an invocation that still runs has not said yet is missing.
+            most that it has used; 0 on the local stack, which does not measure it), error ("" if it did not fail, else
+            e.g. "KeyError: 'idToken'"), request_id. What an invocation that still runs has not said yet is missing.
 
         Raises:
             RuntimeError: It has never been in use.

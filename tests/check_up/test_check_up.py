@@ -259,8 +259,9 @@ async def test_nobody_listens(version: str) -> None:
 
 async def test_a_gateway_that_does_not_know_the_first_id(version: str) -> None:
     async with Csms(refuse=(1008, "Charge Point CP9 not registered as an IoT Thing")) as csms:
-        with pytest.raises(errors.NotRegistered):
+        with pytest.raises(errors.NotRegistered) as caught:
             await check_up(csms.url, version, ids=["CP9"])
+    assert "one id that the CSMS knows is enough: ids=" in caught.value.__notes__[0]
 
 
 async def test_a_later_id_that_is_refused_is_not_tried(version: str, csms: Csms) -> None:

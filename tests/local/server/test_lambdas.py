@@ -5,10 +5,13 @@ import io
 import json
 import os
 import signal
+import tempfile
 import urllib.error
 import urllib.request
+import uuid
 import zipfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -196,18 +199,28 @@ def test_a_function_has_no_address_of_its_own(process: LocalProcess, aws: Boto) 
 
 
 @pytest.mark.parametrize("end", ["stop", "SIGKILL"])
-async def test_no_process_outlives_the_stack(end: str) -> None:
-    process = LocalProcess(LocalOptions(name=new_id("Ends"), csms="lambda"))
+async def test_no_process_and_no_folder_outlives_the_stack(end: str, tmp_path: Path) -> None:
+    name, began = f"Ends-{uuid.uuid4().hex[:8]}", tmp_path / "began"
+    process = LocalProcess(LocalOptions(name=name, csms="lambda"))
     aws = Boto(process)
     try:
-        put_code(aws, "import time\ndef lambda_handler(event, context):\n    while True: time.sleep(0.01)")
+        source = f"open({str(began)!r}, 'w').close()\n    while True: time.sleep(0.01)"
+        put_code(aws, f"import time\ndef lambda_handler(event, context):\n    {source}")
         charge_point_id = await known(aws)
         async with dial(process, charge_point_id) as ws:
             await ws.send('[2,"1","Heartbeat",{}]')
-            running = await eventually(lambda: workers(process))
+            await eventually(began.exists)
+            running = workers(process)
+        assert folders(name)
         if end == "SIGKILL":
             os.kill(process.pid, signal.SIGKILL)
     finally:
         aws.disconnect()
         await asyncio.to_thread(process.stop)
     await eventually(lambda: not [each for each in running if each.is_running() and each.status() != "zombie"])
+    await eventually(lambda: not folders(name))
+
+
+def folders(stack_name: str) -> list[Path]:
+    """Where ministack has unpacked the packages of a stack's functions."""
+    return list(Path(tempfile.gettempdir()).glob(f"ministack-lambda-{stack_name}-*"))
