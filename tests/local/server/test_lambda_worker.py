@@ -23,7 +23,7 @@ class Function:
         process: The worker.
     """
 
-    def __init__(self, folder: Path, source: str, handler: str = "main.run") -> None:
+    def __init__(self, folder: Path, source: str, handler: str = "main.run", **options: Any) -> None:
         self.code = folder / "code"
         self.code.mkdir(parents=True)
         (self.code / "main.py").write_text(textwrap.dedent(source))
@@ -31,7 +31,8 @@ class Function:
         command = [sys.executable, lambda_worker.__file__]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.process = subprocess.Popen(command, text=True, **pipes)
-        self.write({"code_dir": str(self.code), "module": module, "handler": name, "function_name": "F", "memory": 128})
+        init = {"code_dir": str(self.code), "module": module, "handler": name, "function_name": "F", "memory": 128}
+        self.write(init | options)
         assert self.process.stdout is not None
         assert json.loads(self.process.stdout.readline()) == {"status": "ready"}
 
@@ -60,8 +61,8 @@ class Function:
 def function(tmp_path: Path) -> Iterator[Callable[..., Function]]:
     made: list[Function] = []
 
-    def make(source: str, handler: str = "main.run") -> Function:
-        made.append(Function(tmp_path / f"{len(made)}", source, handler))
+    def make(source: str, handler: str = "main.run", **options: Any) -> Function:
+        made.append(Function(tmp_path / f"{len(made)}", source, handler, **options))
         return made[-1]
 
     yield make
@@ -136,6 +137,22 @@ def test_what_cannot_be_loaded_fails_each_invocation(
         answer, _log = broken.invoke()
         assert answer["status"] == "error"
         assert answer["trace"].startswith(f"[ERROR] {text}")
+
+
+def test_a_long_import_is_left_to_the_first_invocation(function: Callable[..., Function], tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    importing = function(
+        f"""
+        import pathlib, time
+        while not pathlib.Path({str(gate)!r}).exists():
+            time.sleep(0.01)
+        def run(event, context):
+            return event
+        """,
+        init_timeout=10 * MS,
+    )  # returns when it is ready
+    gate.touch()
+    assert [importing.invoke(number)[0]["result"] for number in range(2)] == [0, 1]
 
 
 def test_a_result_that_is_not_json_is_an_error(function: Callable[..., Function]) -> None:
