@@ -22,6 +22,7 @@ from cpsim_kit.aws.attached_stack import AttachedStack
 from cpsim_kit.aws.deployment import MESSAGES_RULE, Deployment, find_deployment
 from cpsim_kit.aws.ecs import EcsService
 from cpsim_kit.aws.open_stacks import Opening, OpenStacks
+from cpsim_kit.aws.rules import RULE_PAYLOAD
 from cpsim_kit.basics.waiting import to_its_end, waiting
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import LocalStackError
@@ -285,14 +286,20 @@ class Stack(AttachedStack):
     async def _without_rule(self, name: str) -> AsyncIterator[None]:
         """Disable the topic rule by which messages reach the CSMS, where that is a Lambda function.
 
-        It is enabled again also if this is cancelled while it is being disabled, or enabled.
+        It is as before again also if this is cancelled while the rule is replaced.
         """
-        task = f"cpsim[{self.name}].rule"
+        rule = (await self._aws.call("iot.get_topic_rule", ruleName=name))["rule"]
+        former = {key: rule[key] for key in RULE_PAYLOAD if key in rule}
+
+        async def replace(payload: dict[str, Any]) -> None:
+            call = self._aws.call("iot.replace_topic_rule", ruleName=name, topicRulePayload=payload)
+            await to_its_end(call, f"cpsim[{self.name}].rule")
+
         try:
-            await to_its_end(self._aws.call("iot.disable_topic_rule", ruleName=name), task)
+            await replace(former | {"ruleDisabled": True})
             yield
         finally:
-            await to_its_end(self._aws.call("iot.enable_topic_rule", ruleName=name), task)
+            await replace(former)
 
     # -- What looks at it ---------------------------------------------------------------------------------------------
 

@@ -383,6 +383,41 @@ class ChargePoint:
         return self._version.calls.Heartbeat()
 
     @property
+    def ping_interval(self) -> float | None:
+        """Seconds between WebSocket keepalive pings; None for none. A new value counts at once."""
+        return self._connection_options.ping_interval
+
+    @ping_interval.setter
+    def ping_interval(self, seconds: float | None) -> None:
+        if seconds is not None:
+            check_seconds(f"{self.id}: ping_interval=", seconds, above_zero=True)
+        self._connection_options.ping_interval = seconds
+        if self._connection is not None and self._connection.closed is None:
+            self._connection.set_ping_interval(seconds)
+
+    def set_password(self, password: str | bytes) -> None:
+        """Use another password for HTTP Basic authentication from the next connection on.
+
+        Raises:
+            ValueError: The identity has a colon, or there is a user in the CSMS's address.
+        """
+        options = self._connection_options
+        others = {name: value for name, value in options.headers.items() if name.lower() != "authorization"}
+        options.headers = handshake_headers(self.id, self.url, others, password)
+
+    @property
+    def security_profile(self) -> int:
+        """The security profile of OCPP that the connection has; 0 for none of them.
+
+        1 has a password, 2 has TLS too, and 3 has a client certificate instead of a password. OCPP 2.0.1 part 2, A00.
+        """
+        options = self._connection_options
+        has_password = any(name.lower() == "authorization" for name in options.headers)
+        if not self.url.startswith("wss:"):
+            return int(has_password)
+        return 2 if has_password else 0 if options.ssl is None else 3
+
+    @property
     def heartbeat_interval(self) -> float | None:
         """Seconds between heartbeats, as the CSMS instructed or as set here; None before the first boot."""
         return self._heartbeat_interval
@@ -570,6 +605,14 @@ class ChargePoint:
             ValueError: The version has no such action.
         """
         self._handlers.on(action, handler)
+
+    def on_other(self, find: Callable[[str], Handler | None]) -> None:
+        """Answer the CSMS's CALLs of all actions that no handler was given for.
+
+        Args:
+            find: Called with the action; returns a handler as :meth:`on` takes it, or None for CALLERROR NotSupported.
+        """
+        self._handlers.on_other(find)
 
     # -- Sending ------------------------------------------------------------------------------------------------------
 

@@ -103,6 +103,10 @@ class Connection:
         self._on_end = on_end
         self._transport.receive(on_message, self._on_closed)
 
+    def set_ping_interval(self, seconds: float | None) -> None:
+        """As :meth:`Transport.set_ping_interval`."""
+        self._transport.set_ping_interval(seconds)
+
     def send_now(self, message: bytes) -> bool:
         """As :meth:`Transport.send_now`."""
         return self._transport.send_now(message)

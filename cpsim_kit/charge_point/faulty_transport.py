@@ -6,6 +6,7 @@ Which frame has which fate is in ``faults``.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from cpsim_kit.ocpp_j.frames import Call, Malformed, parse
 
 __all__ = ["FaultyTransport"]
 
+_FLUSH = 2.0  # seconds that a close frame waits for frames that were sent before
 _REMEMBERED = 256  # CALLs whose action is remembered for their answers
 _OVER = "the connection ended while it was under way"
 _DEAD = "the connection went dead while it was under way"
@@ -126,12 +128,22 @@ class FaultyTransport:
         self._inner.receive(self._on_frame, self._on_end)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        await self._inner.close(code, reason)
+        """Close it; the close frame does not overtake what was sent before, unless that is long under way."""
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_FLUSH):
+                    while not (self._is_over or self._sent.is_empty):
+                        await asyncio.wait([self._ended], timeout=self._sent.seconds_left())
+        finally:
+            await self._inner.close(code, reason)
         while self._tasks:
             await asyncio.wait(self._tasks)
 
     def abort(self) -> None:
         self._inner.abort()
+
+    def set_ping_interval(self, seconds: float | None) -> None:
+        self._inner.set_ping_interval(seconds)
 
     def make_half_open(self) -> None:
         if not (self._is_half_open or self._is_over):
@@ -267,6 +279,12 @@ class _Lane:
     def is_empty(self) -> bool:
         """Whether no frame is under way."""
         return not self._queue and self._held is None
+
+    def seconds_left(self) -> float:
+        """Seconds until the last frame that is under way arrives."""
+        moments = [frame.due for frame in self._queue]
+        moments += [timer.when() for timer in (self._timer, self._held_timer) if timer is not None]
+        return max(0.0, max(moments, default=0.0) - asyncio.get_running_loop().time())
 
     def put(self, frame: _Frame, delay: float = 0.0) -> None:
         """Let a frame pass after so many seconds, and not before those that were put earlier."""

@@ -32,13 +32,14 @@ class Handlers:
         owner: An object that may have methods with ``@on`` and ``@after`` of ``ocpp.routing``.
     """
 
-    __slots__ = ("_after", "_handlers", "_id", "_unchecked", "_version")
+    __slots__ = ("_after", "_find_other", "_handlers", "_id", "_unchecked", "_version")
 
     def __init__(self, charge_point_id: str, version: Version, owner: object) -> None:
         self._id = charge_point_id
         self._version = version
         self._handlers: dict[str, Handler] = {}
         self._after: dict[str, Handler] = {}
+        self._find_other: Callable[[str], Handler | None] | None = None
         self._unchecked: frozenset[str] = frozenset()  # actions whose @on skips the schema validation
         if _has_routes(type(owner)):
             self._add_routes(owner)
@@ -53,6 +54,10 @@ class Handlers:
         if not callable(handler):
             raise TypeError(f"{self._id}: the handler of {action} is a function, not {handler!r}")
         self._handlers[action] = handler
+
+    def on_other(self, find: Callable[[str], Handler | None]) -> None:
+        """Look for a handler here where none was given. See ``ChargePoint.on_other``."""
+        self._find_other = find
 
     async def answer(self, call: Call, reply: Callable[[bytes], Awaitable[None]]) -> None:
         """Call the handler of a CALL, send its answer with ``reply``, then call the ``@after`` handler."""
@@ -99,6 +104,8 @@ class Handlers:
         if action not in self._version.actions:
             raise refusal("NotImplemented", f"{action} is not an action of OCPP {self._version.name}")
         handler = self._handlers.get(action)
+        if handler is None and self._find_other is not None:
+            handler = self._find_other(action)
         if handler is None:
             raise refusal("NotSupported", f"{self._id} has no handler for {action}")
         return handler

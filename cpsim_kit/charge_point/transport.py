@@ -46,6 +46,10 @@ class Transport(Protocol):
         """Close the socket at once."""
         ...
 
+    def set_ping_interval(self, seconds: float | None) -> None:
+        """Send keepalive pings at this interval from now on; None for none."""
+        ...
+
     def make_half_open(self) -> None:
         """Send and receive nothing any more, and do not close: a fault on purpose. Only :meth:`abort` works as before.
 

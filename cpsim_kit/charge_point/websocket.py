@@ -192,6 +192,12 @@ class WebSocket(asyncio.Protocol):
         """Send pings from now on. RFC 6455, 5.5.2."""
         self._set_timer(self._ping_interval, self._send_ping)
 
+    def set_ping_interval(self, seconds: float | None) -> None:
+        """Send pings at this interval from now on; None for none."""
+        self._ping_interval = seconds
+        if self._is_open:
+            self._set_timer(seconds, self._send_ping)
+
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Send a close frame and wait for the end, up to ``close_timeout``; then close the socket in any case."""
         try:

@@ -6,12 +6,12 @@ OCPP 2.0.1 part 2, functional block C, and errata 2.17 (2025-09); OCPP 1.6, 3.5 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 __all__ = ["MAX_TOKENS", "Authorization", "AuthorizationCache", "IdToken", "LocalList", "TokenInfo"]
 
-MAX_TOKENS = 1000  # in the cache, and in the local list
+MAX_TOKENS = 1000  # in the cache, in the local list, and in a message about it
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,10 @@ class TokenInfo:
         """Whether the token may charge."""
         return self.status == "Accepted"
 
+    def at(self, now: float) -> TokenInfo:
+        """What it says at a moment, seconds since the epoch: Expired from ``cached_until`` on (OCPP 1.6, 3.5.1)."""
+        return self if self.cached_until is None or now < self.cached_until else replace(self, status="Expired")
+
     def is_for(self, evse_id: int) -> bool:
         """Whether it holds at this EVSE; 0, the EVSE that is not known yet, may become one where it does."""
         return not evse_id or not self.evse_ids or evse_id in self.evse_ids
@@ -77,6 +81,7 @@ class Authorization:
         is_reported: Whether a transaction message has reported it.
         is_blocked: Whether no energy may flow, as the CSMS refused the token later (E05.FR.02).
         has_lost_vehicle: Whether its vehicle was unplugged, and may come back (E10).
+        reservation_id: Of the reservation that it used, until a transaction message has reported it.
         until_wh: The register up to which energy may flow for a token that was refused later (E05.FR.03).
     """
 
@@ -89,6 +94,7 @@ class Authorization:
     is_blocked: bool = False
     has_lost_vehicle: bool = False
     until_wh: float | None = None
+    reservation_id: int | None = None
 
     def may_be_ended_by(self, token: IdToken, group: str) -> bool:
         """Whether a token, or one of this group, ends it (C01.FR.03, C09.FR.03)."""
@@ -124,17 +130,22 @@ class AuthorizationCache:
             self._entries = {}
         self._entries.pop(_key(token), None)
         self._entries[_key(token)] = entry
-        if len(self._entries) > MAX_TOKENS:  # the one that was heard of longest ago
-            del self._entries[next(iter(self._entries))]
+        if len(self._entries) > MAX_TOKENS:  # C10.FR.07: one that may not charge, or that was heard of longest ago
+            refused = (key for key, each in self._entries.items() if not each.info.at(now).is_accepted)
+            del self._entries[next(refused, next(iter(self._entries)))]
 
     def find(self, token: IdToken, now: float) -> TokenInfo | None:
-        """What is known of a token that is used now; None if nothing is known, or it is too old (C10.FR.08, .10, .13).
+        """What is known of a token that is used now; None if nothing is known, or it is too old (C10.FR.08, .10).
+
+        After the time that the CSMS gave, it is Expired, and so not unknown (C10.FR.13; OCPP 1.6, 3.5.1 and 3.5.4).
 
         Args:
             token: The token.
             now: Seconds since the epoch.
         """
         entry = None if self._entries is None else self._entries.get(_key(token))
+        if entry is not None and entry.info.cached_until is not None:
+            return entry.info.at(now)
         if entry is None or now >= entry.until:
             return None
         entry.until = max(entry.until, now + entry.lifetime)
@@ -189,10 +200,15 @@ class LocalList:
             is_full: Whether they are the whole list.
 
         Returns:
-            "Accepted", "Failed" or "VersionMismatch" (D01.FR.04 to .06, .15 to .19).
+            "Accepted", "Failed" or "VersionMismatch" (D01.FR.04 to .06, .11, .15 to .19).
         """
         keys = [_key(token) for token, _ in entries]
-        if version < 1 or len(set(keys)) != len(keys) or (is_full and any(info is None for _, info in entries)):
+        if (
+            len(entries) > MAX_TOKENS
+            or version < 1
+            or len(set(keys)) != len(keys)
+            or (is_full and any(info is None for _, info in entries))
+        ):
             return "Failed"
         if not is_full and version <= self.version:
             return "VersionMismatch"
@@ -208,9 +224,13 @@ class LocalList:
         return "Accepted"
 
     def find(self, token: IdToken, now: float) -> TokenInfo | None:
-        """What the list says of a token; None if it is not in it, or not any more (C13.FR.05)."""
+        """What the list says of a token; None if it is not in it.
+
+        One whose time is over is Expired: the CSMS is asked about it, and offline it is refused, as it is not unknown
+        (C13.FR.05, .06, C14.FR.05; OCPP 1.6, 3.5.4).
+        """
         info = None if self._entries is None else self._entries.get(_key(token))
-        return None if info is None or (info.cached_until is not None and now >= info.cached_until) else info
+        return None if info is None else info.at(now)
 
     def dump(self) -> dict[str, Any]:
         """The list, as JSON can hold it."""

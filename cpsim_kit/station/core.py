@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import math
 import random as random_module
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.station.events import (
     FAULTS,
     Accepted,
     Answer,
+    CancelReservation,
+    ChangeAvailability,
     ClearFault,
     Event,
     Failure,
@@ -28,30 +31,44 @@ from cpsim_kit.station.events import (
     PowerOff,
     RemoteStart,
     RemoteStop,
+    ReserveNow,
+    Reset,
+    ShutDown,
     SuspendEv,
     SuspendEvse,
     Swipe,
     Tick,
+    Trigger,
+    Unlock,
     Unplug,
     VariablesChanged,
 )
 from cpsim_kit.station.evse import LiveEvse
+from cpsim_kit.station.maintenance import Maintenance
 from cpsim_kit.station.reporting import record
+from cpsim_kit.station.restart import Restarts
 from cpsim_kit.station.tokens import Tokens
 from cpsim_kit.station.transaction import STOPPED_WITH_AUTHORIZATION
+from cpsim_kit.station.triggers import Triggers
+from cpsim_kit.station.unlocking import is_stuck, unlock
 from cpsim_kit.station.visits import Visits
 
 if TYPE_CHECKING:
     from cpsim_kit.station.authorization import AuthorizationCache, LocalList
+    from cpsim_kit.station.availability import Availability
     from cpsim_kit.station.dialects import Dialect
     from cpsim_kit.station.evse import Evse
+    from cpsim_kit.station.live_values import Device
     from cpsim_kit.station.queue import MessageQueue
+    from cpsim_kit.station.reservations import Reservations
     from cpsim_kit.station.transaction import Report
     from cpsim_kit.station.variables import Variables
 
 __all__ = ["Core"]
 
 _DAY = 86_400
+_WAIT = "TxCtrlr.EVConnectionTimeOut"
+_PRIORITY = "OCPPCommCtrlr.NetworkConfigurationPriority"
 _DISCONNECTED = frozenset({"EVConnected", "PowerPathClosed"})
 
 _SYSTEM_RANDOM = random_module.SystemRandom()  # for all stations: it has no state, and one of each takes 2.9 KiB
@@ -70,25 +87,37 @@ class Core:
         queue: Where its messages wait; None for a queue that changes nothing.
 
     Attributes:
+        device: What the station is; None for a core without a charge point.
+        network_profile: The slot of the network connection in use; "" for the first one of the next start.
         evses: The EVSEs by id.
+        on_firmware: Called with the version of new firmware, which the next boot reports.
+        restarts: Its resets.
         sessions: All sessions, oldest first.
         transactions: All transactions, oldest first.
+        triggers: The messages that the CSMS asked for.
     """
 
     __slots__ = (
         "_aligned_at",
         "_aligned_end_at",
+        "_failed_attempts",
         "_is_accepted",
+        "_maintenance",
         "_offline_since",
         "_reporter",
         "_tokens",
         "_unsaid",
         "_visits",
+        "device",
         "dialect",
         "epoch",
         "evses",
+        "network_profile",
+        "on_firmware",
+        "restarts",
         "sessions",
         "transactions",
+        "triggers",
         "variables",
     )
 
@@ -106,17 +135,27 @@ class Core:
         random = _SYSTEM_RANDOM if random is None else random
         self.dialect = dialect
         self.variables = variables
+        variables.attach(self)
+        self.device: Device | None = None
+        self.network_profile = ""
+        self._failed_attempts = 0  # to connect, in a row, with this slot
         self.epoch = epoch
         self._visits = Visits(dialect, evses, variables, epoch, random, keeps_rows)
         self._tokens = Tokens(self._visits, dialect)
         self._reporter = self._visits.reporter
+        self.restarts = Restarts(self._visits, self._visits.availability)
+        self.triggers = Triggers(self._visits)
         if queue is not None:
             self._reporter.queue = queue
+        if dialect.tells_security_events:
+            self._reporter.queue.on_full = self._memory_exhausted
         self._aligned_at = math.inf
         self._aligned_end_at = math.inf
         self._offline_since = 0.0
         self._is_accepted = False
         self._unsaid: list[Callable[[], object]] = []  # reports of the start that the connection was lost with
+        self._maintenance: Maintenance | None = None  # until the CSMS asks for it
+        self.on_firmware: Callable[[str], object] | None = None
         self.evses = self._visits.evses
         self.sessions = self._visits.sessions
         self.transactions = self._reporter.transactions
@@ -130,14 +169,18 @@ class Core:
 
         Returns:
             For RemoteStart the status and the id of the running transaction or None, for RemoteStop the status, for
-            Failure whether the message will be sent again.
+            Failure whether the message will be sent again; for other commands the status.
 
         Raises:
             ValueError: It cannot happen physically; nothing has changed.
         """
         if not isinstance(event, Answer | Failure):
             self._reporter.cause = event
-        return _RULES[type(event)](self, event, now)
+        result = _RULES[type(event)](self, event, now)
+        if self._maintenance is not None:
+            self._maintenance.firmware.react(now)
+        self._keep_reservations(now)
+        return result
 
     def take(self, now: float) -> Outgoing | None:
         """The message to send now; None if there is none. Feed its answer, or its failure, before taking one more.
@@ -159,6 +202,16 @@ class Core:
         return self._reporter.queue
 
     @property
+    def availability(self) -> Availability:
+        """What of the station is in service."""
+        return self._visits.availability
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the CSMS has accepted the station since its last start."""
+        return self._is_accepted
+
+    @property
     def cache(self) -> AuthorizationCache:
         """What the CSMS said of tokens."""
         return self._visits.cache
@@ -167,6 +220,32 @@ class Core:
     def local_list(self) -> LocalList:
         """The tokens that the CSMS put into the station's own list."""
         return self._visits.local_list
+
+    @property
+    def reservations(self) -> Reservations:
+        """The reservations."""
+        return self._visits.reservations
+
+    def say(self, build: Callable[[], object], then: Callable[[Answer, float], None] | None = None) -> None:
+        """Put a message into the queue; without a connection it is not sent."""
+        self._reporter.say(build, then)
+
+    def say_asked(self, build: Callable[[], object]) -> None:
+        """Say what the CSMS has asked for, also before it has accepted the station (B02.FR.02)."""
+        if self._is_accepted:
+            self._reporter.say(build)
+        else:
+            self.triggers.say_early(build)
+
+    def connecting_failed(self) -> None:
+        """An attempt to connect failed: after some of them the next network connection is tried (B10.FR.03)."""
+        self._failed_attempts += 1
+        if self._failed_attempts >= self.variables.value("OCPPCommCtrlr.NetworkProfileConnectionAttempts"):
+            self._failed_attempts = 0
+            slots = self.variables.value(_PRIORITY)
+            used = self.network_profile or slots[0]
+            place = slots.index(used) if used in slots else -1
+            self.network_profile = slots[(place + 1) % len(slots)]
 
     def say_again(self, report: Report, attempts: int) -> None:
         """Put a transaction message of before a power loss into the queue."""
@@ -179,8 +258,12 @@ class Core:
     def due(self) -> float:
         """When something happens by itself next; infinity for never."""
         if not self.has_power:
-            return math.inf
-        moment = min(self._aligned_at, self._aligned_end_at, self._reporter.queue.due())
+            return self.restarts.up_at
+        moment = min(self._aligned_at, self._aligned_end_at, self._reporter.queue.due(), self.restarts.due())
+        if len(self.reservations):
+            moment = min(moment, self.reservations.due() - self.epoch)
+        if self._maintenance is not None:
+            moment = min(moment, self._maintenance.due())
         for evse in self._visits.places():
             moment = min(moment, evse.full_at, evse.connect_by, evse.authorize_by)
             transaction = evse.transaction
@@ -193,6 +276,9 @@ class Core:
     def _tick(self, _event: Tick, now: float) -> None:
         """What is due by now, in order, until there is something to say: the clock stands still meanwhile."""
         while not self.has_message(now) and (moment := self.due()) <= now:
+            self.restarts.tick(moment)
+            if not self.has_power:
+                return
             for evse in list(self._visits.places()):
                 self._fire(evse, moment)
             if self._aligned_end_at <= moment:
@@ -201,6 +287,9 @@ class Core:
             if self._aligned_at <= moment:
                 self._aligned_at = self._next_aligned("AlignedDataCtrlr.Interval", moment)
                 self._reporter.sample_aligned(list(self.evses.values()), moment)
+            if self._maintenance is not None:
+                self._maintenance.fire(moment)
+            self._keep_reservations(moment)
 
     def _fire(self, evse: LiveEvse, now: float) -> None:
         if evse.full_at <= now:
@@ -233,6 +322,7 @@ class Core:
         """No vehicle came in time (C01.FR.26, E03.FR.05), or it did not come back (E10.FR.02)."""
         evse.connect_by = math.inf
         authorization, evse.authorization = evse.authorization, None
+        self._visits.tell_unused(authorization)
         evse.offer(now)
         if authorization is not None and authorization.has_lost_vehicle:
             extra = STOPPED_WITH_AUTHORIZATION
@@ -241,18 +331,27 @@ class Core:
             self._visits.settle(evse, now, "EVConnectTimeout", "Timeout", must_end=True)
         self._visits.close_session(evse, now)
 
-    def _accepted(self, _event: Accepted, now: float) -> None:
+    def _accepted(self, event: Accepted, now: float) -> None:
         self._is_accepted = True
+        self.restarts.cancel()
+        self.network_profile = self.network_profile or self.variables.value(_PRIORITY)[0]  # B10.FR.04
+        self._failed_attempts = 0
         if not self.has_power:
             self._power_on(now)
+        self._visits.keep_reservations(now)
         self._reporter.queue.is_online = True
         self._unsaid.clear()
-        for build in self.dialect.start_messages(now):
+        for build in self.dialect.start_messages(now, self.availability.is_operative):
             self._say_surely(build)
         for evse in self.evses.values():
             self._reporter.status(evse, now, anyway=True)
-        for build in self.dialect.last_start_messages(now):
+        for build in self.dialect.last_start_messages(now, event.reason):
             self._say_surely(build)
+        self.triggers.wants_boot = False  # one was just sent
+        for build in self.triggers.take_early():
+            self._reporter.say(build)
+        if self._maintenance is not None:
+            self._maintenance.start(now)
         self._align(now)
 
     def _say_surely(self, build: Callable[[], object]) -> None:
@@ -267,18 +366,34 @@ class Core:
     def _next_aligned(self, variable: str, now: float) -> float:
         """The next end of an interval. They count from midnight UTC, each day anew (J01; OCPP 1.6, 3.16.2)."""
         interval: int = self.variables.value(variable)
-        if not interval:
+        if not interval or not self.variables.value("AlignedDataCtrlr.Enabled"):
             return math.inf
         passed = self.epoch + now + 0.001  # a moment that was just reached is not the next one, whatever floats say
         midnight = math.floor(passed / _DAY) * _DAY
         multiple = (math.floor((passed - midnight) / interval) + 1) * interval
         return midnight + min(multiple, _DAY) - self.epoch
 
-    def _variables_changed(self, _event: VariablesChanged, now: float) -> None:
-        self._align(now)
+    def _variables_changed(self, event: VariablesChanged, now: float) -> None:
+        """Intervals and waits that go on take the new values at once; others are read when they are needed."""
+        before = event.before
+        if before is None or any(name.startswith("AlignedDataCtrlr.") for name in before):
+            self._align(now)
+        is_sampling = before is None or any(name.startswith("SampledDataCtrlr.") for name in before)
         for evse in self._visits.places():
-            if evse.transaction is not None:
+            if is_sampling and evse.transaction is not None:
                 self._reporter.schedule(evse.transaction, now)
+            if before is not None and _WAIT in before:
+                self._change_wait(evse, before[_WAIT], now)
+
+    def _change_wait(self, evse: LiveEvse, old: int, now: float) -> None:
+        """Who waits for a vehicle, or for a token, waits as long as the variable says now; 0 is for ever."""
+        wait = self.variables.value(_WAIT) or math.inf
+        if evse.connect_by < math.inf:
+            evse.connect_by = max(now, evse.connect_by - old + wait)
+        elif not old and evse.authorization is not None and evse.vehicle is None:
+            evse.connect_by = now + wait
+        if evse.authorize_by < math.inf:
+            evse.authorize_by = max(now, evse.authorize_by - old + wait)
 
     # -- Cable and vehicle --------------------------------------------------------------------------------------------
 
@@ -297,14 +412,8 @@ class Core:
         self._visits.begin_session(evse, now)
         self._visits.leave_lobby(evse)
         evse.offer(now)
-        self._await_token(evse, now)
+        self._visits.await_token(evse, now)
         self._visits.settle(evse, now, "CablePluggedIn")
-
-    def _await_token(self, evse: LiveEvse, now: float) -> None:
-        """Give up a vehicle for which no token comes in time, if the version does (OCPP 1.6, 4.9: B6)."""
-        waits = evse.vehicle is not None and evse.authorization is None and evse.transaction is None
-        if waits and evse.is_usable and not evse.was_stopped and self.dialect.gives_up_without_token:
-            evse.authorize_by = now + (self.variables.value("TxCtrlr.EVConnectionTimeOut") or math.inf)
 
     def _unplug(self, event: Unplug, now: float) -> None:
         if event.side not in ("evse", "ev"):
@@ -313,15 +422,24 @@ class Core:
         evse = self._visits.one_of(taken, "unplug", "has no cable to unplug", event.evse_id)
         if evse.vehicle is None and not evse.has_dangling_cable:
             raise ValueError(f"EVSE {evse.id} has no cable to unplug")
+        if event.side == "evse" and is_stuck(evse):
+            raise ValueError(f"the cable is stuck in the socket of EVSE {evse.id}, as its lock has a fault")
         if evse.vehicle is None:
             if event.side == "ev":
                 raise ValueError(f'no vehicle is at EVSE {evse.id}; its cable is unplugged at side="evse"')
+            if evse.is_cable_locked:
+                raise ValueError(
+                    f"the cable is locked in the socket of EVSE {evse.id}, as UnlockOnEVSideDisconnect is false; "
+                    "present a token first"
+                )
             evse.has_dangling_cable = evse.was_stopped = False
             self._visits.settle(evse, now, "")
             return
         evse.disconnect(now)
         evse.authorize_by = math.inf
         evse.has_dangling_cable = event.side == "ev" and not evse.spec.is_attached
+        if evse.has_dangling_cable and evse.authorization is not None:
+            evse.is_cable_locked = not self.variables.value("OCPPCommCtrlr.UnlockOnEVSideDisconnect")
         extra = _DISCONNECTED
         stops = event.side == "evse" or self.variables.value("TxCtrlr.StopTxOnEVSideDisconnect")
         if evse.authorization is not None and (stops or evse.transaction is None):  # E09.FR.01, errata 2.17
@@ -373,7 +491,7 @@ class Core:
         evse.fault = ""
         evse.offer(now)
         evse.conditions = evse.find_conditions()  # nothing begins by itself
-        self._await_token(evse, now)
+        self._visits.await_token(evse, now)
         self._visits.settle(evse, now, "")
 
     # -- Tokens and answers -------------------------------------------------------------------------------------------
@@ -382,12 +500,55 @@ class Core:
         self._tokens.swipe(event, now)
 
     def _remote_start(self, event: RemoteStart, now: float) -> tuple[str, str | None]:
-        if not self._is_accepted:  # B02.FR.05
+        if not self._is_accepted or self.restarts.step:  # B02.FR.05; a reset is to come
             return "Rejected", None
         return self._tokens.remote_start(event, now)
 
     def _remote_stop(self, event: RemoteStop, now: float) -> str:
         return self._tokens.remote_stop(event, now) if self._is_accepted else "Rejected"
+
+    # -- Reservations -------------------------------------------------------------------------------------------------
+
+    def _reserve_now(self, event: ReserveNow, now: float) -> str:
+        if not (self._is_accepted and self.variables.value("ReservationCtrlr.Enabled")):  # H01.FR.01
+            return "Rejected"
+        return self.reservations.reserve(event.reservation, self.evses, self.epoch + now)
+
+    def _cancel_reservation(self, event: CancelReservation, _now: float) -> str:
+        return "Accepted" if self.reservations.cancel(event.reservation_id) else "Rejected"  # H02.FR.01, .02
+
+    def _keep_reservations(self, now: float) -> None:
+        """After anything that happens: end reservations, report the connectors, and tell what became of reservations.
+
+        Without a connection, and while the station is not accepted, the CSMS is told later.
+        """
+        if self.reservations.is_idle or not self.has_power:
+            return
+        for evse in self._visits.keep_reservations(now):
+            self._visits.await_token(evse, now)
+        if self.reservations.unsaid and self._is_accepted and self.queue.is_online:
+            unsaid, self.reservations.unsaid = self.reservations.unsaid, None
+            for number, status in unsaid:
+                build = self.dialect.reservation_status(number, status)
+                if build is not None:
+                    self._reporter.say(build, lost=partial(self._reservation_status_lost, number, status))
+
+    def _reservation_status_lost(self, number: int, status: str, _now: float) -> None:
+        self.reservations.tell(number, status)
+
+    # -- Further commands -------------------------------------------------------------------------------------------
+
+    def _change_availability(self, event: ChangeAvailability, now: float) -> str:
+        return self.availability.change(event, now)
+
+    def _reset(self, event: Reset, now: float) -> str:
+        return self.restarts.reset(event, now) if self._is_accepted else "Rejected"
+
+    def _unlock(self, event: Unlock, now: float) -> str:
+        return unlock(self._visits, event, now)
+
+    def _trigger(self, event: Trigger, now: float) -> str:
+        return self.triggers.trigger(event, now, is_accepted=self._is_accepted)
 
     def _answer(self, event: Answer, now: float) -> None:
         self._reporter.queue.settle(event.to)
@@ -405,6 +566,8 @@ class Core:
         """Everything stops at once, and nothing is said any more."""
         self._offline(Offline(), now)
         self._is_accepted = False
+        self.restarts.cancel()
+        self.network_profile = ""
         self._visits.lose_lobby(now)
         for evse in self.evses.values():
             record(evse, now)
@@ -413,6 +576,13 @@ class Core:
             evse.connect_by = evse.authorize_by = math.inf
             evse.offer(now)
             record(evse, now)
+
+    def _shut_down(self, _event: ShutDown, now: float) -> None:
+        """Go away for a reset, as without power, and know why it starts again."""
+        reason = self.restarts.boot_reason
+        self._power_off(PowerOff(), now)
+        self.restarts.boot_reason = reason
+        self.restarts.go_away(now)
 
     @property
     def has_power(self) -> bool:
@@ -424,6 +594,9 @@ class Core:
 
         No version says what becomes of a transaction then, but both have the reason PowerLoss.
         """
+        for apply in self.restarts.at_start:
+            apply()
+        self.availability.restore()
         stops = self.variables.value("TxCtrlr.TxStopPoint")
         for evse in self.evses.values():
             evse.has_power = True
@@ -438,6 +611,7 @@ class Core:
 
     def _offline(self, _event: Offline, now: float) -> None:
         self._offline_since = now
+        self._failed_attempts = 0
         for message in self._reporter.queue.go_offline():
             if message.lost is not None:
                 message.lost(now)
@@ -448,9 +622,61 @@ class Core:
         unsaid, self._unsaid = self._unsaid, []
         for build in unsaid:
             self._say_surely(build)
+        self.availability.report(now)
         is_long = now - self._offline_since > self.variables.value("OCPPCommCtrlr.OfflineThreshold")
         for evse in self.evses.values():
             self._reporter.status(evse, now, anyway=is_long)
+        if self._maintenance is not None:
+            self._maintenance.online()
+
+    # -- Maintenance --------------------------------------------------------------------------------------------------
+
+    @property
+    def maintenance(self) -> Maintenance:
+        """The firmware, the uploads and the security events."""
+        if self._maintenance is None:
+            self._maintenance = Maintenance(self)
+        return self._maintenance
+
+    @property
+    def has_maintenance(self) -> bool:
+        """Whether anything was asked for that :attr:`maintenance` remembers."""
+        return self._maintenance is not None
+
+    def places(self) -> Iterator[LiveEvse]:
+        """The EVSEs, and the place of a token for which it is not known yet where the cable goes."""
+        return self._visits.places()
+
+    def report_security_event(self, kind: str, now: float) -> None:
+        """Report a critical security event, surely (A04.FR.01, .02)."""
+        self.maintenance.report_security_event(kind, now)
+
+    def _memory_exhausted(self, message: Outgoing) -> None:
+        assert message.report is not None
+        self.report_security_event("MemoryExhaustion", message.report.at)
+
+    def install(self, version: str) -> None:
+        """There is new firmware, which the next boot reports."""
+        if self.on_firmware is not None:
+            self.on_firmware(version)
+
+    def request_restart(self, reason: str, now: float) -> None:
+        """Let the station start again as soon as no transaction runs and what it says is answered.
+
+        Args:
+            reason: A BootReasonEnumType value.
+            now: The moment.
+        """
+        self.restarts.reset(Reset(is_immediate=False, boot_reason=reason), now)
+
+    def hold_evses(self, now: float) -> None:
+        """Let the EVSEs begin nothing; one with a transaction goes out of service when that has ended."""
+        self.availability.hold(self.evses, now)
+
+    def release_evses(self, now: float) -> None:
+        """Put back what was held; a vehicle that waits needs a new start."""
+        for number in self.evses:
+            self.availability.release(number, now)
 
 
 _RULES: dict[type, Callable[[Core, Any, float], Any]] = {
@@ -464,6 +690,13 @@ _RULES: dict[type, Callable[[Core, Any, float], Any]] = {
     ClearFault: Core._clear_fault,
     RemoteStart: Core._remote_start,
     RemoteStop: Core._remote_stop,
+    ReserveNow: Core._reserve_now,
+    CancelReservation: Core._cancel_reservation,
+    ChangeAvailability: Core._change_availability,
+    Reset: Core._reset,
+    ShutDown: Core._shut_down,
+    Trigger: Core._trigger,
+    Unlock: Core._unlock,
     VariablesChanged: Core._variables_changed,
     Tick: Core._tick,
     Answer: Core._answer,

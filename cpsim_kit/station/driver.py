@@ -11,17 +11,19 @@ import logging
 import math
 import random as random_module
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.charge_point import Backoff, ChargePoint, boot_until_accepted, keep_connected
+from cpsim_kit.charge_point.backoff import own_boot_waits
 from cpsim_kit.errors import (
     CallTimeout,
     ConnectionLost,
     CpsimError,
     ProtocolViolation,
     UnsupportedByCsms,
+    WaitTimeout,
 )
 from cpsim_kit.station.clock import StationClock
 from cpsim_kit.station.events import (
@@ -34,6 +36,7 @@ from cpsim_kit.station.events import (
     Online,
     Outgoing,
     PowerOff,
+    ShutDown,
 )
 from cpsim_kit.station.variables import VARIABLES
 
@@ -46,8 +49,14 @@ __all__ = ["Driver"]
 logger = logging.getLogger("cpsim.station")
 
 _MESSAGE_TIMEOUT = "OCPPCommCtrlr.MessageTimeout[Default]"
+_PASSWORD = "SecurityCtrlr.BasicAuthPassword"  # noqa: S105 - a variable's name
+_PING_INTERVAL = "OCPPCommCtrlr.WebSocketPingInterval"
 _LONGEST_SLEEP = 3600.0  # seconds; no event loop sleeps for ever
 _STEPS = 64  # of a clock that goes from event to event, before other tasks get their turn
+
+
+class _BootAsked(Exception):
+    """The CSMS asks for a BootNotification before it has accepted the station."""
 
 
 class Driver:
@@ -69,16 +78,19 @@ class Driver:
     """
 
     __slots__ = (
+        "_asked_early",
         "_charge_point",
         "_core",
         "_dropped",
         "_goals",
         "_heartbeat_at",
+        "_is_starting",
         "_level",
         "_loss",
         "_random",
         "_reconnect",
         "_reconnecting",
+        "_renews_connection",
         "_stopped_by",
         "_task",
         "_waiters",
@@ -115,6 +127,9 @@ class Driver:
         self._reconnecting: asyncio.Task[None] | None = None
         self._loss: ConnectionLost | None = None  # the last one
         self._stopped_by: BaseException | None = None
+        self._renews_connection = False
+        self._is_starting = False  # after a reset; a clock that goes from event to event waits for the first attempt
+        self._asked_early: asyncio.Future[None] | None = None  # done when the CSMS asks for something before it accepts
         self._level = logging.INFO if charge_point.is_observed else logging.WARNING
 
     @property
@@ -209,13 +224,18 @@ class Driver:
         self._loss = error
         if self._task is None or self.error is not None:
             return
-        if not self._reconnect and self.is_plugged:
+        if self._core.restarts.is_away:  # whatever boots it goes on
+            pass
+        elif not self._reconnect and self.is_plugged:
             self.error = error
             self._fail(error)
         elif self.is_online:
             self._core.handle(Offline(), self.now())
             name, code = self._charge_point.id, error.closed.code
-            if self.is_plugged:
+            if self._renews_connection and self.is_plugged:
+                logger.info("%s: connects anew with the password that the CSMS has set", name)
+                self._begin_to_reconnect(None)
+            elif self.is_plugged:
                 logger.log(
                     self._level,
                     "%s: connection lost, code %d; the station goes on offline, and connects again",
@@ -225,13 +245,14 @@ class Driver:
                 self._begin_to_reconnect(error)
             else:
                 logger.info("%s: disconnected; the station goes on offline", name)
+            self._renews_connection = False
         self._wake_up()
 
     def open_connection(self) -> None:
         """There is a connection again, unless it has ended already."""
         is_waited_for = self._task is not None and self.error is None and not self.is_online
         if is_waited_for and self._charge_point.is_open:
-            if not self.is_plugged:  # it boots first
+            if not self.is_plugged or self._core.restarts.is_away:  # it boots first
                 return
             self._core.handle(Online(), self.now())
             self._heartbeat_at = time.perf_counter() + self.heartbeat_interval
@@ -251,10 +272,13 @@ class Driver:
             ConnectError: The connection did not open; the station goes on to try.
             ConnectionLost: It opened, and was lost before that; the station goes on to try.
         """
-        if not self._core.has_power:
+        if not self._core.has_power and not self._core.restarts.is_away:
             raise ValueError(f"{self._charge_point.id} has no power; power_on() connects it, too")
         self.is_plugged = True
         await self._stop_reconnecting()
+        if self._core.restarts.is_away:  # it connects by itself when it is time to boot
+            self._wake_up()
+            return
         try:
             await self._connect()
         finally:  # also where somebody waited no longer
@@ -283,7 +307,7 @@ class Driver:
             ConnectionLost, CallTimeout, CallFailed, ProtocolViolation: As :meth:`ChargePoint.boot`.
         """
         await self._charge_point.connect()
-        await boot_until_accepted(self._charge_point)
+        await self.boot()
         self.is_plugged = True
         self._take_heartbeat_interval()
         await self.act(Accepted())
@@ -297,13 +321,24 @@ class Driver:
         async def connect() -> None:
             if failures:
                 raise failures.pop()
-            await self._connect()
+            try:
+                await self._connect()
+            except CpsimError:
+                self._core.connecting_failed()
+                raise
 
         async def work(_charge_point: ChargePoint) -> None:
             self._reconnecting = None
 
+        self._keep_connecting(connect, work)
+
+    def _keep_connecting(
+        self, connect: Callable[[], Awaitable[None]], work: Callable[[ChargePoint], Awaitable[None]]
+    ) -> None:
+        """Connect until that succeeds, and do the work, in a task of its own."""
+        backoff = self.backoff if self._reconnect else None
         work_until_done = keep_connected(
-            self._charge_point, work, reconnect=self.backoff, random=self._random, connect=connect
+            self._charge_point, work, reconnect=backoff, random=self._random, connect=connect
         )
         name = f"cpsim[{self._charge_point.id}].reconnect"
         self._reconnecting = asyncio.create_task(work_until_done, name=name)
@@ -327,8 +362,131 @@ class Driver:
             self._fail(error)
             self._wake_up()
 
+    # -- Starting -----------------------------------------------------------------------------------------------------
+
+    async def boot(self, reason: str = "PowerUp") -> None:
+        """Send BootNotification until the CSMS accepts the station, and meanwhile what else the CSMS asks for (B02).
+
+        Args:
+            reason: A BootReasonEnumType value; OCPP 1.6 has none.
+
+        Raises:
+            ConnectionLost, CallTimeout, CallFailed, ProtocolViolation: As :meth:`ChargePoint.boot`.
+        """
+        own_waits = own_boot_waits()
+        while True:
+            try:
+                await boot_until_accepted(
+                    self._charge_point, reason=reason, own_waits=own_waits, pause=self._wait_to_boot
+                )
+            except _BootAsked:
+                reason = "Triggered"
+            else:
+                return
+
+    async def _wait_to_boot(self, seconds: float) -> None:
+        """Wait before the next BootNotification, unless the CSMS asks for it; send other messages that it asks for.
+
+        Raises:
+            _BootAsked: The CSMS asks for BootNotification.
+        """
+        charge_point, triggers = self._charge_point, self._core.triggers
+        self._is_starting = False
+        until = time.perf_counter() + seconds
+        while charge_point.is_open and (left := until - time.perf_counter()) > 0:
+            early = triggers.take_early()
+            for build in early:
+                try:
+                    await charge_point.call(build())
+                except ConnectionLost:
+                    return  # the next boot says why
+                except CpsimError as exc:
+                    logger.warning("%s", exc)
+            if early:  # more may have come meanwhile
+                continue
+            if triggers.wants_boot:
+                triggers.wants_boot = False
+                raise _BootAsked
+            self._asked_early = asyncio.get_running_loop().create_future()
+            closed = asyncio.create_task(charge_point.wait_closed(), name=f"cpsim[{charge_point.id}].wait_closed")
+            try:
+                waiting: list[asyncio.Future[Any]] = [closed, self._asked_early]
+                await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self._asked_early = None
+                closed.cancel()
+
+    async def _boot_again(self) -> None:
+        """Send the BootNotification that the CSMS asks for although it has accepted the station (OCPP 1.6, 5.17)."""
+        self._core.triggers.wants_boot = False
+        try:
+            answer = await self._charge_point.boot(reason="Triggered")
+        except ConnectionLost as exc:
+            self.lose_connection(exc)
+        except CpsimError as exc:
+            logger.warning("%s", exc)
+        else:
+            if answer.status == "Accepted":
+                self._take_heartbeat_interval()
+            else:
+                logger.warning(
+                    "%s: the CSMS says %s now; the station goes on all the same", self._charge_point.id, answer.status
+                )
+
+    async def _restart(self) -> bool:
+        """Go on with a reset where it is time for that; whether there is something to do first."""
+        restarts, now = self._core.restarts, self.now()
+        if restarts.step == "boots":
+            if self._reconnecting is None and self.is_plugged:
+                self._begin_to_boot()
+            return False
+        if not restarts.is_ready(now):
+            return self._core.has_message(now)
+        logger.info("%s: goes away for a reset, and boots again", self._charge_point.id)
+        self._core.handle(ShutDown(), now)
+        await self._stop_reconnecting()
+        await self._charge_point.close()
+        return True
+
+    def _begin_to_boot(self) -> None:
+        """Connect and boot after a reset, again and again until the CSMS has accepted the station."""
+        own_waits = own_boot_waits()
+        self._is_starting = True
+
+        async def connect() -> None:
+            try:
+                await self._connect()
+            except CpsimError:
+                self._is_starting = False
+                self._core.connecting_failed()
+                raise
+
+        async def work(charge_point: ChargePoint) -> None:
+            reason = self._core.restarts.boot_reason
+            while True:
+                try:
+                    await self.boot(reason)
+                    break
+                except ConnectionLost:
+                    self._is_starting = False
+                    raise
+                except CpsimError as exc:  # B01, error handling
+                    self._is_starting = False
+                    seconds = next(own_waits)
+                    logger.warning("%s; the station boots again in %.0f s", exc, seconds)
+                    with contextlib.suppress(WaitTimeout):
+                        await charge_point.wait_closed(seconds)  # then the next boot says why
+            self._reconnecting = None
+            self._is_starting = False
+            self._take_heartbeat_interval()
+            with self.stopped_clock() as now:
+                self._core.handle(Accepted(reason), now)
+
+        self._keep_connecting(connect, work)
+
     async def _stop_reconnecting(self) -> None:
         task, self._reconnecting = self._reconnecting, None
+        self._is_starting = False
         if task is not None:
             task.cancel()
             await asyncio.wait([task])
@@ -350,6 +508,35 @@ class Driver:
         (name,) = (name for name in self._core.variables if name.endswith("HeartbeatInterval"))
         self._core.variables.set(name, min(max(1, round(interval)), 2**31 - 1))
         self._heartbeat_at = time.perf_counter() + interval
+
+    def take_connection(self) -> None:
+        """Let the variable say what keepalive the charge point has, or where it was set, the charge point follow it."""
+        seconds, variables = self._charge_point.ping_interval, self._core.variables
+        shown = 0 if seconds is None else max(1, round(seconds))
+        if not variables.is_changed(_PING_INTERVAL) and shown != variables.value(_PING_INTERVAL):
+            variables.load({_PING_INTERVAL: shown})
+        self.apply_connection((shown, None))
+
+    @property
+    def connection(self) -> tuple[int | None, str | None]:
+        """The variables that the charge point follows: the keepalive's interval and the password, as they are now."""
+        value = self._core.variables.value
+        return value(_PING_INTERVAL), value(_PASSWORD)
+
+    def apply_connection(self, before: tuple[int | None, str | None]) -> None:
+        """Let the charge point have the keepalive and the password that the variables say, where they have changed."""
+        seconds, password = self.connection
+        if seconds != before[0]:
+            self._charge_point.ping_interval = seconds or None
+        if password is not None and password != before[1]:
+            has_password = self._charge_point.security_profile in {1, 2}
+            try:
+                self._charge_point.set_password(self._core.dialect.password(password))
+            except ValueError as exc:
+                logger.warning("%s: the new password cannot be used: %s", self._charge_point.id, exc)
+            else:  # the station connects anew where it used another password until now (A01)
+                self._renews_connection = has_password and self.is_running and bool(self._reconnect)
+                self._wake_up()
 
     @property
     def heartbeat_interval(self) -> int:
@@ -381,9 +568,9 @@ class Driver:
                     each.remove(entry)
 
     def _wake_up(self) -> None:
-        wake = self._wake
-        if wake is not None and not wake.done():
-            wake.set_result(None)
+        for wake in (self._wake, self._asked_early):
+            if wake is not None and not wake.done():
+                wake.set_result(None)
 
     def _next_moment(self) -> float:
         """When something happens by itself, or somebody's goal is reached."""
@@ -422,6 +609,14 @@ class Driver:
                 else:
                     await self._send(message)
                 continue
+            if self._renews_connection and self.is_online:
+                await self._charge_point.close()
+                continue
+            if core.restarts.step and await self._restart():
+                continue
+            if core.triggers.wants_boot and self.is_online:
+                await self._boot_again()
+                continue
             if len(core.queue.dropped) != self._dropped:
                 self._report_dropped()
             if self._waiters:
@@ -436,7 +631,8 @@ class Driver:
             clock.release()
             moment = self._next_moment()
             if clock.speed == math.inf:
-                ready = bool(self._goals) and not self.holds and moment < math.inf
+                is_awaited = bool(self._goals) or core.restarts.is_away
+                ready = is_awaited and not self.holds and not self._is_starting and moment < math.inf
             else:
                 ready = moment <= clock.now(moment)
             if ready:

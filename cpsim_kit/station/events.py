@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from cpsim_kit.station.authorization import Authorization, IdToken, TokenInfo
+    from cpsim_kit.station.reservations import Reservation
     from cpsim_kit.station.session import Session
     from cpsim_kit.station.transaction import Report
     from cpsim_kit.station.vehicle import Vehicle
@@ -18,6 +19,8 @@ __all__ = [
     "TICK",
     "Accepted",
     "Answer",
+    "CancelReservation",
+    "ChangeAvailability",
     "ClearFault",
     "Event",
     "Failure",
@@ -29,11 +32,16 @@ __all__ = [
     "PowerOff",
     "RemoteStart",
     "RemoteStop",
+    "ReserveNow",
+    "Reset",
+    "ShutDown",
     "SuspendEv",
     "SuspendEvse",
     "Swipe",
     "Swiped",
     "Tick",
+    "Trigger",
+    "Unlock",
     "Unplug",
     "VariablesChanged",
 ]
@@ -74,7 +82,12 @@ class Swiped:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The CSMS accepted the station after a start, also after one that gave its power supply back."""
+    """The CSMS accepted the station after a start, also after one that gave its power supply back.
+
+    ``reason`` is that of the start, a BootReasonEnumType value of OCPP 2.0.1.
+    """
+
+    reason: str = "PowerUp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,13 +172,102 @@ class RemoteStop:
 
 
 @dataclass(frozen=True, slots=True)
+class ReserveNow:
+    """The CSMS reserves an EVSE; handled as the status."""
+
+    reservation: Reservation
+
+
+@dataclass(frozen=True, slots=True)
+class CancelReservation:
+    """The CSMS takes a reservation away; handled as the status."""
+
+    reservation_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeAvailability:
+    """The CSMS takes a part of the station out of service, or puts it back; handled as the status.
+
+    Attributes:
+        is_operative: Whether it is in service from now on.
+        evse_id: The EVSE; None for the whole station.
+        connector_id: The connector; None for the whole EVSE.
+        with_parts: Whether a change of the whole is one of its parts, too, as in OCPP 1.6; else each has its own state.
+    """
+
+    is_operative: bool
+    evse_id: int | None = None
+    connector_id: int | None = None
+    with_parts: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """The station, or one EVSE, is to start again; handled as "Accepted", "Scheduled" or "Rejected".
+
+    Attributes:
+        is_immediate: Whether transactions end now; else it waits for their end.
+        evse_id: The EVSE; None for the whole station.
+        stopped_reason: Why transactions end, a word of the version.
+        boot_reason: Why the station starts, a BootReasonEnumType value; "" for RemoteReset or ScheduledReset.
+    """
+
+    is_immediate: bool
+    evse_id: int | None = None
+    stopped_reason: str = "ImmediateReset"
+    boot_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unlock:
+    """The CSMS unlocks a connector; handled as the status, an UnlockStatusEnumType value or "NoLock".
+
+    Attributes:
+        evse_id: The EVSE.
+        connector_id: Its connector.
+        ends_transaction: Whether an authorized transaction ends; else the connector stays locked.
+    """
+
+    evse_id: int
+    connector_id: int = 1
+    ends_transaction: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """The CSMS asks for a message; handled as "Accepted" or "Rejected".
+
+    Attributes:
+        kind: BootNotification, StatusNotification, MeterValues, TransactionEvent, or any message that ``build`` makes.
+        evse_id: Of which EVSE; 0 for the station, None for all.
+        build: Makes the message.
+    """
+
+    kind: Literal["boot", "status", "meter", "transaction", "message"]
+    evse_id: int | None = None
+    build: Callable[[], Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShutDown:
+    """The station goes down to start again: everything of its transactions that could be said is said."""
+
+
+@dataclass(frozen=True, slots=True)
 class PowerOff:
     """The station loses its power supply."""
 
 
 @dataclass(frozen=True, slots=True)
 class VariablesChanged:
-    """Variables have new values."""
+    """Variables have new values.
+
+    Attributes:
+        before: What they held before, by their names in OCPP 2.0.1; None for all of them, with values not known.
+    """
+
+    before: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,6 +358,13 @@ Event = (
     | ClearFault
     | RemoteStart
     | RemoteStop
+    | ReserveNow
+    | CancelReservation
+    | ChangeAvailability
+    | Reset
+    | ShutDown
+    | Trigger
+    | Unlock
     | VariablesChanged
     | Tick
     | Answer

@@ -110,10 +110,13 @@ class LiveEvse:
         spec: What the EVSE can do.
         vehicle: The vehicle at its cable, or None.
         has_dangling_cable: Whether a cable hangs in the socket without a vehicle.
+        is_cable_locked: Whether that cable stays locked until somebody is authorized (E09.FR.03).
         authorization: Who may charge here now, or None.
         transaction: The running transaction, or None.
         fault: The fault that blocks it, or "".
         available: Whether it is in service.
+        is_leaving: Whether it goes out of service when its transaction ends.
+        is_reserved: Whether it is kept for somebody with a reservation.
         ev_suspends: Whether the vehicle takes nothing for now.
         evse_suspends: Whether the EVSE offers nothing for now.
         ev_is_done: Whether the vehicle has reached its target.
@@ -134,6 +137,8 @@ class LiveEvse:
 
     __slots__ = (
         "_capability_kw",
+        "_charged_since",
+        "_charged_until",
         "_draw_kw",
         "_read_at",
         "_since",
@@ -153,6 +158,9 @@ class LiveEvse:
         "has_dangling_cable",
         "has_power",
         "id",
+        "is_cable_locked",
+        "is_leaving",
+        "is_reserved",
         "limit_kw",
         "offered_kw",
         "phases_used",
@@ -170,11 +178,13 @@ class LiveEvse:
         self.id = evse_id
         self.spec = spec
         self.vehicle: Vehicle | None = None
-        self.has_dangling_cable = False
+        self.has_dangling_cable = self.is_cable_locked = False
         self.authorization: Authorization | None = None
         self.transaction: Transaction | None = None
         self.fault = ""
         self.available = spec.available
+        self.is_leaving = False
+        self.is_reserved = False
         self.ev_suspends = False
         self.evse_suspends = False
         self.ev_is_done = False
@@ -191,6 +201,7 @@ class LiveEvse:
         self._capability_kw = 0.0
         self._draw_kw = 0.0  # the lesser of what is offered and what the vehicle's charger takes; 0 if it takes none
         self._since = 0.0
+        self._charged_since = self._charged_until = math.nan  # when this vehicle took energy
         self._soc = 0.0
         self._read_at, self._soc_read = math.nan, 0.0  # the last result of soc(): one reading asks for it four times
         self._wh = spec.register_kwh * 1000
@@ -206,9 +217,10 @@ class LiveEvse:
     def connect(self, vehicle: Vehicle, now: float) -> None:
         """Connect a vehicle, and work out the limits of this pair."""
         self._rebase(now)
+        self._charged_since = self._charged_until = math.nan
         spec = self.spec
         self.vehicle, self._soc = vehicle, vehicle.soc
-        self.has_dangling_cable = False
+        self.has_dangling_cable = self.is_cable_locked = False
         self.ev_suspends = False
         self.ev_is_done = vehicle.soc >= vehicle.stops_at
         if isinstance(spec.phases, str):
@@ -273,6 +285,9 @@ class LiveEvse:
             self.power_before_kw = self.power_kw(now)
             self._soc = self.vehicle.soc = self.soc_before = soc
             self._wh = wh
+            if math.isnan(self._charged_since):
+                self._charged_since = self._since
+            self._charged_until = now
         elif now > self._since:
             self.power_before_kw, self.soc_before = 0.0, self.soc(now)
         self._since = now
@@ -300,6 +315,13 @@ class LiveEvse:
         if self.vehicle is None or not self._draw_kw:
             return self._wh
         return self._wh + (self.soc(now) - self._soc) * self.vehicle.capacity_kwh * 1000
+
+    def charging_seconds(self, now: float) -> float:
+        """Seconds from the first to the last energy that this vehicle, or the one before it, has taken."""
+        takes = self.vehicle is not None and bool(self._draw_kw)
+        since = self._since if math.isnan(self._charged_since) else self._charged_since
+        until = now if takes else self._charged_until
+        return 0.0 if math.isnan(until) else until - since
 
     def reading_wh(self, now: float) -> int:
         """What can be read from its meter, which counts whole watt-hours."""

@@ -41,13 +41,16 @@ def remember(core: Core, now: float) -> dict[str, Any]:
         "variables": core.variables.dump(),
         "registers_wh": {str(number): evse.register_wh(now) for number, evse in core.evses.items()},
         "cache": core.cache.dump(),
+        "availability": core.availability.dump(),
         "local_list": core.local_list.dump(),
+        "reservations": core.reservations.dump(),
         "transactions": [_transaction(each, epoch) for each in core.transactions],
         "queue": [
             _report(message.report, epoch) | {"attempts": message.attempts}
             for message in core.queue
             if message.report is not None
         ],
+        "maintenance": core.maintenance.dump(epoch) if core.has_maintenance else None,
     }
 
 
@@ -67,6 +70,8 @@ def recall(core: Core, data: Mapping[str, Any]) -> None:
             core.evses[int(number)].set_register(register_wh)
         core.cache.load(data["cache"])
         core.local_list.load(data["local_list"])
+        if "reservations" in data:
+            core.reservations.load(data["reservations"])
         by_key = {}
         for saved in data["transactions"]:
             transaction = _make_transaction(saved, epoch)
@@ -75,8 +80,11 @@ def recall(core: Core, data: Mapping[str, Any]) -> None:
             if transaction.end is None and transaction.evse_id in core.evses:
                 evse = core.evses[transaction.evse_id]
                 evse.transaction, evse.has_power = transaction, False
+        core.availability.load(data.get("availability"))
         for saved in data["queue"]:
             core.say_again(_make_report(saved, by_key, epoch), attempts=saved["attempts"])
+        if (saved := data.get("maintenance")) is not None:
+            core.maintenance.load(saved, epoch)
     except (KeyError, TypeError, AttributeError) as exc:
         raise ValueError(f"that is not the memory of a station: {exc!r}") from exc
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -37,9 +37,20 @@ class MessageQueue:
         is_online: Whether messages can be sent.
         dropped: Transaction messages that were dropped to make room.
         given_up: Transaction messages that failed for the last time, or that the CSMS will never take.
+        on_full: Called with the message that did not fit, when others were dropped to make room.
     """
 
-    __slots__ = ("_limit", "_numbers", "_others", "_transactional", "_variables", "dropped", "given_up", "is_online")
+    __slots__ = (
+        "_limit",
+        "_numbers",
+        "_others",
+        "_transactional",
+        "_variables",
+        "dropped",
+        "given_up",
+        "is_online",
+        "on_full",
+    )
 
     def __init__(self, variables: Variables, limit: int = MAX_MESSAGES) -> None:
         self._variables = variables
@@ -50,6 +61,7 @@ class MessageQueue:
         self.is_online = True
         self.dropped: list[Outgoing] = []
         self.given_up: list[Outgoing] = []
+        self.on_full: Callable[[Outgoing], object] | None = None
 
     def __len__(self) -> int:
         return len(self._others) + len(self._transactional)
@@ -71,6 +83,8 @@ class MessageQueue:
         self._transactional.append(message)
         if len(self._transactional) > self._limit:
             self._drop_every_second_update()
+            if self.on_full is not None:
+                self.on_full(message)
 
     def ready(self, now: float) -> bool:
         """Whether a message can be sent now."""

@@ -99,6 +99,11 @@ class Reporter:
             build = partial(self._dialect.status_notification, evse.id, status, evse.fault, evse.is_ev_gone, now)
             self.say(build, session=evse.session, lost=partial(self._status_lost, evse))
 
+    def current_status(self, evse: LiveEvse, now: float) -> object:
+        """StatusNotification of the connector as it is now."""
+        status = self._dialect.connector_status(evse)
+        return self._dialect.status_notification(evse.id, status, evse.fault, evse.is_ev_gone, now)
+
     @staticmethod
     def _status_lost(evse: LiveEvse, _now: float) -> None:
         """The CSMS may not know the status."""
@@ -141,6 +146,13 @@ class Reporter:
         if state != first:
             self._emit(evse, now, "Updated", "ChargingStateChanged", state)
 
+    def report_now(self, evse: LiveEvse, now: float) -> None:
+        """Report the running transaction as it is, as the CSMS asked for it (F06.FR.07)."""
+        assert evse.transaction is not None
+        measurands = self._variables.value("SampledDataCtrlr.TxUpdatedMeasurands")
+        readings = [read(evse, now, "Trigger", measurands)] if evse.transaction.begin is not None else []
+        self._emit(evse, now, "Updated", "Trigger", evse.charging_state, readings=readings)
+
     def end(
         self, evse: LiveEvse, now: float, trigger: str, state: str, reason: str, token: IdToken | None = None
     ) -> None:
@@ -149,7 +161,7 @@ class Reporter:
         assert transaction is not None
         readings = transaction.readings
         if transaction.begin is not None:
-            measurands = self._variables.value("SampledDataCtrlr.TxEndedMeasurands")
+            measurands = self._sampled("TxEndedMeasurands")
             readings.append(read(evse, now, "Transaction.End", measurands))
         transaction.end = now
         if evse.id:
@@ -176,7 +188,7 @@ class Reporter:
         transaction = evse.transaction
         assert transaction is not None
         report = Report(kind, trigger, now, transaction, transaction.seq_no, stopped_reason=reason, token=token)
-        if kind == "Started" or trigger == "ChargingStateChanged" or state != transaction.charging_state:
+        if kind == "Started" or trigger in ("ChargingStateChanged", "Trigger") or state != transaction.charging_state:
             report.charging_state = transaction.charging_state = state
         authorization = evse.authorization
         if authorization is not None and not authorization.is_reported and kind != "Ended":
@@ -185,6 +197,8 @@ class Reporter:
             transaction.token = transaction.token or authorization.token
             if authorization.is_remote:
                 report.trigger, report.remote_start_id = "RemoteStart", authorization.remote_start_id
+        if authorization is not None and authorization.reservation_id is not None:  # H01.FR.15
+            report.reservation_id, authorization.reservation_id = authorization.reservation_id, None
         if evse.vehicle is not None:
             self._add_connection(evse, now, report)
         if kind == "Started" and transaction.begin is not None:
@@ -208,8 +222,8 @@ class Reporter:
             transaction.is_evse_reported = True
             report.evse_id, report.cable_a = evse.id, evse.cable_a
         if transaction.begin is None:
-            started = self._variables.value("SampledDataCtrlr.TxStartedMeasurands")
-            ended = self._variables.value("SampledDataCtrlr.TxEndedMeasurands")
+            started = self._sampled("TxStartedMeasurands")
+            ended = self._sampled("TxEndedMeasurands")
             transaction.begin = read(evse, now, "Transaction.Begin", started)
             transaction.readings.append(read(evse, now, "Transaction.Begin", ended))
             if not transaction.evse_id:
@@ -240,8 +254,15 @@ class Reporter:
 
     def schedule(self, transaction: Transaction, now: float) -> None:
         """Begin the intervals of a transaction's meter values, as the variables say now."""
-        transaction.sample_at = now + (self._variables.value("SampledDataCtrlr.TxUpdatedInterval") or _NEVER)
-        transaction.ended_sample_at = now + (self._variables.value("SampledDataCtrlr.TxEndedInterval") or _NEVER)
+        value = self._variables.value
+        is_on = value("SampledDataCtrlr.Enabled")
+        transaction.sample_at = now + ((is_on and value("SampledDataCtrlr.TxUpdatedInterval")) or _NEVER)
+        transaction.ended_sample_at = now + ((is_on and value("SampledDataCtrlr.TxEndedInterval")) or _NEVER)
+
+    def _sampled(self, variable: str) -> Sequence[str]:
+        """The measurands of a variable of SampledDataCtrlr; none while that is not enabled."""
+        value = self._variables.value
+        return value(f"SampledDataCtrlr.{variable}") if value("SampledDataCtrlr.Enabled") else ()
 
     def sample(self, evse: LiveEvse, now: float) -> None:
         """Report the periodic meter values that are due (J02.FR.11)."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import difflib
+import inspect
 import json
 import logging
 import math
 import os
 import random as random_module
 import time
-from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -22,7 +24,7 @@ from ocpp.exceptions import NotSupportedError
 
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import epoch
-from cpsim_kit.charge_point import Backoff, ChargePoint, Network, boot_until_accepted
+from cpsim_kit.charge_point import Backoff, ChargePoint, Network
 from cpsim_kit.charge_point.arguments import check_seconds
 from cpsim_kit.errors import (
     ConnectionLost,
@@ -31,6 +33,7 @@ from cpsim_kit.errors import (
 from cpsim_kit.ocpp_j.versions import VERSIONS
 from cpsim_kit.station.core import Core
 from cpsim_kit.station.dialects import dialect_of
+from cpsim_kit.station.dialects.handler import commands_frame
 from cpsim_kit.station.driver import Driver
 from cpsim_kit.station.events import (
     ClearFault,
@@ -50,6 +53,7 @@ from cpsim_kit.station.memory import recall, remember
 from cpsim_kit.station.queue import queue_frame
 from cpsim_kit.station.quirks import Quirk, Quirks
 from cpsim_kit.station.quirky_queue import QuirkyQueue
+from cpsim_kit.station.reservations import reservations_frame
 from cpsim_kit.station.session import Session, truth_frame
 from cpsim_kit.station.variables import Variables
 from cpsim_kit.station.vehicle import Vehicle
@@ -97,6 +101,10 @@ class Station:
     Without a connection it goes on: transaction messages wait in its :attr:`queue`, and are sent in order when it has
     connected again by itself; see also :meth:`disconnect`, :meth:`power_off`, :meth:`network` and :meth:`save`.
 
+    It does what the CSMS commands: :attr:`commands` says what, and :meth:`on` puts a function of yours in its place. A
+    reset, for example, ends its transactions, closes the connection for some seconds of its clock, and boots again,
+    with the vehicles still there.
+
     The station's clock stands still while a message waits for its answer. With ``speed=math.inf`` it goes from event to
     event while :meth:`until` or :meth:`charge` waits, and stands still otherwise. Heartbeats keep to real time.
 
@@ -135,6 +143,7 @@ class Station:
         "_commands",
         "_core",
         "_driver",
+        "_handlers",
         "_is_closed",
         "_network",
         "_opening",
@@ -199,7 +208,10 @@ class Station:
         )
         waits = random_module.Random(seed if seed is None else f"{seed} {name} waits")  # noqa: S311 - waits, no secrets
         self._driver = Driver(self._core, self.charge_point, speed, reconnect=reconnect, random=waits)
+        self._core.device, self.variables.clock = self.charge_point, self._driver.now
         self._views = {number: EvseView(evse, self._driver.now) for number, evse in self._core.evses.items()}
+        self._core.on_firmware = partial(setattr, self.charge_point, "firmware_version")
+        self._handlers: dict[str, Callable[..., Any]] | None = None
         self._commands: list[Command] = []
         self._wake_commands: asyncio.Event | None = None
         self._is_closed = False
@@ -267,12 +279,12 @@ class Station:
     async def _open(self) -> None:
         self._require_not_closed()
         charge_point = self.charge_point
+        self._driver.take_connection()
         self._closes = self._closes or not charge_point.is_open
         await charge_point.connect()
-        for action, command in self._core.dialect.commands.items():
-            charge_point.on(action, partial(self._command, action, command))
+        charge_point.on_other(self._find_handler)
         if charge_point.boot_status != "Accepted" or self._own:
-            await boot_until_accepted(charge_point)
+            await self._driver.boot()
         self._require_not_closed()
         charge_point.on_close(self._connection_lost)
         charge_point.on_open(self._driver.open_connection)
@@ -348,6 +360,11 @@ class Station:
     def sessions(self) -> list[Session]:
         """All sessions, oldest first."""
         return self._core.sessions
+
+    @property
+    def reservations(self) -> pd.DataFrame:
+        """The reservations, one row each. Columns: reservation_id, evse_ids, id_token, group, expires_at (UTC)."""
+        return reservations_frame(self._core.reservations)
 
     @property
     def is_online(self) -> bool:
@@ -539,7 +556,7 @@ class Station:
         Goal.check(wanted)
         self._check_timeout(timeout)
         self._core.dialect.token(token, "ISO14443")
-        place = evse if evse is not None else self._find_free()
+        place = evse if evse is not None else self._find_free(token)
         with self._driver.held():
             await self.plug_in(vehicle, evse=place)
             session = self._core.evses[place].session
@@ -554,11 +571,14 @@ class Station:
                 await self.unplug(evse=place)
         return session
 
-    def _find_free(self) -> int:
-        """The first EVSE that somebody would go to."""
-        for number, each in self._core.evses.items():
-            if each.vehicle is None and each.authorization is None and each.is_usable:
-                return number
+    def _find_free(self, token: str) -> int:
+        """The first EVSE that somebody would go to: one that is reserved for the token, or one that is not reserved."""
+        evses, id_token = self._core.evses, self._core.dialect.token(token, "ISO14443")
+        free = [each for each in evses.values() if not each.vehicle and not each.authorization and each.is_usable]
+        reserved = self._core.reservations.place_of(evses, id_token, "")
+        for each in free if reserved not in free else [reserved]:
+            if self._core.reservations.admits(list(evses.values()), each, id_token, ""):
+                return each.id
         raise ValueError(f"{self.id}: no EVSE is free; unplug a vehicle, or say evse=")
 
     async def wait_command(self, action: str, *, timeout: float = 5) -> Command:
@@ -570,11 +590,9 @@ class Station:
 
         Raises:
             WaitTimeout: It did not come.
-            ValueError: The station does nothing on such a CALL.
+            ValueError: A CSMS has no such command.
         """
-        if action not in self._core.dialect.commands:
-            known = ", ".join(self._core.dialect.commands)
-            raise ValueError(f"{self.id} acts on {known}, not on {action!r}")
+        self._check_command(action)
         check_seconds(f"{self.id}: timeout=", timeout)
         try:
             async with asyncio.timeout(timeout):
@@ -591,18 +609,120 @@ class Station:
             seen = ", ".join(command.action for command in self._commands) or "no command"
             raise WaitTimeout(f"{self.id} to get {action}", timeout, seen) from exc
 
-    def _command(self, action: str, command: Callable[..., Any], **fields: Any) -> Any:
-        if self._is_closed:
-            raise NotSupportedError(f"{self.id} is closed")
-        interval = self._driver.heartbeat_interval
+    def on(self, action: str, handler: Callable[..., Any] | None) -> None:
+        """Answer a command of the CSMS with a function of your own, whenever it comes.
+
+        async def later(**fields):
+            await asyncio.sleep(2)
+            return station.carry_out("Reset", **fields)  # what the station does by itself
+
+        Args:
+            action: E.g. "DataTransfer"; any row of :attr:`commands`.
+            handler: Called with the payload's fields in snake_case as keyword arguments; sync or async; returns the
+                ``call_result`` dataclass, or raises an error of ``ocpp.exceptions`` for a CALLERROR. None puts the
+                station's own behaviour back.
+
+        Raises:
+            TypeError: The handler is no function.
+            ValueError: A CSMS has no such command.
+        """
+        self._check_command(action)
+        if handler is not None and not callable(handler):
+            raise TypeError(f"{self.id}: the handler of {action} is a function, not {handler!r}")
+        handlers = self._handlers = self._handlers or {}
+        handlers.pop(action, None)
+        if handler is not None:
+            handlers[action] = handler
+
+    def carry_out(self, action: str, /, **fields: Any) -> Any:
+        """Do what the station does by itself on a command, and return its answer; for a handler of :meth:`on`.
+
+        Args:
+            action: E.g. "Reset".
+            **fields: The payload's fields in snake_case.
+
+        Raises:
+            OCPPError: It is answered with a CALLERROR.
+            ValueError: A CSMS has no such command.
+        """
+        self._check_command(action)
+        interval, connection = self._driver.heartbeat_interval, self._driver.connection
         with self._driver.stopped_clock() as now:
-            answer = command(self._core, now, fields)
-        self._commands.append(Command(action, fields, answer, self.now))
-        del self._commands[:-_KEPT_COMMANDS]
-        self._wake_who_waits_for_commands()
+            answer = self._core.dialect.commands[action].run(self._core, now, fields)
+        self._driver.apply_connection(connection)
         if self._driver.heartbeat_interval != interval:
             self._driver.set_heartbeat_interval(self._driver.heartbeat_interval)
         return answer
+
+    @property
+    def commands(self) -> pd.DataFrame:
+        """Every command that a CSMS may send in this version: one row each, by name.
+
+        Columns: action, does (what the station does, in one sentence), source (requirement ids of OCPP 2.x, or sections
+        of OCPP 1.6), is_done (False for one that it always refuses).
+        """
+        return commands_frame(self._core.dialect.commands, self._handlers or {})
+
+    def firmware_fails(self, status: str | None, *, attempts: int | None = None) -> None:
+        """Let the next firmware update fail, or the one that goes on, if it has not come that far.
+
+        Args:
+            status: "DownloadFailed", "InvalidSignature", "InstallVerificationFailed" or "InstallationFailed";
+                "InvalidCertificate" or "RevokedCertificate" to refuse a signed one. None: it succeeds after all. Only a
+                signed update has a certificate and a signature to be invalid.
+            attempts: How often, e.g. 2 for a download that succeeds at the third attempt; until one update has failed
+                when None.
+
+        Raises:
+            ValueError: There is no such failure, or ``attempts`` is below 1.
+        """
+        self._core.maintenance.firmware.fail_next(status, attempts)
+
+    def upload_fails(self, status: str | None = "UploadFailure", *, attempts: int | None = None) -> None:
+        """Let the next upload of a log fail, or the one that goes on.
+
+        Args:
+            status: "UploadFailure", "BadMessage", "PermissionDenied" or "NotSupportedOperation"; None: it succeeds
+                after all. DiagnosticsStatusNotification of OCPP 1.6 says UploadFailed for each.
+            attempts: As for :meth:`firmware_fails`.
+
+        Raises:
+            ValueError: There is no such failure, or ``attempts`` is below 1.
+        """
+        self._core.maintenance.fail_next(status, attempts)
+
+    def _check_command(self, action: str) -> None:
+        known = self._core.dialect.commands
+        if action not in known:
+            close = difflib.get_close_matches(action, known, n=3)
+            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            raise ValueError(
+                f"{self.id} acts on the commands of OCPP {self.charge_point.version}, not on {action!r}{hint}"
+            )
+
+    def _find_handler(self, action: str) -> Callable[..., Any] | None:
+        return partial(self._command, action) if action in self._core.dialect.commands else None
+
+    def _command(self, action: str, /, **fields: Any) -> Any:
+        if self._is_closed:
+            raise NotSupportedError(f"{self.id} is closed")
+        handler = (self._handlers or {}).get(action)
+        answer = self.carry_out(action, **fields) if handler is None else handler(**fields)
+        if inspect.isawaitable(answer):
+            return self._record_later(action, fields, answer)
+        self._record(action, fields, answer)
+        return answer
+
+    async def _record_later(self, action: str, fields: Mapping[str, Any], answer: Awaitable[Any]) -> Any:
+        result = await answer
+        self._record(action, fields, result)
+        return result
+
+    def _record(self, action: str, fields: Mapping[str, Any], answer: Any) -> None:
+        """Keep a command for whoever waits for it."""
+        self._commands.append(Command(action, fields, answer, self.now))
+        del self._commands[:-_KEPT_COMMANDS]
+        self._wake_who_waits_for_commands()
 
     # -- The network --------------------------------------------------------------------------------------------------
 

@@ -53,6 +53,12 @@ class Tokens:
             reason = f"EVSE {evse.id} is {'broken' if evse.fault else 'out of service'}"
             event.result = Swiped(token.id, "", "refused", reason)
             return
+        if not (self._visits.reservations.depends_on_group(evse) or self._visits.admits(evse, token, "")):
+            event.result = Swiped(token.id, "", "refused", _reserved(evse))  # whatever the CSMS says of it
+            if evse.session is not None:
+                evse.session.refused = event.result.reason
+            self._visits.leave_empty_lobby()
+            return
         if known is not None and known.is_accepted and self._visits.variables.value("AuthCtrlr.LocalPreAuthorize"):
             self._decide(event, evse, known, now)
             return
@@ -105,7 +111,7 @@ class Tokens:
         if not info.is_accepted:
             refuse(f"the CSMS says {info.status}")
             return
-        evse = self._leave_lobby(evse, info)
+        evse = self._leave_lobby(evse, token, info)
         if event.evse_id is None and len(self._visits.evses) > 1:
             same_group = [
                 each
@@ -135,6 +141,9 @@ class Tokens:
         if not evse.is_usable:
             refuse(f"EVSE {evse.id} has a fault")
             return
+        if not self._visits.admits(evse, token, info.group):  # H03; OCPP 1.6, 5.13
+            refuse(_reserved(evse))
+            return
         event.result = Swiped(token.id, info.status, "authorized")
         self._visits.grant(evse, Authorization(token, info.group, info.evse_ids), now, "Authorized")
 
@@ -154,6 +163,9 @@ class Tokens:
             )
         if own:
             return own[0]
+        reserved = self._visits.reservations.place_of(self._visits.evses, event.token, "")
+        if reserved is not None:
+            return reserved
         waiting = [
             each for each in places if each.vehicle is not None and each.authorization is None and each.is_usable
         ]
@@ -171,13 +183,14 @@ class Tokens:
 
     def remote_start(self, event: RemoteStart, now: float) -> tuple[str, str | None]:
         """The CSMS asks for a start: the status, and the id of the running transaction or None."""
-        evse = self._find_remote_place(event)
+        known = self._visits.known(event.token, now)
+        group = event.group or ("" if known is None or not known.is_accepted else known.group)
+        evse = self._find_remote_place(event, group)
         if evse is None:
             return "Rejected", None
         running = None if evse.transaction is None else evse.transaction.id
-        authorization = Authorization(event.token, event.group, (), event.remote_start_id, is_remote=True)
+        authorization = Authorization(event.token, group, (), event.remote_start_id, is_remote=True)
         value = self._visits.variables.value
-        known = self._visits.known(event.token, now)
         if not value("AuthCtrlr.AuthorizeRemoteStart") or event.token.needs_no_question:
             self._visits.grant(evse, authorization, now, "RemoteStart")
         elif known is not None and known.is_accepted and value("AuthCtrlr.LocalPreAuthorize"):  # F01.FR.01
@@ -203,23 +216,38 @@ class Tokens:
 
     def _decide_remote(self, authorization: Authorization, evse: LiveEvse, info: TokenInfo, now: float) -> None:
         """What a remote start does, now that it is known whether its token is accepted."""
-        evse = self._leave_lobby(evse, info)
-        if info.is_accepted and info.is_for(evse.id) and _can_begin(evse):
-            authorization.group = info.group or authorization.group
+        authorization.group = info.group or authorization.group
+        evse = self._leave_lobby(evse, authorization.token, info)
+        is_admitted = self._visits.admits(evse, authorization.token, authorization.group)
+        if info.is_accepted and info.is_for(evse.id) and _can_begin(evse) and is_admitted:
             authorization.evse_ids = info.evse_ids
             self._visits.grant(evse, authorization, now, "RemoteStart")
         elif evse.session is not None and not info.is_accepted:
             evse.session.refused = info.status
         elif evse.session is not None and not info.is_for(evse.id):
             evse.session.refused = _accepted_elsewhere(info)
+        elif evse.session is not None and not is_admitted:
+            evse.session.refused = _reserved(evse)
         self._visits.leave_empty_lobby()
 
-    def _find_remote_place(self, event: RemoteStart) -> LiveEvse | None:
-        """Where a remote start takes place; None to reject it (F02.FR.22, .25, .26)."""
+    def _find_remote_place(self, event: RemoteStart, group: str) -> LiveEvse | None:
+        """Where a remote start takes place; None to reject it (F01.FR.21 to .24, F02.FR.22 to .26).
+
+        Where the CSMS will be asked about the token anyway, its answer decides whether the token is of the group that
+        has a reservation (OCPP 1.6, 5.13).
+        """
+        admits = partial(self._visits.admits, token=event.token, group=group)
+        depends = self._visits.reservations.depends_on_group
+        asks = not group and not event.token.needs_no_question
+        asks = asks and self._visits.variables.value("AuthCtrlr.AuthorizeRemoteStart")
+        evses = [evse for evse in self._visits.evses.values() if event.evse_id in (None, evse.id)]
+        evses = [evse for evse in evses if _can_begin(evse)]
+        possible = [evse for evse in evses if admits(evse)] or [evse for evse in evses if asks and depends(evse)]
         if event.evse_id is not None:
-            evse = self._visits.evses.get(event.evse_id)
-            return evse if evse is not None and _can_begin(evse) else None
-        possible = [evse for evse in self._visits.evses.values() if _can_begin(evse)]
+            return possible[0] if possible else None
+        reserved = self._visits.reservations.place_of(self._visits.evses, event.token, group)
+        if reserved in possible:
+            return reserved
         with_vehicle = [evse for evse in possible if evse.vehicle is not None]
         if with_vehicle:
             return with_vehicle[0]
@@ -227,12 +255,19 @@ class Tokens:
             return possible[0] if possible else None
         if self._visits.lobby is None:
             self._visits.lobby = LiveEvse(0, Evse())
-        return self._visits.lobby if _can_begin(self._visits.lobby) else None
+        lobby = self._visits.lobby
+        return lobby if _can_begin(lobby) and (admits(lobby) or (asks and depends(lobby))) else None
 
-    def _leave_lobby(self, evse: LiveEvse, info: TokenInfo) -> LiveEvse:
-        """Where a vehicle came to while the CSMS looked at the token, if that is one place; else where it was."""
+    def _leave_lobby(self, evse: LiveEvse, token: IdToken, info: TokenInfo) -> LiveEvse:
+        """Where a vehicle came to while the CSMS looked at the token, if that is one place; else where it was.
+
+        The EVSE that is reserved for it, or for its group, comes first.
+        """
         if evse.id:
             return evse
+        reserved = self._visits.reservations.place_of(self._visits.evses, token, info.group)
+        if reserved is not None and info.is_accepted:
+            return reserved
         waiting = [each for each in self._visits.evses.values() if each.vehicle is not None and each.is_usable]
         waiting = [each for each in waiting if each.authorization is None and info.is_for(each.id)]
         return waiting[0] if len(waiting) == 1 else evse
@@ -250,6 +285,10 @@ def _can_begin(evse: LiveEvse) -> bool:
     """Whether a remote start can take place there."""
     was_authorized = evse.transaction is not None and evse.transaction.token is not None  # F01.FR.24
     return evse.is_usable and evse.authorization is None and not was_authorized
+
+
+def _reserved(evse: LiveEvse) -> str:
+    return f"EVSE {evse.id} is reserved" if evse.id else "each free EVSE is reserved"
 
 
 def _accepted_elsewhere(info: TokenInfo) -> str:

@@ -121,6 +121,7 @@ class Report:
         stopped_reason: Of an end, a ReasonEnumType value.
         token: Whose authorization began or ended.
         remote_start_id: Of the CSMS's request to start.
+        reservation_id: Of the reservation that was used.
         evse_id: Where the vehicle is connected.
         phases_used: Phases in use.
         cable_a: Amperes of the cable.
@@ -137,6 +138,7 @@ class Report:
     stopped_reason: str | None = None
     token: IdToken | None = None
     remote_start_id: int | None = None
+    reservation_id: int | None = None
     evse_id: int | None = None
     phases_used: int | None = None
     cable_a: int | None = None

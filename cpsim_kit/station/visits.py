@@ -11,9 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cpsim_kit.station.authorization import Authorization, AuthorizationCache, IdToken, LocalList, TokenInfo
+from cpsim_kit.station.availability import Availability
 from cpsim_kit.station.events import Answer
 from cpsim_kit.station.evse import Evse, LiveEvse, check_evse_id
 from cpsim_kit.station.reporting import Reporter, record
+from cpsim_kit.station.reservations import Reservations
 from cpsim_kit.station.session import Session
 from cpsim_kit.station.transaction import STOPPED_WITH_AUTHORIZATION, Transaction
 
@@ -38,15 +40,31 @@ class Visits:
         keeps_rows: Whether sessions keep a row for each change and each meter reading.
 
     Attributes:
+        availability: Which of the EVSEs are in service.
         cache: What the CSMS said of tokens.
+        dialect: The words of its OCPP version.
         evses: The EVSEs by id.
         local_list: The tokens that the CSMS put into the station's own list.
         lobby: An authorization without an EVSE: a token came first, and several EVSEs are free. None at most times.
         reporter: Says what happens.
+        reservations: The reservations.
         sessions: All sessions, oldest first.
     """
 
-    __slots__ = ("_keeps_rows", "cache", "epoch", "evses", "lobby", "local_list", "reporter", "sessions", "variables")
+    __slots__ = (
+        "_keeps_rows",
+        "availability",
+        "cache",
+        "dialect",
+        "epoch",
+        "evses",
+        "lobby",
+        "local_list",
+        "reporter",
+        "reservations",
+        "sessions",
+        "variables",
+    )
 
     def __init__(
         self,
@@ -62,12 +80,16 @@ class Visits:
         }
         self.lobby: LiveEvse | None = None
         self.sessions: list[Session] = []
+        self.dialect = dialect
         self.variables = variables
         self.epoch = epoch
         self.reporter = Reporter(dialect, variables, random, self.keep_info, self._deauthorize)
+        self.availability = Availability(self, dialect)
         self._keeps_rows = keeps_rows
+        self.dialect = dialect
         self.cache = AuthorizationCache()
         self.local_list = LocalList()
+        self.reservations = Reservations()
 
     def places(self) -> Iterator[LiveEvse]:
         """The EVSEs, and the lobby if there is one."""
@@ -93,7 +115,9 @@ class Visits:
 
     def grant(self, evse: LiveEvse, authorization: Authorization, now: float, trigger: str) -> None:
         """An authorization begins."""
+        self._use_reservation(evse, authorization)
         evse.authorization = authorization
+        evse.is_cable_locked = False
         evse.authorize_by = math.inf
         evse.was_stopped = False
         if evse.transaction is not None:
@@ -106,9 +130,42 @@ class Visits:
         evse.offer(now)
         self.settle(evse, now, trigger)
 
+    def admits(self, evse: LiveEvse, token: IdToken, group: str) -> bool:
+        """Whether no reservation keeps an EVSE for others."""
+        return self.reservations.admits(list(self.evses.values()), evse, token, group)
+
+    def _use_reservation(self, evse: LiveEvse, authorization: Authorization) -> None:
+        """A token that is accepted uses up its reservation (H03.FR.09, .10)."""
+        if len(self.reservations):
+            used = self.reservations.find(list(self.evses.values()), evse, authorization.token, authorization.group)
+            if used is not None:
+                self.reservations.cancel(used.id)
+                authorization.reservation_id = used.id
+        evse.is_reserved = False
+
+    def tell_unused(self, authorization: Authorization | None) -> None:
+        """An authorization ends: tell if no transaction came of its reservation (OCPP 2.1, H03.FR.11)."""
+        if authorization is not None and authorization.reservation_id is not None:
+            self.reservations.tell(authorization.reservation_id, "NoTransaction")
+
+    def keep_reservations(self, now: float) -> list[LiveEvse]:
+        """End reservations whose time is over, or whose EVSE is out of order; the EVSEs that are free of them now."""
+        if self.reservations.is_idle:
+            return []
+        evses = list(self.evses.values())
+        before = [each for each in evses if each.is_reserved]
+        self.reservations.expire(self.epoch, now)
+        self.reservations.remove_lost(evses)
+        self.reservations.hold(evses)
+        for evse in evses:
+            self.reporter.status(evse, now)
+        return [each for each in before if not each.is_reserved]
+
     def end_authorization(self, evse: LiveEvse, now: float, trigger: str, reason: str, token: IdToken | None) -> None:
         """An authorization ends by a token or by the CSMS; depending on TxStopPoint the transaction (E05, E07, F03)."""
+        self.tell_unused(evse.authorization)
         evse.authorization = None
+        evse.is_cable_locked = False
         evse.offer(now)
         self.settle(evse, now, trigger, reason, token=token, extra=STOPPED_WITH_AUTHORIZATION)
         if evse.transaction is None:
@@ -146,9 +203,16 @@ class Visits:
         return self.cache.find(token, self.epoch + now)
 
     def keep_info(self, token: IdToken, answer: Answer, now: float) -> None:
-        """Keep in the cache what the CSMS says of a token."""
+        """Keep in the cache what the CSMS says of a token, and tell it where the local list says otherwise."""
         value = self.variables.value
-        if value("AuthCacheCtrlr.Enabled") and answer.info is not None:
+        if answer.info is None:
+            return
+        listed = self.local_list.find(token, self.epoch + now) if value("LocalAuthListCtrlr.Enabled") else None
+        if listed is not None and listed.is_accepted != answer.info.is_accepted:
+            build = self.dialect.list_conflict(now, self.availability.is_operative)
+            if build is not None:
+                self.reporter.say(build)
+        if value("AuthCacheCtrlr.Enabled") and (listed is None or self.dialect.caches_listed):
             self.cache.keep(token, answer.info, self.epoch + now, value("AuthCacheCtrlr.LifeTime") or math.inf)
 
     # -- Transactions and sessions ------------------------------------------------------------------------------------
@@ -206,7 +270,21 @@ class Visits:
             state = evse.charging_state
         self.reporter.end(evse, now, trigger, state, reason, token)
         evse.was_stopped = evse.vehicle is not None or evse.has_dangling_cable
+        if evse.is_leaving:
+            self.availability.leave(evse, now)
         evse.conditions = evse.find_conditions()
+
+    def await_token(self, evse: LiveEvse, now: float) -> None:
+        """Give up a vehicle for which no token comes in time, if the version does (OCPP 1.6, 4.9: B6)."""
+        waits = evse.vehicle is not None and evse.authorization is None and evse.transaction is None
+        if (
+            waits
+            and evse.is_usable
+            and not evse.is_reserved
+            and not evse.was_stopped
+            and self.dialect.gives_up_without_token
+        ):
+            evse.authorize_by = now + (self.variables.value("TxCtrlr.EVConnectionTimeOut") or math.inf)
 
     def begin_session(self, evse: LiveEvse, now: float) -> None:
         """A session begins, unless one goes on."""
@@ -230,6 +308,10 @@ class Visits:
         allowed = lobby.authorization.evse_ids
         if evse.transaction is not None or (allowed and evse.id not in allowed):
             return
+        if not self.admits(evse, lobby.authorization.token, lobby.authorization.group):
+            return
+        if lobby.authorization.reservation_id is None:
+            self._use_reservation(evse, lobby.authorization)
         evse.authorization, evse.transaction = lobby.authorization, lobby.transaction
         evse.conditions = evse.conditions | lobby.conditions
         if lobby.session is not None:

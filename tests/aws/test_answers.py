@@ -704,7 +704,7 @@ async def test_interrupted_while_the_function_is_silenced_lets_it_answer_again(e
 
     async with Stack.local(name="AnswersLambda", csms="lambda") as stack:
         await stack.things.create("CP1")
-        stack.client("iot").meta.events.register("before-send.iot.DisableTopicRule", hold)
+        stack.client("iot").meta.events.register("before-send.iot.ReplaceTopicRule", hold)
         entering = asyncio.create_task(stack.answer_with(beat).__aenter__())
         await asyncio.wait_for(asked.wait(), SOON)
         entering.cancel()

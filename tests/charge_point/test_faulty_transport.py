@@ -211,6 +211,16 @@ async def test_a_delay_in_both_directions_counts_twice(csms: Csms) -> None:
         assert (await cp.heartbeat()).latency_ms >= 2 * SHORT * 1000
 
 
+async def test_the_close_frame_does_not_overtake_what_is_under_way(csms: Csms) -> None:
+    async with connected(csms, Network(delay=SHORT, **OWN_ANSWERS)) as cp:
+        with asked(csms) as asking:
+            await until(lambda: any(record.direction == "sent" for record in cp.messages))
+            await cp.close()
+            assert (await asking)[2]["status"] == "Accepted"
+    assert cp.closed is not None
+    assert cp.closed.code == 1000
+
+
 async def test_an_answer_that_is_delayed_beyond_the_timeout_is_late(csms: Csms) -> None:
     async with connected(csms, Network(delay=2 * SHORT, **ANSWERS)) as cp:
         with pytest.raises(CallTimeout):

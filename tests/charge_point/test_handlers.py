@@ -115,6 +115,22 @@ async def test_a_later_handler_replaces_the_earlier(csms: Csms, cp: ChargePoint)
     assert (await csms.call("Reset", RESET))[2] == {"status": "Rejected"}
 
 
+async def test_a_handler_is_looked_for_where_none_was_given(csms: Csms, cp: ChargePoint) -> None:
+    asked: list[str] = []
+
+    def find(action: str) -> Any:
+        asked.append(action)
+        return reset_accepted if action == "Reset" else None
+
+    cp.on_other(find)
+    cp.on("ClearCache", lambda: call_result.ClearCache(status="Accepted"))
+    assert (await csms.call("Reset", RESET))[2] == {"status": "Accepted"}
+    assert (await csms.call("ClearCache"))[2] == {"status": "Accepted"}
+    assert (await csms.call("GetLocalListVersion"))[2] == "NotSupported"
+    assert (await csms.call("Hello"))[2] == "NotImplemented"
+    assert asked == ["Reset", "GetLocalListVersion"]
+
+
 async def test_handlers_outlive_the_connection(csms: Csms, cp: ChargePoint) -> None:
     cp.on("Reset", reset_accepted)
     await cp.close()

@@ -82,6 +82,7 @@ class Player:
         queue = QuirkyQueue(values, dialect, self.quirks) if quirks else None
         self.core = Core(dialect, evses, values, epoch=EPOCH, random=random.Random(1), queue=queue)
         self.now = 0.0
+        values.clock = lambda: self.now
         self.said: list[Said] = []
         self.tokens = dict(tokens or {})
         self.in_transaction = dict(in_transaction or {})
@@ -149,7 +150,7 @@ class Player:
     def command(self, action: str, **fields: Any) -> tuple[Any, list[Said]]:
         """Let the CSMS ask something; the answer, and what was said after it."""
         before = len(self.said)
-        answer = self.core.dialect.commands[action](self.core, self.now, fields)
+        answer = self.core.dialect.commands[action].run(self.core, self.now, fields)
         version = self.core.dialect.version
         version.response(action).encode(answer)  # raises where it breaks the schema
         self.drain()

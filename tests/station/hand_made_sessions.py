@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from ocpp.v16 import call as call16
 from ocpp.v201 import call
-from strict_csms import StrictCsms, Token
+from strict_csms import Reserved, StrictCsms, Token
 
 from cpsim_kit import ChargePoint
 from cpsim_kit.errors import CallFailed
@@ -116,11 +117,16 @@ def numbered(cases: list[tuple[str, Change]]) -> list[str]:
 
 
 TOKENS = {"TAG-2": Token(status="Blocked"), "TAG-1": Token(group="G")}
+LATER = datetime(2026, 11, 28, tzinfo=UTC)
+RESERVATIONS = {7: Reserved(None, "TAG-1", None, LATER), 9: Reserved(None, "TAG-3", None, LATER)}
 
 
-async def broken_rules(version: str, session: Session) -> tuple[list[str], list[CallFailed]]:
+async def broken_rules(
+    version: str, session: Session, reservations: Mapping[int, Reserved] = RESERVATIONS
+) -> tuple[list[str], list[CallFailed]]:
     async with StrictCsms(version, tokens=TOKENS) as csms:
         csms.remote_start_ids.add(900)
+        csms.reservations |= reservations
         refusals = await play(csms, session)
         csms.check_all_ended()
     assert all(rule in refusal.details["rules"] for rule, refusal in zip(csms.rules_broken, refusals, strict=False))

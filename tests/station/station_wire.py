@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 from csms_stub import Behaviour, Call, Csms, Link, answer
+
+from cpsim_kit.ocpp_j.versions import Version
 
 VERSIONS = ("1.6", "2.0.1", "2.1")
 ACCEPTED_TAG = {"idTagInfo": {"status": "Accepted"}}
@@ -73,3 +76,11 @@ def since_start(csms: Csms) -> list[tuple[str, Any]]:
         return value
 
     return [(call.action, plain(call.payload)) for call in calls]
+
+
+def schema_of(version: str, action: str) -> dict[str, Any]:
+    """The JSON schema of a request."""
+    known = Version.get(version)
+    name = action if version == "1.6" else f"{action}Request"
+    schema: dict[str, Any] = json.loads((known._schemas / f"{name}.json").read_text(encoding="utf-8-sig"))
+    return schema

@@ -23,6 +23,7 @@ from ocpp.exceptions import (
 )
 from ocpp.messages import unpack
 from ocpp.routing import on
+from strict_rules import Reserved
 from strict_v16 import RulesV16
 from strict_v201 import RulesV201
 from websockets.asyncio.server import ServerConnection
@@ -230,6 +231,25 @@ class Judge:
             raise
         return result
 
+    async def reserve(self, number: int, reserved: Reserved, request: Any) -> Any:
+        """Ask for a reservation; its status may come before this goes on, so that it is written down first."""
+        before = self.rules.reservations.get(number)
+        self.rules.reservation_ids.add(number)
+        self.rules.reservations[number] = reserved
+        answer = await self.ask(request)
+        if answer.status != "Accepted":
+            del self.rules.reservations[number]
+            if before is not None:
+                self.rules.reservations[number] = before
+        return answer
+
+    async def cancel(self, number: int, request: Any) -> Any:
+        """Ask to take a reservation away."""
+        answer = await self.ask(request)
+        if answer.status == "Accepted":
+            self.rules.reservations.pop(number, None)
+        return answer
+
     def accept(self, action: str, payload: Mapping[str, Any]) -> Any:
         """The empty answer, or CALLERROR."""
         return self.judge(action, payload, getattr(self._call_result, action))  # type: ignore[attr-defined]
@@ -325,6 +345,21 @@ class StationV201(Judge, v201.ChargePoint):  # type: ignore[misc]
         id_token = v201.datatypes.IdTokenType(token, "ISO14443")
         return await self.ask(v201.call.RequestStartTransaction(id_token, remote_start_id, evse_id, **more))
 
+    async def reserve_now(
+        self, number: int, token: str, until: datetime, *, evse_id: int | None = None, group: str | None = None
+    ) -> v201.call_result.ReserveNow:
+        request = v201.call.ReserveNow(
+            number,
+            until.isoformat(),
+            v201.datatypes.IdTokenType(token, "ISO14443"),
+            evse_id=evse_id,
+            group_id_token=None if group is None else v201.datatypes.IdTokenType(group, "Central"),
+        )
+        return await self.reserve(number, Reserved(evse_id, token, group, until), request)
+
+    async def cancel_reservation(self, number: int) -> v201.call_result.CancelReservation:
+        return await self.cancel(number, v201.call.CancelReservation(number))
+
     async def request_stop_transaction(self, transaction_id: str) -> v201.call_result.RequestStopTransaction:
         return await self.ask(v201.call.RequestStopTransaction(transaction_id))
 
@@ -408,6 +443,15 @@ class StationV16(Judge, v16.ChargePoint):  # type: ignore[misc]
         self, id_tag: str, *, connector_id: int | None = None, **more: Any
     ) -> v16.call_result.RemoteStartTransaction:
         return await self.ask(v16.call.RemoteStartTransaction(id_tag, connector_id, **more))
+
+    async def reserve_now(
+        self, number: int, id_tag: str, until: datetime, *, connector_id: int = 0, group: str | None = None
+    ) -> v16.call_result.ReserveNow:
+        request = v16.call.ReserveNow(connector_id, until.isoformat(), id_tag, number, parent_id_tag=group)
+        return await self.reserve(number, Reserved(connector_id or None, id_tag, group, until), request)
+
+    async def cancel_reservation(self, number: int) -> v16.call_result.CancelReservation:
+        return await self.cancel(number, v16.call.CancelReservation(number))
 
     async def remote_stop_transaction(self, transaction_id: int) -> v16.call_result.RemoteStopTransaction:
         answer = await self.ask(v16.call.RemoteStopTransaction(transaction_id))

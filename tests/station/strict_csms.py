@@ -21,13 +21,13 @@ from typing import Any, Self
 from urllib.parse import unquote
 
 from strict_connections import Memory, Message, StationV16, StationV201, Violation
-from strict_rules import Session, Token
+from strict_rules import Reserved, Session, Token
 from strict_v16 import RulesV16
 from strict_v201 import RulesV201
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-__all__ = ["Message", "Session", "StrictCsms", "Token", "Violation"]
+__all__ = ["Message", "Reserved", "Session", "StrictCsms", "Token", "Violation"]
 
 
 class StrictCsms:
@@ -45,6 +45,7 @@ class StrictCsms:
         messages: Every frame, in order.
         failures: Errors of this CSMS itself; leaving ``async with`` fails where there is one.
         remote_start_ids: Those asked with.
+        reservations: Those that each charge point has from the start, by their ids.
         numbers: For the ids of messages and remote starts.
     """
 
@@ -65,6 +66,7 @@ class StrictCsms:
         self.messages: list[Message] = []
         self.failures: list[Exception] = []
         self.remote_start_ids: set[int] = set()
+        self.reservations: dict[int, Reserved] = {}
         self.numbers = itertools.count(1)
         self._station_class: type[Any] = {"1.6": StationV16, "2.0.1": StationV201}[version]
         self._transaction_ids = itertools.count(1)
@@ -138,6 +140,11 @@ class StrictCsms:
             del self._stations[identity]
 
     def _rules(self, identity: str) -> RulesV16 | RulesV201:
+        rules: RulesV16 | RulesV201
         if self.version == "1.6":
-            return RulesV16(identity, self.token, self.ledger, transaction_ids=self._transaction_ids)
-        return RulesV201(identity, self.token, self.ledger, remote_start_ids=self.remote_start_ids)
+            rules = RulesV16(identity, self.token, self.ledger, transaction_ids=self._transaction_ids)
+        else:
+            rules = RulesV201(identity, self.token, self.ledger, remote_start_ids=self.remote_start_ids)
+        rules.reservations |= self.reservations
+        rules.reservation_ids |= set(self.reservations)
+        return rules

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -32,6 +32,23 @@ class Token:
     status: str = "Accepted"
     group: str | None = None
     status_in_transaction: str | None = None
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """A reservation that the charge point has accepted.
+
+    Attributes:
+        place: The EVSE's id (1.6: the connector's); None for none in particular.
+        token: For whom it is.
+        group: The group that may use it, too.
+        until: When it expires.
+    """
+
+    place: int | None
+    token: str
+    group: str | None
+    until: datetime
 
 
 @dataclass
@@ -138,6 +155,8 @@ class Rules:
 
     Attributes:
         refused_tokens: Those whose last Authorize was not answered Accepted.
+        reservations: Those that the charge point has accepted, and that have not ended, by their ids.
+        reservation_ids: The ids that were ever asked with.
     """
 
     register_tolerance = 0.0
@@ -146,6 +165,8 @@ class Rules:
     def __init__(self, charge_point_id: str, tokens: Callable[[str], Token], ledger: dict[str | int, Session]) -> None:
         self.charge_point_id = charge_point_id
         self.refused_tokens: set[str] = set()
+        self.reservations: dict[int, Reserved] = {}
+        self.reservation_ids: set[int] = set()
         self._tokens = tokens
         self._ledger = ledger
         self._booted = False
@@ -184,6 +205,30 @@ class Rules:
 
     def _report(self, rule: str, text: str) -> None:
         self._found.setdefault(rule, text)
+
+    def _check_reservation(self, number: int | None, place: int | None, token: str, at: datetime | None) -> None:
+        """A token has authorized: with a reservation of its own, or where nothing is reserved for another (H03)."""
+        if number is not None:
+            used = self.reservations.pop(number, None)
+            if number not in self.reservation_ids:
+                self._report("reservation_id_unknown", f"nobody reserved anything with the id {number}")
+            elif used is not None and not self._may_use(used, token):
+                self._report("reservation_of_another", f"reservation {number} is for {used.token}, not for {token}")
+            return
+        for key, reserved in self.reservations.items():
+            is_here = place is not None and reserved.place == place and (at is None or at < reserved.until)
+            if is_here:
+                self._report("reserved_for_another", f"{token} at {place}, which reservation {key} keeps")
+
+    def _release(self, place: int) -> None:
+        """A connector is Available: none in particular is reserved there any more, whatever ended that."""
+        for key, reserved in self.reservations.items():
+            if reserved.place == place:
+                self.reservations[key] = replace(reserved, place=None)
+
+    def _may_use(self, reserved: Reserved, token: str) -> bool:
+        group = self._tokens(token).group
+        return token == reserved.token or (group is not None and group == reserved.group)
 
     def _check_time_format(self, payload: Payload) -> None:
         for text in timestamps(payload):

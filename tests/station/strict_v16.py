@@ -134,6 +134,10 @@ class RulesV16(Rules):
             self._report("status_repeated", f"connector {place} was {status} already")
         elif before is not None and status != before["status"] and status not in MOVES[before["status"]]:
             self._report("status_order", f"connector {place}: {before['status']} to {status} (4.9)")
+        if status in ("Unavailable", "Faulted"):  # 5.13: its reservation has ended
+            self.reservations = {key: each for key, each in self.reservations.items() if each.place != place}
+        if status == "Available":
+            self._release(place)
         self._statuses[place] = said
         self._seen.add(place)
         if status in ("Available", "Preparing"):
@@ -159,6 +163,7 @@ class RulesV16(Rules):
             self._report("start_not_preparing", f"connector {place} is {status}, not Preparing (4.9)")
         if id_tag in self.refused_tokens:
             self._report("refused_token", f"{id_tag} was refused by Authorize")
+        self._check_reservation(payload.get("reservation_id"), place, id_tag, at)
         self._check_register(place, Sample(at, "Transaction.Begin", payload["meter_start"]))
         if self._found:
             return

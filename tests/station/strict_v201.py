@@ -86,6 +86,7 @@ class RulesV201(Rules):
     checks: ClassVar = {
         "Authorize": "_check_authorize",
         "MeterValues": "_check_meter_values",
+        "ReservationStatusUpdate": "_check_reservation_status",
         "StatusNotification": "_check_status",
         "TransactionEvent": "_check_transaction_event",
     }
@@ -120,6 +121,8 @@ class RulesV201(Rules):
             self._report("status_repeated", f"connector {place} was {status} already")
         elif before is not None and status not in MOVES[before]:
             self._report("status_order", f"connector {place}: {before} to {status}")
+        if status == "Available":
+            self._release(payload["evse_id"])
         self._statuses[place] = status
         self._reported.add(place)
         self._check_status_time(place, payload)
@@ -129,6 +132,12 @@ class RulesV201(Rules):
         for transaction in self._transactions.values():
             if transaction.authorized and not transaction.ended and transaction.token == token:
                 self._report("authorize_needless", f"{token} authorizes transaction {transaction.id} (E07.FR.01)")
+
+    def _check_reservation_status(self, payload: Payload) -> None:
+        number = payload["reservation_id"]
+        if self.reservations.pop(number, None) is None:
+            text = f"reservation {number} was not accepted, or has ended already"
+            self._report("reservation_status_unknown", text)
 
     def _check_meter_values(self, payload: Payload) -> None:
         evse_id = payload["evse_id"]
@@ -240,6 +249,8 @@ class RulesV201(Rules):
                 self._report("id_token_twice", f"{transaction.id}: {token}, authorized by {transaction.token} before")
             elif token in self.refused_tokens:
                 self._report("refused_token", f"{transaction.id}: {token} was refused by Authorize")
+            at = moment(payload["timestamp"])
+            self._check_reservation(payload.get("reservation_id"), transaction.evse_id, token, at)
             transaction.token, transaction.stopped_by_driver = token, False
             transaction.authorized = transaction.may_be_stopped = True
         if trigger in ENDS_AUTHORIZATION:

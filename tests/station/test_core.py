@@ -340,7 +340,7 @@ def asked(component: str, variable: str, **more: Any) -> dict[str, Any]:
         (asked("OCPPCommCtrlr", "MessageTimeout", instance="Default"), "Accepted", "30"),
         (asked("OCPPCommCtrlr", "MessageTimeout"), "UnknownVariable", None),
         (asked("TxCtrlr", "Nonsense"), "UnknownVariable", None),
-        (asked("TxCtrlr", "MaxEnergyOnInvalidId"), "UnknownVariable", None),
+        (asked("TxCtrlr", "MaxEnergyOnInvalidId"), "Accepted", ""),
         (asked("Nonsense", "TxStopPoint"), "UnknownComponent", None),
         (asked("TxCtrlr", "TxStopPoint", attribute_type="Target"), "NotSupportedAttributeType", None),
     ],
@@ -381,7 +381,7 @@ def test_set_variables(component: str, variable: str, value: str, status: str) -
 def test_configuration_of_16() -> None:
     player = Player("1.6")
     answer, _ = player.command("GetConfiguration")
-    values = {row["key"]: (row["value"], row["readonly"]) for row in answer.configuration_key}
+    values = {row["key"]: (row.get("value"), row["readonly"]) for row in answer.configuration_key}
     assert values["MeterValueSampleInterval"] == ("60", False)
     assert values["NumberOfConnectors"] == ("1", True)
     assert "MaxEnergyOnInvalidId" not in values

@@ -306,7 +306,9 @@ def test_a_bad_state_is_refused(value: Any) -> None:
 
 @pytest.mark.parametrize("state", ["charging", "Suspended", "Preparing"])
 def test_a_state_that_the_version_does_not_have_is_refused(state: str) -> None:
-    known = "Idle, EVConnected, Charging, SuspendedEV, SuspendedEVSE, Available, Occupied, Unavailable, Faulted, "
+    known = (
+        "Idle, EVConnected, Charging, SuspendedEV, SuspendedEVSE, Available, Occupied, Reserved, Unavailable, Faulted, "
+    )
     with pytest.raises(ValueError, match=f"state is one of {known}.*, not '{state}'"):
         make(charging(), state=state)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from hand_made_sessions import (
+    LATER,
     Change,
     Session,
     again,
@@ -24,7 +25,7 @@ from hand_made_sessions import (
 )
 from ocpp.v16 import call as call16
 from ocpp.v16 import call_result as result16
-from strict_csms import StrictCsms, Token
+from strict_csms import Reserved, StrictCsms, Token
 from strict_v16 import RulesV16
 
 from cpsim_kit import ChargePoint
@@ -98,6 +99,8 @@ CASES_16: list[tuple[str, Change]] = [
     ("transaction_data_order", edit("stop", transaction_data=values16((2, "Sample.Clock", 1000), BEGIN_16, END_16))),
     ("transaction_data_register", edit("stop", transaction_data=values16(BEGIN_16, (5, "Transaction.End", 2002)))),
     ("never_ended", drop("stop")),
+    ("reservation_id_unknown", all_of(edit("start", reservation_id=8), end_with("start"))),
+    ("reservation_of_another", all_of(edit("start", reservation_id=9), end_with("start"))),
 ]
 
 
@@ -111,6 +114,31 @@ async def test_each_rule_of_16_is_reported_when_it_is_broken_and_no_other(rule: 
     assert found[:1] == [rule]
     assert set(found[1:]) <= {"never_ended"}  # where the session was cut short
     assert len(refusals) == (rule != "never_ended")
+
+
+@pytest.mark.parametrize(
+    ("change", "rules"),
+    [
+        (end_with("start"), ["reserved_for_another"]),
+        (insert("available", status16(0.5, "Available")), []),
+        (
+            all_of(
+                insert("available", status16(0.5, "Faulted")),
+                insert("heartbeat", status16(0.6, "Preparing")),
+                drop("preparing"),
+            ),
+            [],
+        ),
+    ],
+    ids=["kept", "ended", "ended by a fault"],
+)
+async def test_a_tag_may_not_charge_where_another_one_has_a_reservation(change: Change, rules: list[str]) -> None:
+    session = session_16()
+    all_of(edit("available", status="Reserved"), change)(session)
+
+    found, _ = await broken_rules("1.6", session, {7: Reserved(1, "TAG-3", None, LATER)})
+
+    assert found == rules
 
 
 async def test_a_transaction_stopped_by_the_csms_must_say_remote() -> None:

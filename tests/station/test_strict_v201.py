@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hand_made_sessions import (
     BOOT,
     EVSE_1,
+    LATER,
     TAG_1,
     TAG_2,
     Change,
@@ -31,11 +33,12 @@ from hand_made_sessions import (
     values,
 )
 from ocpp.v201 import call, call_result
-from strict_csms import StrictCsms
+from strict_csms import Reserved, StrictCsms
 
 from cpsim_kit import ChargePoint
 
 BEGIN, END = (1, "Transaction.Begin", 1000), (5, "Transaction.End", 2000)
+EARLIER = LATER - timedelta(days=2)
 OTHER_TOKEN = {"id_token": "TAG-3", "type": "ISO14443"}  # of no group
 RESERVED_TWICE = all_of(edit("authorized", reservation_id=7), edit("charging", reservation_id=7))
 REMOTE_TWICE = all_of(
@@ -97,6 +100,9 @@ CASES_201: list[tuple[str, Change]] = [
     ("evse_without_connector", edit("started", evse={"id": 1})),
     ("evse_busy", insert("authorized", *OTHER_ON_EVSE_1)),
     ("reservation_id_twice", RESERVED_TWICE),
+    ("reservation_id_unknown", edit("authorized", reservation_id=8)),
+    ("reservation_of_another", edit("authorized", reservation_id=9)),
+    ("reservation_status_unknown", insert("free", call.ReservationStatusUpdate(8, "Expired"))),
     ("remote_start_id_twice", REMOTE_TWICE),
     (
         "remote_start_id_unknown",
@@ -178,6 +184,24 @@ async def test_each_rule_of_a_token_first_session_is_reported_when_it_is_broken(
 
     assert found == [rule]
     assert len(refusals) == 1
+
+
+@pytest.mark.parametrize(
+    ("reserved", "rules"),
+    [
+        (Reserved(1, "TAG-3", None, LATER), ["reserved_for_another"]),
+        (Reserved(2, "TAG-3", None, LATER), []),
+        (Reserved(1, "TAG-3", None, EARLIER), []),
+    ],
+    ids=["here", "elsewhere", "expired"],
+)
+async def test_a_token_may_not_charge_where_another_one_has_a_reservation(reserved: Reserved, rules: list[str]) -> None:
+    session = session_201()
+    edit("available", connector_status="Reserved")(session)
+
+    found, _ = await broken_rules("2.0.1", session, {7: reserved})
+
+    assert found == rules
 
 
 async def test_a_remote_start_that_was_asked_for_breaks_no_rule() -> None:

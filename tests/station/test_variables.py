@@ -6,18 +6,22 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from ocpp.v201.enums import MeasurandEnumType
+from ocpp.v201.enums import DataEnumType, MeasurandEnumType
 
+from cpsim_kit.station.device_model import PLACES
 from cpsim_kit.station.dialects import dialect_of
 from cpsim_kit.station.meter import MEASURANDS, PER_PHASE
 from cpsim_kit.station.variables import VARIABLES, Variables
 
 REGISTER = "Energy.Active.Import.Register"
-INTEGERS = sorted(name for name, variable in VARIABLES.items() if variable.type == "integer")
-BOOLEANS = sorted(name for name, variable in VARIABLES.items() if variable.type == "boolean")
-LISTS = sorted(name for name, variable in VARIABLES.items() if variable.type == "MemberList")
+KEPT = {name: variable for name, variable in VARIABLES.items() if variable.live is None}
+LIVE = sorted(VARIABLES.keys() - KEPT.keys())
+INTEGERS = sorted(name for name, variable in KEPT.items() if variable.type == "integer" and variable.maximum is None)
+BOOLEANS = sorted(name for name, variable in KEPT.items() if variable.type == "boolean")
+LISTS = sorted(name for name, variable in KEPT.items() if variable.is_list)
 POINTS = ["TxCtrlr.TxStartPoint", "TxCtrlr.TxStopPoint"]
-MEASURAND_LISTS = sorted(set(LISTS) - set(POINTS))
+MEASURAND_LISTS = sorted(name for name, variable in KEPT.items() if variable.members == tuple(MEASURANDS))
+TYPES = {"boolean", "integer", "decimal", "string", "dateTime", "OptionList", "SequenceList", "MemberList"}
 
 
 def make(version: str = "2.0.1", **given: object) -> Variables:
@@ -27,8 +31,14 @@ def make(version: str = "2.0.1", **given: object) -> Variables:
     return Variables(dialect, names)
 
 
-def test_every_variable_has_one_of_three_types() -> None:
-    assert sorted([*INTEGERS, *BOOLEANS, *LISTS]) == sorted(VARIABLES)
+def test_every_variable_has_a_type_of_the_schema_and_lists_say_what_they_hold() -> None:
+    types = {each.value for each in DataEnumType}
+    for name, variable in {**VARIABLES, **{place.name: place for place in PLACES}}.items():
+        assert variable.type in types, name
+        assert bool(variable.members) == (variable.type in {"OptionList", "SequenceList", "MemberList"}), name
+        assert len(",".join(variable.members)) <= 1000, name
+        assert variable.mutability in {"ReadOnly", "ReadWrite", "WriteOnly"}
+        assert variable.live is None or variable.mutability == "ReadOnly"
 
 
 @pytest.mark.parametrize("name", [name for name, variable in VARIABLES.items() if variable.default is not None])
@@ -168,8 +178,8 @@ def test_a_list_is_no_single_number(value: object) -> None:
 
 
 def test_measurands_are_those_of_the_meter() -> None:
+    assert len(MEASURAND_LISTS) == 5
     for name in MEASURAND_LISTS:
-        assert VARIABLES[name].members == tuple(MEASURANDS)
         assert set(VARIABLES[name].default) <= {each.value for each in MeasurandEnumType}
 
 
@@ -237,7 +247,7 @@ def test_maximum_energy_is_absent_until_it_is_set() -> None:
     assert variables.get(name) is None
     assert (variables.value(name), variables.text(name)) == (None, "")
     assert variables.has(name)
-    assert name not in set(variables.to_frame().variable)
+    assert row(variables.to_frame(), name)[0] == ""
     with pytest.raises(KeyError, match="MaxEnergyOnInvalidId is not set"):
         variables[name]
     before = len(variables)
@@ -253,7 +263,7 @@ def test_what_is_listed_can_be_read_and_nothing_else(version: str) -> None:
     for name in variables:
         assert name in variables
         assert variables.has(name)
-        assert isinstance(variables[name], bool | int | tuple | str)
+        assert isinstance(variables[name], bool | int | float | tuple | str)
         assert isinstance(variables.text(name), str)
     assert "Nothing" not in variables
     assert not variables.has("Nothing")
@@ -329,11 +339,13 @@ def test_a_reader_who_sets_one_like_an_item_of_a_dict_is_told_how_it_is_done() -
 def test_table_has_a_row_for_each_variable(version: str) -> None:
     variables = make(version)
     frame = variables.to_frame()
-    assert list(frame.columns) == ["variable", "value", "unit", "read_only", "type"]
-    assert list(frame.variable) == list(variables)
+    assert list(frame.columns)[:6] == ["variable", "value", "unit", "read_only", "type", "mutability"]
+    assert [name for name, value in zip(frame.variable, frame.value, strict=True) if value] == [
+        name for name in variables if variables.text(name)
+    ]
     assert frame.read_only.dtype == bool
     assert [variables.text(name) for name in frame.variable] == list(frame.value)
-    assert set(frame.type) <= {"boolean", "integer", "MemberList", "string"}
+    assert set(frame.type) <= TYPES
 
 
 def row(frame: pd.DataFrame, name: str) -> list[Any]:
@@ -342,17 +354,32 @@ def row(frame: pd.DataFrame, name: str) -> list[Any]:
 
 def test_rows_of_the_table() -> None:
     frame = make("1.6", MaxEnergyOnInvalidId=100).to_frame()
-    assert row(frame, "MaxEnergyOnInvalidId") == ["100", "Wh", False, "integer"]
-    assert row(frame, "NumberOfConnectors") == ["2", "", True, "string"]
-    assert row(frame, "StopTxnSampledData") == [REGISTER, "", False, "MemberList"]
-    assert row(frame, "LocalPreAuthorize") == ["false", "", False, "boolean"]
+    assert row(frame, "MaxEnergyOnInvalidId")[:4] == ["100", "Wh", False, "integer"]
+    assert row(frame, "NumberOfConnectors")[:4] == ["2", "", True, "string"]
+    assert row(frame, "StopTxnSampledData")[:4] == [REGISTER, "", False, "MemberList"]
+    assert row(frame, "LocalPreAuthorize")[:4] == ["false", "", False, "boolean"]
+
+
+def test_columns_of_the_table_say_what_a_variable_may_hold() -> None:
+    frame = make().to_frame().set_index("variable")
+    heartbeat = frame.loc["OCPPCommCtrlr.HeartbeatInterval"]
+    assert (heartbeat.mutability, heartbeat.min_limit, heartbeat.unit) == ("ReadWrite", 1, "s")
+    assert pd.isna(heartbeat.max_limit)
+    password = frame.loc["SecurityCtrlr.BasicAuthPassword"]
+    assert (password.mutability, password.value) == ("WriteOnly", "")
+    assert (password.min_limit, password.max_limit) == (16, 40)
+    assert frame.loc["OCPPCommCtrlr.NetworkConfigurationPriority"].values_list == "1,2"
+    assert list(frame.index[frame.needs_reboot]) == ["OCPPCommCtrlr.NetworkConfigurationPriority"]
+    assert set(frame.attribute_types) == {"Actual"}
+    assert not frame.supports_monitoring.any()
 
 
 def test_repr_counts_the_variables_and_those_that_were_set() -> None:
     variables = make()
-    assert repr(variables) == f"<Variables: {len(VARIABLES) - 1}, 0 of them changed>"
+    count = len(variables)
+    assert repr(variables) == f"<Variables: {count}, 0 of them changed>"
     variables.set("TxCtrlr.MaxEnergyOnInvalidId", 1)
-    assert repr(variables) == f"<Variables: {len(VARIABLES)}, 1 of them changed>"
+    assert repr(variables) == f"<Variables: {count + 1}, 1 of them changed>"
 
 
 def test_card_shows_names_and_values() -> None:
@@ -360,3 +387,69 @@ def test_card_shows_names_and_values() -> None:
     assert "TxCtrlr.TxStartPoint" in card
     assert ">EnergyTransfer<" in card
     assert "MaxEnergyOnInvalidId" not in card
+
+
+# -- Further types ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("value", "parsed"), [("2.5", 2.5), ("0", 0.0), (" 100 ", 100.0), (1, 1.0), (0.25, 0.25)])
+def test_a_decimal_is_a_number_within_its_limits(value: object, parsed: float) -> None:
+    assert VARIABLES["SmartChargingCtrlr.LimitChangeSignificance"].parse(value) == parsed
+
+
+@pytest.mark.parametrize("value", ["", "abc", "1e3", "nan", "inf", "-1", "100.1", "1,5", "1.", True, None, "9" * 400])
+def test_a_decimal_is_nothing_else(value: object) -> None:
+    with pytest.raises(ValueError, match="LimitChangeSignificance is a number from 0 to 100, not"):
+        VARIABLES["SmartChargingCtrlr.LimitChangeSignificance"].parse(value)
+
+
+def test_a_sequence_keeps_its_order() -> None:
+    variable = VARIABLES["OCPPCommCtrlr.NetworkConfigurationPriority"]
+    assert variable.parse("2,1") == ("2", "1")
+    for wrong in ("", "3", "1,2,3", "0"):
+        with pytest.raises(ValueError, match="NetworkConfigurationPriority holds"):
+            variable.parse(wrong)
+
+
+@pytest.mark.parametrize("value", ["short", "x" * 15, "x" * 41, "", None, 5, 1234567890123456])
+def test_a_password_has_16_to_40_characters_and_no_error_shows_it(value: object) -> None:
+    variable = VARIABLES["SecurityCtrlr.BasicAuthPassword"]
+    assert variable.parse("x" * 16) == "x" * 16
+    with pytest.raises(ValueError, match="has 16 to 40 characters") as refused:
+        variable.parse(value)
+    assert not (isinstance(value, str) and value and value in str(refused.value))
+
+
+@pytest.mark.parametrize(
+    ("value", "is_held"),
+    [
+        ("1.RST,2.RTS", True),
+        ("0.RST, 1.NotApplicable", True),
+        ("3.RST", False),
+        ("1.XYZ", False),
+        ("RST", False),
+        ("", False),
+        ("1.RST,", False),
+    ],
+)
+def test_phase_rotation_of_1_6_is_given_for_each_connector(value: str, is_held: bool) -> None:
+    variables = make("1.6")
+    assert variables["ConnectorPhaseRotation"] == "1.Unknown,2.Unknown"
+    if is_held:
+        variables.set("ConnectorPhaseRotation", value)
+    else:
+        with pytest.raises(ValueError, match="ConnectorPhaseRotation holds no"):
+            variables.set("ConnectorPhaseRotation", value)
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_what_comes_from_the_station_cannot_be_given(name: str) -> None:
+    with pytest.raises(ValueError, match="is read-only"):
+        Variables(dialect_of("2.0.1", 0.0, 1), {name: "1"})
+
+
+def test_what_the_csms_may_not_set_can_be_given() -> None:
+    name = "DeviceDataCtrlr.ItemsPerMessage[GetVariables]"
+    assert Variables(dialect_of("2.0.1", 0.0, 1), {name: 2})[name] == 2
+    with pytest.raises(ValueError, match="is read-only"):
+        make().change(name, 2)

@@ -29,6 +29,7 @@ def _event(payload: Mapping[str, Any]) -> str:
     parts += [info[name] for name in ("chargingState", "stoppedReason") if name in info]
     parts += [f"remote {info['remoteStartId']}"] if "remoteStartId" in info else []
     parts += [payload["idToken"]["idToken"]] if "idToken" in payload else []
+    parts += [f"reservation {payload['reservationId']}"] if "reservationId" in payload else []
     parts += [f"evse {payload['evse']['id']}"] if "evse" in payload else []
     parts += [f"{payload['cableMaxCurrent']} A"] if "cableMaxCurrent" in payload else []
     parts += [f"{payload['numberOfPhasesUsed']} phases"] if "numberOfPhasesUsed" in payload else []
@@ -36,7 +37,12 @@ def _event(payload: Mapping[str, Any]) -> str:
 
 
 def _start(payload: Mapping[str, Any]) -> str:
-    return f"start {payload['connectorId']} {payload['idTag']} {payload['meterStart']} Wh"
+    used = f" reservation {payload['reservationId']}" if "reservationId" in payload else ""
+    return f"start {payload['connectorId']} {payload['idTag']} {payload['meterStart']} Wh{used}"
+
+
+def _reservation(payload: Mapping[str, Any]) -> str:
+    return f"reservation {payload['reservationId']} {payload['reservationUpdateStatus']}"
 
 
 def _meter(payload: Mapping[str, Any]) -> str:
@@ -53,12 +59,13 @@ def _stop(payload: Mapping[str, Any]) -> str:
 
 def _contexts(meter_value: Iterable[Mapping[str, Any]]) -> list[str]:
     """Of each reading the context's last word, and how many values it has."""
-    return [f"{each['sampledValue'][0]['context'].split('.')[1]}:{len(each['sampledValue'])}" for each in meter_value]
+    return [f"{each['sampledValue'][0]['context'].split('.')[-1]}:{len(each['sampledValue'])}" for each in meter_value]
 
 
 _LINES = {
     "StatusNotification": _status,
     "Authorize": _authorize,
+    "ReservationStatusUpdate": _reservation,
     "TransactionEvent": _event,
     "StartTransaction": _start,
     "MeterValues": _meter,

@@ -5,11 +5,11 @@ A version's names stand in its dialect alone.
 
 from cpsim_kit.station.dialects.dialect import Dialect
 from cpsim_kit.station.dialects.v16 import V16
-from cpsim_kit.station.dialects.v201 import V201
+from cpsim_kit.station.dialects.v201 import V21, V201
 
 __all__ = ["Dialect", "dialect_of"]
 
-_DIALECTS: dict[str, type[V16 | V201]] = {"1.6": V16, "2.0.1": V201, "2.1": V201}
+_DIALECTS: dict[str, type[V16 | V201]] = {"1.6": V16, "2.0.1": V201, "2.1": V21}
 
 
 def dialect_of(version: str, epoch: float, evse_count: int) -> Dialect:

@@ -7,20 +7,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ocpp.exceptions import PropertyConstraintViolationError
+
 from cpsim_kit.ocpp_j.versions import Version
 from cpsim_kit.station.authorization import IdToken
+from cpsim_kit.station.device_model import model
+from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.meter import REGISTER
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
     from cpsim_kit.station.events import Answer, Outgoing
     from cpsim_kit.station.evse import LiveEvse
     from cpsim_kit.station.meter import Reading
-    from cpsim_kit.station.transaction import Report
+    from cpsim_kit.station.transaction import Report, Transaction
+    from cpsim_kit.station.variable import Variable
 
-__all__ = ["Command", "Dialect"]
-
-Command = Callable[["Core", float, Mapping[str, Any]], Any]  # core, now, the payload's fields -> the answer
+__all__ = ["Dialect"]
 
 
 class Dialect(ABC):
@@ -28,32 +30,59 @@ class Dialect(ABC):
 
     Attributes:
         version: The version.
-        names: For each name of a variable, the variables of OCPP 2.0.1 that it stands for.
+        evse_count: How many EVSEs the station has.
         no_measurands: Measurands of the meter that the version does not know.
         defaults: Defaults that differ from those of OCPP 2.0.1.
         reports_status_first: Whether a connector's status is reported before the transaction's message.
         gives_up_without_token: Whether a vehicle for which no token comes in time is given up.
+        caches_listed: Whether the cache keeps tokens of the local list, too.
+        tells_security_events: Whether the version has security events by itself, not only by a white paper.
+        boots_when_asked: Whether BootNotification can be asked for after the station was accepted.
+        asked_measurands: The variable with the measurands of MeterValues that the CSMS asks for.
         token_length: The most characters that a token has.
         statuses: The words for the status of a connector, of those that occur.
-        commands: What the station does on each CALL of the CSMS that it knows.
+        commands: What the station does on each action of the CSMS.
         clock_error: Seconds that the station's clock is ahead in what it says.
     """
 
-    names: ClassVar[Mapping[str, tuple[str, ...]]]
     defaults: ClassVar[Mapping[str, Any]] = {}
     no_measurands: ClassVar[frozenset[str]] = frozenset()
     reports_status_first: ClassVar[bool]
     gives_up_without_token: ClassVar[bool]
+    caches_listed: ClassVar[bool] = True
+    tells_security_events: ClassVar[bool]
+    boots_when_asked: ClassVar[bool]
+    asked_measurands: ClassVar[str]
     token_length: ClassVar[int]
     statuses: ClassVar[tuple[str, ...]]
-    commands: ClassVar[Mapping[str, Command]]
+    commands: ClassVar[Mapping[str, Handler]]
 
     def __init__(self, version: str, epoch: float, evse_count: int) -> None:
         self.version = Version.get(version)
         self._calls = self.version.calls
         self._epoch = epoch
-        self._evse_count = evse_count
+        self.evse_count = evse_count
         self.clock_error = 0.0
+
+    @property
+    def variables(self) -> Mapping[str, Variable]:
+        """The variables of the station, by their names in OCPP 2.0.1."""
+        return self.variables_of(self.evse_count)
+
+    @property
+    def names(self) -> Mapping[str, tuple[str, ...]]:
+        """For each name of a variable, the variables of OCPP 2.0.1 that it stands for."""
+        return self.names_of(self.evse_count)
+
+    @classmethod
+    def variables_of(cls, evse_count: int) -> Mapping[str, Variable]:
+        """The variables of a station with so many EVSEs."""
+        return model(evse_count)
+
+    @classmethod
+    @abstractmethod
+    def names_of(cls, evse_count: int) -> Mapping[str, tuple[str, ...]]:
+        """Their names in this version."""
 
     def time(self, moment: float) -> str:
         """A moment of the station's clock, as RFC 3339 in UTC with milliseconds."""
@@ -74,9 +103,27 @@ class Dialect(ABC):
         time = datetime.fromisoformat(text.upper())  # RFC 3339, 5.6: "t" and "z" may be lower-case
         return (time.replace(tzinfo=UTC) if time.tzinfo is None else time).timestamp()
 
+    @classmethod
+    def commanded_moment(cls, text: str) -> float:
+        """A time in a command of the CSMS, as seconds since the epoch.
+
+        Raises:
+            PropertyConstraintViolationError: It is no time; the schemas do not check that.
+        """
+        try:
+            moment = cls.moment(text)
+        except ValueError as exc:
+            raise PropertyConstraintViolationError(str(exc)) from exc
+        assert moment is not None
+        return moment
+
     def read_only(self) -> Mapping[str, str]:
         """Values that the version reports and nobody sets."""
         return {}
+
+    def password(self, text: str) -> str | bytes:
+        """The password of a text that the CSMS sets."""
+        return text
 
     def token(self, token_id: str, kind: str) -> IdToken:
         """The token of an id and a type.
@@ -99,12 +146,20 @@ class Dialect(ABC):
         """StatusNotification of one connector; ``is_ev_gone``: the cable was taken out at the vehicle only."""
 
     @abstractmethod
-    def start_messages(self, now: float) -> Sequence[Callable[[], Any]]:
-        """The messages after a start that come before those of the connectors."""
+    def start_messages(self, now: float, is_operative: bool) -> Sequence[Callable[[], Any]]:
+        """The messages after a start that come before those of the connectors: on the station as a whole."""
 
     @abstractmethod
-    def last_start_messages(self, now: float) -> Sequence[Callable[[], Any]]:
-        """The messages after a start that come after those of the connectors."""
+    def last_start_messages(self, now: float, reason: str) -> Sequence[Callable[[], Any]]:
+        """The messages after a start that come after those of the connectors; the reason as BootReasonEnumType."""
+
+    @abstractmethod
+    def reservation_status(self, reservation_id: int, status: str) -> Callable[[], Any] | None:
+        """Makes the message of what became of a reservation; None where the version has none for it."""
+
+    def list_conflict(self, _now: float, _is_operative: bool) -> Callable[[], Any] | None:
+        """Makes the message that the CSMS contradicts its own local list; None where the version has none."""
+        return None
 
     @abstractmethod
     def authorize(self, token: IdToken) -> Any:
@@ -119,6 +174,10 @@ class Dialect(ABC):
         """The message of what happened to a transaction."""
 
     @abstractmethod
+    def meter_values(self, evse_id: int, reading: Reading, transaction: Transaction | None = None) -> Any:
+        """MeterValues that are no transaction message; of a transaction only where the CSMS asked for them."""
+
+    @abstractmethod
     def registers_said(self, payload: Any) -> Iterator[tuple[float, bool]]:
         """The energy registers that a transaction's message holds, in Wh, and whether each is that of the start."""
 
@@ -130,8 +189,16 @@ class Dialect(ABC):
                     yield float(sampled["value"]), sampled.get("context") == "Transaction.Begin"
 
     @abstractmethod
-    def meter_values(self, evse_id: int, reading: Reading) -> Any:
-        """MeterValues outside of a transaction."""
+    def firmware_status(self, status: str, request_id: int | None, is_signed: bool) -> Any:
+        """The message of a firmware update's status, a word of OCPP 2.0.1; None if the version has no word for it."""
+
+    @abstractmethod
+    def log_status(self, status: str, request_id: int | None, is_diagnostics: bool) -> Any:
+        """The message of an upload's status, a word of OCPP 2.0.1; None if the version has no word for it."""
+
+    @abstractmethod
+    def security_event(self, kind: str, at: float) -> Any:
+        """SecurityEventNotification."""
 
     @abstractmethod
     def read_answer(self, to: Outgoing, result: Any) -> Answer:

@@ -1,0 +1,25 @@
+"""Times that the CSMS wrote in a command. No I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ocpp.exceptions import PropertyConstraintViolationError
+
+if TYPE_CHECKING:
+    from cpsim_kit.station.core import Core
+
+__all__ = ["read_moment"]
+
+
+def read_moment(core: Core, text: str | None) -> float | None:
+    """A time of a command, on the station's clock; None if there is none.
+
+    Raises:
+        PropertyConstraintViolationError: It is no time; the schemas do not check that.
+    """
+    try:
+        moment = core.dialect.moment(text)
+    except ValueError as exc:
+        raise PropertyConstraintViolationError(f"{text!r} is not a time: {exc}") from exc
+    return None if moment is None else moment - core.epoch
