@@ -12,6 +12,7 @@ The protocol is ministack's, one JSON document a line. From stdin: once ``{"code
 goes to stderr; after each invocation, a line there says that the log is complete. Imports the standard library only.
 """
 
+import contextlib
 import importlib
 import json
 import logging
@@ -108,8 +109,9 @@ def _main() -> None:
 
 
 def _write(stream: TextIO, line: str) -> None:
-    stream.write(f"{line}\n")
-    stream.flush()
+    with contextlib.suppress(OSError):  # the parent has ended, and so does standard input
+        stream.write(f"{line}\n")
+        stream.flush()
 
 
 def _load(module: str, name: str, code: str) -> tuple[Any, str]:
