@@ -64,10 +64,11 @@ class _LogFormat(logging.Formatter):
 
 
 def _main() -> None:
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    messages, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the function, or a program that it starts, has nothing to read
     os.dup2(2, 1)  # whatever the function prints, also from a program that it starts, is its log
     sys.stdout = sys.stderr
-    init = json.loads(sys.stdin.readline())
+    init = json.loads(messages.readline())
     code = init["code_dir"]
     threading.Thread(target=_end_with_parent, args=(os.getppid(), code), daemon=True).start()
     sys.path[0] = code  # in the place of this program's folder
@@ -92,7 +93,7 @@ def _main() -> None:
     handler, failure = _load(init["module"], init["handler"], code)
     loaded.set()
     announcing.join()
-    for line in sys.stdin:
+    for line in messages:
         message = json.loads(line)
         form.request_id = message["ctx"]["request_id"]
         if handler is None:

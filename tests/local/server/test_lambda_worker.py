@@ -93,6 +93,17 @@ def test_what_it_prints_is_its_log_and_not_its_answer(function: Callable[..., Fu
     assert log == ['{"status": "ok", "result": "forged"}', "by the file descriptor", "an error"]
 
 
+def test_what_it_reads_is_not_its_next_event(function: Callable[..., Function]) -> None:
+    reading = function(
+        """
+        import subprocess, sys
+        def run(event, context):
+            return [sys.stdin.read(), subprocess.run([sys.executable, "-c", "print(input())"]).returncode]
+        """
+    )
+    assert [reading.invoke()[0].get("result") for _ in range(2)] == [["", 1]] * 2
+
+
 def test_it_logs_as_the_runtime_of_aws_does(function: Callable[..., Function]) -> None:
     logging = function("import logging\ndef run(event, context):\n    logging.getLogger('x').warning('seen %s', event)")
     [line] = logging.invoke(7)[1]
