@@ -24,7 +24,7 @@ from cpsim_kit.aws.deployment import MESSAGES_RULE, Deployment, find_deployment
 from cpsim_kit.aws.ecs import EcsService
 from cpsim_kit.aws.open_stacks import Opening, OpenStacks
 from cpsim_kit.aws.rules import RULE_PAYLOAD
-from cpsim_kit.basics.waiting import waiting
+from cpsim_kit.basics.waiting import to_its_end, waiting
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import LocalStackError
 from cpsim_kit.local.launcher import CSMS, LocalOptions, LocalProcess
@@ -255,9 +255,9 @@ class Stack(AttachedStack):
 
         The stack's own CSMS is silent inside the block. It takes over again at its end, also if the cell is interrupted
         or the kernel killed, and answers what is unanswered then, unless it is a Lambda function (``csms="lambda"``);
-        handlers that are at work are cancelled. It writes
-        to the tables of tokens and transactions, and reports a boot to the Device Shadow; your handler does that only
-        if you say so: ``await stack.publish(f"$aws/things/{id}/shadow/update", {"state": {"reported": payload}})``.
+        handlers that are at work are cancelled. It writes to the tables of tokens and transactions, and reports a boot
+        to the Device Shadow; your handler does that only if you say so:
+        ``await stack.publish(f"$aws/things/{id}/shadow/update", {"state": {"reported": payload}})``.
 
         The CALLs of one charge point are handled in order, and a slow handler does not delay other charge points. An
         exception becomes CALLERROR InternalError; its traceback is logged, which a cell shows, and kept in
@@ -296,14 +296,22 @@ class Stack(AttachedStack):
 
     @contextlib.asynccontextmanager
     async def _without_rule(self, name: str) -> AsyncIterator[None]:
-        """Disable the topic rule by which messages reach the CSMS, where that is a Lambda function."""
+        """Disable the topic rule by which messages reach the CSMS, where that is a Lambda function.
+
+        It is as before again also if this is cancelled while the rule is replaced.
+        """
         rule = (await self._aws.call("iot.get_topic_rule", ruleName=name))["rule"]
         former = {key: rule[key] for key in RULE_PAYLOAD if key in rule}
-        await self._aws.call("iot.replace_topic_rule", ruleName=name, topicRulePayload=former | {"ruleDisabled": True})
+
+        async def replace(payload: dict[str, Any]) -> None:
+            call = self._aws.call("iot.replace_topic_rule", ruleName=name, topicRulePayload=payload)
+            await to_its_end(call, f"cpsim[{self.name}].rule")
+
         try:
+            await replace(former | {"ruleDisabled": True})
             yield
         finally:
-            await self._aws.call("iot.replace_topic_rule", ruleName=name, topicRulePayload=former)
+            await replace(former)
 
     # -- What looks at it ---------------------------------------------------------------------------------------------
 

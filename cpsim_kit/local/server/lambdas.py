@@ -36,7 +36,8 @@ __all__ = ["install", "is_code", "read_code", "stop"]
 _CODE = "/_cpsim/lambda-code/"
 _LIFE = 600  # seconds that the address of a function's code is valid, as on AWS
 _PAGE = 10_000  # events, as on AWS
-_LOG_TIMEOUT = 0.25  # seconds for the rest of the log of a worker that has died
+_LOG_TIMEOUT = 2.0  # seconds for the rest of the log on a busy computer; it is in the pipe already
+_LOOK = 0.02  # seconds between two looks whether a worker has died
 
 
 def install(lambda_svc: Any, lambda_runtime: Any, cloudwatch_logs: Any, key: AccessKey, url: str, region: str) -> None:
@@ -107,15 +108,25 @@ def _in_pages(logs: Any) -> Callable[[dict[str, Any]], Any]:
 
 
 def _read_log(worker: Any, **_waits: float) -> str:
-    """What the function has written to stderr during an invocation."""
+    """What the function has written to stderr during an invocation.
+
+    Where the worker has ended instead of answering, the last line says so, by AWS's name of this error.
+    """
     lines: list[str] = []
     end = time.monotonic() + _LOG_TIMEOUT
-    while (left := end - time.monotonic()) > 0:
+    while time.monotonic() < end:
+        is_last = not worker._stderr_thread.is_alive()  # asked first: what it has read is in the queue then
         try:
-            line = worker._stderr_queue.get(timeout=left)
+            line: str = worker._stderr_queue.get(timeout=_LOOK)
         except queue.Empty:
-            break
-        if line == lambda_worker.END_OF_LOG:
-            break
+            if is_last:
+                break
+            continue
+        if line.endswith(lambda_worker.END_OF_LOG):  # behind what was printed without a line's end
+            if rest := line.removesuffix(lambda_worker.END_OF_LOG):
+                lines.append(rest)
+            return "\n".join(lines)
         lines.append(line)
-    return "\n".join(lines)
+    return "\n".join(
+        [*lines, "[ERROR] Runtime.ExitError: the function's process ended in the middle of the invocation"]
+    )

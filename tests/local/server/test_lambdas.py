@@ -165,6 +165,22 @@ async def test_a_function_that_takes_too_long_is_ended(
     await eventually(lambda: not [child for child in workers(process) if child.cpu_percent(0.05) > 50])
 
 
+def test_the_log_has_what_was_printed_without_the_end_of_a_line(aws: Boto, code: Callable[[str], None]) -> None:
+    code("def lambda_handler(event, context):\n    print('no end', event, end='')")
+    for number in range(2):
+        aws("lambda").invoke(FunctionName=aws.resource(FUNCTION), Payload=f"{number}")
+    lines = log(aws).splitlines()
+    assert [line for line in lines if line.startswith("no end")] == ["no end 0", "no end 1"]
+
+
+@pytest.mark.parametrize("end", ["sys.exit(3)", "os._exit(0)"])
+def test_a_function_that_ends_its_process_has_failed(aws: Boto, code: Callable[[str], None], end: str) -> None:
+    code(f"import os, sys\ndef lambda_handler(event, context):\n    print('before', {end!r}, flush=True)\n    {end}")
+    assert "FunctionError" in aws("lambda").invoke(FunctionName=aws.resource(FUNCTION), Payload="{}")
+    [*_, seen] = log(aws).partition(f"before {end}\n")
+    assert seen.startswith("[ERROR] Runtime.ExitError: ")
+
+
 def workers(process: LocalProcess) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
