@@ -244,8 +244,12 @@ class Reporter:
         if answer.info is None or token is None:
             return
         self._on_answer(token, answer, now)
-        if asked is not None and not answer.info.is_accepted:
+        if asked is None:
+            return
+        if not answer.info.is_accepted:
             self._on_refused(transaction, asked, answer.info.status, now)
+        elif answer.info.group:  # nobody may have been asked about the token before (C09.FR.03, .12)
+            asked.group = answer.info.group
 
     def _new_id(self) -> str:
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))

@@ -438,6 +438,26 @@ def test_a_known_token_of_the_same_group_stops_without_a_question() -> None:
     assert told(player.act("swipe TAG-1B")) == ["Ended 2 StopAuthorized EVConnected Local TAG-1B Begin:1 End:1"]
 
 
+@pytest.mark.parametrize("version", ["1.6", "2.0.1", "2.1"])
+@pytest.mark.parametrize("start", ["swipe TAG-1", "remote start TAG-1"])
+@pytest.mark.parametrize(("group", "stops"), [("GROUP", True), ("OTHERS", False), ("", False)])
+def test_the_group_that_the_answer_to_a_transaction_names_counts(
+    version: str, start: str, group: str, stops: bool
+) -> None:
+    """The CSMS tells the group with the transaction's start, not with Authorize, or it is not asked (C09.FR.12)."""
+    player = Player(
+        version,
+        tokens={"TAG-1B": TokenInfo("Accepted", "GROUP")},
+        in_transaction={"TAG-1": TokenInfo("Accepted", group)},
+    )
+    player.act("plug")
+    player.act(start)
+    lines = told(player.act("swipe TAG-1B"))
+    assert lines[0] == "authorize TAG-1B"
+    assert (len(lines) > 1) is stops
+    assert (player.core.evses[1].authorization is None) is stops
+
+
 def test_the_cache_forgets_after_its_lifetime() -> None:
     player = Player(variables={"AuthCtrlr.LocalPreAuthorize": True, "AuthCacheCtrlr.LifeTime": 100})
     player.act("plug")
