@@ -282,6 +282,17 @@ def test_clock_aligned_values_stop_during_a_transaction_if_asked_for() -> None:
     assert told(player.act("wait 900")) == ["meter 0 Clock:1", "meter 1 Clock:1"]
 
 
+def test_clock_aligned_values_stop_at_every_evse_while_one_has_a_transaction() -> None:
+    """The variable is the station's, not an EVSE's (J01.FR.20)."""
+    variables = {"AlignedDataCtrlr.Interval": 900, "AlignedDataCtrlr.SendDuringIdle": True}
+    player = Player(evses=[Evse(), Evse()], variables=variables | {"SampledDataCtrlr.TxUpdatedInterval": 0})
+    player.act("plug 2")
+    player.act("swipe TAG-1 2")
+    assert player.act("wait 900") == []
+    player.act("swipe TAG-1 2")
+    assert told(player.act("wait 900")) == ["meter 0 Clock:1", "meter 1 Clock:1", "meter 2 Clock:1"]
+
+
 def test_clock_aligned_values_of_16_have_the_transaction() -> None:
     player = charging("1.6", ClockAlignedDataInterval=900, MeterValueSampleInterval=0, StopTxnAlignedData="Voltage")
     assert told(player.act("wait 900")) == ["meter 0 Clock:1", "meter 1 transaction 1 Clock:1"]
