@@ -80,6 +80,7 @@ class V16(Dialect):
     gives_up_without_token = True
     caches_listed = False  # 3.5.3
     tells_security_events = False
+    answers_when_rejected = False  # 4.2
     boots_when_asked = True
     asked_measurands = "SampledDataCtrlr.TxUpdatedMeasurands"  # 5.17
     token_length = 20
