@@ -600,14 +600,7 @@ class Driver:
         while self.error is None:
             if (message := core.take(clock.now())) is not None:
                 clock.hold(self._limit())
-                if message.payload is None:
-                    logger.log(
-                        self._level,
-                        "%s: a message is left out, as the CSMS gave its transaction no id",
-                        self._charge_point.id,
-                    )
-                else:
-                    await self._send(message)
+                await self._send(message)
                 continue
             if self._renews_connection and self.is_online:
                 await self._charge_point.close()

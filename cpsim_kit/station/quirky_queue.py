@@ -118,8 +118,6 @@ class QuirkyQueue(MessageQueue):
     def _build(self, message: Outgoing, build: Callable[[], Any]) -> Any:
         """The ``call`` dataclass, as the quirks have it. Each message counts once, however often it is sent."""
         payload = build()
-        if payload is None:
-            return None
         names: list[str] = []
         if message.report is not None:
             changed, names = self._change(message.report)

@@ -41,6 +41,7 @@ MOVES = {  # the table of 4.9, rows A to I; staying in a state is no move
 WHOLE_CHARGE_POINT = {"Available", "Unavailable", "Faulted"}  # what connector 0 may be
 WITH_EV_COMMUNICATION_ERROR = {"Preparing", "SuspendedEV", "SuspendedEVSE", "Finishing"}
 TRANSACTION_DATA_CONTEXTS = {"Transaction.Begin", "Transaction.End", "Sample.Periodic", "Sample.Clock"}
+NO_ID = -1  # of a transaction whose StartTransaction had no answer (errata sheet, 3.18)
 
 
 @dataclass
@@ -176,7 +177,7 @@ class RulesV16(Rules):
     def _check_meter_values(self, payload: Payload) -> None:
         identity, place = payload.get("transaction_id"), payload["connector_id"]
         found = samples(payload["meter_value"])
-        if identity is None:
+        if identity in (None, NO_ID):
             self._check_sample_times(found, None, None)
         else:
             transaction = self._transactions.get(identity)
@@ -204,6 +205,8 @@ class RulesV16(Rules):
                 transaction.last_at = max(at, transaction.last_at)
 
     def _check_stop(self, payload: Payload) -> None:
+        if payload["transaction_id"] == NO_ID:
+            return
         transaction = self._transactions.get(payload["transaction_id"])
         if transaction is None:
             self._report("stop_unknown_transaction", f"nobody gave the transactionId {payload['transaction_id']}")
