@@ -101,6 +101,10 @@ class RulesV201(Rules):
     def connected(self) -> None:
         self._statuses.clear()
 
+    def forget_status(self, place: int) -> None:
+        """The CSMS has asked for a status: it may be what it was."""
+        self._statuses = {key: status for key, status in self._statuses.items() if key[0] != place}
+
     def booted(self) -> None:
         self._statuses.clear()
         self._reported.clear()
