@@ -149,13 +149,15 @@ class CommandingCsms(StrictCsms):
         """Go away with the next command."""
         self.leave, self.has_answer, self.countdown = leave, False, None
 
-    def come_back(self) -> None:
+    async def come_back(self) -> None:
         """Be there again, as after a new start: without the connections of before."""
         self.leave, self.countdown = None, None
         self.is_silent = self.is_gone = False
         self.gone.clear()
         for ws, _ in list(self._stations.values()):
             ws.transport.abort()
+            await ws.wait_closed()
+        self._stations.clear()
 
     def admit(self, ws: ServerConnection, _request: Request) -> Response | None:
         return ws.respond(503, "not here\n") if self.is_gone else None

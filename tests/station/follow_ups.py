@@ -74,13 +74,17 @@ class FollowUps:
         self._is_booting = False
 
     def connected(self) -> None:
-        """A new connection: what was under way on the last one may be lost."""
+        """A new connection: what was under way on the last one may be lost, and what was not answered may be done."""
+        for action, payload in self._asked.values():
+            self._permit(action, payload, is_sure=False)
         self._asked.clear()
         self._reports.clear()
         self.owed.clear()
         self._repeats.clear()
-        for job in self._jobs.values():
+        for (action, _), job in self._jobs.items():
             job.has_gap = True
+            if action in FIRMWARE and job.status in FIRMWARE_MOVES:  # it goes on, perhaps to a boot that was not told
+                self.boots |= {"FirmwareUpdate", ""}
 
     def asked(self, message_id: str, action: str, payload: Payload) -> None:
         """The CSMS sends a command."""
@@ -91,19 +95,29 @@ class FollowUps:
         action, payload = self._asked.pop(message_id, ("", {}))
         if answer is None or answer.get("status", "Accepted") not in ACCEPTED:
             return
+        if action == "GetDiagnostics" and "fileName" not in answer:  # there is nothing to upload
+            return
+        self._permit(action, payload)
         match action:
             case "GetBaseReport" | "GetReport":
                 self._reports[payload["requestId"]] = 0
-            case "UpdateFirmware" | "SignedUpdateFirmware" | "GetLog" | "GetDiagnostics":
-                if action != "GetDiagnostics" or "fileName" in answer:
-                    self._jobs[REPORTED_BY[action], payload.get("requestId")] = Job()
             case "Reset" if not payload.get("evseId"):
-                self.boots |= {"", "ScheduledReset" if answer["status"] == "Scheduled" else "RemoteReset"}
-                if payload["type"] == "OnIdle":
-                    self.boots |= {"ScheduledReset", "RemoteReset"}  # it became idle just now, or another one waited
                 self.owed["BootNotification"] += 1
             case "TriggerMessage" | "ExtendedTriggerMessage":
-                self._promise(action, payload)
+                wanted = payload["requestedMessage"]
+                if action == "ExtendedTriggerMessage" and wanted == "FirmwareStatusNotification":
+                    wanted = "SignedFirmwareStatusNotification"
+                self.owed[wanted] += 1
+
+    def _permit(self, action: str, payload: Payload, *, is_sure: bool = True) -> None:
+        """Let follow what may follow this command."""
+        match action:
+            case "UpdateFirmware" | "SignedUpdateFirmware" | "GetLog" | "GetDiagnostics":
+                self._jobs[REPORTED_BY[action], payload.get("requestId")] = Job(has_gap=not is_sure)
+            case "Reset" if not payload.get("evseId"):  # OnIdle: it may be idle just now
+                self.boots |= {"", "RemoteReset", *(["ScheduledReset"] if payload["type"] == "OnIdle" else [])}
+            case "TriggerMessage" | "ExtendedTriggerMessage":
+                self._permit_message(payload)
 
     def may_repeat(self, place: int) -> bool:
         """Whether the CSMS has asked for the status of this place, which may be what it was."""
@@ -111,16 +125,13 @@ class FollowUps:
         self._repeats.discard(place)
         return found
 
-    def _promise(self, action: str, payload: Payload) -> None:
+    def _permit_message(self, payload: Payload) -> None:
         wanted = payload["requestedMessage"]
         if wanted == "StatusNotification":
             place = payload.get("connectorId") or payload.get("evse", {}).get("id")
             self._repeats |= set(range(10)) if place is None else {place}
-        if wanted == "BootNotification":
+        elif wanted == "BootNotification":
             self.boots |= {"", "Triggered"}
-        if action == "ExtendedTriggerMessage" and wanted == "FirmwareStatusNotification":
-            wanted = "SignedFirmwareStatusNotification"
-        self.owed[wanted] += 1
 
     def said(self, action: str, payload: Payload) -> Broken:
         """The charge point says something: the rules that this breaks."""
