@@ -104,6 +104,8 @@ async def settle(play: Play) -> None:
     await do(play, "operative 0")
     for evse in (1, 2):
         await do(play, f"operative {evse}")
+        if csms.version != "1.6":  # where a connector has a state of its own
+            await play.charge_point.ask(c201.ChangeAvailability("Operative", {"id": evse, "connectorId": 1}))
         if station.evses[evse].state in ("GroundFault", "InternalError"):
             await station.clear_fault(evse=evse)
         if station.evses[evse].vehicle is not None:

@@ -79,6 +79,7 @@ class Commanded:
             place = frame[3].get("evseId", frame[3].get("connectorId"))
             if frame[2] == "StatusNotification" and follow_ups.may_repeat(place):
                 self.rules.forget_status(place)
+            self.rules.is_boot_asked = follow_ups.is_boot_asked
             broken = follow_ups.said(*frame[2:4])
             csms.violations += [Violation(self.id, rule, text, frame) for rule, text in broken]
         else:

@@ -71,13 +71,16 @@ class FollowUps:
         self._jobs: dict[tuple[str, int | None], Job] = {}
         self._statuses: dict[int, str] = {}
         self._repeats: set[int] = set()
-        self._is_booting = False
+        self._spent: set[str] = set()  # the reasons that the last boot used up, once its answer has come
+        self._asks_boot = False
 
     def connected(self) -> None:
         """A new connection: what was under way on the last one may be lost, and what was not answered may be done."""
         for action, payload in self._asked.values():
             self._permit(action, payload, is_sure=False)
         self._asked.clear()
+        self.boots |= self._spent
+        self._asks_boot = False
         self._reports.clear()
         self.owed.clear()
         self._repeats.clear()
@@ -132,6 +135,12 @@ class FollowUps:
             self._repeats |= set(range(10)) if place is None else {place}
         elif wanted == "BootNotification":
             self.boots |= {"", "Triggered"}
+            self._asks_boot = True
+
+    @property
+    def is_boot_asked(self) -> bool:
+        """Whether the CSMS has asked for a BootNotification, which is not one of a start then."""
+        return self._asks_boot
 
     def said(self, action: str, payload: Payload) -> Broken:
         """The charge point says something: the rules that this breaks."""
@@ -140,8 +149,7 @@ class FollowUps:
             yield from self._boot(payload.get("reason", ""))
             self.owed[action] = 0
             return
-        if self._is_booting:
-            self.boots, self._is_booting = set(), False  # it has got the answer to its boot
+        self._spent = set()  # it has got the answer to its boot
         if is_asked:
             self.owed[action] -= 1
         match action:
@@ -164,10 +172,11 @@ class FollowUps:
             yield "report_not_ended", f"report {number} had no last part after part {seq_no - 1}"
 
     def _boot(self, reason: str) -> Broken:
-        if reason not in self.boots:
-            expected = ", ".join(sorted(self.boots)) or "no boot at all"
+        self._asks_boot = False
+        self.boots, self._spent = set(), self.boots | self._spent
+        if reason not in self._spent:
+            expected = ", ".join(sorted(self._spent)) or "no boot at all"
             yield "boot_unasked", f"a boot for the reason {reason or 'unknown'}, expected: {expected}"
-        self._is_booting = True
         for (action, _), job in self._jobs.items():
             if action in FIRMWARE and job.status == "InstallRebooting":
                 job.status = "Rebooted"
@@ -195,7 +204,7 @@ class FollowUps:
         status, moves = payload["status"], FIRMWARE_MOVES if action in FIRMWARE else LOG_MOVES
         job = self._jobs.get((action, payload.get("requestId")))
         if job is None:
-            if not (is_asked and status == "Idle"):
+            if not (is_asked and (status == "Idle" or self._is_of_another(action, None))):
                 yield "status_unasked", f"{action} {status} of request {payload.get('requestId')}"
             return
         before, after_boot = job.status, {"Installed"} if job.status == "Rebooted" else set()
@@ -205,10 +214,17 @@ class FollowUps:
                 "installed_without_boot",
                 f"{action} Installed after InstallRebooting, and no boot between (L01.FR.32)",
             )
-        elif is_asked and status in {before, "Idle"}:
+        elif is_asked and (status in {before, "Idle"} or self._is_of_another(action, job)):
             return
         elif not is_next and not job.has_gap:
             yield "status_order_of_job", f"{action} {status} after {before or 'nothing'}"
         else:
             self.boots |= {"FirmwareUpdate", ""} if status in {"InstallRebooting", "Installing"} else set()
         job.status, job.has_gap = status, False
+
+    def _is_of_another(self, action: str, job: Job | None) -> bool:
+        """Whether what is asked for may be the status of another job of its kind, in OCPP 1.6."""
+        kind = FIRMWARE if action in FIRMWARE else LOGS
+        plain = {"FirmwareStatusNotification", "DiagnosticsStatusNotification"}
+        others = [each for (name, _), each in self._jobs.items() if name in kind - plain and each is not job]
+        return action in plain and bool(others)
