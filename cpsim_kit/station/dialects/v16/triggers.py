@@ -24,7 +24,7 @@ def _heartbeat(core: Core) -> Any:
 
 
 def _numbered(progress: Progress) -> Progress:
-    """Idle where what goes on has no request id: only Idle may be said without one (security white paper, 4.7, 4.8)."""
+    """Idle where what goes on has no request id: only Idle is said without one (white paper, L01.FR.21, N01.FR.12)."""
     return progress if progress[1] is not None else ("Idle", None)
 
 
