@@ -69,7 +69,7 @@ class FollowUps:
         self._asked: dict[str, tuple[str, Payload]] = {}
         self._reports: dict[int, int] = {}  # the seqNo of the next part
         self._jobs: dict[tuple[str, int | None], Job] = {}
-        self._statuses: dict[int, str] = {}
+        self._statuses: dict[int, tuple[str, str]] = {}  # and when
         self._repeats: set[int] = set()
         self._spent: set[str] = set()  # the reasons that the last boot used up, once its answer has come
         self._asks_boot = False
@@ -157,7 +157,8 @@ class FollowUps:
                 yield from self._report(payload)
             case "StatusNotification":
                 place = payload.get("evseId", payload["connectorId"])
-                self._statuses[place] = payload.get("connectorStatus") or payload["status"]
+                status = payload.get("connectorStatus") or payload["status"]
+                self._statuses[place] = status, payload.get("timestamp", "")
             case "TransactionEvent" | "StartTransaction":
                 yield from self._start(payload)
             case _ if action in FIRMWARE | LOGS:
@@ -197,8 +198,9 @@ class FollowUps:
         if payload.get("eventType", "Started") != "Started" or payload.get("offline"):
             return
         place = payload.get("connectorId") or payload.get("evse", {}).get("id")
-        if self._statuses.get(place) in {"Unavailable", "Faulted"}:
-            yield "start_unavailable", f"a transaction at {place}, which is {self._statuses[place]}"
+        status, since = self._statuses.get(place, ("", ""))
+        if status in {"Unavailable", "Faulted"} and payload.get("timestamp", since) >= since:  # else it was told late
+            yield "start_unavailable", f"a transaction at {place}, which is {status}"
 
     def _step(self, action: str, payload: Payload, is_asked: bool) -> Broken:
         status, moves = payload["status"], FIRMWARE_MOVES if action in FIRMWARE else LOG_MOVES
