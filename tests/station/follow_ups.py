@@ -159,7 +159,7 @@ class FollowUps:
                 place = payload.get("evseId", payload["connectorId"])
                 status = payload.get("connectorStatus") or payload["status"]
                 self._statuses[place] = status, payload.get("timestamp", "")
-            case "TransactionEvent" | "StartTransaction":
+            case "TransactionEvent":
                 yield from self._start(payload)
             case _ if action in FIRMWARE | LOGS:
                 yield from self._step(action, payload, is_asked)
@@ -195,9 +195,9 @@ class FollowUps:
             del self._reports[number]
 
     def _start(self, payload: Payload) -> Broken:
-        if payload.get("eventType", "Started") != "Started" or payload.get("offline"):
+        if payload["eventType"] != "Started" or payload.get("offline"):
             return
-        place = payload.get("connectorId") or payload.get("evse", {}).get("id")
+        place = payload.get("evse", {}).get("id")
         status, since = self._statuses.get(place, ("", ""))
         if status in {"Unavailable", "Faulted"} and payload.get("timestamp", since) >= since:  # else it was told late
             yield "start_unavailable", f"a transaction at {place}, which is {status}"
