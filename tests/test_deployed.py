@@ -352,7 +352,11 @@ LEDGER = ["TokensTable", "TransactionsTable"]
 
 
 def test_most_notebooks_need_no_other_message_processor() -> None:
-    assert sorted(path.stem for path in CHARGING) == ["10_charging_session", "11_offline_and_back"]
+    assert sorted(path.stem for path in CHARGING) == [
+        "10_charging_session",
+        "11_offline_and_back",
+        "14_the_csms_commands",
+    ]
 
 
 async def test_the_kits_message_processor_is_deployed_and_what_was_there_is_put_back(
