@@ -109,6 +109,10 @@ class RulesV16(Rules):
         self._statuses.clear()
         self._maybe_offline |= self._seen
 
+    def forget_status(self, place: int) -> None:
+        """The CSMS has asked for a status: it may be what it was."""
+        self._statuses.pop(place, None)
+
     def booted(self) -> None:
         self._statuses.clear()
 
