@@ -151,7 +151,7 @@ def test_a_reservation_that_the_power_took_its_driver_from_is_told_after_the_sta
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_a_cable_that_is_locked_without_a_vehicle_can_be_taken_out_after_unlocking(version: str) -> None:
+def test_a_cable_that_is_locked_without_a_vehicle_comes_out_after_unlocking(version: str) -> None:
     player = Player(version, variables={UNLOCK[version]: False})
     for act in ("plug", "swipe TAG-1", "unplug ev"):
         player.act(act)
