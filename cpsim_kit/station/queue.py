@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.basics.tables import table
 from cpsim_kit.station.events import Outgoing
@@ -85,6 +85,10 @@ class MessageQueue:
             self._drop_every_second_update()
             if self.on_full is not None:
                 self.on_full(message)
+
+    def build(self, message: Outgoing) -> Any:
+        """Make the ``call`` dataclass of a message whose turn it is; None if it cannot be sent any more."""
+        return message.build()
 
     def ready(self, now: float) -> bool:
         """Whether a message can be sent now."""

@@ -738,6 +738,8 @@ class Station:
     async def reconnect(self) -> None:
         """Plug the network's cable in again, and wait until the CSMS has what waited for it.
 
+        During a reset it returns at once: the station connects by itself when it is time to boot.
+
         Raises:
             ValueError: The station has no power.
             ConnectError: The connection did not open; the station goes on to try.

@@ -115,7 +115,7 @@ class Dialect(ABC):
         try:
             moment = cls.moment(text)
         except ValueError as exc:
-            raise PropertyConstraintViolationError(str(exc)) from exc
+            raise PropertyConstraintViolationError(f"{text!r} is not a time: {exc}") from exc
         assert moment is not None
         return moment
 
