@@ -198,7 +198,7 @@ class RulesV16(Rules):
             self._check_time_of(transaction, [sample.at for sample in found])
         for sample in found:
             self._check_register(place, sample)
-            if identity is not None and sample.register_wh is not None:
+            if identity not in (None, NO_ID) and sample.register_wh is not None:
                 self._ledger[identity].end_wh = sample.register_wh
 
     def _check_time_of(self, transaction: Transaction, times: list[datetime | None]) -> None:
