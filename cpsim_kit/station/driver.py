@@ -225,7 +225,7 @@ class Driver:
         if self._task is None or self.error is not None:
             return
         if self._core.restarts.is_away:  # whatever boots it goes on
-            pass
+            self._core.triggers.take_early()  # what was asked for on this connection is not sent on the next
         elif not self._reconnect and self.is_plugged:
             self.error = error
             self._fail(error)

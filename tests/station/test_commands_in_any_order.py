@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import random
 from collections.abc import Callable
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 from commanded_station import ask, check, commanded, do, settle
-from commanding_csms import CommandingCsms, Leave
 from commands_by_hand import ROWS, Play, c16, c201, t201
 from conftest import MS
 from websockets.exceptions import ConnectionClosed
@@ -108,23 +106,18 @@ async def act(play: Play, name: str, chance: random.Random) -> None:
             await do(play, name)
 
 
-async def play_some(version: str, seed: int, count: int, *, leaves: float = 0) -> None:
-    """Play so many commands; the CSMS goes away with some of them, and comes back."""
+async def play_some(version: str, seed: int, count: int) -> None:
     chance = random.Random(f"{version} {seed}")
     variables = {}
     if version != "1.6" and seed:
         variables = {"TxCtrlr.TxStartPoint": chance.choice(POINTS), "TxCtrlr.TxStopPoint": chance.choice(POINTS)}
     async with commanded(version, variables=variables, reconnect=Backoff(2 * MS, 2 * MS, 0)) as play:
-        csms = play.csms
-        assert isinstance(csms, CommandingCsms)
         asks, asked = commands(version, chance), 0
         while asked < count:
             if chance.random() < 0.4:
                 with contextlib.suppress(ValueError):  # it cannot be done physically
                     await act(play, chance.choice(ACTS), chance)
                 continue
-            if chance.random() < leaves:
-                csms.plan(Leave(chance.choice(("asked", "answered", 1, 2, 3)), "abort"))
             try:
                 request = chance.choice(asks)(play)
                 if hasattr(request, "request_id"):
@@ -133,10 +126,6 @@ async def play_some(version: str, seed: int, count: int, *, leaves: float = 0) -
                 asked += 1
             except (LookupError, ConnectionError, ConnectionClosed):  # it is away for a reset
                 await play.station.until(minutes=1)
-            if csms.leave is not None:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(csms.gone.wait(), 20 * MS)
-                await csms.come_back()
         await settle(play)
         for evse in (1, 2):
             await play.station.until(minutes=30)  # reservations expire
@@ -157,10 +146,3 @@ async def test_commands_in_any_order_break_no_rule(version: str) -> None:
 @pytest.mark.parametrize("seed", range(1, 13))
 async def test_many_commands_in_any_order_break_no_rule(version: str, seed: int) -> None:
     await play_some(version, seed, 200)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("version", ROWS)
-@pytest.mark.parametrize("seed", range(1, 9))
-async def test_commands_of_a_csms_that_comes_and_goes_break_no_rule(version: str, seed: int) -> None:
-    await play_some(version, seed, 150, leaves=0.15)

@@ -111,6 +111,14 @@ def test_the_rules_that_are_broken(name: str) -> None:
 
 
 def test_every_rule_is_broken_by_some_case() -> None:
-    rules = set(re.findall(r'yield \(?\s*"(\w+)"', Path(follow_ups.__file__).read_text()))
+    rules = set(re.findall(r'yield\s*\(?\s*"(\w+)"', Path(follow_ups.__file__).read_text()))
     assert len(rules) > 5
     assert rules == {rule for _, broken in CASES.values() for rule in broken}
+
+
+def test_the_csms_was_not_made_by_the_kit() -> None:
+    folder = Path(follow_ups.__file__).parent
+    files = [*folder.glob("strict_*.py"), *(folder / f"{name}.py" for name in ("follow_ups", "commanding_csms"))]
+    assert len(files) == 7
+    for path in [*files, folder / "commands_by_hand.py"]:
+        assert not re.search(r"^\s*(from|import) cpsim_kit", path.read_text(), re.MULTILINE), path.name

@@ -403,3 +403,18 @@ async def test_time_goes_on_while_the_station_cannot_boot(csms: Csms, version: s
         assert (station.now - begun).total_seconds() == pytest.approx(600)
         csms.refusals = iter(())
         await until(lambda: is_back(station, csms))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_what_was_asked_for_before_the_boot_is_lost_with_its_connection(csms: Csms, version: str) -> None:
+    async with stubbed(csms, version) as station:
+        csms.on["BootNotification"] = silent
+        await reset(csms, version)
+        await until(lambda: len(reasons(csms)) == 2)
+        assert (await csms.call("TriggerMessage", {"requestedMessage": "StatusNotification"}))[2] == {
+            "status": "Accepted"
+        }
+        del csms.on["BootNotification"]
+        csms.link.abort()
+        await until(lambda: is_back(station, csms, 3))
+        assert words(csms).count("Status 1 Available") == 2  # once for each start
