@@ -183,17 +183,11 @@ class Core:
         return result
 
     def take(self, now: float) -> Outgoing | None:
-        """The message to send now; None if there is none. Feed its answer, or its failure, before taking one more.
-
-        Its payload is None if it cannot be sent, and then it is left out: OCPP 1.6 cannot name a transaction whose
-        StartTransaction failed.
-        """
+        """The message to send now; None if there is none. Feed its answer, or its failure, before taking one more."""
         queue = self._reporter.queue
         message = queue.take(now)
         if message is not None:
             message.payload = queue.build(message)
-            if message.payload is None:
-                queue.give_up(message)
         return message
 
     @property

@@ -106,7 +106,7 @@ class MessageQueue:
         return math.inf if moment == -math.inf else moment
 
     def settle(self, message: Outgoing) -> None:
-        """A message was answered, or cannot be sent at all: it is gone."""
+        """A message was answered, or given up: it is gone."""
         lane = self._others if message.report is None else self._transactional
         if lane and lane[0] is message:
             lane.popleft()

@@ -117,8 +117,6 @@ class QuirkyQueue(MessageQueue):
     def build(self, message: Outgoing) -> Any:
         """Make the ``call`` dataclass, as the quirks have it. Each message counts once, however often it is sent."""
         payload = super().build(message)
-        if payload is None:
-            return None
         names: list[str] = []
         if message.report is not None:
             changed, names = self._change(message.report)

@@ -37,6 +37,7 @@ class Dialect(ABC):
         gives_up_without_token: Whether a vehicle for which no token comes in time is given up.
         caches_listed: Whether the cache keeps tokens of the local list, too.
         tells_security_events: Whether the version has security events by itself, not only by a white paper.
+        answers_when_rejected: Whether a station that the CSMS has rejected answers a command, with SecurityError.
         boots_when_asked: Whether BootNotification can be asked for after the station was accepted.
         asked_measurands: The variable with the measurands of MeterValues that the CSMS asks for.
         token_length: The most characters that a token has.
@@ -51,6 +52,7 @@ class Dialect(ABC):
     gives_up_without_token: ClassVar[bool]
     caches_listed: ClassVar[bool] = True
     tells_security_events: ClassVar[bool]
+    answers_when_rejected: ClassVar[bool]
     boots_when_asked: ClassVar[bool]
     asked_measurands: ClassVar[str]
     token_length: ClassVar[int]

@@ -55,6 +55,7 @@ class V201(Dialect):
     reports_status_first = True
     gives_up_without_token = False
     tells_security_events = True
+    answers_when_rejected = True  # B03.FR.08
     boots_when_asked = False
     asked_measurands = "AlignedDataCtrlr.Measurands"  # F06.FR.06
     token_length = 36
