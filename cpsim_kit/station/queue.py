@@ -87,7 +87,7 @@ class MessageQueue:
                 self.on_full(message)
 
     def build(self, message: Outgoing) -> Any:
-        """Make the ``call`` dataclass of a message whose turn it is; None if it cannot be sent any more."""
+        """Make the ``call`` dataclass of a message whose turn it is."""
         return message.build()
 
     def ready(self, now: float) -> bool:
