@@ -15,7 +15,7 @@ from cpsim_kit.charge_point import Beat, ChargePoint, Network
 from cpsim_kit.charge_point.backoff import Backoff
 from cpsim_kit.check_up import CheckUp, check_up
 from cpsim_kit.errors import Closed
-from cpsim_kit.fleet import Fleet, FleetResult
+from cpsim_kit.fleet import Fleet, FleetResult, poisson
 from cpsim_kit.notebook import checkpoint, expect_error, run
 from cpsim_kit.records import MessageLog, Record
 from cpsim_kit.records.timing import heartbeat_timing, outages, percentiles
@@ -54,6 +54,7 @@ __all__ = [
     "outages",
     "percentiles",
     "plots",
+    "poisson",
     "replay",
     "run",
 ]

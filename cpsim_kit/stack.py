@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -22,7 +23,8 @@ from cpsim_kit.aws.attached_stack import AttachedStack
 from cpsim_kit.aws.deployment import MESSAGES_RULE, Deployment, find_deployment
 from cpsim_kit.aws.ecs import EcsService
 from cpsim_kit.aws.open_stacks import Opening, OpenStacks
-from cpsim_kit.basics.waiting import waiting
+from cpsim_kit.aws.rules import RULE_PAYLOAD
+from cpsim_kit.basics.waiting import to_its_end, waiting
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import LocalStackError
 from cpsim_kit.local.launcher import CSMS, LocalOptions, LocalProcess
@@ -46,6 +48,7 @@ _WATCH = 0.2  # seconds between two looks at the process
 
 # By the process of a local stack, or by the name and the variables that decide which stack Stack.open() opens.
 _open: OpenStacks[Stack] = OpenStacks()
+_starting: Counter[LocalOptions] = Counter()  # how many open one with these options at this moment
 _DECIDING = (
     "AWS_ENDPOINT_URL",
     "AWS_DEFAULT_REGION",
@@ -193,26 +196,36 @@ class Stack(AttachedStack):
 
     @classmethod
     async def _open_local(cls, options: LocalOptions) -> Stack:
-        async with waiting("the local stack starts"):
-            process, _ = await asyncio.gather(
-                asyncio.to_thread(LocalProcess.shared, options),
-                asyncio.to_thread(Version.get("2.0.1").load),  # it takes a second, too
-            )
+        """Start or find it; where this fails or is interrupted, its process ends, unless somebody else has it."""
+        _starting[options] += 1
+        start = asyncio.create_task(asyncio.to_thread(LocalProcess.shared, options), name="cpsim[stack].start")
+        try:
+            async with waiting("the local stack starts"):
+                process, _ = await asyncio.gather(
+                    asyncio.shield(start),
+                    asyncio.to_thread(Version.get("2.0.1").load),  # it takes a second, too
+                )
+            return await cls._attach_local(options, process)
+        except BaseException:
+            [started] = await asyncio.gather(start, return_exceptions=True)  # its thread goes on when this is cancelled
+            if isinstance(started, LocalProcess) and started not in _open and _starting[options] == 1:
+                await asyncio.to_thread(started.stop)
+            raise
+        finally:
+            _starting[options] -= 1
+
+    @classmethod
+    async def _attach_local(cls, options: LocalOptions, process: LocalProcess) -> Stack:
         if (found := _open.find(process)) is not None:
             return found
-        try:
-            aws = await asyncio.to_thread(
-                Aws,
-                region=options.region,
-                endpoint_url=process.endpoint_url,
-                access_key=process.key,
-                explain=process.why_dead,
-            )
-            stack = await cls._attach(options.name, aws, process)
-        except Exception:
-            if process not in _open:
-                await asyncio.to_thread(process.stop)
-            raise
+        aws = await asyncio.to_thread(
+            Aws,
+            region=options.region,
+            endpoint_url=process.endpoint_url,
+            access_key=process.key,
+            explain=process.why_dead,
+        )
+        stack = await cls._attach(options.name, aws, process)
         found = _open.find_or_add(process, stack)
         if found is not stack:  # two cells that open at once get one stack
             aws.close()
@@ -242,9 +255,9 @@ class Stack(AttachedStack):
 
         The stack's own CSMS is silent inside the block. It takes over again at its end, also if the cell is interrupted
         or the kernel killed, and answers what is unanswered then, unless it is a Lambda function (``csms="lambda"``);
-        handlers that are at work are cancelled. It writes
-        to the tables of tokens and transactions, and reports a boot to the Device Shadow; your handler does that only
-        if you say so: ``await stack.publish(f"$aws/things/{id}/shadow/update", {"state": {"reported": payload}})``.
+        handlers that are at work are cancelled. It writes to the tables of tokens and transactions, and reports a boot
+        to the Device Shadow; your handler does that only if you say so:
+        ``await stack.publish(f"$aws/things/{id}/shadow/update", {"state": {"reported": payload}})``.
 
         The CALLs of one charge point are handled in order, and a slow handler does not delay other charge points. An
         exception becomes CALLERROR InternalError; its traceback is logged, which a cell shows, and kept in
@@ -283,12 +296,22 @@ class Stack(AttachedStack):
 
     @contextlib.asynccontextmanager
     async def _without_rule(self, name: str) -> AsyncIterator[None]:
-        """Disable the topic rule by which messages reach the CSMS, where that is a Lambda function."""
-        await self._aws.call("iot.disable_topic_rule", ruleName=name)
+        """Disable the topic rule by which messages reach the CSMS, where that is a Lambda function.
+
+        It is as before again also if this is cancelled while the rule is replaced.
+        """
+        rule = (await self._aws.call("iot.get_topic_rule", ruleName=name))["rule"]
+        former = {key: rule[key] for key in RULE_PAYLOAD if key in rule}
+
+        async def replace(payload: dict[str, Any]) -> None:
+            call = self._aws.call("iot.replace_topic_rule", ruleName=name, topicRulePayload=payload)
+            await to_its_end(call, f"cpsim[{self.name}].rule")
+
         try:
+            await replace(former | {"ruleDisabled": True})
             yield
         finally:
-            await self._aws.call("iot.enable_topic_rule", ruleName=name)
+            await replace(former)
 
     # -- What looks at it ---------------------------------------------------------------------------------------------
 

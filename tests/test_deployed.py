@@ -395,6 +395,8 @@ async def test_an_answer_makes_the_samples_message_processor_fail_and_goes_to_th
         await stack.send(name, call.Reset(type="Immediate"), timeout=SOON)
         assert await processor.wait_for_error(timeout=SOON) == "AttributeError: the message has no action"
         assert 'File "/var/task/bundled.py"' in await processor.log()
+        assert list((await processor.dead_letters(1, timeout=6 * SOON)).kind) == ["CALLRESULT"]
+        await processor.purge()
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Stack: how it is opened, what close() deletes, and what goes wrong on the way."""
 
 import asyncio
+import contextlib
 import copy
 import gc
 import json
@@ -14,8 +15,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
-from conftest import SOON
+from conftest import MS, SOON
 from ocpp.v201 import call
 from stack_fixtures import Boto, bind, dial, eventually, is_answered, mqtt, new_id
 
@@ -179,6 +181,31 @@ async def test_setup_cells_that_run_at_once_have_one_stack() -> None:
 
 
 @pytest.mark.usefixtures("named")
+@pytest.mark.parametrize("steps", [0, 1, 20, 80])
+async def test_an_interrupted_start_leaves_no_process(environment: pytest.MonkeyPatch, steps: int) -> None:
+    def children() -> list[psutil.Process]:
+        found = psutil.Process().children()
+        return [each for each in found if "Interrupted" in each.cmdline()]
+
+    async def start() -> Stack:
+        return await Stack.local(name="Interrupted")
+
+    starting = asyncio.create_task(start())
+    await eventually(children)
+    await asyncio.sleep(steps * MS)
+    starting.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await (await starting).close()  # it was faster
+    assert not children()
+
+    one, another = (asyncio.create_task(start()) for _ in range(2))
+    await eventually(children)
+    one.cancel()
+    async with await another as stack:  # somebody else still waits for it
+        assert process_of(stack).is_running
+    assert not children()
+
+
 async def test_a_closed_stack_is_not_found_again_nor_kept() -> None:
     stack = await Stack.open()
     await stack.close()

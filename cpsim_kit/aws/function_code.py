@@ -56,10 +56,13 @@ class Source:
 
     Raises:
         ValueError: It does not compile; the message has the line. Or it is neither a path nor a source.
+        TypeError: It is neither text nor a path.
         OSError: The file cannot be read.
     """
 
     def __init__(self, source: str | PathLike[str]) -> None:
+        if not isinstance(source, str | PathLike):
+            raise TypeError(f"a source is the path of a .py file or the text of a module, not {type(source).__name__}")
         if isinstance(source, str) and ("\n" in source or not source.strip().endswith(".py")):
             if "\n" not in source:
                 raise ValueError(f"{source!r} is neither the path of a .py file nor the text of a module")
@@ -81,7 +84,8 @@ class Source:
             runtime: The function's runtime, e.g. "python3.9".
 
         Raises:
-            ValueError: The runtime is not Python, or an older one that cannot read it; or there is no such function.
+            ValueError: The runtime is not Python, or an older one that cannot read it; or there is no such function,
+                or it is an ``async def`` (AWS Lambda developer guide, python-handler).
         """
         version = re.fullmatch(r"python(\d+)\.(\d+)", runtime)
         if version is None:
@@ -93,6 +97,12 @@ class Source:
             raise ValueError(
                 f"{self.name} has no function {handler.function}, which AWS Lambda calls "
                 f"(the function's handler is {handler.text}): def {handler.function}(event, context): ..."
+            )
+        if line := _awaited(self._tree, handler.function):
+            raise ValueError(
+                f"{self.name}, line {line}: {handler.function} is an async def, which AWS Lambda calls and does not "
+                f"await, so nothing of it would run. Write def {handler.function}(event, context): "
+                "asyncio.run(…), with the rest in another function"
             )
 
     def _parse(self, version: tuple[int, int] | None) -> ast.Module:
@@ -162,6 +172,14 @@ def _is_compiled_from(name: str, path: str) -> bool:
     folder, _, file = path.removesuffix(".py").rpartition("/")
     prefix = f"{folder}/" if folder else ""
     return bool(re.fullmatch(rf"{re.escape(prefix)}(__pycache__/)?{re.escape(file)}(\.[\w-]+)*\.pyc", name))
+
+
+def _awaited(tree: ast.Module, name: str) -> int | None:
+    """The line of a function that is an ``async def`` whatever happens: not decorated, and not defined otherwise."""
+    made = [node for node in tree.body if isinstance(node, ast.AsyncFunctionDef) and node.name == name]
+    if len(made) == 1 and not made[0].decorator_list and _names(tree).count(name) == 1:
+        return made[0].lineno
+    return None
 
 
 def _names(tree: ast.Module) -> list[str]:

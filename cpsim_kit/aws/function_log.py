@@ -23,6 +23,8 @@ _OF_LAMBDA = re.compile(
 )
 _LINE = re.compile(r"(START|END|REPORT) RequestId: ([\w-]+)")
 _ERROR = re.compile(r"\[ERROR\] (?=\S)(.*)")  # what a logger writes has a tab there
+# The first as AWS says it, the second as the local stack does.
+_EXITED = re.compile(r"RequestId: ([\w-]+) Error: (Runtime exited .*)|Worker process died$")
 _TIMED_OUT = re.compile(r"(?:\S+Z ([\w-]+) )?(Task timed out after [\d.]+ seconds)$")
 
 
@@ -76,6 +78,10 @@ def invocations(events: Iterable[Event]) -> list[Invocation]:
                 timed_out = found.get(match[1]) if match[1] else now.get(stream)
                 if timed_out is not None:
                     timed_out.error = match[2]
+            elif match := _EXITED.match(line):
+                exited = found.get(match[1]) if match[1] else now.get(stream)
+                if exited is not None:
+                    exited.error = f"Runtime.ExitError: {match[2] or 'Runtime exited'}"
             elif match := _ERROR.match(line):
                 if (running := now.get(stream)) is None:
                     early[stream] = match[1].strip()

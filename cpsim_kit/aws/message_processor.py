@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from os import PathLike
@@ -24,7 +24,7 @@ from cpsim_kit.aws.processor_tables import TableSpec, allow_tables, parse_tables
 from cpsim_kit.aws.session import Aws, plain_item
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.tables import table
-from cpsim_kit.basics.waiting import AwaitedOrEntered, poll_until, waiting
+from cpsim_kit.basics.waiting import AwaitedOrEntered, poll_until, to_its_end, waiting
 from cpsim_kit.errors import NotFound
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ class MessageProcessor(AwaitedOrEntered["MessageProcessor"]):
             try:
                 await self._replace()
             except BaseException:
-                await _to_its_end(self._undo(kept), f"cpsim[{self.function}].undo")
+                await to_its_end(self._undo(kept), f"cpsim[{self.function}].undo")
                 raise
             self._active = True
             if self not in self._holders.processors:
@@ -169,7 +169,7 @@ class MessageProcessor(AwaitedOrEntered["MessageProcessor"]):
             AwsError: AWS refused.
             WaitTimeout: AWS did not finish in time.
         """
-        await _to_its_end(self._remove(), f"cpsim[{self.function}].remove")
+        await to_its_end(self._remove(), f"cpsim[{self.function}].remove")
 
     # -- What came of it ----------------------------------------------------------------------------------------------
 
@@ -196,8 +196,8 @@ class MessageProcessor(AwaitedOrEntered["MessageProcessor"]):
 
         Returns:
             One row per invocation, by started_at (UTC): duration_ms, billed_ms (what AWS charges for), memory_mb (the
-            most that it has used; the local stack does not measure it), error ("" if it did not fail, else e.g.
-            "KeyError: 'idToken'"), request_id. What an invocation that still runs has not said yet is missing.
+            most that it has used; 0 on the local stack, which does not measure it), error ("" if it did not fail, else
+            e.g. "KeyError: 'idToken'"), request_id. What an invocation that still runs has not said yet is missing.
 
         Raises:
             RuntimeError: It has never been in use.
@@ -372,16 +372,6 @@ class MessageProcessor(AwaitedOrEntered["MessageProcessor"]):
         """Put back what was there, newest first, but for the ``keep`` oldest."""
         if failed := await self._cleanup.run(keep=keep, is_gone=self._is_gone):
             raise failed[0][1]
-
-
-async def _to_its_end(work: Coroutine[Any, Any, None], name: str) -> None:
-    """Await some work, which goes on to its end if this is cancelled; so does this, unless it is cancelled again."""
-    task = asyncio.create_task(work, name=name)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise
 
 
 def _find_function(deployment: Deployment, function: str | None) -> str:

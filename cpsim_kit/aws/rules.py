@@ -23,10 +23,10 @@ from cpsim_kit.errors import AwsError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Rule"]
+__all__ = ["RULE_PAYLOAD", "Rule"]
 
 _SQL_VERSION = "2016-03-23"
-_PAYLOAD = ("sql", "description", "actions", "ruleDisabled", "awsIotSqlVersion", "errorAction")  # of a rule
+RULE_PAYLOAD = ("sql", "description", "actions", "ruleDisabled", "awsIotSqlVersion", "errorAction")  # of a rule
 _ACTIVE_TIMEOUT = 60  # seconds; AWS IoT takes some until it can assume a role that was just created
 _NOT_THERE = "UnauthorizedException"  # AWS's answer for a rule that is not there (yet, or any more)
 
@@ -218,7 +218,7 @@ class Rule(AwaitedOrEntered["Rule"]):
             if exc.code != "ResourceAlreadyExistsException":
                 raise
             found = (await self._aws.call("iot.get_topic_rule", **name))["rule"]
-            former = {key: found[key] for key in _PAYLOAD if key in found}
+            former = {key: found[key] for key in RULE_PAYLOAD if key in found}
             await self._aws.call("iot.replace_topic_rule", **name, topicRulePayload=payload)
             self._cleanup.add(  # put back what was there: without its action it is of no use
                 f"former rule {self.name}", lambda: self._unless_gone("iot.replace_topic_rule", topicRulePayload=former)

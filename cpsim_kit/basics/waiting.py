@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 
 from cpsim_kit.errors import WaitTimeout
 
-__all__ = ["AwaitedOrEntered", "poll_until", "together", "waiting"]
+__all__ = ["AwaitedOrEntered", "poll_until", "to_its_end", "together", "waiting"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -77,6 +77,21 @@ async def poll_until(
             raise
         raise WaitTimeout(what if isinstance(what, str) else what(), timeout, last_seen()) from exc
     return found
+
+
+async def to_its_end(work: Coroutine[Any, Any, T], name: str) -> T:
+    """Await some work, which goes on to its end if this is cancelled; so does this, unless it is cancelled again.
+
+    Args:
+        work: What is not to be interrupted in the middle, such as a change that AWS may have begun already.
+        name: The name of its task.
+    """
+    task = asyncio.create_task(work, name=name)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 @contextlib.asynccontextmanager

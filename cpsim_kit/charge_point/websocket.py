@@ -13,6 +13,7 @@ open. It is not worth three more packages, its own TCP and TLS, and proxies that
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import struct
 import sys
@@ -359,7 +360,8 @@ class WebSocket(asyncio.Protocol):
             if data != SEND_EOF:
                 self.transport.write(data)
             elif self.transport.can_write_eof() and not self.transport.is_closing():
-                self.transport.write_eof()
+                with contextlib.suppress(OSError):  # the other side has broken the connection since
+                    self.transport.write_eof()
             else:
                 self.transport.close()
         was_open, self._is_open = self._is_open, protocol.state is State.OPEN

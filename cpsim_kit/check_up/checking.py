@@ -179,6 +179,8 @@ async def _play(player: Player, charge_point: ChargePoint, play: Play, check: Ch
         )
     except (ConnectError, NotRegistered) as exc:
         if is_first:
+            if isinstance(exc, NotRegistered):
+                exc.add_note("For a check-up one id that the CSMS knows is enough: ids=[…], or in the shell --cp-id")
             raise
         verdict, seen = NOT_TRIED, f"{charge_point.id} could not connect: {exc}"
     return Finding(check, verdict, clean(seen), time.perf_counter() - began, charge_point.messages)

@@ -175,20 +175,23 @@ class Player:
     async def _look_at_bill(self, transaction_id: str | int, expected_wh: float) -> Bill:
         if self._ledger is None:
             return Bill(not_seen="no ledger was given")
-        ledger, last = self._ledger, Bill()
+        ledger, last = self._ledger, Bill(not_seen=f"the ledger did not answer within {self._timeout:g} s")
 
         async def look() -> bool:
             nonlocal last
-            last = Bill(await ledger(self._charge_point.id, transaction_id))
-            return last.wh is not None and abs(last.wh - expected_wh) <= TOLERANCE_WH
+            try:
+                last = Bill(await ledger(self._charge_point.id, transaction_id))
+                return last.wh is not None and abs(last.wh - expected_wh) <= TOLERANCE_WH
+            except NoBill:
+                raise
+            except Exception as exc:  # a reader's function; the other checks go on
+                raise NoBill(f"the ledger raised {shorten(repr(exc))}") from exc
 
         try:
             await poll_until(look, "the bill", self._timeout)
         except NoBill as exc:
             return Bill(not_seen=str(exc))
         except WaitTimeout:
-            if last.wh is None and (why := self._why_no_bill()):
-                return Bill(not_seen=why)
-        except Exception as exc:  # noqa: BLE001 - a reader's function; the other checks go on
-            return Bill(not_seen=f"the ledger raised {shorten(repr(exc))}")
+            if not last.not_seen and last.wh is None:
+                return Bill(not_seen=self._why_no_bill())
         return last

@@ -49,5 +49,5 @@ def _run(argv: Sequence[str] | None) -> int:
         print(f"cpsim {options.name}: error: {exc}\nTry: cpsim {options.name} --help", file=sys.stderr)
         return BAD_ARGUMENTS
     except CpsimError as exc:
-        logging.error("%s", exc)
+        logging.error("%s", ". ".join([str(exc), *getattr(exc, "__notes__", [])]))
         return FAILED

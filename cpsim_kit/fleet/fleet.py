@@ -95,8 +95,8 @@ class Fleet:
             Heartbeats are sent at the interval that the CSMS instructs.
         arrivals: When drivers arrive at each station: a function of a seeded ``random.Random`` that returns or yields
             the seconds of the station's clock until the first, and from each to the next, e.g.
-            ``poisson(per_hour=2)``. There are at most as many drivers at once as a station has EVSEs; a further one
-            waits until one leaves. None: one driver comes at once.
+            ``poisson(per_hour=2)`` of ``cpsim_kit.fleet``. There are at most as many drivers at once as a station has
+            EVSEs; a further one waits until one leaves. None: one driver comes at once.
         reconnect: How long to wait before a lost connection is opened again; None: it stays lost. A station keeps its
             connection itself: its waits are these; when None, those of ``{"reconnect": …}`` or of its variables.
         provision: "run" creates the Things before a run and deletes those it created afterwards, also when the run is

@@ -32,8 +32,7 @@ from cpsim_kit.local.usage import this_process
 _GRACE = 2.0  # seconds to close in good order; then the process ends anyway
 _PARENT_INTERVAL = 1.0  # seconds between two checks of the parent
 
-
-_SOURCE = Path(message_processor.__file__)
+_SOURCE = Path(message_processor.__file__)  # of the Lambda function
 _LAMBDA = frozenset({"lambda", "logs"})  # services that answer only where the CSMS is a Lambda function
 
 

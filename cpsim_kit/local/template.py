@@ -27,10 +27,9 @@ __all__ = ["PARAMETERS", "PROCESS_KEY", "template"]
 PARAMETERS = ("WebsocketUrl", "Process", "Interval")
 PROCESS_KEY = "localProcess"  # id and start of the process; not on AWS, where the gateway is an ECS service
 
-
-# Of the function, and of its queue. The sample has 30 s for both: too long to watch a failed batch come back.
-FUNCTION_TIMEOUT = 3
-VISIBILITY_TIMEOUT = 5  # seconds; more than the function's timeout, as otherwise a slow batch is delivered again
+# Seconds, of the function and of its queue. The sample has 30 for both: too long to watch a failed batch come back.
+_FUNCTION_TIMEOUT = 3
+_VISIBILITY_TIMEOUT = 5  # more than the function's timeout, as otherwise a slow batch is delivered again
 _TRIES = 3
 _CONCURRENCY = 2  # the least that AWS allows; each costs a process here
 
@@ -84,7 +83,7 @@ def _back_half(source: str) -> dict[str, Any]:
         queue: {
             "Type": "AWS::SQS::Queue",
             "Properties": {
-                "VisibilityTimeout": VISIBILITY_TIMEOUT,
+                "VisibilityTimeout": _VISIBILITY_TIMEOUT,
                 "RedrivePolicy": {"deadLetterTargetArn": _arn(dead_letters), "maxReceiveCount": _TRIES},
             },
         },
@@ -104,7 +103,7 @@ def _back_half(source: str) -> dict[str, Any]:
                 "Handler": "message_processor.lambda_handler",
                 "Code": {"ZipFile": source},
                 "Role": _arn(f"{function}ServiceRole"),
-                "Timeout": FUNCTION_TIMEOUT,
+                "Timeout": _FUNCTION_TIMEOUT,
                 "Environment": {
                     "Variables": {
                         "TOKENS_TABLE": {"Ref": TOKENS_TABLE},

@@ -196,20 +196,28 @@ class LocalList:
     def __len__(self) -> int:
         return len(self._entries or ())
 
-    def update(self, version: int, entries: Sequence[tuple[IdToken, TokenInfo | None]], *, is_full: bool) -> str:
+    def update(
+        self,
+        version: int,
+        entries: Sequence[tuple[IdToken, TokenInfo | None]],
+        *,
+        is_full: bool,
+        most: int = MAX_TOKENS,
+    ) -> str:
         """Change the list.
 
         Args:
             version: Its new version, above 0.
             entries: Tokens, and what is known of each; None to take one out of the list.
             is_full: Whether they are the whole list.
+            most: How many tokens one message may have.
 
         Returns:
             "Accepted", "Failed" or "VersionMismatch" (D01.FR.04 to .06, .11, .15 to .19).
         """
         keys = [_key(token) for token, _ in entries]
         if (
-            len(entries) > MAX_TOKENS
+            len(entries) > most
             or version < 1
             or len(set(keys)) != len(keys)
             or (is_full and any(info is None for _, info in entries))

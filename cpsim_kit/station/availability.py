@@ -6,8 +6,7 @@ transaction goes out of service when that ends. OCPP 2.0.1 part 2, G03 and G04; 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from cpsim_kit.station.events import ChangeAvailability
@@ -41,7 +40,7 @@ class Availability:
         self._visits = visits
         self._dialect = dialect
         self._out: set[Place] | None = None  # what is out of service; None while the CSMS has changed nothing
-        self._held: set[int] | None = None  # EVSEs that begin nothing, as a reset is to come or under way
+        self._held: set[tuple[int, str]] | None = None  # EVSEs that begin nothing, and what they are held for
         self._is_reported: bool | None = True  # what the CSMS knows of the station as a whole
         self.on_left: Callable[[LiveEvse, float], object] | None = None
 
@@ -77,15 +76,21 @@ class Availability:
         self._refresh(now)
         return "Scheduled" if waits else "Accepted"
 
-    def hold(self, numbers: Iterable[int], now: float) -> None:
-        """Let these EVSEs begin nothing until they are released."""
-        self._held = (self._held or set()) | set(numbers)
+    def hold(self, numbers: Iterable[int], purpose: str, now: float) -> None:
+        """Let these EVSEs begin nothing until they are released.
+
+        Args:
+            numbers: The EVSEs.
+            purpose: What for, e.g. "firmware": each purpose is released by itself.
+            now: The moment.
+        """
+        self._held = (self._held or set()) | {(number, purpose) for number in numbers}
         self._refresh(now)
 
-    def release(self, number: int, now: float) -> None:
-        """Put an EVSE back that was held."""
+    def release(self, numbers: Iterable[int], purpose: str, now: float) -> None:
+        """Put back the EVSEs that were held for this purpose, and are held for no other one."""
         if self._held is not None:
-            self._held.discard(number)
+            self._held -= {(number, purpose) for number in numbers}
         self._refresh(now)
 
     def leave(self, evse: LiveEvse, now: float) -> None:
@@ -98,12 +103,16 @@ class Availability:
 
     def report(self, now: float) -> None:
         """Report the station as a whole, where the version does, if the CSMS does not know its state."""
-        reporter, is_operative = self._visits.reporter, self.is_operative
-        if is_operative == self._is_reported or not reporter.queue.is_online:
+        reporter = self._visits.reporter
+        if self.is_operative == self._is_reported or not reporter.queue.is_online:
             return
-        self._is_reported = is_operative
-        for build in self._dialect.start_messages(now, is_operative):
+        for build in self.start_messages(now):
             reporter.say(build, lost=self._report_lost)
+
+    def start_messages(self, now: float) -> Sequence[Callable[[], object]]:
+        """The messages on the station as a whole, where the version has any; they are said now."""
+        self._is_reported = self.is_operative
+        return self._dialect.start_messages(now, self._is_reported)
 
     def _report_lost(self, _now: float) -> None:
         self._is_reported = None
@@ -115,7 +124,6 @@ class Availability:
             wanted = self._is_wanted(evse)
             evse.is_leaving = not wanted and evse.transaction is not None
             evse.available = wanted or evse.is_leaving
-        self._is_reported = self.is_operative
 
     def dump(self) -> list[list[int]] | None:
         """What is out of service, as JSON can hold it; None while the CSMS has changed nothing."""
@@ -137,7 +145,7 @@ class Availability:
 
     def _is_wanted(self, evse: LiveEvse) -> bool:
         """Whether an EVSE is to be in service."""
-        is_held = self._held is not None and evse.id in self._held
+        is_held = self._held is not None and any(number == evse.id for number, _purpose in self._held)
         return not is_held and self._places().isdisjoint({_STATION, (evse.id, 0), (evse.id, 1)})
 
     def _refresh(self, now: float) -> None:
@@ -157,8 +165,7 @@ class Availability:
 
     def _take_out(self, evse: LiveEvse, now: float) -> None:
         """Nothing charges here any more. What was authorized ends first: OCPP 1.6, 4.9 has no move from Preparing."""
-        evse.authorization = None
-        evse.connect_by = evse.authorize_by = math.inf
+        self._visits.drop_authorization(evse)
         evse.was_stopped = evse.vehicle is not None or evse.has_dangling_cable
         self._visits.settle(evse, now, "")
         evse.available = False

@@ -193,17 +193,11 @@ class Core:
         return result
 
     def take(self, now: float) -> Outgoing | None:
-        """The message to send now; None if there is none. Feed its answer, or its failure, before taking one more.
-
-        Its payload is None if it cannot be sent, and then it is left out: OCPP 1.6 cannot name a transaction whose
-        StartTransaction failed.
-        """
+        """The message to send now; None if there is none. Feed its answer, or its failure, before taking one more."""
         queue = self._reporter.queue
         message = queue.take(now)
         if message is not None:
-            message.payload = message.build()
-            if message.payload is None:
-                queue.give_up(message)
+            message.payload = queue.build(message)
         return message
 
     @property
@@ -357,7 +351,7 @@ class Core:
         self._visits.keep_reservations(now)
         self._reporter.queue.is_online = True
         self._unsaid.clear()
-        for build in self.dialect.start_messages(now, self.availability.is_operative):
+        for build in self.availability.start_messages(now):
             self._say_surely(build)
         for evse in self.evses.values():
             self._reporter.status(evse, now, anyway=True)
@@ -495,8 +489,7 @@ class Core:
         if evse.fault:
             raise ValueError(f"EVSE {evse.id} has a fault already: {evse.fault}; clear it first")
         evse.fault = event.name
-        evse.authorization = None
-        evse.connect_by = evse.authorize_by = math.inf
+        self._visits.drop_authorization(evse)
         evse.offer(now)
         self._visits.settle(evse, now, "AbnormalCondition", FAULTS[event.name], must_end=True)
         self._visits.close_session(evse, now)
@@ -590,8 +583,7 @@ class Core:
         for evse in self.evses.values():
             record(evse, now)
             evse.has_power = False
-            evse.authorization = None
-            evse.connect_by = evse.authorize_by = math.inf
+            self._visits.drop_authorization(evse)
             evse.offer(now)
             record(evse, now)
 
@@ -724,12 +716,11 @@ class Core:
 
     def hold_evses(self, now: float) -> None:
         """Let the EVSEs begin nothing; one with a transaction goes out of service when that has ended."""
-        self.availability.hold(self.evses, now)
+        self.availability.hold(self.evses, "firmware", now)
 
     def release_evses(self, now: float) -> None:
         """Put back what was held; a vehicle that waits needs a new start."""
-        for number in self.evses:
-            self.availability.release(number, now)
+        self.availability.release(self.evses, "firmware", now)
 
 
 _RULES: dict[type, Callable[[Core, Any, float], Any]] = {

@@ -225,7 +225,7 @@ class Driver:
         if self._task is None or self.error is not None:
             return
         if self._core.restarts.is_away:  # whatever boots it goes on
-            pass
+            self._core.triggers.take_early()  # what was asked for on this connection is not sent on the next
         elif not self._reconnect and self.is_plugged:
             self.error = error
             self._fail(error)
@@ -391,7 +391,7 @@ class Driver:
             _BootAsked: The CSMS asks for BootNotification.
         """
         charge_point, triggers = self._charge_point, self._core.triggers
-        self._is_starting = False
+        self._first_attempt_failed()
         until = time.perf_counter() + seconds
         while charge_point.is_open and (left := until - time.perf_counter()) > 0:
             early = triggers.take_early()
@@ -457,7 +457,7 @@ class Driver:
             try:
                 await self._connect()
             except CpsimError:
-                self._is_starting = False
+                self._first_attempt_failed()
                 self._core.connecting_failed()
                 raise
 
@@ -468,10 +468,10 @@ class Driver:
                     await self.boot(reason)
                     break
                 except ConnectionLost:
-                    self._is_starting = False
+                    self._first_attempt_failed()
                     raise
                 except CpsimError as exc:  # B01, error handling
-                    self._is_starting = False
+                    self._first_attempt_failed()
                     seconds = next(own_waits)
                     logger.warning("%s; the station boots again in %.0f s", exc, seconds)
                     with contextlib.suppress(WaitTimeout):
@@ -483,6 +483,12 @@ class Driver:
                 self._core.handle(Accepted(reason), now)
 
         self._keep_connecting(connect, work)
+
+    def _first_attempt_failed(self) -> None:
+        """The start after a reset takes longer: a clock that goes from event to event does not wait for it."""
+        if self._is_starting:
+            self._is_starting = False
+            self._wake_up()
 
     async def _stop_reconnecting(self) -> None:
         task, self._reconnecting = self._reconnecting, None
@@ -600,14 +606,7 @@ class Driver:
         while self.error is None:
             if (message := core.take(clock.now())) is not None:
                 clock.hold(self._limit())
-                if message.payload is None:
-                    logger.log(
-                        self._level,
-                        "%s: a message is left out, as the CSMS gave its transaction no id",
-                        self._charge_point.id,
-                    )
-                else:
-                    await self._send(message)
+                await self._send(message)
                 continue
             if self._renews_connection and self.is_online:
                 await self._charge_point.close()

@@ -315,7 +315,7 @@ class Outgoing:
     """A message to the CSMS.
 
     Attributes:
-        build: Makes the ``call`` dataclass, when it is the message's turn; None if it cannot be sent any more.
+        build: Makes the ``call`` dataclass, when it is the message's turn.
         payload: What it made.
         lost: Called with the moment when the connection went before the answer.
         report: What it says of a transaction; None for a message that is about no transaction.

@@ -222,6 +222,7 @@ class Firmware:
         update = self.update
         if update is None:
             return
+        update.due = max(update.due, now)  # its time came while the station was away
         match update.status:
             case "InstallRebooting":
                 self._enter("Installed")

@@ -10,7 +10,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.basics.tables import table
 from cpsim_kit.station.events import Outgoing
@@ -86,6 +86,10 @@ class MessageQueue:
             if self.on_full is not None:
                 self.on_full(message)
 
+    def build(self, message: Outgoing) -> Any:
+        """Make the ``call`` dataclass of a message whose turn it is."""
+        return message.build()
+
     def ready(self, now: float) -> bool:
         """Whether a message can be sent now."""
         return self._next(now) is not None
@@ -102,7 +106,7 @@ class MessageQueue:
         return math.inf if moment == -math.inf else moment
 
     def settle(self, message: Outgoing) -> None:
-        """A message was answered, or cannot be sent at all: it is gone."""
+        """A message was answered, or given up: it is gone."""
         lane = self._others if message.report is None else self._transactional
         if lane and lane[0] is message:
             lane.popleft()

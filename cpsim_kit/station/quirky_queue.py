@@ -77,7 +77,6 @@ class QuirkyQueue(MessageQueue):
         if report is not None:
             self._note(report)
             message.then = partial(self._answered, message, message.then)
-        message.build = partial(self._build, message, message.build)
         super().add(message)
         if report is not None and report.kind == "Ended" and "ended_before_updated" in self._quirks:
             self._put_before_the_last_update(report)
@@ -115,11 +114,9 @@ class QuirkyQueue(MessageQueue):
             if not math.isnan(wh) and (report.kind == "Ended" or said.readings == 2):
                 said.rolled_back_at, said.rolled_back_wh = report.at, wh
 
-    def _build(self, message: Outgoing, build: Callable[[], Any]) -> Any:
-        """The ``call`` dataclass, as the quirks have it. Each message counts once, however often it is sent."""
-        payload = build()
-        if payload is None:
-            return None
+    def build(self, message: Outgoing) -> Any:
+        """Make the ``call`` dataclass, as the quirks have it. Each message counts once, however often it is sent."""
+        payload = super().build(message)
         names: list[str] = []
         if message.report is not None:
             changed, names = self._change(message.report)
@@ -173,7 +170,9 @@ class QuirkyQueue(MessageQueue):
             then(answer, now)
         if report.kind == "Ended" and "stop_twice" in self._quirks:
             again = replace(report)  # so that its "offline" is as before, wherever the copy waits
-            super().add(Outgoing(message.build, cause=message.cause, session=message.session, report=again))
+            copy = Outgoing(message.build, cause=message.cause, session=message.session, report=again)
+            copy.payload = message.payload  # so that it does not count
+            super().add(copy)
             self._quirks.count("stop_twice")
         said, transaction = self._said[report.transaction.key], report.transaction
         is_charging = report.kind == "Updated" and bool(report.readings) and transaction.end is None

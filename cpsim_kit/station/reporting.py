@@ -258,8 +258,12 @@ class Reporter:
         if answer.info is None or token is None:
             return
         self._on_answer(token, answer, now)
-        if asked is not None and not answer.info.is_accepted:
+        if asked is None:
+            return
+        if not answer.info.is_accepted:
             self._on_refused(transaction, asked, answer.info.status, now)
+        elif answer.info.group:  # nobody may have been asked about the token before (C09.FR.03, .12)
+            asked.group = answer.info.group
 
     def _new_id(self) -> str:
         return str(uuid.UUID(int=self._random.getrandbits(128), version=4))
@@ -295,18 +299,20 @@ class Reporter:
             record(evse, now)
 
     def sample_aligned(self, evses: Sequence[LiveEvse], now: float) -> None:
-        """Report the clock-aligned meter values of all EVSEs, and of the station as EVSE 0 (J01.FR.14, .22)."""
+        """Report the clock-aligned meter values of all EVSEs, and of the station as EVSE 0 (J01.FR.14, .20, .22)."""
         value = self._variables.value
         measurands = value("AlignedDataCtrlr.Measurands")
-        is_idle_only = value("AlignedDataCtrlr.SendDuringIdle")
-        if not (is_idle_only and any(evse.transaction is not None for evse in evses)):
-            self._say_meter_values(0, read_all(evses, now, measurands))
+        if value("AlignedDataCtrlr.SendDuringIdle") and any(evse.transaction is not None for evse in evses):
+            for evse in evses:
+                record(evse, now)
+            return
+        self._say_meter_values(0, read_all(evses, now, measurands))
         for evse in evses:
             transaction = evse.transaction
             reading = read(evse, now, "Sample.Clock", measurands)
             if transaction is None:
                 self._say_meter_values(evse.id, reading)
-            elif not is_idle_only and transaction.begin is not None and reading.values:
+            elif transaction.begin is not None and reading.values:
                 state = transaction.charging_state
                 self._emit(evse, now, "Updated", "MeterValueClock", state, readings=[reading])
             record(evse, now)

@@ -70,7 +70,7 @@ class Restarts:
             return "Accepted"
         self.boot_reason = event.boot_reason or "ScheduledReset"
         self.step = "waits"
-        self._availability.hold(self._visits.evses, now)
+        self._availability.hold(self._visits.evses, "reset", now)
         return "Scheduled"
 
     def is_ready(self, now: float) -> bool:
@@ -107,8 +107,7 @@ class Restarts:
             if up_at <= now:
                 assert self._evses is not None
                 del self._evses[number]
-                if self.step != "waits":
-                    self._availability.release(number, now)
+                self._availability.release([number], "EVSE reset", now)
 
     def _reset_evse(self, event: Reset, number: int, now: float) -> str:
         """B11.FR.08, B12.FR.07 and .08."""
@@ -119,12 +118,12 @@ class Restarts:
             self._evses = {}
         if not event.is_immediate and evse.transaction is not None:
             self._evses[number] = math.inf
-            self._availability.hold([number], now)
+            self._availability.hold([number], "EVSE reset", now)
             return "Scheduled"
         self._stopped_reason = event.stopped_reason
         self._end(evse, now)
         self._evses[number] = now + RESTART_SECONDS
-        self._availability.hold([number], now)
+        self._availability.hold([number], "EVSE reset", now)
         return "Accepted"
 
     def _evse_left(self, evse: LiveEvse, now: float) -> None:
@@ -139,8 +138,7 @@ class Restarts:
         """End what goes on at an EVSE (B12.FR.04, .08); the cable stays in."""
         if evse.authorization is None and evse.transaction is None:
             return
-        evse.authorization = None
-        evse.connect_by = evse.authorize_by = math.inf
+        self._visits.drop_authorization(evse)
         evse.offer(now)
         self._visits.settle(evse, now, "ResetCommand", self._stopped_reason, must_end=True)
         self._visits.close_session(evse, now)

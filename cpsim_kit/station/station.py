@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from ocpp.exceptions import NotSupportedError
+from ocpp.exceptions import NotSupportedError, SecurityError
 
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import epoch
@@ -762,6 +762,10 @@ class Station:
     def _command(self, action: str, /, **fields: Any) -> Any:
         if self._is_closed:
             raise NotSupportedError(f"{self.id} is closed")
+        if self.charge_point.boot_status == "Rejected":
+            if self._core.dialect.answers_when_rejected:
+                raise SecurityError(f"the CSMS has rejected {self.id}")
+            raise asyncio.CancelledError  # this ends the task that would answer
         handler = (self._handlers or {}).get(action)
         answer = self.carry_out(action, **fields) if handler is None else handler(**fields)
         if inspect.isawaitable(answer):
@@ -789,6 +793,8 @@ class Station:
 
     async def reconnect(self) -> None:
         """Plug the network's cable in again, and wait until the CSMS has what waited for it.
+
+        During a reset it returns at once: the station connects by itself when it is time to boot.
 
         Raises:
             ValueError: The station has no power.

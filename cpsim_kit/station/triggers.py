@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cpsim_kit.station.evse import LiveEvse
     from cpsim_kit.station.visits import Visits
 
-__all__ = ["Triggers", "firmware_progress", "log_progress"]
+__all__ = ["Progress", "Triggers", "firmware_progress", "log_progress"]
 
 Progress = tuple[str, int | None]  # the status, and the id of the request that it belongs to
 

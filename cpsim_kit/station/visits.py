@@ -93,7 +93,6 @@ class Visits:
         self.reporter = Reporter(dialect, variables, random, self.keep_info, self._deauthorize)
         self.availability = Availability(self, dialect)
         self._keeps_rows = keeps_rows
-        self.dialect = dialect
         self.cache = AuthorizationCache()
         self.local_list = LocalList()
         self.reservations = Reservations()
@@ -173,6 +172,12 @@ class Visits:
                 self.reservations.cancel(used.id)
                 authorization.reservation_id = used.id
         evse.is_reserved = False
+
+    def drop_authorization(self, evse: LiveEvse) -> None:
+        """An authorization ends with what goes on at an EVSE, and nobody waits there any more."""
+        self.tell_unused(evse.authorization)
+        evse.authorization = None
+        evse.connect_by = evse.authorize_by = math.inf
 
     def tell_unused(self, authorization: Authorization | None) -> None:
         """An authorization ends: tell if no transaction came of its reservation (OCPP 2.1, H03.FR.11)."""

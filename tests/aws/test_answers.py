@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import sys
+import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -691,3 +692,24 @@ async def test_a_csms_that_is_a_lambda_function_is_silent_too(environment: pytes
             assert (boot.status, answers.answered) == ("Accepted", 1)
             assert [message.kind for message in await monitor.take(2, timeout=SOON)] == ["CALLRESULT"] * 2
             assert len(monitor.messages) == 2, "each was answered once"
+
+
+async def test_interrupted_while_the_function_is_silenced_lets_it_answer_again(environment: pytest.MonkeyPatch) -> None:
+    loop, asked, interrupted = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+    def hold(**_: object) -> None:
+        """In the thread that is about to send the request."""
+        loop.call_soon_threadsafe(asked.set)
+        interrupted.wait(SOON)
+
+    async with Stack.local(name="AnswersLambda", csms="lambda") as stack:
+        await stack.things.create("CP1")
+        stack.client("iot").meta.events.register("before-send.iot.ReplaceTopicRule", hold)
+        entering = asyncio.create_task(stack.answer_with(beat).__aenter__())
+        await asyncio.wait_for(asked.wait(), SOON)
+        entering.cancel()
+        interrupted.set()
+        with pytest.raises(asyncio.CancelledError):
+            await entering
+        async with stack.charge_point("CP1") as cp:
+            assert (await cp.boot()).status == "Accepted"

@@ -6,6 +6,7 @@ import sys
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -68,6 +69,12 @@ def test_what_is_neither_a_path_nor_a_source_is_refused(given: str | Path) -> No
         Source(given)
 
 
+@pytest.mark.parametrize("given", [None, b"def lambda_handler(event, context):\n    pass\n", print])
+def test_what_is_no_text_is_refused(given: Any) -> None:
+    with pytest.raises(TypeError, match=r"a source is the path of a \.py file or the text of a module, not"):
+        Source(given)
+
+
 def test_a_file_that_is_not_there_says_so() -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere\.py"):
         Source("nowhere.py")
@@ -77,7 +84,8 @@ def test_a_file_that_is_not_there_says_so() -> None:
     "source",
     [
         WORKS,
-        "async def lambda_handler(event, context):\n    pass\n",
+        "@run\nasync def lambda_handler(event, context):\n    pass\n",
+        "async def lambda_handler(event, context):\n    pass\n\nlambda_handler = run(lambda_handler)\n",
         "from elsewhere import lambda_handler\n",
         "from elsewhere import main as lambda_handler\n",
         "from elsewhere import *\n",
@@ -102,6 +110,11 @@ def test_a_source_with_the_function_of_the_handler_is_right(source: str) -> None
 def test_a_source_without_the_function_of_the_handler_is_refused(source: str) -> None:
     with pytest.raises(ValueError, match=r"no function lambda_handler, .* handler is message_processor.lambda_handler"):
         Source(source).check(HANDLER, HERE)
+
+
+def test_a_handler_that_would_have_to_be_awaited_is_refused_with_its_line() -> None:
+    with pytest.raises(ValueError, match=r"<source>, line 3: lambda_handler is an async def, .* does not await"):
+        Source("import a\n\nasync def lambda_handler(event, context):\n    pass\n").check(HANDLER, HERE)
 
 
 def test_what_an_older_python_cannot_read_is_refused_with_its_line() -> None:

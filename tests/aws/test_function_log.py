@@ -84,7 +84,13 @@ def test_a_timeout_is_an_error() -> None:
 def test_a_process_that_ends_is_an_error() -> None:
     ended = f"RequestId: {ONE} Error: Runtime exited with error: exit status 1\nRuntime.ExitError\n"
     events = log(start(ONE), ended, end(ONE), report(ONE, "Status: error\tError Type: Runtime.ExitError\t"))
-    assert [each.error for each in invocations(events)] == ["Runtime.ExitError"]
+    assert [each.error for each in invocations(events)] == [
+        "Runtime.ExitError: Runtime exited with error: exit status 1"
+    ]
+    [known_by_its_report] = invocations(
+        log(start(ONE), end(ONE), report(ONE, "Status: error\tError Type: Runtime.X\t"))
+    )
+    assert known_by_its_report.error == "Runtime.X"
 
 
 def test_an_error_of_import_is_the_error_of_the_invocation_that_it_fails() -> None:

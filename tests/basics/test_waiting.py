@@ -15,7 +15,7 @@ import pytest
 from conftest import MS, SOON, cpsim_tasks
 
 from cpsim_kit import errors
-from cpsim_kit.basics.waiting import AwaitedOrEntered, poll_until, waiting
+from cpsim_kit.basics.waiting import AwaitedOrEntered, poll_until, to_its_end, waiting
 
 SCRIPT = """
 import asyncio
@@ -109,6 +109,26 @@ async def test_a_timeout_that_a_look_raises_is_its_own() -> None:
 
     with pytest.raises(errors.WaitTimeout, match="something else"):
         await poll_until(look, "it", SOON)
+
+
+async def test_work_goes_on_to_its_end_when_its_caller_is_cancelled() -> None:
+    gate, steps = asyncio.Event(), []
+
+    async def work() -> None:
+        steps.append("begun")
+        await gate.wait()
+        steps.append("done")
+
+    caller = asyncio.create_task(to_its_end(work(), "cpsim[test].work"))
+    while not steps:
+        await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.sleep(0)
+    assert not caller.done()
+    gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    assert steps == ["begun", "done"]
 
 
 # -- Awaited or entered -----------------------------------------------------------------------------------------------

@@ -608,3 +608,17 @@ async def test_a_cancelled_body_does_not_wait_for_a_silent_gateway(csms: Csms) -
     with pytest.raises(asyncio.CancelledError):
         await task
     assert cpsim_tasks() == set()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_closing_while_the_end_of_the_connection_is_noticed(csms: Csms, turns: int) -> None:
+    """What is sent to a socket that is closed already breaks the connection, before its end was read."""
+    async with ChargePoint("CP1", csms.url) as cp:
+        csms.link.abort()
+        await asyncio.sleep(0)
+        beat = asyncio.ensure_future(cp.heartbeat())
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await cp.close()
+        with pytest.raises(ConnectionLost):
+            await beat

@@ -115,14 +115,25 @@ async def test_a_bill_that_does_not_come_is_a_failure_where_there_has_to_be_one(
     assert "no bill" in report["seq_no_gap"].seen
 
 
-async def test_a_ledger_that_fails_ends_no_check() -> None:
-    async def broken(charge_point_id: str, _transaction_id: object) -> float:
-        raise LookupError(charge_point_id)
+@pytest.mark.parametrize("error", [LookupError("CP1"), TimeoutError("CP1"), errors.WaitTimeout("CP1", 1)], ids=repr)
+async def test_a_ledger_that_fails_ends_no_check(error: Exception) -> None:
+    async def broken(_charge_point_id: str, _transaction_id: object) -> float:
+        raise error
 
     async with billing_csms("1.6") as csms:
         report = await check_up(csms.url, "1.6", ["cable_first", "offline"], ledger=broken)
     assert verdicts(report) == {"cable_first": "passed", "offline": "passed"}
-    assert "the bill was not seen: the ledger raised LookupError('CPSIM-CHECK-09')" in report["offline"].seen
+    assert f"the bill was not seen: the ledger raised {error!r}" in report["offline"].seen
+
+
+async def test_a_ledger_that_does_not_answer_ends_no_check() -> None:
+    async def hanging(_charge_point_id: str, _transaction_id: object) -> float:
+        return await asyncio.get_running_loop().create_future()
+
+    async with billing_csms("1.6") as csms:
+        report = await check_up(csms.url, "1.6", ["cable_first"], ledger=hanging, timeout=SHORT)
+    assert verdicts(report) == {"cable_first": "passed"}
+    assert "the bill was not seen: the ledger did not answer within" in report["cable_first"].seen
 
 
 # -- Boots -------------------------------------------------------------------------------------------------------------
@@ -259,8 +270,9 @@ async def test_nobody_listens(version: str) -> None:
 
 async def test_a_gateway_that_does_not_know_the_first_id(version: str) -> None:
     async with Csms(refuse=(1008, "Charge Point CP9 not registered as an IoT Thing")) as csms:
-        with pytest.raises(errors.NotRegistered):
+        with pytest.raises(errors.NotRegistered) as caught:
             await check_up(csms.url, version, ids=["CP9"])
+    assert "one id that the CSMS knows is enough: ids=" in caught.value.__notes__[0]
 
 
 async def test_a_later_id_that_is_refused_is_not_tried(version: str, csms: Csms) -> None:

@@ -53,7 +53,7 @@ async def test_a_thing_that_was_there_stays(stack: Stack, boto: Boto) -> None:
     await stack.things.delete("CPSIM-CHECK-02")
 
 
-async def test_interrupted_it_leaves_nothing(stack: Stack, boto: Boto, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_interrupted_it_leaves_nothing(stack: Stack, boto: Boto) -> None:
     began = asyncio.Event()
 
     async def ledger(_charge_point_id: str, _transaction_id: object) -> None:

@@ -49,6 +49,13 @@ async def test_check_succeeds_where_nothing_failed(right: Csms) -> None:
     assert {link.ws.request.path for link in right.links} == {"/CP7"}
 
 
+async def test_an_id_that_is_not_known_says_that_another_one_is_enough() -> None:
+    async with Csms(refuse=(1008, "Charge Point CP9 not registered as an IoT Thing")) as csms:
+        done = await asyncio.to_thread(cpsim, "check", "--cp-id", "CP9", "--url", csms.url)
+    assert done.returncode == 1
+    assert "in the shell --cp-id" in done.stderr
+
+
 async def test_what_is_not_supported_is_no_failure(right: Csms) -> None:
     right.on["Authorize"] = error("NotSupported", "", {})
     done = await asyncio.to_thread(cpsim, *["check", "--version", "1.6", "--check", "offline", "--url"], right.url)

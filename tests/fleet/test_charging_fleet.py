@@ -68,6 +68,28 @@ async def test_each_arrival_is_a_session_with_what_was_said_and_what_is_true(csm
     assert (actions["TransactionEvent"], actions["Authorize"], actions["connect"]) == (events, 9, 3)
 
 
+async def test_a_reset_ends_a_session_and_the_next_drivers_come_all_the_same(csms: Csms) -> None:
+    """It is no lost connection: the station has closed it itself."""
+    asked: list[str] = []
+
+    async def behave(link: Any, call: Any) -> None:
+        if not asked and call.payload["eventType"] == "Updated":
+            asked.append(call.action)
+            await link.send([2, "reset", "Reset", {"type": "Immediate"}])
+        await answer()(link, call)
+
+    csms.on["TransactionEvent"] = behave
+    result = await run(csms, 1, arrivals=three)
+    boots = [call.payload["reason"] for call in csms.calls if call.action == "BootNotification"]
+    assert boots == ["PowerUp", "RemoteReset"]
+    frame = result.sessions()
+    assert len(frame) == 3
+    assert frame.true_wh.iloc[0] < 4999
+    assert frame.true_wh.iloc[1:].between(4999, 20_001).all()
+    assert (frame.said_wh == frame.true_wh).all()
+    assert set(result.to_frame().outcome) == {"answered"}
+
+
 @pytest.mark.parametrize("version", ["1.6", "2.1"])
 async def test_other_versions_have_the_same_columns(csms: Csms, version: str) -> None:
     csms.on["StartTransaction"] = answer({"transactionId": 7, "idTagInfo": {"status": "Accepted"}})

@@ -63,6 +63,16 @@ async def test_hundreds_of_stations_from_event_to_event(stack: Stack, size: int,
 
 
 @pytest.mark.slow
+async def test_stations_behind_a_queue_and_a_function(environment: pytest.MonkeyPatch) -> None:
+    """Messages of many come in batches, some in another order, and some twice."""
+    station = {"speed": math.inf, "variables": {"SampledDataCtrlr.TxUpdatedInterval": 600}}
+    async with Stack.local(name="LedgerLambda", csms="lambda") as behind:
+        result = await run(behind, 40, station=station, call_timeout=3 * SOON)
+        await compare(behind, result, 80)
+    assert result.calls.failures == 0
+
+
+@pytest.mark.slow
 async def test_answers_are_dropped_and_connections_are_cut_and_no_wh_is_lost(stack: Stack) -> None:
     in_transactions = ("MeterValues", "StartTransaction", "StopTransaction", "TransactionEvent")
     network = Network(drop=0.05, direction="received", kinds="CALLRESULT", actions=in_transactions, seed=1)

@@ -172,8 +172,6 @@ class Player:
         """Take and answer messages while there are any."""
         while (message := self.core.take(self.now)) is not None:
             payload = message.payload
-            if payload is None:
-                continue
             _version, request, _response = messages_of(type(payload))
             said = request.action, request.encode(payload)  # raises where it breaks the schema
             self.said.append(said)

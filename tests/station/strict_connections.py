@@ -435,6 +435,14 @@ class StationV16(Judge, v16.ChargePoint):  # type: ignore[misc]
     def on_diagnostics_status(self, **payload: Any) -> Any:
         return self.accept("DiagnosticsStatusNotification", payload)
 
+    @answers("LogStatusNotification")
+    def on_log_status(self, **payload: Any) -> Any:
+        return self.accept("LogStatusNotification", payload)
+
+    @answers("SignedFirmwareStatusNotification")
+    def on_signed_firmware_status(self, **payload: Any) -> Any:
+        return self.accept("SignedFirmwareStatusNotification", payload)
+
     @answers("SecurityEventNotification")
     def on_security_event(self, **payload: Any) -> Any:
         return self.accept("SecurityEventNotification", payload)

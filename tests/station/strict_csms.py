@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from urllib.parse import unquote
 
 from strict_connections import Memory, Message, StationV16, StationV201, Violation
@@ -25,6 +25,7 @@ from strict_rules import Reserved, Session, Token
 from strict_v16 import RulesV16
 from strict_v201 import RulesV201
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.http11 import Request, Response
 from websockets.typing import Subprotocol
 
 __all__ = ["Message", "Reserved", "Session", "StrictCsms", "Token", "Violation"]
@@ -49,6 +50,8 @@ class StrictCsms:
         numbers: For the ids of messages and remote starts.
     """
 
+    stations: ClassVar[Mapping[str, type[Any]]] = {"1.6": StationV16, "2.0.1": StationV201}
+
     def __init__(
         self,
         version: str = "2.0.1",
@@ -68,7 +71,7 @@ class StrictCsms:
         self.remote_start_ids: set[int] = set()
         self.reservations: dict[int, Reserved] = {}
         self.numbers = itertools.count(1)
-        self._station_class: type[Any] = {"1.6": StationV16, "2.0.1": StationV201}[version]
+        self._station_class: type[Any] = self.stations[version]
         self._transaction_ids = itertools.count(1)
         self._memories: dict[str, Memory] = {}
         self._stations: dict[str, tuple[ServerConnection, Any]] = {}
@@ -79,6 +82,7 @@ class StrictCsms:
             "127.0.0.1",
             0,
             subprotocols=[Subprotocol(f"ocpp{self.version}")],
+            process_request=self.admit,
             ping_interval=None,
             close_timeout=1,
         )
@@ -123,6 +127,9 @@ class StrictCsms:
         for identity, memory in self._memories.items():
             for transaction_id in memory.rules.open_transactions():
                 self.violations.append(Violation(identity, "never_ended", f"{transaction_id} has not ended", None))
+
+    def admit(self, ws: ServerConnection, request: Request) -> Response | None:
+        """The answer to a connection that is refused; None for one that may open."""
 
     async def _serve(self, ws: ServerConnection) -> None:
         assert ws.request is not None

@@ -157,6 +157,7 @@ class Rules:
         refused_tokens: Those whose last Authorize was not answered Accepted.
         reservations: Those that the charge point has accepted, and that have not ended, by their ids.
         reservation_ids: The ids that were ever asked with.
+        is_boot_asked: The CSMS has asked for a BootNotification: the next one is not that of a start.
     """
 
     register_tolerance = 0.0
@@ -167,6 +168,7 @@ class Rules:
         self.refused_tokens: set[str] = set()
         self.reservations: dict[int, Reserved] = {}
         self.reservation_ids: set[int] = set()
+        self.is_boot_asked = False
         self._tokens = tokens
         self._ledger = ledger
         self._booted = False
@@ -193,7 +195,8 @@ class Rules:
         self._found = {}
         if action == "BootNotification":
             self._booted = True
-            self.booted()
+            if not self.is_boot_asked:
+                self.booted()
         elif not self._booted:
             self._report("boot", f"{action} before a BootNotification was accepted")
             return self._found

@@ -41,6 +41,7 @@ MOVES = {  # the table of 4.9, rows A to I; staying in a state is no move
 WHOLE_CHARGE_POINT = {"Available", "Unavailable", "Faulted"}  # what connector 0 may be
 WITH_EV_COMMUNICATION_ERROR = {"Preparing", "SuspendedEV", "SuspendedEVSE", "Finishing"}
 TRANSACTION_DATA_CONTEXTS = {"Transaction.Begin", "Transaction.End", "Sample.Periodic", "Sample.Clock"}
+NO_ID = -1  # of a transaction whose StartTransaction had no answer (errata sheet, 3.18)
 
 
 @dataclass
@@ -107,6 +108,10 @@ class RulesV16(Rules):
     def connected(self) -> None:
         self._statuses.clear()
         self._maybe_offline |= self._seen
+
+    def forget_status(self, place: int) -> None:
+        """The CSMS has asked for a status: it may be what it was."""
+        self._statuses.pop(place, None)
 
     def booted(self) -> None:
         self._statuses.clear()
@@ -176,7 +181,7 @@ class RulesV16(Rules):
     def _check_meter_values(self, payload: Payload) -> None:
         identity, place = payload.get("transaction_id"), payload["connector_id"]
         found = samples(payload["meter_value"])
-        if identity is None:
+        if identity in (None, NO_ID):
             self._check_sample_times(found, None, None)
         else:
             transaction = self._transactions.get(identity)
@@ -193,7 +198,7 @@ class RulesV16(Rules):
             self._check_time_of(transaction, [sample.at for sample in found])
         for sample in found:
             self._check_register(place, sample)
-            if identity is not None and sample.register_wh is not None:
+            if identity not in (None, NO_ID) and sample.register_wh is not None:
                 self._ledger[identity].end_wh = sample.register_wh
 
     def _check_time_of(self, transaction: Transaction, times: list[datetime | None]) -> None:
@@ -204,6 +209,8 @@ class RulesV16(Rules):
                 transaction.last_at = max(at, transaction.last_at)
 
     def _check_stop(self, payload: Payload) -> None:
+        if payload["transaction_id"] == NO_ID:
+            return
         transaction = self._transactions.get(payload["transaction_id"])
         if transaction is None:
             self._report("stop_unknown_transaction", f"nobody gave the transactionId {payload['transaction_id']}")

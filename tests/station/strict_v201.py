@@ -97,9 +97,17 @@ class RulesV201(Rules):
         self._statuses: dict[tuple[int, int], str] = {}
         self._reported: set[tuple[int, int]] = set()  # the connectors whose status was sent since the boot
         self._transactions: dict[str, Transaction] = {}
+        self._told_before: set[int] = set()  # ends of reservations that were told on earlier connections
+        self._told_now: set[int] = set()  # and on this one
 
     def connected(self) -> None:
         self._statuses.clear()
+        self._told_before |= self._told_now
+        self._told_now.clear()
+
+    def forget_status(self, place: int) -> None:
+        """The CSMS has asked for a status: it may be what it was."""
+        self._statuses = {key: status for key, status in self._statuses.items() if key[0] != place}
 
     def booted(self) -> None:
         self._statuses.clear()
@@ -135,7 +143,9 @@ class RulesV201(Rules):
 
     def _check_reservation_status(self, payload: Payload) -> None:
         number = payload["reservation_id"]
-        if self.reservations.pop(number, None) is None:
+        is_told_again = number in self._told_before
+        self._told_now.add(number)
+        if self.reservations.pop(number, None) is None and not is_told_again:
             text = f"reservation {number} was not accepted, or has ended already"
             self._report("reservation_status_unknown", text)
 

@@ -19,7 +19,6 @@ BROKEN_ON_PURPOSE = {
         "CPSIM-CHECK-03": "unknown_action",
         "CPSIM-CHECK-07": "start_busy",
         "CPSIM-CHECK-08": "stop_twice",
-        "CPSIM-CHECK-10": "meter_values_unknown_transaction",
         "CPSIM-CHECK-11": "register_decreases",
     },
     "2.0.1": {

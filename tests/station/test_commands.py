@@ -41,7 +41,7 @@ BOTH = {
 ONLY_16 = {
     "ChangeConfiguration": "test_configuration_keys.py::test_what_is_changed_takes_effect_at_once",
     "ExtendedTriggerMessage": "test_triggers.py::test_what_follows_in_ocpp_16",
-    "GetConfiguration": "test_configuration_keys.py::test_values_are_those_of_the_station",
+    "GetConfiguration": "test_configuration_keys.py::test_a_value_that_was_set_is_told",
     "GetDiagnostics": "test_maintenance.py::test_an_upload_is_a_train_of_statuses",
     "RemoteStartTransaction": "test_station_waits.py::test_a_remote_start_and_stop",
     "RemoteStopTransaction": "test_station_waits.py::test_a_remote_start_and_stop",
@@ -71,7 +71,7 @@ ONLY_2X = {
     "SetVariableMonitoring": REFUSED,
     "SetVariables": "test_variables_act.py::test_what_is_set_takes_effect_at_once",
     "TriggerMessage": "test_triggers.py::test_what_follows_in_ocpp_2",
-    "UnlockConnector": "test_unlocking.py::test_a_lock_with_a_fault_keeps_the_cable",
+    "UnlockConnector": "test_commands_meet.py::test_a_cable_that_is_locked_without_a_vehicle_comes_out_after_unlocking",
     "UnpublishFirmware": REFUSED,
 }
 ONLY_21 = {

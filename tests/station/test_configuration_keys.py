@@ -97,6 +97,13 @@ def test_values_are_those_of_the_station() -> None:
     assert known["LocalAuthListMaxLength"] == known["SendLocalListMaxLength"] == ("1000", True)
 
 
+def test_a_value_that_was_set_is_told() -> None:
+    player = Player("1.6", variables={"ConnectionTimeOut": 90})
+    player.command("ChangeConfiguration", key="HeartbeatInterval", value="17")
+    known, _ = read(player, "ConnectionTimeOut", "HeartbeatInterval")
+    assert known == {"ConnectionTimeOut": ("90", False), "HeartbeatInterval": ("17", False)}
+
+
 def test_keys_are_found_in_any_case_and_unknown_ones_are_named() -> None:
     known, unknown = read(Player("1.6"), "heartbeatinterval", "NUMBEROFCONNECTORS", "Nothing", "MaxEnergyOnInvalidId")
     assert known == {"HeartbeatInterval": ("60", False), "NumberOfConnectors": ("1", True)}

@@ -282,6 +282,17 @@ def test_clock_aligned_values_stop_during_a_transaction_if_asked_for() -> None:
     assert told(player.act("wait 900")) == ["meter 0 Clock:1", "meter 1 Clock:1"]
 
 
+def test_clock_aligned_values_stop_at_every_evse_while_one_has_a_transaction() -> None:
+    """The variable is the station's, not an EVSE's (J01.FR.20)."""
+    variables = {"AlignedDataCtrlr.Interval": 900, "AlignedDataCtrlr.SendDuringIdle": True}
+    player = Player(evses=[Evse(), Evse()], variables=variables | {"SampledDataCtrlr.TxUpdatedInterval": 0})
+    player.act("plug 2")
+    player.act("swipe TAG-1 2")
+    assert player.act("wait 900") == []
+    player.act("swipe TAG-1 2")
+    assert told(player.act("wait 900")) == ["meter 0 Clock:1", "meter 1 Clock:1", "meter 2 Clock:1"]
+
+
 def test_clock_aligned_values_of_16_have_the_transaction() -> None:
     player = charging("1.6", ClockAlignedDataInterval=900, MeterValueSampleInterval=0, StopTxnAlignedData="Voltage")
     assert told(player.act("wait 900")) == ["meter 0 Clock:1", "meter 1 transaction 1 Clock:1"]
@@ -438,6 +449,26 @@ def test_a_known_token_of_the_same_group_stops_without_a_question() -> None:
     assert told(player.act("swipe TAG-1B")) == ["Ended 2 StopAuthorized EVConnected Local TAG-1B Begin:1 End:1"]
 
 
+@pytest.mark.parametrize("version", ["1.6", "2.0.1", "2.1"])
+@pytest.mark.parametrize("start", ["swipe TAG-1", "remote start TAG-1"])
+@pytest.mark.parametrize(("group", "stops"), [("GROUP", True), ("OTHERS", False), ("", False)])
+def test_the_group_that_the_answer_to_a_transaction_names_counts(
+    version: str, start: str, group: str, stops: bool
+) -> None:
+    """The CSMS tells the group with the transaction's start, not with Authorize, or it is not asked (C09.FR.12)."""
+    player = Player(
+        version,
+        tokens={"TAG-1B": TokenInfo("Accepted", "GROUP")},
+        in_transaction={"TAG-1": TokenInfo("Accepted", group)},
+    )
+    player.act("plug")
+    player.act(start)
+    lines = told(player.act("swipe TAG-1B"))
+    assert lines[0] == "authorize TAG-1B"
+    assert (len(lines) > 1) is stops
+    assert (player.core.evses[1].authorization is None) is stops
+
+
 def test_the_cache_forgets_after_its_lifetime() -> None:
     player = Player(variables={"AuthCtrlr.LocalPreAuthorize": True, "AuthCacheCtrlr.LifeTime": 100})
     player.act("plug")
@@ -581,14 +612,22 @@ def test_a_message_without_an_answer_changes_nothing() -> None:
     assert player.core.transactions == []
 
 
-def test_a_transaction_of_16_without_an_id_says_nothing_more() -> None:
+def test_a_transaction_of_16_without_an_id_is_named_minus_one() -> None:
+    """The answer to StartTransaction never came (errata sheet, 3.18)."""
     player = Player("1.6")
     usual = player.answer
     player.answers = lambda message, said: None if said[0] == "StartTransaction" else usual(message, said)
     player.act("plug")
     assert told(player.act("swipe TAG-1")) == ["authorize TAG-1", "start 1 TAG-1 0 Wh", "status 1 Charging"]
-    player.act("wait 120")
-    assert told(player.act("swipe TAG-1")) == ["status 1 Finishing"]
+    assert not any("-1" in line for line in told(player.act("wait 30")))  # the answer may come yet
+    assert told(player.act("wait 90"))[-1].startswith("meter 1 transaction -1 Periodic")
+    assert told(player.act("swipe TAG-1")) == [
+        "stop -1 Local 367 Wh TAG-1 Begin:1 Periodic:1 Periodic:1 End:1",
+        "status 1 Finishing",
+    ]
+    player.answers = None
+    player.act("swipe TAG-1")
+    assert told(player.act("swipe TAG-1"))[0].startswith("stop 1 Local")
 
 
 def test_an_answer_that_comes_after_the_session_changes_nothing() -> None:

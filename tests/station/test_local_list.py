@@ -318,3 +318,15 @@ def test_a_list_is_found_by_id_in_any_case_and_by_type() -> None:
     tokens.update(1, [(IdToken("Tag-1"), TokenInfo("Accepted", "GROUP", (2,)))], is_full=True)
     assert tokens.find(IdToken("TAG-1"), 0) == TokenInfo("Accepted", "GROUP", (2,))
     assert tokens.find(IdToken("TAG-1", "ISO15693"), 0) is None
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_station_that_takes_short_messages_refuses_a_longer_one(version: str) -> None:
+    """D01.FR.11; SendLocalListMaxLength of OCPP 1.6, 9.3."""
+    name = "SendLocalListMaxLength" if version == "1.6" else "LocalAuthListCtrlr.ItemsPerMessage"
+    player = Player(version, variables={name: 2})
+    assert send_list(player, 1, "Full", "TAG-1 TAG-2 TAG-3") == "Failed"
+    assert len(player.core.local_list) == 0
+    assert send_list(player, 1, "Full", "TAG-1 TAG-2") == "Accepted"
+    assert send_list(player, 2, "Differential", "TAG-3") == "Accepted"
+    assert len(player.core.local_list) == 3

@@ -388,3 +388,33 @@ def request_of(version: str) -> Any:
     from ocpp import v16, v201
 
     return {"1.6": v16, "2.0.1": v201}[version].call.Reset
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_time_goes_on_while_the_station_cannot_boot(csms: Csms, version: str) -> None:
+    """The CSMS is away for longer than a reset takes: who waits for the station's clock waits no longer than that."""
+    async with stubbed(csms, version) as station:
+        await begin(station)
+        await reset(csms, version)
+        csms.refusals = itertools.repeat(503)
+        await until(lambda: not station.charge_point.is_open)
+        begun = station.now
+        await station.until(minutes=10)
+        assert (station.now - begun).total_seconds() == pytest.approx(600)
+        csms.refusals = iter(())
+        await until(lambda: is_back(station, csms))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_what_was_asked_for_before_the_boot_is_lost_with_its_connection(csms: Csms, version: str) -> None:
+    async with stubbed(csms, version) as station:
+        csms.on["BootNotification"] = silent
+        await reset(csms, version)
+        await until(lambda: len(reasons(csms)) == 2)
+        assert (await csms.call("TriggerMessage", {"requestedMessage": "StatusNotification"}))[2] == {
+            "status": "Accepted"
+        }
+        del csms.on["BootNotification"]
+        csms.link.abort()
+        await until(lambda: is_back(station, csms, 3))
+        assert words(csms).count("Status 1 Available") == 2  # once for each start

@@ -133,6 +133,30 @@ async def test_a_station_that_is_pending_boots_when_it_is_asked_to(csms: Csms, v
     await station.close()
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_station_that_is_rejected_does_nothing_that_it_is_asked_for(csms: Csms, version: str) -> None:
+    """B03.FR.02, .08: it answers SecurityError; OCPP 1.6, 4.2: it does not answer."""
+    rejected = {"currentTime": "2026-11-23T10:00:00Z", "interval": 1000, "status": "Rejected"}
+    csms.on["BootNotification"] = answer(rejected)
+    station = Station("CP1", csms.url, version=version, speed=math.inf)
+    connecting = spawn(station.connect())
+    await until(lambda: station.charge_point.boot_status == "Rejected")
+
+    asking = [spawn(csms.call("TriggerMessage", {"requestedMessage": "Heartbeat"})), spawn(csms.call("ClearCache"))]
+    if version == "1.6":
+        await until(lambda: len(station.charge_point.messages.to_frame()) == 4)
+        await (await csms.link.ws.ping())
+        assert not any(each.done() for each in asking)
+        for each in asking:
+            each.cancel()
+    else:
+        assert [(await each)[:3:2] for each in asking] == [[4, "SecurityError"]] * 2
+    assert csms.actions == ["BootNotification"]
+    await station.close()
+    with pytest.raises(ConnectionLost):
+        await connecting
+
+
 async def test_a_station_that_is_pending_says_what_it_is_asked_for_where_the_csms_goes_away(csms: Csms) -> None:
     pending = {"currentTime": "2026-11-23T10:00:00Z", "interval": 1000, "status": "Pending"}
     csms.on["BootNotification"] = answer(pending)

@@ -106,6 +106,16 @@ def test_where_nothing_goes_on_the_status_is_idle(version: str, words: str) -> N
     assert player.said[-1][1] == {"status": "Idle"}
 
 
+@pytest.mark.parametrize("words", ["extended FirmwareStatusNotification", "extended LogStatusNotification"])
+def test_what_goes_on_without_a_request_id_is_not_told_as_if_it_had_one(words: str) -> None:
+    """L01.FR.21 and N01.FR.12 of the security white paper: only Idle has no requestId."""
+    player = Player("1.6")
+    player.command("UpdateFirmware", location="https://firmware.example/fw", retrieve_date="2020-01-01T00:00:00Z")
+    player.command("GetDiagnostics", location="ftp://logs.example/")
+    command(player, words)
+    assert player.said[-1][1] == {"status": "Idle"}
+
+
 @pytest.mark.parametrize("version", TWO)
 def test_meter_values_are_the_aligned_measurands_of_now(version: str) -> None:
     """F06.FR.06."""

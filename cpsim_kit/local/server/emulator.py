@@ -24,8 +24,8 @@ modules ``services.iot`` and ``services.iot_data``:
     stepping_aside iot.broker_subscribe, .broker_unsubscribe          the CSMS steps aside in the same step in which
                                                                       another client begins to answer in its place
 
-Where Lambda is among the services, `lambdas` lists what it replaces of ``services.lambda_svc`` and
-``core.lambda_runtime``.
+Where Lambda is among the services, `lambdas` lists what it replaces of ``services.lambda_svc``,
+``services.cloudwatch_logs`` and ``core.lambda_runtime``.
 
 tests/local/server/test_ministack.py checks what the kit relies on.
 """
@@ -116,10 +116,10 @@ class Emulator:
         self._aside = SteppingAside(iot)
         if "lambda" in self._services:
             from ministack.core import lambda_runtime  # noqa: PLC0415 - after the settings above
-            from ministack.services import lambda_svc  # noqa: PLC0415
+            from ministack.services import cloudwatch_logs, lambda_svc  # noqa: PLC0415
 
             self._lambda = lambda_svc, lambda_runtime
-            lambdas.install(lambda_svc, lambda_runtime, self.key, self.url, self.region)
+            lambdas.install(lambda_svc, lambda_runtime, cloudwatch_logs, self.key, self.url, self.region)
         config = Config()
         config.bind = [f"fd://{self._socket.detach()}"]
         config.keep_alive_timeout = 75

@@ -3,14 +3,16 @@
 In the place of ministack's own, so that a function sees and logs what it does on AWS: the log lines of AWS's Python
 runtime, and errors of import that fail each invocation. It ends with its parent, also when that is killed in the middle
 of an invocation. AWS Lambda developer guide: "Building Lambda functions with Python" (python-handler, python-logging),
-"Using the Lambda runtime environment".
+"Using the Lambda runtime environment" (lambda-runtime-environment: an import that takes longer than ten seconds is left
+to the first invocation, and so to the function's timeout).
 
-The protocol is ministack's, one JSON document a line. From stdin: once ``{"code_dir", "module", "handler", "env", …}``,
-then ``{"event", "ctx"}`` for each invocation. To stdout: once ``{"status": "ready"}``, then ``{"status": "ok",
-"result"}`` or ``{"status": "error", "error", "trace"}``. What the function prints goes to stderr; after each
-invocation, a line there says that the log is complete. Imports the standard library only.
+The protocol is ministack's, one JSON document a line. From stdin: once ``{"code_dir", "module", "handler", "env", …}``
+(``init_timeout`` is the kit's own), then ``{"event", "ctx"}`` for each invocation. To stdout: once ``{"status":
+"ready"}``, then ``{"status": "ok", "result"}`` or ``{"status": "error", "error", "trace"}``. What the function prints
+goes to stderr; after each invocation, a line there says that the log is complete. Imports the standard library only.
 """
 
+import contextlib
 import importlib
 import json
 import logging
@@ -24,6 +26,7 @@ from typing import Any, TextIO
 
 END_OF_LOG = "\x00end of the invocation's log"
 
+_INIT_TIMEOUT = 10  # seconds, as on AWS
 _PARENT_INTERVAL = 0.5  # seconds between two checks of the parent
 
 
@@ -61,10 +64,11 @@ class _LogFormat(logging.Formatter):
 
 
 def _main() -> None:
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    messages, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the function, or a program that it starts, has nothing to read
     os.dup2(2, 1)  # whatever the function prints, also from a program that it starts, is its log
     sys.stdout = sys.stderr
-    init = json.loads(sys.stdin.readline())
+    init = json.loads(messages.readline())
     code = init["code_dir"]
     threading.Thread(target=_end_with_parent, args=(os.getppid(), code), daemon=True).start()
     sys.path[0] = code  # in the place of this program's folder
@@ -78,9 +82,18 @@ def _main() -> None:
         _write(sys.stderr, END_OF_LOG)
         _write(answers, json.dumps(document))
 
+    loaded = threading.Event()
+
+    def announce() -> None:
+        loaded.wait(init.get("init_timeout", _INIT_TIMEOUT))
+        _write(answers, '{"status": "ready"}')
+
+    announcing = threading.Thread(target=announce, daemon=True)
+    announcing.start()
     handler, failure = _load(init["module"], init["handler"], code)
-    _write(answers, '{"status": "ready"}')
-    for line in sys.stdin:
+    loaded.set()
+    announcing.join()
+    for line in messages:
         message = json.loads(line)
         form.request_id = message["ctx"]["request_id"]
         if handler is None:
@@ -97,8 +110,9 @@ def _main() -> None:
 
 
 def _write(stream: TextIO, line: str) -> None:
-    stream.write(f"{line}\n")
-    stream.flush()
+    with contextlib.suppress(OSError):  # the parent has ended, and so does standard input
+        stream.write(f"{line}\n")
+        stream.flush()
 
 
 def _load(module: str, name: str, code: str) -> tuple[Any, str]:

@@ -8,12 +8,18 @@ modules are parameters:
     lambda_runtime.execution_credentials           the function signs with the stack's own access key
     lambda_runtime.Worker._drain_stderr_bounded    the log ends where the worker says so; ministack waits 50 ms instead
     lambda_svc._presigned_code_url                 signed like every other request, so that the door lets it pass
+    lambda_svc._probe_peak_memory_mb               0; ministack gives that of the largest process that has ended, of any
+                                                   function
+    cloudwatch_logs._filter_log_events             more than 10,000 lines come in pages; ministack leaves the newest out
 """
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import queue
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +35,18 @@ __all__ = ["install", "is_code", "read_code", "stop"]
 
 _CODE = "/_cpsim/lambda-code/"
 _LIFE = 600  # seconds that the address of a function's code is valid, as on AWS
-_LOG_TIMEOUT = 0.25  # seconds for the rest of the log of a worker that has died
+_PAGE = 10_000  # events, as on AWS
+_LOG_TIMEOUT = 2.0  # seconds for the rest of the log on a busy computer; it is in the pipe already
+_LOOK = 0.02  # seconds between two looks whether a worker has died
 
 
-def install(lambda_svc: Any, lambda_runtime: Any, key: AccessKey, url: str, region: str) -> None:
+def install(lambda_svc: Any, lambda_runtime: Any, cloudwatch_logs: Any, key: AccessKey, url: str, region: str) -> None:
     """Make ministack run functions as the kit needs it.
 
     Args:
         lambda_svc: ministack's module ``services.lambda_svc``.
         lambda_runtime: Its module ``core.lambda_runtime``.
+        cloudwatch_logs: Its module ``services.cloudwatch_logs``.
         key: The stack's access key.
         url: The stack's endpoint.
         region: Its region.
@@ -55,6 +64,8 @@ def install(lambda_svc: Any, lambda_runtime: Any, key: AccessKey, url: str, regi
     lambda_runtime.execution_credentials = credentials
     lambda_runtime.Worker._drain_stderr_bounded = _read_log
     lambda_svc._presigned_code_url = code_url
+    lambda_svc._probe_peak_memory_mb = lambda _function: 0
+    cloudwatch_logs._filter_log_events = _in_pages(cloudwatch_logs)
 
 
 def is_code(request: Request) -> bool:
@@ -74,16 +85,48 @@ def stop(lambda_svc: Any, lambda_runtime: Any) -> None:
     lambda_runtime.reset()
 
 
+def _in_pages(logs: Any) -> Callable[[dict[str, Any]], Any]:
+    """FilterLogEvents of a whole group since a time, in pages; ministack's own for everything else."""
+    former: Callable[[dict[str, Any]], Any] = logs._filter_log_events
+
+    def filter_log_events(request: dict[str, Any]) -> Any:
+        group = logs._log_groups.get(request.get("logGroupName"))
+        if group is None or request.keys() - {"logGroupName", "startTime", "nextToken"}:
+            return former(request)
+        since, begin = request.get("startTime", 0), int(request.get("nextToken", 0))
+        with logs._log_events_lock:
+            streams = [
+                [event | {"logStreamName": name} for event in stream["events"] if event["timestamp"] >= since]
+                for name, stream in group["streams"].items()
+            ]
+        found = heapq.merge(*streams, key=lambda event: event["timestamp"])
+        page = list(itertools.islice(found, begin, begin + _PAGE + 1))
+        more = {"nextToken": str(begin + _PAGE)} if len(page) > _PAGE else {}
+        return logs.json_response({"events": page[:_PAGE], "searchedLogStreams": []} | more)
+
+    return filter_log_events
+
+
 def _read_log(worker: Any, **_waits: float) -> str:
-    """What the function has written to stderr during an invocation."""
+    """What the function has written to stderr during an invocation.
+
+    Where the worker has ended instead of answering, the last line says so, by AWS's name of this error.
+    """
     lines: list[str] = []
     end = time.monotonic() + _LOG_TIMEOUT
-    while (left := end - time.monotonic()) > 0:
+    while time.monotonic() < end:
+        is_last = not worker._stderr_thread.is_alive()  # asked first: what it has read is in the queue then
         try:
-            line = worker._stderr_queue.get(timeout=left)
+            line: str = worker._stderr_queue.get(timeout=_LOOK)
         except queue.Empty:
-            break
-        if line == lambda_worker.END_OF_LOG:
-            break
+            if is_last:
+                break
+            continue
+        if line.endswith(lambda_worker.END_OF_LOG):  # behind what was printed without a line's end
+            if rest := line.removesuffix(lambda_worker.END_OF_LOG):
+                lines.append(rest)
+            return "\n".join(lines)
         lines.append(line)
-    return "\n".join(lines)
+    return "\n".join(
+        [*lines, "[ERROR] Runtime.ExitError: the function's process ended in the middle of the invocation"]
+    )

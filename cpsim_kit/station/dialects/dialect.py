@@ -40,6 +40,7 @@ class Dialect(ABC):
         has_lenient_profiles: Whether a charging profile replaces also one of its purpose and stack level, and need not
             name its transaction.
         tells_security_events: Whether the version has security events by itself, not only by a white paper.
+        answers_when_rejected: Whether a station that the CSMS has rejected answers a command, with SecurityError.
         boots_when_asked: Whether BootNotification can be asked for after the station was accepted.
         asked_measurands: The variable with the measurands of MeterValues that the CSMS asks for.
         token_length: The most characters that a token has.
@@ -55,6 +56,7 @@ class Dialect(ABC):
     caches_listed: ClassVar[bool] = True
     has_lenient_profiles: ClassVar[bool]
     tells_security_events: ClassVar[bool]
+    answers_when_rejected: ClassVar[bool]
     boots_when_asked: ClassVar[bool]
     asked_measurands: ClassVar[str]
     token_length: ClassVar[int]
@@ -121,7 +123,7 @@ class Dialect(ABC):
         try:
             moment = cls.moment(text)
         except ValueError as exc:
-            raise PropertyConstraintViolationError(str(exc)) from exc
+            raise PropertyConstraintViolationError(f"{text!r} is not a time: {exc}") from exc
         assert moment is not None
         return moment
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ocpp.exceptions import PropertyConstraintViolationError
-
 if TYPE_CHECKING:
     from cpsim_kit.station.core import Core
 
@@ -18,8 +16,4 @@ def read_moment(core: Core, text: str | None) -> float | None:
     Raises:
         PropertyConstraintViolationError: It is no time; the schemas do not check that.
     """
-    try:
-        moment = core.dialect.moment(text)
-    except ValueError as exc:
-        raise PropertyConstraintViolationError(f"{text!r} is not a time: {exc}") from exc
-    return None if moment is None else moment - core.epoch
+    return None if text is None else core.dialect.commanded_moment(text) - core.epoch

@@ -106,7 +106,6 @@ def _make(rows: Mapping[str, Callable[[str], Handler]]) -> Mapping[str, Handler]
     return {action: make(action) for action, make in rows.items()}
 
 
-_NOT_HERE = "this station cannot do it"
 _CERTIFICATES = "it keeps no certificates"
 _PROFILES = "its charging profiles are neither dynamic nor for priority or discharging"
 _DISPLAY = "it has no display"
@@ -134,11 +133,9 @@ REFUSALS_201: Mapping[str, Handler] = _make(
         "CostUpdated": _error("it shows no cost", "I02"),
         "CustomerInformation": _status("Rejected", "it keeps no data of customers", "N09"),
         "DeleteCertificate": _status("NotFound", _CERTIFICATES, "M04"),
-        "GetBaseReport": _status("NotSupported", _NOT_HERE, "B07"),
         "GetDisplayMessages": _status("Unknown", _DISPLAY, "O03"),
         "GetInstalledCertificateIds": _status("NotFound", _CERTIFICATES, "M03"),
         "GetMonitoringReport": _status("NotSupported", _MONITORS, "N02"),
-        "GetReport": _status("NotSupported", _NOT_HERE, "B08"),
         "InstallCertificate": _status("Rejected", _CERTIFICATES, "M05"),
         "PublishFirmware": _status("Rejected", "it is no local controller", "L03"),
         "SetDisplayMessage": _status("Rejected", _DISPLAY, "O01"),

@@ -23,7 +23,7 @@ class Function:
         process: The worker.
     """
 
-    def __init__(self, folder: Path, source: str, handler: str = "main.run") -> None:
+    def __init__(self, folder: Path, source: str, handler: str = "main.run", **options: Any) -> None:
         self.code = folder / "code"
         self.code.mkdir(parents=True)
         (self.code / "main.py").write_text(textwrap.dedent(source))
@@ -31,7 +31,8 @@ class Function:
         command = [sys.executable, lambda_worker.__file__]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self.process = subprocess.Popen(command, text=True, **pipes)
-        self.write({"code_dir": str(self.code), "module": module, "handler": name, "function_name": "F", "memory": 128})
+        init = {"code_dir": str(self.code), "module": module, "handler": name, "function_name": "F", "memory": 128}
+        self.write(init | options)
         assert self.process.stdout is not None
         assert json.loads(self.process.stdout.readline()) == {"status": "ready"}
 
@@ -60,8 +61,8 @@ class Function:
 def function(tmp_path: Path) -> Iterator[Callable[..., Function]]:
     made: list[Function] = []
 
-    def make(source: str, handler: str = "main.run") -> Function:
-        made.append(Function(tmp_path / f"{len(made)}", source, handler))
+    def make(source: str, handler: str = "main.run", **options: Any) -> Function:
+        made.append(Function(tmp_path / f"{len(made)}", source, handler, **options))
         return made[-1]
 
     yield make
@@ -90,6 +91,17 @@ def test_what_it_prints_is_its_log_and_not_its_answer(function: Callable[..., Fu
     answer, log = printing.invoke()
     assert answer == {"status": "ok", "result": None}
     assert log == ['{"status": "ok", "result": "forged"}', "by the file descriptor", "an error"]
+
+
+def test_what_it_reads_is_not_its_next_event(function: Callable[..., Function]) -> None:
+    reading = function(
+        """
+        import subprocess, sys
+        def run(event, context):
+            return [sys.stdin.read(), subprocess.run([sys.executable, "-c", "print(input())"]).returncode]
+        """
+    )
+    assert [reading.invoke()[0].get("result") for _ in range(2)] == [["", 1]] * 2
 
 
 def test_it_logs_as_the_runtime_of_aws_does(function: Callable[..., Function]) -> None:
@@ -138,6 +150,22 @@ def test_what_cannot_be_loaded_fails_each_invocation(
         assert answer["trace"].startswith(f"[ERROR] {text}")
 
 
+def test_a_long_import_is_left_to_the_first_invocation(function: Callable[..., Function], tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    importing = function(
+        f"""
+        import pathlib, time
+        while not pathlib.Path({str(gate)!r}).exists():
+            time.sleep(0.01)
+        def run(event, context):
+            return event
+        """,
+        init_timeout=10 * MS,
+    )  # returns when it is ready
+    gate.touch()
+    assert [importing.invoke(number)[0]["result"] for number in range(2)] == [0, 1]
+
+
 def test_a_result_that_is_not_json_is_an_error(function: Callable[..., Function]) -> None:
     assert "not JSON serializable" in function("def run(event, context):\n    return {1, 2}").invoke()[0]["error"]
 
@@ -160,7 +188,7 @@ def test_it_ends_and_removes_its_folder_when_standard_input_ends(function: Calla
 
 PARENT = """
 import json, subprocess, sys, time
-worker = subprocess.Popen([sys.executable, sys.argv[1]], stdin=subprocess.PIPE, text=True)
+worker = subprocess.Popen([sys.executable, sys.argv[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 for document in json.loads(sys.argv[2]):
     worker.stdin.write(json.dumps(document) + "\\n")
 worker.stdin.flush()
@@ -169,22 +197,59 @@ time.sleep(600)
 """
 
 
-def test_it_ends_with_a_killed_parent_in_the_middle_of_an_invocation(tmp_path: Path) -> None:
-    (tmp_path / "code").mkdir()
-    started = tmp_path / "started"
-    (tmp_path / "code/main.py").write_text(
-        f"def run(event, context):\n    open({str(started)!r}, 'w')\n    while 1: pass"
-    )
+def play_parent(folder: Path, source: str) -> "subprocess.Popen[str]":
+    """Start a process that starts a worker, prints its id, and does not read from it."""
+    (folder / "code").mkdir()
+    (folder / "code/main.py").write_text(textwrap.dedent(source))
     about = {"request_id": "R1", "invoked_function_arn": "arn:F", "timeout_ms": 3000}
-    init = {"code_dir": str(tmp_path / "code"), "module": "main", "handler": "run", "function_name": "F", "memory": 128}
+    init = {"code_dir": str(folder / "code"), "module": "main", "handler": "run", "function_name": "F", "memory": 128}
     documents = json.dumps([init, {"event": None, "ctx": about}])
     command = [sys.executable, "-c", PARENT, lambda_worker.__file__, documents]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
-        assert parent.stdout is not None
-        pid = int(parent.stdout.readline())
-        worker = psutil.Process(pid)
-        while not started.exists():
-            time.sleep(MS)
-        parent.kill()
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def kill_once(parent: "subprocess.Popen[str]", started: Path) -> psutil.Process:
+    """Kill the parent once a file is there, and return the worker."""
+    assert parent.stdout is not None
+    worker = psutil.Process(int(parent.stdout.readline()))
+    while not started.exists():
+        time.sleep(MS)
+    parent.kill()
+    return worker
+
+
+def has_ended(worker: psutil.Process) -> bool:
     psutil.wait_procs([worker], timeout=SOON)
-    assert not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+    return not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+
+
+def test_it_ends_with_a_killed_parent_in_the_middle_of_an_invocation(tmp_path: Path) -> None:
+    folder, started = tmp_path / "function", tmp_path / "started"
+    folder.mkdir()
+    with play_parent(folder, f"def run(event, context):\n    open({str(started)!r}, 'w')\n    while 1: pass") as parent:
+        worker = kill_once(parent, started)
+    assert has_ended(worker)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("where", ["import", "invocation"])
+def test_it_removes_its_folder_when_nobody_reads_its_answer_any_more(tmp_path: Path, where: str) -> None:
+    """It has something to say before it notices that its parent was killed."""
+    folder, started, gate = tmp_path / "function", tmp_path / "started", tmp_path / "gate"
+    folder.mkdir()
+    source = f"""
+        import pathlib, time
+        def wait():
+            pathlib.Path({str(started)!r}).touch()
+            while not pathlib.Path({str(gate)!r}).exists():
+                time.sleep(0.001)
+        def run(event, context):
+            wait()
+        {"wait()" if where == "import" else ""}
+    """
+    with play_parent(folder, source) as parent:
+        worker = kill_once(parent, started)
+        parent.wait()
+        gate.touch()
+    assert has_ended(worker)
+    assert not folder.exists()

@@ -5,10 +5,13 @@ import io
 import json
 import os
 import signal
+import tempfile
 import urllib.error
 import urllib.request
+import uuid
 import zipfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -162,6 +165,22 @@ async def test_a_function_that_takes_too_long_is_ended(
     await eventually(lambda: not [child for child in workers(process) if child.cpu_percent(0.05) > 50])
 
 
+def test_the_log_has_what_was_printed_without_the_end_of_a_line(aws: Boto, code: Callable[[str], None]) -> None:
+    code("def lambda_handler(event, context):\n    print('no end', event, end='')")
+    for number in range(2):
+        aws("lambda").invoke(FunctionName=aws.resource(FUNCTION), Payload=f"{number}")
+    lines = log(aws).splitlines()
+    assert [line for line in lines if line.startswith("no end")] == ["no end 0", "no end 1"]
+
+
+@pytest.mark.parametrize("end", ["sys.exit(3)", "os._exit(0)"])
+def test_a_function_that_ends_its_process_has_failed(aws: Boto, code: Callable[[str], None], end: str) -> None:
+    code(f"import os, sys\ndef lambda_handler(event, context):\n    print('before', {end!r}, flush=True)\n    {end}")
+    assert "FunctionError" in aws("lambda").invoke(FunctionName=aws.resource(FUNCTION), Payload="{}")
+    [*_, seen] = log(aws).partition(f"before {end}\n")
+    assert seen.startswith("[ERROR] Runtime.ExitError: ")
+
+
 def workers(process: LocalProcess) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
@@ -196,18 +215,28 @@ def test_a_function_has_no_address_of_its_own(process: LocalProcess, aws: Boto) 
 
 
 @pytest.mark.parametrize("end", ["stop", "SIGKILL"])
-async def test_no_process_outlives_the_stack(end: str) -> None:
-    process = LocalProcess(LocalOptions(name=new_id("Ends"), csms="lambda"))
+async def test_no_process_and_no_folder_outlives_the_stack(end: str, tmp_path: Path) -> None:
+    name, began = f"Ends-{uuid.uuid4().hex[:8]}", tmp_path / "began"
+    process = LocalProcess(LocalOptions(name=name, csms="lambda"))
     aws = Boto(process)
     try:
-        put_code(aws, "import time\ndef lambda_handler(event, context):\n    while True: time.sleep(0.01)")
+        source = f"open({str(began)!r}, 'w').close()\n    while True: time.sleep(0.01)"
+        put_code(aws, f"import time\ndef lambda_handler(event, context):\n    {source}")
         charge_point_id = await known(aws)
         async with dial(process, charge_point_id) as ws:
             await ws.send('[2,"1","Heartbeat",{}]')
-            running = await eventually(lambda: workers(process))
+            await eventually(began.exists)
+            running = workers(process)
+        assert folders(name)
         if end == "SIGKILL":
             os.kill(process.pid, signal.SIGKILL)
     finally:
         aws.disconnect()
         await asyncio.to_thread(process.stop)
     await eventually(lambda: not [each for each in running if each.is_running() and each.status() != "zombie"])
+    await eventually(lambda: not folders(name))
+
+
+def folders(stack_name: str) -> list[Path]:
+    """Where ministack has unpacked the packages of a stack's functions."""
+    return list(Path(tempfile.gettempdir()).glob(f"ministack-lambda-{stack_name}-*"))

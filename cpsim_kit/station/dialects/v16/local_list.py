@@ -23,8 +23,8 @@ def _send_local_list(core: Core, _now: float, fields: Mapping[str, Any]) -> Any:
         (IdToken(each["id_tag"], NO_TYPE), read_listed(each.get("id_tag_info")))
         for each in fields.get("local_authorization_list") or ()
     ]
-    is_full = fields["update_type"] == "Full"
-    status = core.local_list.update(fields["list_version"], entries, is_full=is_full)
+    is_full, most = fields["update_type"] == "Full", core.variables.value("LocalAuthListCtrlr.ItemsPerMessage")
+    status = core.local_list.update(fields["list_version"], entries, is_full=is_full, most=most)
     if not len(core.local_list):
         core.local_list.version = 0  # 5.10: that of an empty list
     return results.SendLocalList(status=status)

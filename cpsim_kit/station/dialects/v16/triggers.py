@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.dialects.v16.maintenance import plain_status
 from cpsim_kit.station.events import Trigger
-from cpsim_kit.station.triggers import firmware_progress, log_progress
+from cpsim_kit.station.triggers import Progress, firmware_progress, log_progress
 
 if TYPE_CHECKING:
     from cpsim_kit.station.core import Core
@@ -23,12 +23,17 @@ def _heartbeat(core: Core) -> Any:
     return core.dialect.version.calls.Heartbeat()
 
 
+def _numbered(progress: Progress) -> Progress:
+    """Idle where what goes on has no request id: only Idle is said without one (white paper, L01.FR.21, N01.FR.12)."""
+    return progress if progress[1] is not None else ("Idle", None)
+
+
 def _firmware_status(core: Core) -> Any:
     return core.dialect.version.calls.FirmwareStatusNotification(status=plain_status(firmware_progress(core)[0]))
 
 
 def _signed_firmware_status(core: Core) -> Any:
-    status, request_id = firmware_progress(core)
+    status, request_id = _numbered(firmware_progress(core))
     return core.dialect.version.calls.SignedFirmwareStatusNotification(status=status, request_id=request_id)
 
 
@@ -37,7 +42,7 @@ def _diagnostics_status(core: Core) -> Any:
 
 
 def _log_status(core: Core) -> Any:
-    status, request_id = log_progress(core)
+    status, request_id = _numbered(log_progress(core))
     return core.dialect.version.calls.LogStatusNotification(status=status, request_id=request_id)
 
 

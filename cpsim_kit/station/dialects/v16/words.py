@@ -64,6 +64,8 @@ _REASONS = frozenset(
     }
 )
 
+_NO_ID = -1
+
 _UNITS = {measurand: unit for measurand, unit in MEASURANDS.items() if unit != "Hz"}  # 7.44 has no unit of frequency
 
 
@@ -80,6 +82,7 @@ class V16(Dialect):
     caches_listed = False  # 3.5.3
     has_lenient_profiles = True
     tells_security_events = False
+    answers_when_rejected = False  # 4.2
     boots_when_asked = True
     asked_measurands = "SampledDataCtrlr.TxUpdatedMeasurands"  # 5.17
     token_length = 20
@@ -172,7 +175,7 @@ class V16(Dialect):
         return report.kind != "Updated" or (bool(report.readings) and report.trigger.startswith("MeterValue"))
 
     def transaction_message(self, report: Report) -> Any:
-        """StartTransaction, MeterValues or StopTransaction; None while the CSMS has not given the transaction an id."""
+        """StartTransaction, MeterValues or StopTransaction; the id is -1 if the CSMS gave none (errata sheet, 3.18)."""
         transaction = report.transaction
         if report.kind == "Started":
             assert report.token is not None  # an authorization is a condition of the start
@@ -183,16 +186,15 @@ class V16(Dialect):
                 timestamp=self.time(report.at),
                 reservation_id=report.reservation_id,
             )
-        if transaction.csms_id is None:  # StartTransaction had no answer
-            return None
+        transaction_id = _NO_ID if transaction.csms_id is None else transaction.csms_id
         meter_value = [self._meter_value(reading) for reading in report.readings]
         if report.kind == "Updated":
             return self._calls.MeterValues(
-                connector_id=transaction.evse_id, transaction_id=transaction.csms_id, meter_value=meter_value
+                connector_id=transaction.evse_id, transaction_id=transaction_id, meter_value=meter_value
             )
         reason = report.stopped_reason or ""
         return self._calls.StopTransaction(
-            transaction_id=transaction.csms_id,
+            transaction_id=transaction_id,
             meter_stop=round(transaction.end_wh),
             timestamp=self.time(report.at),
             reason=reason if reason in _REASONS else "Other",

@@ -23,8 +23,9 @@ def _send_local_list(core: Core, _now: float, fields: Mapping[str, Any]) -> Any:
         (IdToken(each["id_token"]["id_token"], each["id_token"]["type"]), read_listed(each.get("id_token_info")))
         for each in fields.get("local_authorization_list") or ()
     ]
-    is_full = fields["update_type"] == "Full"
-    return results.SendLocalList(status=core.local_list.update(fields["version_number"], entries, is_full=is_full))
+    is_full, most = fields["update_type"] == "Full", core.variables.value("LocalAuthListCtrlr.ItemsPerMessage")
+    status = core.local_list.update(fields["version_number"], entries, is_full=is_full, most=most)
+    return results.SendLocalList(status=status)
 
 
 def _get_local_list_version(core: Core, _now: float, _fields: Mapping[str, Any]) -> Any:

@@ -58,6 +58,7 @@ class V201(Dialect):
     gives_up_without_token = False
     has_lenient_profiles = False
     tells_security_events = True
+    answers_when_rejected = True  # B03.FR.08
     boots_when_asked = False
     asked_measurands = "AlignedDataCtrlr.Measurands"  # F06.FR.06
     token_length = 36
