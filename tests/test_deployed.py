@@ -295,6 +295,7 @@ async def test_a_denial_says_that_a_permission_is_missing(stack: Stack, proxy: A
     assert caught.value.code == "AccessDeniedException"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("operation", "code", "status", "times"),
     [
@@ -313,6 +314,7 @@ async def test_throttling_is_survived(
     assert proxy.seen[operation] > times
 
 
+@pytest.mark.slow
 async def test_throttling_without_an_end_is_an_error(stack: Stack, proxy: AwsProxy) -> None:
     proxy.fail("ListThings", "ThrottlingException", status=429, times=None, text="Rate exceeded")
     with pytest.raises(errors.AwsError, match="Rate exceeded") as caught:
@@ -359,6 +361,7 @@ def test_most_notebooks_need_no_other_message_processor() -> None:
     ]
 
 
+@pytest.mark.slow
 async def test_the_kits_message_processor_is_deployed_and_what_was_there_is_put_back(
     stack: Stack, deployed: DeployedStack
 ) -> None:

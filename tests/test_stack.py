@@ -180,6 +180,7 @@ async def test_setup_cells_that_run_at_once_have_one_stack() -> None:
     await first.close()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("named")
 @pytest.mark.parametrize("steps", [0, 1, 20, 80])
 async def test_an_interrupted_start_leaves_no_process(environment: pytest.MonkeyPatch, steps: int) -> None:
@@ -656,6 +657,7 @@ def test_a_local_stack_has_the_samples_outputs(boto: Boto, shared: LocalProcess)
     assert outputs["websocketURL"].startswith(f"ws://{outputs['loadBalancerDnsName']}:")
 
 
+@pytest.mark.slow
 async def test_closing_a_stack_does_not_stop_the_process_under_another_event_loops(
     environment: pytest.MonkeyPatch,
 ) -> None:

@@ -104,6 +104,7 @@ async def test_one_is_waited_for(stack: Stack, boto: Boto, queues: tuple[str, st
     assert {*to_frame(await reading).message_id} == {"a", "b"}
 
 
+@pytest.mark.slow
 async def test_too_few_say_how_many_there_are(stack: Stack, boto: Boto, queues: tuple[str, str]) -> None:
     send(boto, queues, [2, "a", "Heartbeat", {}])
     with pytest.raises(errors.WaitTimeout, match="2 dead letters; 1 came") as caught:

@@ -40,6 +40,7 @@ def test_load_prints_a_table_and_saves_one_row_per_call(running: RunningStack, t
     assert len((tmp_path / "calls.csv").read_text().splitlines()) == int(calls[1]) + 1
 
 
+@pytest.mark.slow
 def test_load_of_stations_that_charge_tells_their_sessions(running: RunningStack) -> None:
     done = cpsim(*LOAD, "--charge", "--speed", "1200", "--max-failures", "0", **running.environment)
     assert done.returncode == 0, done.stderr

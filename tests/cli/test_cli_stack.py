@@ -28,6 +28,7 @@ def running() -> Iterator[RunningStack]:
         yield stack
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("things", "simulate"),
     [

@@ -123,6 +123,7 @@ async def things(running: RunningStack) -> list[str]:
             return (await stack.things.list()).charge_point_id.tolist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shell", ["", "trap '' INT; "], ids=["in front", "in the background"])
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_load_ends_well_on_sigterm_too_as_in_a_container(

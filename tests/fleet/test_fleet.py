@@ -153,6 +153,7 @@ async def test_a_fleet_whose_processes_all_die_at_once_is_an_error(csms: Csms) -
     assert not children()
 
 
+@pytest.mark.slow
 async def test_a_process_lost_near_the_end_is_said_and_the_others_go_on(csms: Csms) -> None:
     fleet = fleet_of(csms, 4, processes=2)
     running = asyncio.create_task(fleet.run(3.4, **run_quietly))  # once both have reported, too little is left
@@ -275,6 +276,7 @@ async def test_things_that_could_not_be_deleted_are_said_and_left_to_the_stack(
         boto("iot").describe_thing(thingName=name)
 
 
+@pytest.mark.slow
 async def test_a_stack_that_dies_leaves_the_result_and_no_wait_for_each_thing(
     environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

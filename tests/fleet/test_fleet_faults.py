@@ -44,6 +44,7 @@ async def test_each_charge_point_has_faults_of_its_own_and_the_same_in_every_run
     assert (await lost_calls(csms, 2))[0] != outcomes
 
 
+@pytest.mark.slow
 async def test_the_faults_are_the_same_in_several_processes(csms: Csms) -> None:
     outcomes, network = await lost_calls(csms, 1)
     same, remote = await lost_calls(csms, 1, processes=2)

@@ -56,6 +56,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.slow
 async def test_files_of_the_working_directory_are_no_modules_of_a_fleets_processes(
     csms: Csms, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +134,7 @@ async def many_calls(cp: ChargePoint) -> None:
         await cp.heartbeat()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGSTOP")
 async def test_a_stopped_parent_stalls_no_call_and_gets_every_row_once_it_goes_on(csms: Csms) -> None:
     silence = 4 * FACTOR  # seconds after which it gives a child up

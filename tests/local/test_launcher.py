@@ -127,6 +127,7 @@ async def fifty_connections(websocket_url: str) -> AsyncIterator[None]:
 # -- It ends with its parent ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_it_ends_with_a_parent_that_ends_without_closing(parents: dict[str, Parent]) -> None:
     parent = parents["fails"]
     parent.go()
@@ -224,6 +225,7 @@ def test_a_failing_start_is_an_error_with_the_end_of_the_log(
 # -- When it dies -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_calls_fail_with_the_reason_when_the_process_dies_and_another_can_be_started() -> None:
     name = new_id("Dying")
     async with Stack.local(name=name) as stack:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("strict_csms")
 
+LAST_ANSWER = 0.2  # seconds in which an answer is read that came before the connection closed
 SENT_AGAIN = {"MeterValues", "StartTransaction", "StopTransaction", "TransactionEvent"}  # until they are answered
 
 
@@ -183,6 +184,7 @@ class Judge:
         closed = asyncio.ensure_future(self._ws.wait_closed())
         try:
             await asyncio.wait([call, closed], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([call], timeout=LAST_ANSWER)  # it may have come just before the end, and not be read yet
             if not call.done():
                 raise ConnectionError(f"{self.id} was disconnected before it answered {action}")
             return call.result()

@@ -31,6 +31,7 @@ BROKEN_ON_PURPOSE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", BROKEN_ON_PURPOSE)
 async def test_only_what_a_check_is_about_is_wrong(version: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL, "ocpp")

@@ -131,6 +131,7 @@ async def test_frames_that_are_no_calls_are_no_failure(process: LocalProcess, aw
     assert "[ERROR]" not in log(aws)
 
 
+@pytest.mark.slow
 async def test_a_batch_that_fails_comes_back_and_ends_as_dead_letters(
     process: LocalProcess, aws: Boto, code: Callable[[str], None]
 ) -> None:
@@ -152,6 +153,7 @@ async def test_a_batch_that_fails_comes_back_and_ends_as_dead_letters(
     assert "got 1" in told
 
 
+@pytest.mark.slow
 async def test_a_function_that_takes_too_long_is_ended(
     process: LocalProcess, aws: Boto, code: Callable[[str], None]
 ) -> None:
