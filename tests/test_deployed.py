@@ -358,6 +358,7 @@ def test_most_notebooks_need_no_other_message_processor() -> None:
         "10_charging_session",
         "11_offline_and_back",
         "14_the_csms_commands",
+        "15_smart_charging",
     ]
 
 
