@@ -22,21 +22,21 @@ FIRMWARE = "https://firmware.example/fw-2.1.0.bin"
 LOGS = "https://logs.example/"
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----"
 HASH = {"hashAlgorithm": "SHA256", "issuerNameHash": "00", "issuerKeyHash": "00", "serialNumber": "1"}
+PERIODS = [{"startPeriod": 0, "limit": 5.0}]  # amperes: too little to charge
+SCHEDULE = {"chargingRateUnit": "A", "chargingSchedulePeriod": PERIODS, "startSchedule": LONG_AGO}
 PROFILE_16 = {
     "chargingProfileId": 1,
     "stackLevel": 0,
     "chargingProfilePurpose": "TxDefaultProfile",
     "chargingProfileKind": "Absolute",
-    "chargingSchedule": {"chargingRateUnit": "A", "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 8.0}]},
+    "chargingSchedule": SCHEDULE,
 }
 PROFILE_201 = {
     "id": 1,
     "stackLevel": 0,
     "chargingProfilePurpose": "TxDefaultProfile",
     "chargingProfileKind": "Absolute",
-    "chargingSchedule": [
-        {"id": 1, "chargingRateUnit": "A", "chargingSchedulePeriod": [{"startPeriod": 0, "limit": 8.0}]}
-    ],
+    "chargingSchedule": [{"id": 1, **SCHEDULE}],
 }
 TARIFF = {"tariffId": "T1", "currency": "EUR"}
 
@@ -277,7 +277,8 @@ ROWS_201 = (
         lambda _p: c201.GetChargingProfiles(1, {"chargingProfilePurpose": "TxProfile"}),
         "NoProfiles",
     ),
-    Row("GetCompositeSchedule", lambda _p: c201.GetCompositeSchedule(600, 1), "Rejected", (), RUNNING),
+    Row("GetCompositeSchedule", lambda _p: c201.GetCompositeSchedule(600, 1), before=RUNNING),
+    Row("GetCompositeSchedule of no EVSE", lambda _p: c201.GetCompositeSchedule(600, 7), "Rejected"),
     Row("GetDisplayMessages", lambda _p: c201.GetDisplayMessages(1), "Unknown"),
     Row("GetInstalledCertificateIds", lambda _p: c201.GetInstalledCertificateIds(), "NotFound"),
     Row(
@@ -405,7 +406,13 @@ ROWS_201 = (
         before=("preauthorize",),
         after=("plug 2", "swipe TAG-2 2"),
     ),
-    Row("SetChargingProfile", lambda _p: c201.SetChargingProfile(1, PROFILE_201), "Rejected"),
+    Row(
+        "SetChargingProfile",
+        lambda _p: c201.SetChargingProfile(1, PROFILE_201),
+        follows=("Updated ChargingStateChanged SuspendedEVSE",),
+        before=RUNNING,
+    ),
+    Row("SetChargingProfile of no EVSE", lambda _p: c201.SetChargingProfile(7, PROFILE_201), "Rejected"),
     Row(
         "SetDisplayMessage",
         lambda _p: c201.SetDisplayMessage(
@@ -603,7 +610,8 @@ ROWS_16 = (
         lambda _p: c16.ExtendedTriggerMessage("SignChargePointCertificate"),
         "NotImplemented",
     ),
-    Row("GetCompositeSchedule", lambda _p: c16.GetCompositeSchedule(1, 600), "Rejected", (), RUNNING),
+    Row("GetCompositeSchedule", lambda _p: c16.GetCompositeSchedule(1, 600), before=RUNNING),
+    Row("GetCompositeSchedule of no connector", lambda _p: c16.GetCompositeSchedule(7, 600), "Rejected"),
     Row(
         "GetConfiguration",
         lambda _p: c16.GetConfiguration(["ConnectionTimeOut", "Nonsense"]),
@@ -697,7 +705,13 @@ ROWS_16 = (
         before=("preauthorize",),
         after=("plug 2", "swipe TAG-2 2"),
     ),
-    Row("SetChargingProfile", lambda _p: c16.SetChargingProfile(1, PROFILE_16), "NotSupported"),
+    Row(
+        "SetChargingProfile",
+        lambda _p: c16.SetChargingProfile(1, PROFILE_16),
+        follows=("status 1 SuspendedEVSE",),
+        before=RUNNING,
+    ),
+    Row("SetChargingProfile of no connector", lambda _p: c16.SetChargingProfile(7, PROFILE_16), "Rejected"),
     Row(
         "SignedUpdateFirmware",
         lambda _p: c16.SignedUpdateFirmware(
