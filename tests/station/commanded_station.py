@@ -93,7 +93,7 @@ def words(messages: list[tuple[str, Any]]) -> list[str]:
 
 
 async def settle(play: Play) -> None:
-    """Bring everything to its end: all in service, nobody there, nothing to say."""
+    """Bring everything to its end: all in service, nobody there, no charging profile, nothing to say."""
     station, csms = play.station, play.csms
 
     def is_connected() -> bool:
@@ -110,6 +110,7 @@ async def settle(play: Play) -> None:
             await station.clear_fault(evse=evse)
         if station.evses[evse].vehicle is not None:
             await station.unplug(evse=evse)
+    await play.charge_point.ask(c16.ClearChargingProfile() if csms.version == "1.6" else c201.ClearChargingProfile())
     await station.until(minutes=10)
     await until(lambda: not station.waiting, lambda: station.queue)
 
