@@ -41,7 +41,10 @@ class Drives:
     ("arguments", "words"),
     [
         ({"station": {"evse": []}}, r"station= has no argument 'evse'; did you mean evses\?"),
-        ({"station": {"colour": 1}}, r"no argument 'colour'; it takes evses, quirks, reconnect, record, seed, share, speed,"),
+        (
+            {"station": {"colour": 1}},
+            r"no argument 'colour'; it takes evses, quirks, reconnect, record, seed, share, speed,",
+        ),
         ({"station": {"version": "1.6"}}, r"'version' is an argument of the fleet, not of station=: Fleet\(…, version"),
         ({"station": {"transport": 1}}, r"'transport' is an argument of the fleet"),
         ({"station": {"url": "ws://127.0.0.1"}}, r"no argument 'url'"),

@@ -77,7 +77,8 @@ class Commanded:
                 return
         if frame[0] == 2:
             place = frame[3].get("evseId", frame[3].get("connectorId"))
-            if frame[2] == "StatusNotification" and follow_ups.may_repeat(place):
+            # A status that changes may come between the request for one and that one: it is not the one asked for.
+            if frame[2] == "StatusNotification" and self.rules.has_status(frame[3]) and follow_ups.may_repeat(place):
                 self.rules.forget_status(place)
             self.rules.is_boot_asked = follow_ups.is_boot_asked
             broken = follow_ups.said(*frame[2:4])

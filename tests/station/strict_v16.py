@@ -109,6 +109,10 @@ class RulesV16(Rules):
         self._statuses.clear()
         self._maybe_offline |= self._seen
 
+    def has_status(self, payload: Payload) -> bool:
+        """Whether a StatusNotification, as it came, says again what is known."""
+        return self._statuses.get(payload["connectorId"], {}).get("status") == payload["status"]
+
     def forget_status(self, place: int) -> None:
         """The CSMS has asked for a status: it may be what it was."""
         self._statuses.pop(place, None)

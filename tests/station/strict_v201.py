@@ -105,6 +105,10 @@ class RulesV201(Rules):
         self._told_before |= self._told_now
         self._told_now.clear()
 
+    def has_status(self, payload: Payload) -> bool:
+        """Whether a StatusNotification, as it came, says again what is known."""
+        return self._statuses.get((payload["evseId"], payload["connectorId"])) == payload["connectorStatus"]
+
     def forget_status(self, place: int) -> None:
         """The CSMS has asked for a status: it may be what it was."""
         self._statuses = {key: status for key, status in self._statuses.items() if key[0] != place}
