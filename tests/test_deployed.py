@@ -362,10 +362,10 @@ def test_most_notebooks_need_no_other_message_processor() -> None:
     ]
 
 
-async def _some(reading: Awaitable[Any]) -> Any:
-    """A DataFrame, once it has rows: a function's log comes after its answer."""
-    frame = await reading
-    return frame if len(frame) else None
+async def _rows(reading: Awaitable[Any]) -> list[dict[str, Any]]:
+    """The rows of a DataFrame; a function's log comes after its answer, so there may be none yet."""
+    rows: list[dict[str, Any]] = (await reading).to_dict("records")
+    return rows
 
 
 @pytest.mark.slow
@@ -383,8 +383,7 @@ async def test_the_kits_message_processor_is_deployed_and_what_was_there_is_put_
             answer = await cp.call(call.Authorize(id_token={"idToken": "TAG-2", "type": "Central"}))
             assert answer.id_token_info["status"] == "Blocked"
             assert len(await stack.transactions.to_frame()) == 0
-            frame = await eventually(lambda: _some(processor.invocations()))
-            [row] = frame.to_dict("records")
+            [row] = await eventually(lambda: _rows(processor.invocations()))
             assert (row["error"], await processor.log()) == ("", "")
         with pytest.raises(errors.UnsupportedByCsms):
             await cp.call(call.Authorize(id_token={"idToken": "TAG-2", "type": "Central"}))
