@@ -8,8 +8,9 @@ import os
 import re
 import signal
 import stat
+import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import hypothesis
@@ -78,6 +79,14 @@ def open_sockets() -> set[object]:
 def cpsim_tasks() -> set[str]:
     """The names of the running loop's tasks that belong to an object of the kit."""
     return {task.get_name() for task in asyncio.all_tasks() if task.get_name().startswith("cpsim[")}
+
+
+@pytest.fixture(autouse=True)
+def _figures_are_closed() -> Iterator[None]:
+    """Close the figures that a test has drawn, so that the next one begins without any."""
+    yield
+    if (pyplot := sys.modules.get("matplotlib.pyplot")) is not None:
+        pyplot.close("all")
 
 
 @pytest.fixture(autouse=True)
