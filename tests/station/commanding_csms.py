@@ -137,6 +137,7 @@ class CommandingCsms(StrictCsms):
         self.is_silent = self.is_gone = self.has_answer = False
         self.countdown: int | None = None
         self._follow_ups: dict[str, FollowUps] = {}
+        self._serving: set[asyncio.Task[Any]] = set()
 
     def follow_ups(self, charge_point_id: str) -> FollowUps:
         """What a charge point owes."""
@@ -152,19 +153,24 @@ class CommandingCsms(StrictCsms):
         self.leave, self.has_answer, self.countdown = leave, False, None
 
     async def come_back(self) -> None:
-        """Be there again, as after a new start: without the connections of before."""
+        """Be there again, as after a new start: without the connections of before, and what they still hold."""
         self.leave, self.countdown = None, None
-        self.is_silent = self.is_gone = False
-        self.gone.clear()
+        self.is_gone = True
         for ws, _ in list(self._stations.values()):
             ws.transport.abort()
-            await ws.wait_closed()
-        self._stations.clear()
+        if self._serving:
+            await asyncio.wait(self._serving)
+        self.is_silent = self.is_gone = False
+        self.gone.clear()
 
     def admit(self, ws: ServerConnection, _request: Request) -> Response | None:
         return ws.respond(503, "not here\n") if self.is_gone else None
 
     async def _serve(self, ws: ServerConnection) -> None:
         assert ws.request is not None
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         self.follow_ups(ws.request.path.rpartition("/")[2]).connected()
         await super()._serve(ws)
