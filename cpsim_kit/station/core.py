@@ -261,8 +261,6 @@ class Core:
 
     def due(self) -> float:
         """When something happens by itself next; infinity for never."""
-        if not self.has_power:
-            return self.restarts.up_at
         moment = min(self._aligned_at, self._aligned_end_at, self._reporter.queue.due(), self.restarts.due())
         if len(self.reservations):
             moment = min(moment, self.reservations.due() - self.epoch)
@@ -271,6 +269,8 @@ class Core:
         if self.has_profiles:
             moment = min(moment, self.smart.due)
         for evse in self._visits.places():
+            if not evse.has_power:
+                return self.restarts.up_at
             moment = min(moment, evse.full_at, evse.connect_by, evse.authorize_by)
             transaction = evse.transaction
             if transaction is not None:

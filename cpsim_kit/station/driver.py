@@ -637,6 +637,8 @@ class Driver:
             if ready:
                 clock.advance(moment)
                 core.handle(TICK, moment)
+                if core.has_message(moment):
+                    clock.hold(moment)
                 steps += 1
                 if steps % _STEPS == 0:
                     await asyncio.sleep(0)
@@ -653,7 +655,9 @@ class Driver:
         if self.is_online:
             seconds = min(seconds, self._heartbeat_at - time.perf_counter())
         self._wake = loop.create_future()
-        timer = loop.call_later(min(max(0.0, seconds), _LONGEST_SLEEP), self._wake_up)
+        # Whole milliseconds: uvloop rounds to them, and would wake it up too early as often as not.
+        milliseconds = math.ceil(min(max(0.0, seconds), _LONGEST_SLEEP) * 1000)
+        timer = loop.call_later(milliseconds / 1000, self._wake_up)
         try:
             await self._wake
         finally:
