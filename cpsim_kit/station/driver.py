@@ -11,19 +11,17 @@ import logging
 import math
 import random as random_module
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.charge_point import Backoff, ChargePoint, boot_until_accepted, keep_connected
-from cpsim_kit.charge_point.backoff import own_boot_waits
+from cpsim_kit.charge_point import Backoff, ChargePoint
 from cpsim_kit.errors import (
     CallTimeout,
     ConnectionLost,
     CpsimError,
     ProtocolViolation,
     UnsupportedByCsms,
-    WaitTimeout,
 )
 from cpsim_kit.station.clock import StationClock
 from cpsim_kit.station.events import (
@@ -36,8 +34,8 @@ from cpsim_kit.station.events import (
     Online,
     Outgoing,
     PowerOff,
-    ShutDown,
 )
+from cpsim_kit.station.starting import Starter
 from cpsim_kit.station.variables import VARIABLES
 
 if TYPE_CHECKING:
@@ -55,10 +53,6 @@ _LONGEST_SLEEP = 3600.0  # seconds; no event loop sleeps for ever
 _STEPS = 64  # of a clock that goes from event to event, before other tasks get their turn
 
 
-class _BootAsked(Exception):
-    """The CSMS asks for a BootNotification before it has accepted the station."""
-
-
 class Driver:
     """Drives the core of one station over its charge point.
 
@@ -74,22 +68,17 @@ class Driver:
         clock: The station's clock.
         error: Why it stopped, or None.
         is_plugged: Whether the network's cable is plugged in.
+        starter: Boots it, and connects it again.
         holds: How many people are between two of their acts: a clock that goes from event to event waits for them.
     """
 
     __slots__ = (
-        "_asked_early",
         "_charge_point",
         "_core",
         "_dropped",
         "_goals",
         "_heartbeat_at",
-        "_is_starting",
         "_level",
-        "_loss",
-        "_random",
-        "_reconnect",
-        "_reconnecting",
         "_renews_connection",
         "_stopped_by",
         "_task",
@@ -99,6 +88,7 @@ class Driver:
         "error",
         "holds",
         "is_plugged",
+        "starter",
     )
 
     def __init__(
@@ -112,6 +102,7 @@ class Driver:
     ) -> None:
         self._core = core
         self._charge_point = charge_point
+        self.starter = Starter(core, charge_point, self, reconnect, random)
         self.clock = StationClock(speed, time.perf_counter)
         self.error: BaseException | None = None
         self.holds = 0
@@ -122,14 +113,8 @@ class Driver:
         self._task: asyncio.Task[None] | None = None
         self._heartbeat_at = math.inf
         self._dropped = 0  # messages of which the log has spoken
-        self._reconnect = reconnect
-        self._random = random
-        self._reconnecting: asyncio.Task[None] | None = None
-        self._loss: ConnectionLost | None = None  # the last one
         self._stopped_by: BaseException | None = None
         self._renews_connection = False
-        self._is_starting = False  # after a reset; a clock that goes from event to event waits for the first attempt
-        self._asked_early: asyncio.Future[None] | None = None  # done when the CSMS asks for something before it accepts
         self._level = logging.INFO if charge_point.is_observed else logging.WARNING
 
     @property
@@ -153,14 +138,14 @@ class Driver:
             ConnectionLost: The connection closed.
         """
         self.error = None
-        self._take_heartbeat_interval()
+        self.take_heartbeat_interval()
         self._task = asyncio.create_task(self._drive(), name=f"cpsim[{self._charge_point.id}].station")
         await self.act(Accepted())
 
     async def stop(self, error: BaseException) -> None:
         """Stop; everybody who waits gets this error."""
-        tasks = [task for task in (self._task, self._reconnecting) if task is not None]
-        self._task = self._reconnecting = None
+        tasks = [task for task in (self._task, self.starter.take_task()) if task is not None]
+        self._task = None
         self._stopped_by = error
         try:
             for task in tasks:
@@ -168,7 +153,7 @@ class Driver:
             if tasks:
                 await asyncio.wait(tasks)
         finally:
-            self._fail(error)
+            self.fail(error)
 
     def give_up_messages(self) -> None:
         """Forget what waits to be sent, but transaction messages; the next start reports the connectors anew."""
@@ -200,7 +185,7 @@ class Driver:
         try:
             yield self.clock.now()
         finally:
-            self._wake_up()
+            self.wake_up()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
@@ -215,26 +200,26 @@ class Driver:
         """Let the clock run so many times as fast from now on."""
         self.clock.advance(self.now())
         self.clock.speed = speed
-        self._wake_up()
+        self.wake_up()
 
     # -- The connection -----------------------------------------------------------------------------------------------
 
     def lose_connection(self, error: ConnectionLost) -> None:
         """The connection has ended: connect again, or stop, so that everybody who waits gets this error."""
-        self._loss = error
+        self.starter.loss = error
         if self._task is None or self.error is not None:
             return
         if self._core.restarts.is_away:  # whatever boots it goes on
             self._core.triggers.take_early()  # what was asked for on this connection is not sent on the next
-        elif not self._reconnect and self.is_plugged:
+        elif not self.starter.reconnects and self.is_plugged:
             self.error = error
-            self._fail(error)
+            self.fail(error)
         elif self.is_online:
             self._core.handle(Offline(), self.now())
             name, code = self._charge_point.id, error.closed.code
             if self._renews_connection and self.is_plugged:
                 logger.info("%s: connects anew with the password that the CSMS has set", name)
-                self._begin_to_reconnect(None)
+                self.starter.begin_to_reconnect(None)
             elif self.is_plugged:
                 logger.log(
                     self._level,
@@ -242,11 +227,11 @@ class Driver:
                     name,
                     code,
                 )
-                self._begin_to_reconnect(error)
+                self.starter.begin_to_reconnect(error)
             else:
                 logger.info("%s: disconnected; the station goes on offline", name)
             self._renews_connection = False
-        self._wake_up()
+        self.wake_up()
 
     def open_connection(self) -> None:
         """There is a connection again, unless it has ended already."""
@@ -256,12 +241,12 @@ class Driver:
                 return
             self._core.handle(Online(), self.now())
             self._heartbeat_at = time.perf_counter() + self.heartbeat_interval
-            self._wake_up()
+            self.wake_up()
 
     async def unplug_network(self) -> None:
         """Pull the network's cable; nothing connects until it is plugged in again."""
         self.is_plugged = False
-        await self._stop_reconnecting()
+        await self.starter.stop()
         await self._charge_point.close()
 
     async def plug_network(self) -> None:
@@ -275,23 +260,18 @@ class Driver:
         if not self._core.has_power and not self._core.restarts.is_away:
             raise ValueError(f"{self._charge_point.id} has no power; power_on() connects it, too")
         self.is_plugged = True
-        await self._stop_reconnecting()
+        await self.starter.stop()
         if self._core.restarts.is_away:  # it connects by itself when it is time to boot
-            self._wake_up()
+            self.wake_up()
             return
         try:
-            await self._connect()
+            await self.starter.connect()
         finally:  # also where somebody waited no longer
-            if not self.is_online and self._reconnecting is None:
-                self._begin_to_reconnect(self._loss)
+            if not self.is_online and not self.starter.is_busy:
+                self.starter.begin_to_reconnect(self.starter.loss)
         await self._wait((None, self._waiters))
-        if not self.is_online and self._loss is not None:
-            raise self._loss.with_traceback(None)
-
-    async def _connect(self) -> None:
-        await self._charge_point.connect()
-        if not self._charge_point.is_open and self._loss is not None:  # it has ended at once
-            raise self._loss.with_traceback(None)
+        if not self.is_online and self.starter.loss is not None:
+            raise self.starter.loss.with_traceback(None)
 
     async def power_off(self) -> None:
         """Take the power supply away."""
@@ -307,197 +287,12 @@ class Driver:
             ConnectionLost, CallTimeout, CallFailed, ProtocolViolation: As :meth:`ChargePoint.boot`.
         """
         await self._charge_point.connect()
-        await self.boot()
+        await self.starter.boot()
         self.is_plugged = True
-        self._take_heartbeat_interval()
+        self.take_heartbeat_interval()
         await self.act(Accepted())
 
-    def _begin_to_reconnect(self, error: ConnectionLost | None) -> None:
-        """Connect again and again, with the waits that the variables say (OCPP 2.0.1 part 4, "Reconnecting")."""
-        if not self._reconnect or not self.is_plugged or self._task is None or self.error is not None:
-            return
-        failures = [] if error is None else [error]  # so that the first attempt waits, too
-
-        async def connect() -> None:
-            if failures:
-                raise failures.pop()
-            try:
-                await self._connect()
-            except CpsimError:
-                self._core.connecting_failed()
-                raise
-
-        async def work(_charge_point: ChargePoint) -> None:
-            self._reconnecting = None
-
-        self._keep_connecting(connect, work)
-
-    def _keep_connecting(
-        self, connect: Callable[[], Awaitable[None]], work: Callable[[ChargePoint], Awaitable[None]]
-    ) -> None:
-        """Connect until that succeeds, and do the work, in a task of its own."""
-        backoff = self.backoff if self._reconnect else None
-        work_until_done = keep_connected(
-            self._charge_point, work, reconnect=backoff, random=self._random, connect=connect
-        )
-        name = f"cpsim[{self._charge_point.id}].reconnect"
-        self._reconnecting = asyncio.create_task(work_until_done, name=name)
-        self._reconnecting.add_done_callback(self._reconnecting_ended)
-
-    @property
-    def backoff(self) -> Backoff | None:
-        """The waits before it connects again; None if it does not."""
-        if not self._reconnect:
-            return None
-        if isinstance(self._reconnect, Backoff):
-            return self._reconnect
-        value = self._core.variables.value
-        wait, most = value("OCPPCommCtrlr.RetryBackOffWaitMinimum"), value("OCPPCommCtrlr.RetryBackOffRandomRange")
-        return Backoff(wait if wait or most else 1, most, value("OCPPCommCtrlr.RetryBackOffRepeatTimes"))
-
-    def _reconnecting_ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("%s: cannot connect again: %s", self._charge_point.id, error)
-            self.error = error
-            self._fail(error)
-            self._wake_up()
-
-    # -- Starting -----------------------------------------------------------------------------------------------------
-
-    async def boot(self, reason: str = "PowerUp") -> None:
-        """Send BootNotification until the CSMS accepts the station, and meanwhile what else the CSMS asks for (B02).
-
-        Args:
-            reason: A BootReasonEnumType value; OCPP 1.6 has none.
-
-        Raises:
-            ConnectionLost, CallTimeout, CallFailed, ProtocolViolation: As :meth:`ChargePoint.boot`.
-        """
-        own_waits = own_boot_waits()
-        while True:
-            try:
-                await boot_until_accepted(
-                    self._charge_point, reason=reason, own_waits=own_waits, pause=self._wait_to_boot
-                )
-            except _BootAsked:
-                reason = "Triggered"
-            else:
-                return
-
-    async def _wait_to_boot(self, seconds: float) -> None:
-        """Wait before the next BootNotification, unless the CSMS asks for it; send other messages that it asks for.
-
-        Raises:
-            _BootAsked: The CSMS asks for BootNotification.
-        """
-        charge_point, triggers = self._charge_point, self._core.triggers
-        self._first_attempt_failed()
-        until = time.perf_counter() + seconds
-        while charge_point.is_open and (left := until - time.perf_counter()) > 0:
-            early = triggers.take_early()
-            for build in early:
-                try:
-                    await charge_point.call(build())
-                except ConnectionLost:
-                    return  # the next boot says why
-                except CpsimError as exc:
-                    logger.warning("%s", exc)
-            if early:  # more may have come meanwhile
-                continue
-            if triggers.wants_boot:
-                triggers.wants_boot = False
-                raise _BootAsked
-            self._asked_early = asyncio.get_running_loop().create_future()
-            closed = asyncio.create_task(charge_point.wait_closed(), name=f"cpsim[{charge_point.id}].wait_closed")
-            try:
-                waiting: list[asyncio.Future[Any]] = [closed, self._asked_early]
-                await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                self._asked_early = None
-                closed.cancel()
-
-    async def _boot_again(self) -> None:
-        """Send the BootNotification that the CSMS asks for although it has accepted the station (OCPP 1.6, 5.17)."""
-        self._core.triggers.wants_boot = False
-        try:
-            answer = await self._charge_point.boot(reason="Triggered")
-        except ConnectionLost as exc:
-            self.lose_connection(exc)
-        except CpsimError as exc:
-            logger.warning("%s", exc)
-        else:
-            if answer.status == "Accepted":
-                self._take_heartbeat_interval()
-            else:
-                logger.warning(
-                    "%s: the CSMS says %s now; the station goes on all the same", self._charge_point.id, answer.status
-                )
-
-    async def _restart(self) -> bool:
-        """Go on with a reset where it is time for that; whether there is something to do first."""
-        restarts, now = self._core.restarts, self.now()
-        if restarts.step == "boots":
-            if self._reconnecting is None and self.is_plugged:
-                self._begin_to_boot()
-            return False
-        if not restarts.is_ready(now):
-            return self._core.has_message(now)
-        logger.info("%s: goes away for a reset, and boots again", self._charge_point.id)
-        self._core.handle(ShutDown(), now)
-        await self._stop_reconnecting()
-        await self._charge_point.close()
-        return True
-
-    def _begin_to_boot(self) -> None:
-        """Connect and boot after a reset, again and again until the CSMS has accepted the station."""
-        own_waits = own_boot_waits()
-        self._is_starting = True
-
-        async def connect() -> None:
-            try:
-                await self._connect()
-            except CpsimError:
-                self._first_attempt_failed()
-                self._core.connecting_failed()
-                raise
-
-        async def work(charge_point: ChargePoint) -> None:
-            reason = self._core.restarts.boot_reason
-            while True:
-                try:
-                    await self.boot(reason)
-                    break
-                except ConnectionLost:
-                    self._first_attempt_failed()
-                    raise
-                except CpsimError as exc:  # B01, error handling
-                    self._first_attempt_failed()
-                    seconds = next(own_waits)
-                    logger.warning("%s; the station boots again in %.0f s", exc, seconds)
-                    with contextlib.suppress(WaitTimeout):
-                        await charge_point.wait_closed(seconds)  # then the next boot says why
-            self._reconnecting = None
-            self._is_starting = False
-            self._take_heartbeat_interval()
-            with self.stopped_clock() as now:
-                self._core.handle(Accepted(reason), now)
-
-        self._keep_connecting(connect, work)
-
-    def _first_attempt_failed(self) -> None:
-        """The start after a reset takes longer: a clock that goes from event to event does not wait for it."""
-        if self._is_starting:
-            self._is_starting = False
-            self._wake_up()
-
-    async def _stop_reconnecting(self) -> None:
-        task, self._reconnecting = self._reconnecting, None
-        self._is_starting = False
-        if task is not None:
-            task.cancel()
-            await asyncio.wait([task])
-
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """Raise this error in everything that waits."""
         waiting = [future for _, future in (*self._waiters, *self._goals)]
         self._waiters, self._goals = [], []
@@ -505,7 +300,7 @@ class Driver:
             if not future.done():
                 future.set_exception(error)
 
-    def _take_heartbeat_interval(self) -> None:
+    def take_heartbeat_interval(self) -> None:
         """Send heartbeats at the interval that the CSMS instructed at boot, and show it in the variable."""
         interval = self._charge_point.heartbeat_interval
         if interval is None:
@@ -541,8 +336,8 @@ class Driver:
             except ValueError as exc:
                 logger.warning("%s: the new password cannot be used: %s", self._charge_point.id, exc)
             else:  # the station connects anew where it used another password until now (A01)
-                self._renews_connection = has_password and self.is_running and bool(self._reconnect)
-                self._wake_up()
+                self._renews_connection = has_password and self.is_running and self.starter.reconnects
+                self.wake_up()
 
     @property
     def heartbeat_interval(self) -> int:
@@ -553,7 +348,7 @@ class Driver:
         """Send heartbeats at this interval from now on."""
         self._charge_point.heartbeat_interval = seconds
         self._heartbeat_at = min(self._heartbeat_at, time.perf_counter() + seconds)
-        self._wake_up()
+        self.wake_up()
 
     # -- Waiting ------------------------------------------------------------------------------------------------------
 
@@ -564,7 +359,7 @@ class Driver:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (key, future)
         waiting.append(entry)
-        self._wake_up()
+        self.wake_up()
         try:
             async with asyncio.timeout(timeout):
                 await future
@@ -573,10 +368,11 @@ class Driver:
                 if entry in each:
                     each.remove(entry)
 
-    def _wake_up(self) -> None:
-        for wake in (self._wake, self._asked_early):
-            if wake is not None and not wake.done():
-                wake.set_result(None)
+    def wake_up(self) -> None:
+        """Let the task look what there is to do."""
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+        self.starter.wake_up()
 
     def _next_moment(self) -> float:
         """When something happens by itself, or somebody's goal is reached."""
@@ -599,7 +395,7 @@ class Driver:
         except Exception as exc:
             logger.exception("%s: the station stopped", self._charge_point.id)
             self.error = exc
-            self._fail(exc)
+            self.fail(exc)
 
     async def _run(self) -> None:
         core, clock, steps = self._core, self.clock, 0
@@ -611,10 +407,10 @@ class Driver:
             if self._renews_connection and self.is_online:
                 await self._charge_point.close()
                 continue
-            if core.restarts.step and await self._restart():
+            if core.restarts.step and await self.starter.restart():
                 continue
             if core.triggers.wants_boot and self.is_online:
-                await self._boot_again()
+                await self.starter.boot_again()
                 continue
             if len(core.queue.dropped) != self._dropped:
                 self._report_dropped()
@@ -631,7 +427,7 @@ class Driver:
             moment = self._next_moment()
             if clock.speed == math.inf:
                 is_awaited = bool(self._goals) or core.restarts.is_away
-                ready = is_awaited and not self.holds and not self._is_starting and moment < math.inf
+                ready = is_awaited and not self.holds and not self.starter.is_first_attempt and moment < math.inf
             else:
                 ready = moment <= clock.now(moment)
             if ready:
@@ -657,7 +453,7 @@ class Driver:
         self._wake = loop.create_future()
         # Whole milliseconds: uvloop rounds to them, and would wake it up too early as often as not.
         milliseconds = math.ceil(min(max(0.0, seconds), _LONGEST_SLEEP) * 1000)
-        timer = loop.call_later(milliseconds / 1000, self._wake_up)
+        timer = loop.call_later(milliseconds / 1000, self.wake_up)
         try:
             await self._wake
         finally:

@@ -296,7 +296,7 @@ class Station:
         await charge_point.connect()
         charge_point.on_other(self._find_handler)
         if charge_point.boot_status != "Accepted" or self._own:
-            await self._driver.boot()
+            await self._driver.starter.boot()
         self._require_not_closed()
         charge_point.on_close(self._connection_lost)
         charge_point.on_open(self._driver.open_connection)
@@ -391,7 +391,7 @@ class Station:
     @property
     def backoff(self) -> Backoff | None:
         """The waits before it connects again when the connection is lost; None if it does not."""
-        return self._driver.backoff
+        return self._driver.starter.backoff
 
     @property
     def quirks(self) -> dict[str, int]:

@@ -177,7 +177,7 @@ async def test_the_waits_before_connecting_again_are_those_that_were_set(csms: C
     async with Station("CP1", csms.url, seed=1) as station:
         for variable, value in {"WaitMinimum": "1", "RandomRange": "0", "RepeatTimes": "2"}.items():
             assert await put(csms, f"OCPPCommCtrlr.RetryBackOff{variable}", value) == "Accepted"
-        assert station._driver.backoff == Backoff(1, 0, 2)
+        assert station._driver.starter.backoff == Backoff(1, 0, 2)
         csms.link.abort()
         await until(lambda: len(csms.links) == 2)  # sooner than after the 10 s of the default
 

@@ -1,0 +1,289 @@
+"""Starting a station: booting it, and connecting and booting it again, in one task that the driver owns."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random as random_module
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from cpsim_kit.charge_point import Backoff, ChargePoint, boot_until_accepted, keep_connected
+from cpsim_kit.charge_point.backoff import own_boot_waits
+from cpsim_kit.errors import ConnectionLost, CpsimError, WaitTimeout
+from cpsim_kit.station.events import Accepted, ShutDown
+
+if TYPE_CHECKING:
+    from cpsim_kit.station.core import Core
+    from cpsim_kit.station.driver import Driver
+
+__all__ = ["Starter"]
+
+logger = logging.getLogger("cpsim.station")
+
+
+class _BootAsked(Exception):
+    """The CSMS asks for a BootNotification before it has accepted the station."""
+
+
+class Starter:
+    """Boots a station, and connects and boots it again when its connection is lost or it was reset.
+
+    Args:
+        core: The state and the rules.
+        charge_point: The station's connection.
+        driver: What drives the core.
+        reconnect: Whether it connects again when the connection is lost, with the waits of its variables or with these.
+        random: Of the waits before an attempt to connect.
+
+    Attributes:
+        reconnects: Whether it connects again when the connection is lost.
+        is_first_attempt: Whether it starts after a reset, and no attempt has failed yet: a clock that goes from event
+            to event waits for that.
+        loss: Why the last connection ended, or None.
+    """
+
+    __slots__ = (
+        "_asked_early",
+        "_backoff",
+        "_charge_point",
+        "_core",
+        "_driver",
+        "_random",
+        "_task",
+        "is_first_attempt",
+        "loss",
+        "reconnects",
+    )
+
+    def __init__(
+        self,
+        core: Core,
+        charge_point: ChargePoint,
+        driver: Driver,
+        reconnect: bool | Backoff,
+        random: random_module.Random,
+    ) -> None:
+        self._core = core
+        self._charge_point = charge_point
+        self._driver = driver
+        self.reconnects = bool(reconnect)
+        self._backoff = reconnect if isinstance(reconnect, Backoff) else None
+        self._random = random
+        self._task: asyncio.Task[None] | None = None
+        self._asked_early: asyncio.Future[None] | None = None  # done when the CSMS asks for something before it accepts
+        self.is_first_attempt = False
+        self.loss: ConnectionLost | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether it connects again just now."""
+        return self._task is not None
+
+    def take_task(self) -> asyncio.Task[None] | None:
+        """Its task, which is the caller's from now on."""
+        task, self._task = self._task, None
+        self.is_first_attempt = False
+        return task
+
+    async def stop(self) -> None:
+        """Try no more."""
+        if (task := self.take_task()) is not None:
+            task.cancel()
+            await asyncio.wait([task])
+
+    def wake_up(self) -> None:
+        """The CSMS may have asked for something."""
+        if self._asked_early is not None and not self._asked_early.done():
+            self._asked_early.set_result(None)
+
+    # -- Connecting ---------------------------------------------------------------------------------------------------
+
+    async def connect(self) -> None:
+        """Connect once.
+
+        Raises:
+            ConnectError: The connection did not open.
+            ConnectionLost: It has ended at once.
+        """
+        await self._charge_point.connect()
+        if not self._charge_point.is_open and self.loss is not None:  # it has ended at once
+            raise self.loss.with_traceback(None)
+
+    def begin_to_reconnect(self, error: ConnectionLost | None) -> None:
+        """Connect again and again, with the waits that the variables say (OCPP 2.0.1 part 4, "Reconnecting")."""
+        driver = self._driver
+        if not self.reconnects or not driver.is_plugged or not driver.is_running or driver.error is not None:
+            return
+        failures = [] if error is None else [error]  # so that the first attempt waits, too
+
+        async def connect() -> None:
+            if failures:
+                raise failures.pop()
+            try:
+                await self.connect()
+            except CpsimError:
+                self._core.connecting_failed()
+                raise
+
+        async def work(_charge_point: ChargePoint) -> None:
+            self._task = None
+
+        self._keep_connecting(connect, work)
+
+    def _keep_connecting(
+        self, connect: Callable[[], Awaitable[None]], work: Callable[[ChargePoint], Awaitable[None]]
+    ) -> None:
+        """Connect until that succeeds, and do the work, in a task of its own."""
+        work_until_done = keep_connected(
+            self._charge_point, work, reconnect=self.backoff, random=self._random, connect=connect
+        )
+        name = f"cpsim[{self._charge_point.id}].reconnect"
+        self._task = asyncio.create_task(work_until_done, name=name)
+        self._task.add_done_callback(self._ended)
+
+    @property
+    def backoff(self) -> Backoff | None:
+        """The waits before it connects again; None if it does not."""
+        if self._backoff is not None or not self.reconnects:
+            return self._backoff
+        value = self._core.variables.value
+        wait, most = value("OCPPCommCtrlr.RetryBackOffWaitMinimum"), value("OCPPCommCtrlr.RetryBackOffRandomRange")
+        return Backoff(wait if wait or most else 1, most, value("OCPPCommCtrlr.RetryBackOffRepeatTimes"))
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("%s: cannot connect again: %s", self._charge_point.id, error)
+            self._driver.error = error
+            self._driver.fail(error)
+            self._driver.wake_up()
+
+    # -- Booting ------------------------------------------------------------------------------------------------------
+
+    async def boot(self, reason: str = "PowerUp") -> None:
+        """Send BootNotification until the CSMS accepts the station, and meanwhile what else the CSMS asks for (B02).
+
+        Args:
+            reason: A BootReasonEnumType value; OCPP 1.6 has none.
+
+        Raises:
+            ConnectionLost, CallTimeout, CallFailed, ProtocolViolation: As :meth:`ChargePoint.boot`.
+        """
+        own_waits = own_boot_waits()
+        while True:
+            try:
+                await boot_until_accepted(
+                    self._charge_point, reason=reason, own_waits=own_waits, pause=self._wait_to_boot
+                )
+            except _BootAsked:
+                reason = "Triggered"
+            else:
+                return
+
+    async def _wait_to_boot(self, seconds: float) -> None:
+        """Wait before the next BootNotification, unless the CSMS asks for it; send other messages that it asks for.
+
+        Raises:
+            _BootAsked: The CSMS asks for BootNotification.
+        """
+        charge_point, triggers = self._charge_point, self._core.triggers
+        self._first_attempt_failed()
+        until = time.perf_counter() + seconds
+        while charge_point.is_open and (left := until - time.perf_counter()) > 0:
+            early = triggers.take_early()
+            for build in early:
+                try:
+                    await charge_point.call(build())
+                except ConnectionLost:
+                    return  # the next boot says why
+                except CpsimError as exc:
+                    logger.warning("%s", exc)
+            if early:  # more may have come meanwhile
+                continue
+            if triggers.wants_boot:
+                triggers.wants_boot = False
+                raise _BootAsked
+            self._asked_early = asyncio.get_running_loop().create_future()
+            closed = asyncio.create_task(charge_point.wait_closed(), name=f"cpsim[{charge_point.id}].wait_closed")
+            try:
+                waiting: list[asyncio.Future[Any]] = [closed, self._asked_early]
+                await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self._asked_early = None
+                closed.cancel()
+
+    async def boot_again(self) -> None:
+        """Send the BootNotification that the CSMS asks for although it has accepted the station (OCPP 1.6, 5.17)."""
+        self._core.triggers.wants_boot = False
+        try:
+            answer = await self._charge_point.boot(reason="Triggered")
+        except ConnectionLost as exc:
+            self._driver.lose_connection(exc)
+        except CpsimError as exc:
+            logger.warning("%s", exc)
+        else:
+            if answer.status == "Accepted":
+                self._driver.take_heartbeat_interval()
+            else:
+                logger.warning(
+                    "%s: the CSMS says %s now; the station goes on all the same", self._charge_point.id, answer.status
+                )
+
+    async def restart(self) -> bool:
+        """Go on with a reset where it is time for that; whether there is something to do first."""
+        restarts, now = self._core.restarts, self._driver.now()
+        if restarts.step == "boots":
+            if self._task is None and self._driver.is_plugged:
+                self._begin_to_boot()
+            return False
+        if not restarts.is_ready(now):
+            return self._core.has_message(now)
+        logger.info("%s: goes away for a reset, and boots again", self._charge_point.id)
+        self._core.handle(ShutDown(), now)
+        await self.stop()
+        await self._charge_point.close()
+        return True
+
+    def _begin_to_boot(self) -> None:
+        """Connect and boot after a reset, again and again until the CSMS has accepted the station."""
+        own_waits = own_boot_waits()
+        self.is_first_attempt = True
+
+        async def connect() -> None:
+            try:
+                await self.connect()
+            except CpsimError:
+                self._first_attempt_failed()
+                self._core.connecting_failed()
+                raise
+
+        async def work(charge_point: ChargePoint) -> None:
+            reason = self._core.restarts.boot_reason
+            while True:
+                try:
+                    await self.boot(reason)
+                    break
+                except ConnectionLost:
+                    self._first_attempt_failed()
+                    raise
+                except CpsimError as exc:  # B01, error handling
+                    self._first_attempt_failed()
+                    seconds = next(own_waits)
+                    logger.warning("%s; the station boots again in %.0f s", exc, seconds)
+                    with contextlib.suppress(WaitTimeout):
+                        await charge_point.wait_closed(seconds)  # then the next boot says why
+            self._task = None
+            self.is_first_attempt = False
+            self._driver.take_heartbeat_interval()
+            with self._driver.stopped_clock() as now:
+                self._core.handle(Accepted(reason), now)
+
+        self._keep_connecting(connect, work)
+
+    def _first_attempt_failed(self) -> None:
+        """The start after a reset takes longer: a clock that goes from event to event does not wait for it."""
+        if self.is_first_attempt:
+            self.is_first_attempt = False
+            self._driver.wake_up()
