@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-import difflib
-import inspect
-import json
 import logging
 import math
 import os
 import random as random_module
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
-
-from ocpp.exceptions import NotSupportedError, SecurityError
 
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.clock import epoch
@@ -30,10 +23,9 @@ from cpsim_kit.errors import (
     ConnectionLost,
     WaitTimeout,
 )
-from cpsim_kit.ocpp_j.versions import VERSIONS
+from cpsim_kit.station.commands import Command, Commands
 from cpsim_kit.station.core import Core
-from cpsim_kit.station.dialects import dialect_of
-from cpsim_kit.station.dialects.handler import commands_frame
+from cpsim_kit.station.dialects import check_names, dialect_of
 from cpsim_kit.station.driver import Driver
 from cpsim_kit.station.events import (
     ClearFault,
@@ -50,12 +42,13 @@ from cpsim_kit.station.events import (
 from cpsim_kit.station.evse import Evse, check_evse_id
 from cpsim_kit.station.evse_view import EvseView
 from cpsim_kit.station.goal import Goal
-from cpsim_kit.station.memory import recall, remember
+from cpsim_kit.station.memory import recall
 from cpsim_kit.station.outlook import schedule_frame
 from cpsim_kit.station.queue import queue_frame
 from cpsim_kit.station.quirks import Quirk, Quirks
 from cpsim_kit.station.quirky_queue import QuirkyQueue
 from cpsim_kit.station.reservations import reservations_frame
+from cpsim_kit.station.saving import read_station, write_station
 from cpsim_kit.station.session import Session, truth_frame
 from cpsim_kit.station.sharing import SharingRule, find_rule
 from cpsim_kit.station.smart_charging import SOURCES
@@ -65,30 +58,10 @@ from cpsim_kit.station.vehicle import Vehicle, is_number
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cpsim_kit.station.dialects import Dialect
 
-__all__ = ["Command", "Station"]
+__all__ = ["Station"]
 
 logger = logging.getLogger("cpsim.station")
-
-_KEPT_COMMANDS = 100  # that nobody has waited for yet
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A CALL of the CSMS, and what the station answered.
-
-    Attributes:
-        action: E.g. "RequestStartTransaction".
-        payload: The fields in snake_case.
-        answer: The ``call_result`` dataclass.
-        at: When, by the station's clock.
-    """
-
-    action: str
-    payload: Mapping[str, Any]
-    answer: Any
-    at: datetime
 
 
 class Station:
@@ -149,14 +122,12 @@ class Station:
         "_commands",
         "_core",
         "_driver",
-        "_handlers",
         "_is_closed",
         "_network",
         "_opening",
         "_own",
         "_quirks",
         "_views",
-        "_wake_commands",
         "charge_point",
         "variables",
     )
@@ -205,7 +176,7 @@ class Station:
             raise ValueError(f"{name}: {exc}") from exc
         started = epoch(time.perf_counter()) if starts_at is None else starts_at.timestamp()
         dialect = dialect_of(self.charge_point.version, started, len(specs))
-        _check_names(dialect, variables or {})
+        check_names(dialect, variables or {})
         self.variables = Variables(dialect, variables or {})
         self._quirks = Quirks(quirks, self.charge_point.version, self._warn_of_quirk) if quirks else None
         self._core = Core(
@@ -223,9 +194,7 @@ class Station:
         self._core.device, self.variables.clock = self.charge_point, self._driver.now
         self._views = {number: EvseView(evse, self._driver.now) for number, evse in self._core.evses.items()}
         self._core.on_firmware = partial(setattr, self.charge_point, "firmware_version")
-        self._handlers: dict[str, Callable[..., Any]] | None = None
-        self._commands: list[Command] = []
-        self._wake_commands: asyncio.Event | None = None
+        self._commands = Commands(self._core, self.charge_point, self._driver)
         self._is_closed = False
         self._closes = False  # the connection, as the station opened it
         self._opening = asyncio.Lock()
@@ -294,7 +263,7 @@ class Station:
         self._driver.take_connection()
         self._closes = self._closes or not charge_point.is_open
         await charge_point.connect()
-        charge_point.on_other(self._find_handler)
+        charge_point.on_other(self._commands.find_handler)
         if charge_point.boot_status != "Accepted" or self._own:
             await self._driver.starter.boot()
         self._require_not_closed()
@@ -311,7 +280,7 @@ class Station:
         if not self._is_closed and (waiting := self.waiting):
             level = logging.INFO if self.charge_point.is_observed else logging.WARNING
             logger.log(level, "%s: closed, and %d transaction messages were not sent", self.id, waiting)
-        self._is_closed = True
+        self._is_closed = self._commands.are_refused = True
         try:
             await self._stop(RuntimeError(f"{self.id} is closed; make another Station"))
         finally:
@@ -320,15 +289,11 @@ class Station:
 
     async def _stop(self, error: BaseException) -> None:
         await self._driver.stop(error)
-        self._wake_who_waits_for_commands()
+        self._commands.wake_up()
 
     def _connection_lost(self, error: ConnectionLost) -> None:
         self._driver.lose_connection(error)
-        self._wake_who_waits_for_commands()
-
-    def _wake_who_waits_for_commands(self) -> None:
-        if self._wake_commands is not None:
-            self._wake_commands.set()
+        self._commands.wake_up()
 
     def _require_not_closed(self) -> None:
         if self._is_closed:
@@ -648,21 +613,13 @@ class Station:
             WaitTimeout: It did not come.
             ValueError: A CSMS has no such command.
         """
-        self._check_command(action)
+        self._commands.check(action)
         check_seconds(f"{self.id}: timeout=", timeout)
         try:
             async with asyncio.timeout(timeout):
-                while True:
-                    for command in self._commands:
-                        if command.action == action:
-                            self._commands.remove(command)
-                            return command
-                    self._require_running()
-                    self._wake_commands = self._wake_commands or asyncio.Event()
-                    self._wake_commands.clear()
-                    await self._wake_commands.wait()
+                return await self._commands.wait(action, self._require_running)
         except TimeoutError as exc:
-            seen = ", ".join(command.action for command in self._commands) or "no command"
+            seen = ", ".join(self._commands.unseen) or "no command"
             raise WaitTimeout(f"{self.id} to get {action}", timeout, seen) from exc
 
     def on(self, action: str, handler: Callable[..., Any] | None) -> None:
@@ -682,13 +639,7 @@ class Station:
             TypeError: The handler is no function.
             ValueError: A CSMS has no such command.
         """
-        self._check_command(action)
-        if handler is not None and not callable(handler):
-            raise TypeError(f"{self.id}: the handler of {action} is a function, not {handler!r}")
-        handlers = self._handlers = self._handlers or {}
-        handlers.pop(action, None)
-        if handler is not None:
-            handlers[action] = handler
+        self._commands.set_handler(action, handler)
 
     def carry_out(self, action: str, /, **fields: Any) -> Any:
         """Do what the station does by itself on a command, and return its answer; for a handler of :meth:`on`.
@@ -701,14 +652,7 @@ class Station:
             OCPPError: It is answered with a CALLERROR.
             ValueError: A CSMS has no such command.
         """
-        self._check_command(action)
-        interval, connection = self._driver.heartbeat_interval, self._driver.connection
-        with self._driver.stopped_clock() as now:
-            answer = self._core.dialect.commands[action].run(self._core, now, fields)
-        self._driver.apply_connection(connection)
-        if self._driver.heartbeat_interval != interval:
-            self._driver.set_heartbeat_interval(self._driver.heartbeat_interval)
-        return answer
+        return self._commands.carry_out(action, fields)
 
     @property
     def commands(self) -> pd.DataFrame:
@@ -717,7 +661,7 @@ class Station:
         Columns: action, does (what the station does, in one sentence), source (requirement ids of OCPP 2.x, or sections
         of OCPP 1.6), is_done (False for one that it always refuses).
         """
-        return commands_frame(self._core.dialect.commands, self._handlers or {})
+        return self._commands.to_frame()
 
     def firmware_fails(self, status: str | None, *, attempts: int | None = None) -> None:
         """Let the next firmware update fail, or the one that goes on, if it has not come that far.
@@ -746,43 +690,6 @@ class Station:
             ValueError: There is no such failure, or ``attempts`` is below 1.
         """
         self._core.maintenance.fail_next(status, attempts)
-
-    def _check_command(self, action: str) -> None:
-        known = self._core.dialect.commands
-        if action not in known:
-            close = difflib.get_close_matches(action, known, n=3)
-            hint = f"; did you mean {' or '.join(close)}?" if close else ""
-            raise ValueError(
-                f"{self.id} acts on the commands of OCPP {self.charge_point.version}, not on {action!r}{hint}"
-            )
-
-    def _find_handler(self, action: str) -> Callable[..., Any] | None:
-        return partial(self._command, action) if action in self._core.dialect.commands else None
-
-    def _command(self, action: str, /, **fields: Any) -> Any:
-        if self._is_closed:
-            raise NotSupportedError(f"{self.id} is closed")
-        if self.charge_point.boot_status == "Rejected":
-            if self._core.dialect.answers_when_rejected:
-                raise SecurityError(f"the CSMS has rejected {self.id}")
-            raise asyncio.CancelledError  # this ends the task that would answer
-        handler = (self._handlers or {}).get(action)
-        answer = self.carry_out(action, **fields) if handler is None else handler(**fields)
-        if inspect.isawaitable(answer):
-            return self._record_later(action, fields, answer)
-        self._record(action, fields, answer)
-        return answer
-
-    async def _record_later(self, action: str, fields: Mapping[str, Any], answer: Awaitable[Any]) -> Any:
-        result = await answer
-        self._record(action, fields, result)
-        return result
-
-    def _record(self, action: str, fields: Mapping[str, Any], answer: Any) -> None:
-        """Keep a command for whoever waits for it."""
-        self._commands.append(Command(action, fields, answer, self.now))
-        del self._commands[:-_KEPT_COMMANDS]
-        self._wake_who_waits_for_commands()
 
     # -- The network --------------------------------------------------------------------------------------------------
 
@@ -847,19 +754,7 @@ class Station:
         Raises:
             OSError: It cannot be written.
         """
-        path = Path(path)
-        saved = {
-            "id": self.id,
-            "evses": [dataclasses.asdict(evse.spec) for evse in self._core.evses.values()],
-            "memory": remember(self._core, self._driver.now()),
-        }
-        part = path.with_name(f"{path.name}.part")
-        try:
-            part.write_text(json.dumps(saved, indent=1), encoding="utf-8")
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-        return path
+        return write_station(Path(path), self.id, self._core, self._driver.now())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], url: str, **options: Any) -> Self:
@@ -876,15 +771,9 @@ class Station:
             OSError: The file cannot be read.
             ValueError: It is not a saved station.
         """
-        try:
-            saved = json.loads(Path(path).read_text(encoding="utf-8"))
-            memory = saved["memory"]
-            starts_at = datetime.fromtimestamp(max(memory["at"], time.time()), UTC)
-            evses = [Evse(**each) for each in saved["evses"]]
-            station = cls(saved["id"], url, version=memory["version"], evses=evses, starts_at=starts_at, **options)
-            recall(station._core, memory)
-        except (KeyError, TypeError, json.JSONDecodeError, UnicodeDecodeError) as exc:
-            raise ValueError(f"{path} is not a saved station: {exc!r}") from exc
+        saved = read_station(Path(path))
+        station = cls(saved.id, url, version=saved.version, evses=saved.evses, starts_at=saved.starts_at, **options)
+        recall(station._core, saved.memory)
         return station
 
     @contextlib.asynccontextmanager
@@ -932,20 +821,3 @@ class Station:
 def _check_speed(name: str, speed: object) -> None:
     if isinstance(speed, bool) or not isinstance(speed, int | float) or not speed > 0:
         raise ValueError(f"{name}: speed is above 0, or math.inf, not {speed!r}")
-
-
-def _check_names(dialect: Dialect, given: Mapping[str, object]) -> None:
-    """Find names that another version has for a variable.
-
-    Raises:
-        ValueError: There is one; the text says what to write.
-    """
-    for name in (name for name in given if name not in dialect.names):
-        for version in VERSIONS:
-            meant = set(dialect_of(version, 0, 1).names.get(name, ()))
-            if meant:
-                mine = [own for own, variables in dialect.names.items() if meant.intersection(variables)]
-                hint = f"write {' or '.join(mine)}" if mine else "it has no variable for this"
-                raise ValueError(
-                    f"{name} is a name of OCPP {version}, and this station speaks {dialect.version.name}: {hint}"
-                )
