@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -114,15 +115,27 @@ async def test_garbage_is_collected_again_once_all_have_tried_to_connect(csms: C
 
 @pytest.mark.parametrize("threads", [False, True], ids=["in one loop", "in two threads"])
 async def test_fleets_that_overlap_leave_the_collector_as_it_was(csms: Csms, threads: bool) -> None:
+    async def until_the_other_runs(_charge_point: ChargePoint) -> None:
+        while not runs.is_set():
+            await asyncio.sleep(UNIT)
+
+    async def until_the_other_has_ended(_charge_point: ChargePoint) -> None:
+        runs.set()
+        while not has_ended.is_set():
+            await asyncio.sleep(UNIT)
+
     gc.set_threshold(123, 4, 5)
     before = settings()
-    fleets = [fleet_of(csms, 1, prefix=prefix) for prefix in "AB"]
-    runs = [fleet.run(units * UNIT, **run_quietly) for fleet, units in zip(fleets, (20, 30), strict=True)]
+    runs, has_ended = threading.Event(), threading.Event()
+    scenarios = {"A": until_the_other_runs, "B": until_the_other_has_ended}
+    fleets = [fleet_of(csms, 1, prefix=prefix, scenario=scenario) for prefix, scenario in scenarios.items()]
     first, second = [
-        asyncio.create_task(asyncio.to_thread(asyncio.run, run) if threads else run, name="run") for run in runs
+        asyncio.create_task(asyncio.to_thread(asyncio.run, run) if threads else run, name="run")
+        for run in (fleet.run(SOON, **run_quietly) for fleet in fleets)
     ]
     await first
     assert gc.get_threshold()[0] == THRESHOLD, "the second fleet still runs"
+    has_ended.set()
     await second
     assert settings() == before
     assert gc.get_freeze_count() == 0

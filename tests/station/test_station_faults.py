@@ -176,7 +176,7 @@ async def test_answers_twice_and_late_change_nothing(station: Station, csms: Csm
     csms.once.append(delay(2 * TIMEOUT, answer(info)))
     with pytest.raises(CallTimeout):
         await station.swipe("TAG-2")
-    await asyncio.sleep(2 * TIMEOUT)
+    await until(lambda: station.charge_point.ignored["late"], "the late answer")
 
     assert station.evses[1].state == "EVConnected"
     assert station.charge_point.ignored == {"duplicate": 1, "late": 1}
