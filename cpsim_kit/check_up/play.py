@@ -16,9 +16,12 @@ from cpsim_kit.check_up.verdicts import Failed, NotSupported, NotTried, shorten
 from cpsim_kit.errors import ProtocolViolation
 from cpsim_kit.ocpp_j.versions import Version
 
-__all__ = ["TOLERANCE_WH", "WH", "Play", "id_token"]
+__all__ = ["BEGIN_WH", "HOURS", "SESSION", "TOLERANCE_WH", "WH", "Play", "id_token"]
 
 WH = 1000  # what each session of the check-up delivers
+BEGIN_WH = 10_000  # the register at the start of each
+SESSION = 120  # seconds that one takes: with 1,000 Wh, 30 kW
+HOURS = 3600
 TOLERANCE_WH = 0.5  # a ledger may round to whole Wh
 
 _UNSUPPORTED = {"NotImplemented", "NotSupported"}  # the CALLERROR codes that say so
@@ -197,6 +200,13 @@ class Play:
         status = yield from self.authorization_status(self.token)
         if status != "Accepted":
             raise NotTried(f"Authorize was answered with {status} for {self.token}; give a token that is accepted")
+
+    def authorize_refused(self) -> Generator[Step, Any, None]:
+        """Send Authorize for the refused token, and blame the CSMS where it accepts it."""
+        found = yield from self.authorization_status(self.refused_token)
+        self.note(f"Authorize: {found}")
+        if found == "Accepted":
+            self.blame(f"Authorize accepted {self.refused}")
 
     def authorization_status(self, token: str) -> Generator[Step, Any, str]:
         """Send Authorize, and return the status."""

@@ -8,15 +8,12 @@ from typing import Any
 
 from cpsim_kit.check_up import common
 from cpsim_kit.check_up.common import plug_in, say_status, unplug
-from cpsim_kit.check_up.play import WH, Play
+from cpsim_kit.check_up.play import BEGIN_WH, HOURS, SESSION, WH, Play
 from cpsim_kit.check_up.steps import Reconnect, Script, Step
 from cpsim_kit.check_up.verdicts import Failed, NotTried
 
 __all__ = ["SCRIPTS"]
 
-_BEGIN_WH = 10_000  # the register at the start of each session
-_SESSION = 120  # seconds: with 1,000 Wh, 30 kW
-_HOURS = 3600
 _NO_ID = -1  # errata 3.18
 
 
@@ -32,8 +29,8 @@ class _Transaction:
     """
 
     play: Play
-    begins: float = -_SESSION
-    lasts: float = _SESSION
+    begins: float = -SESSION
+    lasts: float = SESSION
     id: int = _NO_ID
 
     def start(self, token: str) -> dict[str, Any]:
@@ -41,7 +38,7 @@ class _Transaction:
         return {
             "connectorId": 1,
             "idTag": token,
-            "meterStart": _BEGIN_WH,
+            "meterStart": BEGIN_WH,
             "timestamp": self.play.at(self.begins),
         }
 
@@ -49,7 +46,7 @@ class _Transaction:
         """The payload of MeterValues."""
         wh = part * WH if wh is None else wh
         sample = {
-            "value": f"{_BEGIN_WH + wh:.0f}",
+            "value": f"{BEGIN_WH + wh:.0f}",
             "context": "Sample.Periodic",
             "measurand": "Energy.Active.Import.Register",
             "unit": "Wh",
@@ -61,7 +58,7 @@ class _Transaction:
         """The payload of StopTransaction."""
         return {
             "transactionId": self.id,
-            "meterStop": _BEGIN_WH + wh,
+            "meterStop": BEGIN_WH + wh,
             "timestamp": self.play.at(self.begins + self.lasts),
             "reason": reason,
         } | ({"idTag": token} if token else {})
@@ -103,10 +100,7 @@ def _refused_token(play: Play) -> Script:
         play.blame(f"StartTransaction accepted {play.refused}")
     yield from play.ask("StopTransaction", transaction.stop(reason="DeAuthorized", wh=0))
     yield from unplug(play)
-    found = yield from play.authorization_status(play.refused_token)
-    play.note(f"Authorize: {found}")
-    if found == "Accepted":
-        play.blame(f"Authorize accepted {play.refused}")
+    yield from play.authorize_refused()
 
 
 def _cable_first(play: Play) -> Script:
@@ -126,7 +120,7 @@ def _token_first(play: Play) -> Script:
 def _repeated_start(play: Play) -> Script:
     yield from play.begin()
     yield from plug_in(play)
-    transaction = _Transaction(play, begins=-3 * _SESSION)
+    transaction = _Transaction(play, begins=-3 * SESSION)
     yield from _start(play, transaction)
     first = transaction.id
     yield from _start(play, transaction, "again")
@@ -166,7 +160,7 @@ def _offline(play: Play) -> Script:
     yield from play.authorize()
     if problem := (yield Reconnect()):
         raise Failed(f"connecting again: {problem}")
-    transaction = _Transaction(play, begins=-3 * _HOURS, lasts=_HOURS)
+    transaction = _Transaction(play, begins=-3 * HOURS, lasts=HOURS)
     yield from _start(play, transaction)
     for part in (0.25, 0.75):
         yield from play.ask("MeterValues", transaction.metered(part))

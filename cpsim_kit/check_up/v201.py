@@ -8,15 +8,11 @@ from typing import Any
 
 from cpsim_kit.check_up import common
 from cpsim_kit.check_up.common import plug_in, say_status, unplug
-from cpsim_kit.check_up.play import WH, Play, id_token
+from cpsim_kit.check_up.play import BEGIN_WH, HOURS, SESSION, WH, Play, id_token
 from cpsim_kit.check_up.steps import Reconnect, Script, Step
 from cpsim_kit.check_up.verdicts import Failed, NotTried
 
 __all__ = ["SCRIPTS"]
-
-_BEGIN_WH = 10_000  # the register at the start of each session
-_SESSION = 120  # seconds: with 1,000 Wh, 30 kW
-_HOURS = 3600
 
 
 @dataclass
@@ -31,8 +27,8 @@ class _Transaction:
     """
 
     play: Play
-    begins: float = -_SESSION
-    lasts: float = _SESSION
+    begins: float = -SESSION
+    lasts: float = SESSION
     offline: bool = False
     seq_no: int = 0
     id: str = field(init=False)
@@ -112,7 +108,7 @@ class _Transaction:
 
 def _reading(at: str, context: str, wh: float) -> dict[str, Any]:
     sample = {
-        "value": _BEGIN_WH + wh,
+        "value": BEGIN_WH + wh,
         "context": context,
         "measurand": "Energy.Active.Import.Register",
         "unitOfMeasure": {"unit": "Wh"},
@@ -167,10 +163,7 @@ def _refused_token(play: Play) -> Script:
         play.blame(f"TransactionEvent accepted {play.refused}")
     yield from play.ask("TransactionEvent", transaction.ended("Deauthorized", "DeAuthorized", wh=0), "Ended")
     yield from unplug(play)
-    found = yield from play.authorization_status(play.refused_token)
-    play.note(f"Authorize: {found}")
-    if found == "Accepted":
-        play.blame(f"Authorize accepted {play.refused}")
+    yield from play.authorize_refused()
 
 
 def _cable_first(play: Play) -> Script:
@@ -229,7 +222,7 @@ def _offline(play: Play) -> Script:
     yield from play.authorize()
     if problem := (yield Reconnect()):
         raise Failed(f"connecting again: {problem}")
-    transaction = _Transaction(play, begins=-3 * _HOURS, lasts=_HOURS, offline=True)
+    transaction = _Transaction(play, begins=-3 * HOURS, lasts=HOURS, offline=True)
     yield from _say_all(
         play,
         transaction.started(token=play.token),

@@ -9,18 +9,20 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from cpsim_kit.station.jobs import Job, PlannedFailure
+
 if TYPE_CHECKING:
     from cpsim_kit.station.core import Core
     from cpsim_kit.station.events import Answer
 
-__all__ = ["DOWNLOAD_S", "FIRMWARE_FAILURES", "INSTALL_S", "Firmware", "Job", "Update", "check_failure", "version_of"]
+__all__ = ["DOWNLOAD_S", "FIRMWARE_FAILURES", "INSTALL_S", "Firmware", "Update", "version_of"]
 
 DOWNLOAD_S = 30.0  # seconds that a download takes
 INSTALL_S = 60.0  # and an installation
@@ -39,35 +41,6 @@ _NO_CANCEL = frozenset({"Installing", "InstallRebooting"})  # an installation th
 _ALLOW_NEW = "ChargingStation.AllowNewSessionsPendingFirmwareUpdate"
 _MAX_VERSION = 50  # characters of firmwareVersion
 _VERSION = re.compile(r"\d+(?:\.\d+)+")
-
-
-@dataclass(slots=True)
-class Job:
-    """Something that the CSMS asked for, that takes time, and that may need several attempts.
-
-    Attributes:
-        request_id: The CSMS's number for it; None where it gave none.
-        attempts: How many attempts are left.
-        interval: Seconds from the begin of a failed attempt to the next one.
-        status: The last status, a word of OCPP 2.0.1.
-        due: When its next step is due; infinity for never.
-        begun: When the last attempt began.
-        is_pausing: Whether it waits for its next attempt.
-        is_reported: Whether the CSMS knows the status.
-    """
-
-    request_id: int | None = None
-    attempts: int = 1
-    interval: float = 0.0
-    status: str = ""
-    due: float = math.inf
-    begun: float = 0.0
-    is_pausing: bool = False
-    is_reported: bool = True
-
-    def next_attempt(self, now: float) -> float | None:
-        """When the next attempt begins after one that failed now; None if none is left."""
-        return max(now, self.begun + self.interval) if self.attempts > 0 else None
 
 
 @dataclass(slots=True)
@@ -109,18 +82,6 @@ def version_of(location: str) -> str:
     return (numbers[-1] if numbers else PurePosixPath(name).stem or location)[:_MAX_VERSION]
 
 
-def check_failure(what: str, status: str | None, known: Sequence[str], attempts: int | None) -> None:
-    """Check a failure that somebody asks for.
-
-    Raises:
-        ValueError: There is no such failure, or ``attempts`` is below 1.
-    """
-    if status is not None and status not in known:
-        raise ValueError(f"{what} fails with {', '.join(known)}, not {status!r}")
-    if attempts is not None and (isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1):
-        raise ValueError(f"attempts is a whole number from 1 on, or None, not {attempts!r}")
-
-
 class Firmware:
     """The firmware of one station, and the update that goes on.
 
@@ -130,18 +91,16 @@ class Firmware:
     Attributes:
         update: The last update; None before the first.
         version: The version that was installed by an update; None before the first.
-        failure: One of :data:`FIRMWARE_FAILURES` that happens next, or "".
-        failing_attempts: How often it happens; None for until one update has failed.
+        failure: One of :data:`FIRMWARE_FAILURES` that happens next.
     """
 
-    __slots__ = ("_core", "failing_attempts", "failure", "update", "version")
+    __slots__ = ("_core", "failure", "update", "version")
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self.update: Update | None = None
         self.version: str | None = None
-        self.failure = ""
-        self.failing_attempts: int | None = None
+        self.failure = PlannedFailure()
 
     def fail_next(self, status: str | None, attempts: int | None) -> None:
         """Let this failure happen next; None for none.
@@ -149,8 +108,7 @@ class Firmware:
         Raises:
             ValueError: There is no such failure, or ``attempts`` is below 1.
         """
-        check_failure("a firmware update", status, FIRMWARE_FAILURES, attempts)
-        self.failure, self.failing_attempts = status or "", attempts
+        self.failure = PlannedFailure.of("a firmware update", status, FIRMWARE_FAILURES, attempts)
 
     def request(self, update: Update, now: float) -> str:
         """The CSMS asks for an update.
@@ -159,10 +117,10 @@ class Firmware:
             "Accepted"; "AcceptedCanceled" where it takes the place of one that goes on; "Rejected" while one is being
             installed; "InvalidCertificate" or "RevokedCertificate" if that was asked for (L01.FR.22, .24, .27).
         """
-        if update.is_signed and self.failure in ("InvalidCertificate", "RevokedCertificate"):
-            status = self.failure
-            self._fails(status)
-            self._use_up(status)
+        if update.is_signed and self.failure.status in ("InvalidCertificate", "RevokedCertificate"):
+            status = self.failure.status
+            self.failure.happens(status)
+            self.failure.end(status)
             self._core.report_security_event("InvalidFirmwareSigningCertificate", now)
             return status
         status = "Accepted"
@@ -252,7 +210,7 @@ class Firmware:
 
     def _end_download(self, now: float) -> None:
         update = self._running
-        if self._fails("DownloadFailed") or not self._core.queue.is_online:
+        if self.failure.happens("DownloadFailed") or not self._core.queue.is_online:
             again = update.next_attempt(now)
             if again is None:
                 self._fail("DownloadFailed")
@@ -262,7 +220,7 @@ class Firmware:
             return
         self._enter("Downloaded")
         if update.is_signed:
-            if self._fails("InvalidSignature") or not update.has_signature:
+            if self.failure.happens("InvalidSignature") or not update.has_signature:
                 self._fail("InvalidSignature")
                 self._core.report_security_event("InvalidFirmwareSignature", now)  # L01.FR.03
                 return
@@ -290,7 +248,7 @@ class Firmware:
 
     def _end_installation(self, now: float) -> None:
         for failure in ("InstallVerificationFailed", "InstallationFailed"):
-            if self._fails(failure):
+            if self.failure.happens(failure):
                 self._fail(failure)
                 self._core.release_evses(now)
                 return
@@ -300,7 +258,7 @@ class Firmware:
         self._core.request_restart("FirmwareUpdate", now)
 
     def _fail(self, status: str) -> None:
-        self._use_up(status)
+        self.failure.end(status)
         self._enter(status)
 
     # -- Inside -------------------------------------------------------------------------------------------------------
@@ -314,20 +272,6 @@ class Firmware:
     def _is_busy(self) -> bool:
         """Whether somebody charges, or is about to."""
         return any(each.transaction is not None or each.authorization is not None for each in self._core.places())
-
-    def _fails(self, status: str) -> bool:
-        """Whether this failure was asked for."""
-        if self.failure != status:
-            return False
-        if self.failing_attempts is not None:
-            self.failing_attempts -= 1
-            if not self.failing_attempts:
-                self.failure = ""
-        return True
-
-    def _use_up(self, status: str) -> None:
-        if self.failure == status and self.failing_attempts is None:
-            self.failure = ""
 
     def _enter(self, status: str, due: float = math.inf) -> None:
         update = self._running

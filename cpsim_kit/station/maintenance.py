@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.station.firmware import Firmware, Job, check_failure
+from cpsim_kit.station.firmware import Firmware
+from cpsim_kit.station.jobs import Job, PlannedFailure
 
 if TYPE_CHECKING:
     from cpsim_kit.station.core import Core
@@ -53,18 +54,16 @@ class Maintenance:
     Attributes:
         firmware: Its firmware.
         upload: The last upload; None before the first.
-        failure: One of :data:`UPLOAD_FAILURES` that happens next, or "".
-        failing_attempts: How often it happens; None for until one upload has failed.
+        failure: One of :data:`UPLOAD_FAILURES` that happens next.
     """
 
-    __slots__ = ("_core", "_events", "failing_attempts", "failure", "firmware", "upload")
+    __slots__ = ("_core", "_events", "failure", "firmware", "upload")
 
     def __init__(self, core: Core) -> None:
         self._core = core
         self.firmware = Firmware(core)
         self.upload: Upload | None = None
-        self.failure = ""
-        self.failing_attempts: int | None = None
+        self.failure = PlannedFailure()
         self._events: list[SecurityEvent] = []  # that the CSMS has not answered yet
 
     # -- What the core tells it ---------------------------------------------------------------------------------------
@@ -102,8 +101,7 @@ class Maintenance:
         Raises:
             ValueError: There is no such failure, or ``attempts`` is below 1.
         """
-        check_failure("an upload", status, UPLOAD_FAILURES, attempts)
-        self.failure, self.failing_attempts = status or "", attempts
+        self.failure = PlannedFailure.of("an upload", status, UPLOAD_FAILURES, attempts)
 
     def request_upload(self, upload: Upload, oldest: float | None, latest: float | None, now: float) -> str:
         """The CSMS asks for a log.
@@ -146,7 +144,8 @@ class Maintenance:
             self._begin(upload, now)
             return
         upload.due = math.inf
-        if not self._fails() and self._core.queue.is_online:
+        failure = self.failure.status
+        if not self.failure.happens(failure) and self._core.queue.is_online:
             self._enter(upload, "Uploaded")
             return
         again = upload.next_attempt(now)
@@ -155,20 +154,8 @@ class Maintenance:
             if again <= now:
                 self._begin(upload, now)
             return
-        status = self.failure or "UploadFailure"
-        if self.failing_attempts is None:
-            self.failure = ""
-        self._enter(upload, status)
-
-    def _fails(self) -> bool:
-        if not self.failure:
-            return False
-        if self.failing_attempts is not None:
-            if not self.failing_attempts:
-                self.failure = ""
-                return False
-            self.failing_attempts -= 1
-        return True
+        self.failure.end(failure)
+        self._enter(upload, failure or "UploadFailure")
 
     def _enter(self, upload: Upload, status: str, due: float = math.inf) -> None:
         upload.status, upload.due = status, due

@@ -7,13 +7,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from cpsim_kit.station.authorization import IdToken
+from cpsim_kit.station.dialects.clear_cache import clear_cache
 from cpsim_kit.station.dialects.data_transfer import data_transfer
 from cpsim_kit.station.dialects.dialect import Dialect
 from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.dialects.refusals import REFUSALS_16
 from cpsim_kit.station.dialects.v16 import (
     availability,
-    cache,
     configuration,
     keys,
     local_list,
@@ -248,7 +248,7 @@ class V16(Dialect):
         **REFUSALS_16,
         "DataTransfer": data_transfer("5.6, 4.3"),
         **availability.COMMANDS,
-        **cache.COMMANDS,
+        "ClearCache": clear_cache("5.4"),
         **configuration.COMMANDS,
         **local_list.COMMANDS,
         **maintenance.COMMANDS,

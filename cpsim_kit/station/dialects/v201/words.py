@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from cpsim_kit.station.authorization import IdToken
 from cpsim_kit.station.device_model import all_names
+from cpsim_kit.station.dialects.clear_cache import clear_cache
 from cpsim_kit.station.dialects.data_transfer import data_transfer
 from cpsim_kit.station.dialects.dialect import Dialect
 from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.dialects.refusals import REFUSALS_21, REFUSALS_201
 from cpsim_kit.station.dialects.v201 import (
     availability,
-    cache,
     local_list,
     maintenance,
     remote,
@@ -177,7 +177,7 @@ class V201(Dialect):
         **REFUSALS_201,
         "DataTransfer": data_transfer("P01.FR.05"),
         **availability.COMMANDS,
-        **cache.COMMANDS,
+        "ClearCache": clear_cache("C11.FR.01 to .05"),
         **local_list.COMMANDS,
         **maintenance.COMMANDS,
         **remote.COMMANDS,

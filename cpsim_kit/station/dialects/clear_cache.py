@@ -1,4 +1,4 @@
-"""The authorization cache. OCPP 1.6, 5.4, and errata 3.23."""
+"""ClearCache, which both versions answer alike. OCPP 1.6, 5.4, and errata 3.23; OCPP 2.0.1 part 2, C11."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cpsim_kit.station.dialects.handler import Handler
 if TYPE_CHECKING:
     from cpsim_kit.station.core import Core
 
-__all__ = ["COMMANDS"]
+__all__ = ["clear_cache"]
 
 
 def _clear_cache(core: Core, _now: float, _fields: Mapping[str, Any]) -> Any:
@@ -20,6 +20,6 @@ def _clear_cache(core: Core, _now: float, _fields: Mapping[str, Any]) -> Any:
     return core.dialect.version.call_results.ClearCache(status="Accepted" if is_enabled else "Rejected")
 
 
-COMMANDS: Mapping[str, Handler] = {
-    "ClearCache": Handler(_clear_cache, "forgets what the CSMS said of tokens", "5.4"),
-}
+def clear_cache(source: str) -> Handler:
+    """The handler, with the version's source."""
+    return Handler(_clear_cache, "forgets what the CSMS said of tokens", source)
