@@ -32,14 +32,14 @@ from benchmarks.fleet_side import PATIENCE, end_with_stdin, spent
 from cpsim_kit.basics.process import raise_file_limit
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.fleet.garbage_collection import COLLECTOR
-from cpsim_kit.station.authorization import IdToken
-from cpsim_kit.station.core import Core
+from cpsim_kit.station.charging.evse import Evse
+from cpsim_kit.station.charging.vehicle import Vehicle
+from cpsim_kit.station.device_model.variables import Variables
 from cpsim_kit.station.dialects import dialect_of
-from cpsim_kit.station.events import TICK, Answer, PlugIn, Swipe
-from cpsim_kit.station.evse import Evse
+from cpsim_kit.station.rules.authorization import IdToken
+from cpsim_kit.station.rules.core import Core
+from cpsim_kit.station.rules.events import TICK, Answer, PlugIn, Swipe
 from cpsim_kit.station.station import Station
-from cpsim_kit.station.variables import Variables
-from cpsim_kit.station.vehicle import Vehicle
 
 SETTLE = 2.0  # seconds between the last start and the measurement
 TOKEN = "TAG-1"

@@ -240,6 +240,16 @@ def test_a_library_has_its_doors(library: str) -> None:
     assert {door for each in doors.values() for door in each} == DOORS[library], "a door that nobody uses"
 
 
+def test_the_rooms_of_a_station_know_no_task_no_clock_and_no_connection() -> None:
+    """What waits, sleeps and connects are the files beside them; so a session of hours is a table in a test."""
+    rooms = [path for path in modules() if re.match(r"station/\w+/", place(path))]
+    assert {place(path).split("/")[1] for path in rooms} >= {"charging", "dialects", "profiles", "rules"}
+    for path in rooms:
+        names = imports(path.read_text(), dotted(path))
+        assert not {"asyncio", "socket", "threading", "time"} & {name.partition(".")[0] for name in names}, place(path)
+        assert not {name for name in names if name.startswith("cpsim_kit.charge_point")}, place(path)
+
+
 def test_every_module_imports_and_lists_what_it_has() -> None:
     for info in pkgutil.walk_packages(cpsim_kit.__path__, "cpsim_kit."):
         if info.name.endswith("__main__") or ".notebooks" in info.name:

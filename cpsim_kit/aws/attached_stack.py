@@ -29,7 +29,7 @@ from cpsim_kit.basics.cards import card
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.errors import AwsError, CpsimError
 from cpsim_kit.station import Evse, Station
-from cpsim_kit.station.sharing import SharingRule
+from cpsim_kit.station.profiles.sharing import SharingRule
 
 __all__ = ["AttachedStack"]
 

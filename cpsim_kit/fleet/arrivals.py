@@ -12,7 +12,7 @@ import random as random_module
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from cpsim_kit.station.vehicle import is_number
+from cpsim_kit.station.charging.vehicle import is_number
 
 __all__ = ["Arrivals", "Poisson", "check_arrivals", "poisson", "waits_of"]
 

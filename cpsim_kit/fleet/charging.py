@@ -23,7 +23,7 @@ from cpsim_kit.errors import CallFailed, CallTimeout, CpsimError, ProtocolViolat
 from cpsim_kit.fleet.arrivals import Arrivals, waits_of
 from cpsim_kit.fleet.session_table import SessionRow
 from cpsim_kit.station import Session, Station, Vehicle
-from cpsim_kit.station.transaction import Transaction
+from cpsim_kit.station.charging.transaction import Transaction
 
 __all__ = ["Charger", "Charging", "Drive", "Options", "charge_once", "takes_random"]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cpsim_kit.basics.tables import table
-from cpsim_kit.station.session import TRUTH
+from cpsim_kit.station.charging.session import TRUTH
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cpsim_kit.charge_point import ChargePoint
-    from cpsim_kit.station.core import Core
     from cpsim_kit.station.driver import Driver
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["Command", "Commands"]
 

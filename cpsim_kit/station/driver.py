@@ -24,7 +24,8 @@ from cpsim_kit.errors import (
     UnsupportedByCsms,
 )
 from cpsim_kit.station.clock import StationClock
-from cpsim_kit.station.events import (
+from cpsim_kit.station.device_model.variables import VARIABLES
+from cpsim_kit.station.rules.events import (
     TICK,
     Accepted,
     Answer,
@@ -36,11 +37,10 @@ from cpsim_kit.station.events import (
     PowerOff,
 )
 from cpsim_kit.station.starting import Starter
-from cpsim_kit.station.variables import VARIABLES
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
     from cpsim_kit.station.goal import Goal
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["Driver"]
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from cpsim_kit.basics.cards import card
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.evse import LiveEvse
-    from cpsim_kit.station.session import Session
-    from cpsim_kit.station.transaction import Transaction
-    from cpsim_kit.station.vehicle import Vehicle
+    from cpsim_kit.station.charging.evse import LiveEvse
+    from cpsim_kit.station.charging.session import Session
+    from cpsim_kit.station.charging.transaction import Transaction
+    from cpsim_kit.station.charging.vehicle import Vehicle
 
 __all__ = ["EvseView"]
 

@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cpsim_kit.station.events import FAULTS
-from cpsim_kit.station.evse import CHARGING_STATES, check_evse_id
-from cpsim_kit.station.vehicle import is_number
+from cpsim_kit.station.charging.evse import CHARGING_STATES, check_evse_id
+from cpsim_kit.station.charging.vehicle import is_number
+from cpsim_kit.station.rules.events import FAULTS
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
-    from cpsim_kit.station.evse import LiveEvse
+    from cpsim_kit.station.charging.evse import LiveEvse
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["Goal"]
 

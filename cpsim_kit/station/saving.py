@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cpsim_kit.station.evse import Evse
-from cpsim_kit.station.memory import remember
+from cpsim_kit.station.charging.evse import Evse
+from cpsim_kit.station.rules.memory import remember
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["SavedStation", "read_station", "write_station"]
 

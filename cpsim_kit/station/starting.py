@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from cpsim_kit.charge_point import Backoff, ChargePoint, boot_until_accepted, keep_connected
 from cpsim_kit.charge_point.backoff import own_boot_waits
 from cpsim_kit.errors import ConnectionLost, CpsimError, WaitTimeout
-from cpsim_kit.station.events import Accepted, ShutDown
+from cpsim_kit.station.rules.events import Accepted, ShutDown
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
     from cpsim_kit.station.driver import Driver
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["Starter"]
 

@@ -23,11 +23,20 @@ from cpsim_kit.errors import (
     ConnectionLost,
     WaitTimeout,
 )
+from cpsim_kit.station.charging.evse import Evse, check_evse_id
+from cpsim_kit.station.charging.session import Session, truth_frame
+from cpsim_kit.station.charging.vehicle import Vehicle, is_number
 from cpsim_kit.station.commands import Command, Commands
-from cpsim_kit.station.core import Core
+from cpsim_kit.station.device_model.variables import Variables
 from cpsim_kit.station.dialects import check_names, dialect_of
 from cpsim_kit.station.driver import Driver
-from cpsim_kit.station.events import (
+from cpsim_kit.station.evse_view import EvseView
+from cpsim_kit.station.goal import Goal
+from cpsim_kit.station.profiles.outlook import schedule_frame
+from cpsim_kit.station.profiles.sharing import SharingRule, find_rule
+from cpsim_kit.station.profiles.smart_charging import SOURCES
+from cpsim_kit.station.rules.core import Core
+from cpsim_kit.station.rules.events import (
     ClearFault,
     Event,
     Fault,
@@ -39,21 +48,12 @@ from cpsim_kit.station.events import (
     Swiped,
     Unplug,
 )
-from cpsim_kit.station.evse import Evse, check_evse_id
-from cpsim_kit.station.evse_view import EvseView
-from cpsim_kit.station.goal import Goal
-from cpsim_kit.station.memory import recall
-from cpsim_kit.station.outlook import schedule_frame
-from cpsim_kit.station.queue import queue_frame
-from cpsim_kit.station.quirks import Quirk, Quirks
-from cpsim_kit.station.quirky_queue import QuirkyQueue
-from cpsim_kit.station.reservations import reservations_frame
+from cpsim_kit.station.rules.memory import recall
+from cpsim_kit.station.rules.queue import queue_frame
+from cpsim_kit.station.rules.quirks import Quirk, Quirks
+from cpsim_kit.station.rules.quirky_queue import QuirkyQueue
+from cpsim_kit.station.rules.reservations import reservations_frame
 from cpsim_kit.station.saving import read_station, write_station
-from cpsim_kit.station.session import Session, truth_frame
-from cpsim_kit.station.sharing import SharingRule, find_rule
-from cpsim_kit.station.smart_charging import SOURCES
-from cpsim_kit.station.variables import Variables
-from cpsim_kit.station.vehicle import Vehicle, is_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +101,7 @@ class Station:
             RetryBackOff variables, or with those of a :class:`~cpsim_kit.Backoff`; else a lost connection ends it with
             its error.
         share: How its EVSEs share a limit of the station as a whole: "equal" (each the same, and what one cannot use
-            goes to the others), "first come", or a function: see ``cpsim_kit.station.sharing``.
+            goes to the others), "first come", or a function: see ``cpsim_kit.station.profiles.sharing``.
         quirks: Names of :data:`~cpsim_kit.station.QUIRKS`: what it says wrongly, as awkward stations do.
         **options: As :class:`~cpsim_kit.charge_point.ChargePoint` takes them; only with an identity.
 

@@ -14,7 +14,7 @@ from matplotlib.dates import date2num
 
 from cpsim_kit import plots
 from cpsim_kit.basics.tables import table
-from cpsim_kit.station.session import Row
+from cpsim_kit.station.charging.session import Row
 
 # Minute, limit, offered, delivered (kW), what limits.
 ROWS = [

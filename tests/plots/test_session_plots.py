@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 
 from cpsim_kit import plots
 from cpsim_kit.basics.tables import table
-from cpsim_kit.station.session import Row
+from cpsim_kit.station.charging.session import Row
 
 NAN = float("nan")
 # Minute, state, demand, limit, offered, delivered (kW), register (kWh), state of charge.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from core_player import Player, Said
 from told import told
 
-from cpsim_kit.station.events import Accepted, ShutDown
-from cpsim_kit.station.restart import RESTART_SECONDS
+from cpsim_kit.station.rules.events import Accepted, ShutDown
+from cpsim_kit.station.rules.restart import RESTART_SECONDS
 
 
 def command(player: Player, words: str) -> list[str]:

@@ -13,10 +13,11 @@ from typing import Any
 
 from cpsim_kit.ocpp_j.versions import messages_of
 from cpsim_kit.station import Evse, Vehicle
-from cpsim_kit.station.authorization import TokenInfo
-from cpsim_kit.station.core import Core
+from cpsim_kit.station.device_model.variables import Variables
 from cpsim_kit.station.dialects import dialect_of
-from cpsim_kit.station.events import (
+from cpsim_kit.station.rules.authorization import TokenInfo
+from cpsim_kit.station.rules.core import Core
+from cpsim_kit.station.rules.events import (
     TICK,
     Accepted,
     Answer,
@@ -33,9 +34,8 @@ from cpsim_kit.station.events import (
     Swipe,
     Unplug,
 )
-from cpsim_kit.station.quirks import Quirk, Quirks
-from cpsim_kit.station.quirky_queue import QuirkyQueue
-from cpsim_kit.station.variables import Variables
+from cpsim_kit.station.rules.quirks import Quirk, Quirks
+from cpsim_kit.station.rules.quirky_queue import QuirkyQueue
 
 Said = tuple[str, dict[str, Any]]
 

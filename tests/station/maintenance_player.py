@@ -12,7 +12,7 @@ from typing import Any
 
 from core_player import Player
 
-from cpsim_kit.station.events import Accepted, ShutDown
+from cpsim_kit.station.rules.events import Accepted, ShutDown
 
 KINDS = ("1.6", "1.6 signed", "2.0.1", "2.0.1 signed", "2.1", "2.1 signed")
 SIGNED = tuple(kind for kind in KINDS if kind.endswith("signed"))

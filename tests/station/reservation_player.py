@@ -9,7 +9,7 @@ from core_player import EPOCH, Player
 from told import told
 
 from cpsim_kit.station import Evse
-from cpsim_kit.station.authorization import TokenInfo
+from cpsim_kit.station.rules.authorization import TokenInfo
 
 VERSIONS = ("1.6", "2.0.1", "2.1")
 TOKENS = {

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from cpsim_kit.station.authorization import Authorization, AuthorizationCache, IdToken, TokenInfo
+from cpsim_kit.station.rules.authorization import Authorization, AuthorizationCache, IdToken, TokenInfo
 
 ACCEPTED = TokenInfo("Accepted")
 BLOCKED = TokenInfo("Blocked")

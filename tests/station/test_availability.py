@@ -11,8 +11,8 @@ from core_player import Player
 from told import told
 
 from cpsim_kit.station import Evse
-from cpsim_kit.station.events import Accepted, ChangeAvailability, Offline, Online, PowerOff
-from cpsim_kit.station.memory import recall, remember
+from cpsim_kit.station.rules.events import Accepted, ChangeAvailability, Offline, Online, PowerOff
+from cpsim_kit.station.rules.memory import recall, remember
 
 VERSIONS = ("1.6", "2.0.1", "2.1")
 TWO = ("2.0.1", "2.1")

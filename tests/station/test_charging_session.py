@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from cpsim_kit import Evse, Vehicle
 from cpsim_kit.records.messages import MessageLog
 from cpsim_kit.station import Session
-from cpsim_kit.station.authorization import IdToken
-from cpsim_kit.station.events import ClearFault, Fault, PlugIn, SuspendEv, SuspendEvse, Swipe, Unplug
-from cpsim_kit.station.session import TRUTH, Row, truth_frame
-from cpsim_kit.station.transaction import Transaction
+from cpsim_kit.station.charging.session import TRUTH, Row, truth_frame
+from cpsim_kit.station.charging.transaction import Transaction
+from cpsim_kit.station.rules.authorization import IdToken
+from cpsim_kit.station.rules.events import ClearFault, Fault, PlugIn, SuspendEv, SuspendEvse, Swipe, Unplug
 
 EPOCH = 1_800_000_000.0  # 2027-01-15T08:00:00Z
 BEGAN = datetime(2027, 1, 15, 8, 1, tzinfo=UTC)

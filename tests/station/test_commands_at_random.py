@@ -18,8 +18,8 @@ from ocpp.exceptions import OCPPError
 from station_wire import VERSIONS
 
 from cpsim_kit.station import Evse
-from cpsim_kit.station.events import TICK, Accepted, ClearFault, Offline, Online, PowerOff, ShutDown, SuspendEvse
-from cpsim_kit.station.memory import recall, remember
+from cpsim_kit.station.rules.events import TICK, Accepted, ClearFault, Offline, Online, PowerOff, ShutDown, SuspendEvse
+from cpsim_kit.station.rules.memory import recall, remember
 
 SEEDS = range(30)
 STEPS = 60

@@ -14,7 +14,7 @@ from strict_v201 import RulesV201
 from transaction_oracle import point_sets
 
 from cpsim_kit.station import Evse
-from cpsim_kit.station.events import Accepted, Answer, Outgoing, PowerOff, ShutDown
+from cpsim_kit.station.rules.events import Accepted, Answer, Outgoing, PowerOff, ShutDown
 
 ACTS = [
     *("plug 1", "plug 2", "unplug 1", "unplug 2", "unplug ev", "suspend ev", "resume ev", "wait 7", "wait 61"),

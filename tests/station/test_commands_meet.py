@@ -14,8 +14,8 @@ from cpsim_kit.station.dialects import refusals
 from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.dialects.v16.words import V16
 from cpsim_kit.station.dialects.v201.words import V21, V201
-from cpsim_kit.station.events import Accepted, PowerOff
-from cpsim_kit.station.restart import RESTART_SECONDS
+from cpsim_kit.station.rules.events import Accepted, PowerOff
+from cpsim_kit.station.rules.restart import RESTART_SECONDS
 
 TWO = ("2.0.1", "2.1")
 UNLOCK = {

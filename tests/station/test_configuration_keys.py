@@ -10,7 +10,7 @@ from ocpp.exceptions import OccurrenceConstraintViolationError
 from told import told
 
 from cpsim_kit.station import Evse
-from cpsim_kit.station.device_model import MAX_ITEMS
+from cpsim_kit.station.device_model.device_model import MAX_ITEMS
 
 # The keys that chapter 9 requires of the profiles that the station has, and who may change them.
 REQUIRED = {

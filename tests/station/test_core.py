@@ -18,8 +18,8 @@ from strict_v16 import MOVES
 from told import told
 
 from cpsim_kit.station import Evse, Vehicle
-from cpsim_kit.station.authorization import IdToken, TokenInfo
-from cpsim_kit.station.events import (
+from cpsim_kit.station.rules.authorization import IdToken, TokenInfo
+from cpsim_kit.station.rules.events import (
     Answer,
     Event,
     Failure,

@@ -14,8 +14,8 @@ from strict_v201 import RulesV201
 from transaction_oracle import point_sets
 
 from cpsim_kit.station import Evse
-from cpsim_kit.station.authorization import TokenInfo
-from cpsim_kit.station.events import Accepted, Answer, Outgoing
+from cpsim_kit.station.rules.authorization import TokenInfo
+from cpsim_kit.station.rules.events import Accepted, Answer, Outgoing
 
 TOKENS = {
     "TAG-1": Token(group="GROUP"),

@@ -10,11 +10,11 @@ from core_player import EPOCH, Player, Said
 from ocpp.exceptions import OccurrenceConstraintViolationError
 
 from cpsim_kit.station import Evse, Vehicle
-from cpsim_kit.station.authorization import MAX_TOKENS
-from cpsim_kit.station.device_model import MAX_ITEMS, VARIABLES, addresses, find_name, model
+from cpsim_kit.station.device_model.device_model import MAX_ITEMS, VARIABLES, addresses, find_name, model
+from cpsim_kit.station.device_model.variable import Address
 from cpsim_kit.station.dialects.v201.reports import PART
-from cpsim_kit.station.events import Fault, Offline, Online, PlugIn
-from cpsim_kit.station.variable import Address
+from cpsim_kit.station.rules.authorization import MAX_TOKENS
+from cpsim_kit.station.rules.events import Fault, Offline, Online, PlugIn
 
 # The variables that the appendices of OCPP 2.0.1 require (dm_components_vars.csv of version 1.4), by component.
 REQUIRED = {

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cpsim_kit import Evse, Vehicle
-from cpsim_kit.station.authorization import Authorization, IdToken
-from cpsim_kit.station.evse import LiveEvse
-from cpsim_kit.station.meter import read
+from cpsim_kit.station.charging.evse import LiveEvse
+from cpsim_kit.station.charging.meter import read
+from cpsim_kit.station.rules.authorization import Authorization, IdToken
 
 HOUR = 3600.0
 TOKEN = IdToken("TAG-1")

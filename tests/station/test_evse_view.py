@@ -9,8 +9,8 @@ from core_player import Player
 
 from cpsim_kit import Evse, Vehicle
 from cpsim_kit.station import EvseView
-from cpsim_kit.station.authorization import IdToken
-from cpsim_kit.station.events import Event, Fault, PlugIn, SuspendEv, SuspendEvse, Swipe, Unplug
+from cpsim_kit.station.rules.authorization import IdToken
+from cpsim_kit.station.rules.events import Event, Fault, PlugIn, SuspendEv, SuspendEvse, Swipe, Unplug
 
 TOKEN = IdToken("TAG-1")
 

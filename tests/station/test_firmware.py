@@ -10,9 +10,9 @@ from maintenance_player import KINDS, SIGNED, ask_update, lines, make, timeline,
 from ocpp.exceptions import GenericError, PropertyConstraintViolationError
 
 from cpsim_kit.station import Evse, Vehicle
-from cpsim_kit.station.events import Accepted, Offline, Online, PlugIn, PowerOff, Unplug
-from cpsim_kit.station.firmware import DOWNLOAD_S, INSTALL_S, version_of
-from cpsim_kit.station.memory import recall, remember
+from cpsim_kit.station.maintenance.firmware import DOWNLOAD_S, INSTALL_S, version_of
+from cpsim_kit.station.rules.events import Accepted, Offline, Online, PlugIn, PowerOff, Unplug
+from cpsim_kit.station.rules.memory import recall, remember
 
 TWO = (Evse(), Evse())
 ALLOW = {"ChargingStation.AllowNewSessionsPendingFirmwareUpdate": True}

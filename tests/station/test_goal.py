@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cpsim_kit import Evse, Vehicle
-from cpsim_kit.station.authorization import IdToken, TokenInfo
-from cpsim_kit.station.events import TICK, Fault, PlugIn, SuspendEv, SuspendEvse, Swipe, Unplug
+from cpsim_kit.station.charging.vehicle import FULL
 from cpsim_kit.station.goal import Goal
-from cpsim_kit.station.vehicle import FULL
+from cpsim_kit.station.rules.authorization import IdToken, TokenInfo
+from cpsim_kit.station.rules.events import TICK, Fault, PlugIn, SuspendEv, SuspendEvse, Swipe, Unplug
 
 TOKEN = IdToken("TAG-1")
 QUIET = {"SampledDataCtrlr.TxUpdatedInterval": 0, "TxCtrlr.EVConnectionTimeOut": 0}  # nothing is due on the way

@@ -11,7 +11,7 @@ from station_wire import VERSIONS
 from told import told
 
 from cpsim_kit.station import Evse, Vehicle
-from cpsim_kit.station.events import LimitFromOutside, Offline, Online, PlugIn
+from cpsim_kit.station.rules.events import LimitFromOutside, Offline, Online, PlugIn
 
 TWO = pytest.mark.parametrize("version", ["2.0.1", "2.1"])
 

@@ -11,9 +11,9 @@ from core_player import EPOCH, Player
 from ocpp.exceptions import PropertyConstraintViolationError
 from told import told
 
-from cpsim_kit.station.authorization import MAX_TOKENS, AuthorizationCache, IdToken, LocalList, TokenInfo
-from cpsim_kit.station.events import Accepted, PowerOff
-from cpsim_kit.station.memory import recall, remember
+from cpsim_kit.station.rules.authorization import MAX_TOKENS, AuthorizationCache, IdToken, LocalList, TokenInfo
+from cpsim_kit.station.rules.events import Accepted, PowerOff
+from cpsim_kit.station.rules.memory import recall, remember
 
 VERSIONS = ("1.6", "2.0.1", "2.1")
 NAMES = {

@@ -8,8 +8,8 @@ import pytest
 from core_player import Player
 from maintenance_player import lines, timeline
 
-from cpsim_kit.station.events import Accepted, Offline, Online, PowerOff
-from cpsim_kit.station.maintenance import UPLOAD_S
+from cpsim_kit.station.maintenance.maintenance import UPLOAD_S
+from cpsim_kit.station.rules.events import Accepted, Offline, Online, PowerOff
 
 LOGS = ("1.6", "2.0.1", "2.1")  # GetLog
 KINDS = ("diagnostics", *LOGS)  # and GetDiagnostics of OCPP 1.6

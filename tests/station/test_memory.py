@@ -12,9 +12,9 @@ from csms_stub import Csms, answer
 from told import told
 
 from cpsim_kit.station import Evse, Station, Vehicle
-from cpsim_kit.station.authorization import TokenInfo
-from cpsim_kit.station.events import Accepted
-from cpsim_kit.station.memory import recall, remember
+from cpsim_kit.station.rules.authorization import TokenInfo
+from cpsim_kit.station.rules.events import Accepted
+from cpsim_kit.station.rules.memory import recall, remember
 
 TOKENS = {"TAG-1": TokenInfo("Accepted", "GROUP", (1,), 4e9)}
 

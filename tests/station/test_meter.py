@@ -8,9 +8,9 @@ from ocpp.v16.enums import UnitOfMeasure
 from ocpp.v201.enums import MeasurandEnumType
 
 from cpsim_kit import Evse, Vehicle
-from cpsim_kit.station.authorization import Authorization, IdToken
-from cpsim_kit.station.evse import LiveEvse
-from cpsim_kit.station.meter import MEASURANDS, PER_PHASE, Value, read, read_all
+from cpsim_kit.station.charging.evse import LiveEvse
+from cpsim_kit.station.charging.meter import MEASURANDS, PER_PHASE, Value, read, read_all
+from cpsim_kit.station.rules.authorization import Authorization, IdToken
 
 REGISTER = "Energy.Active.Import.Register"
 

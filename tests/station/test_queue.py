@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from told import told
 
 from cpsim_kit.station import Evse
-from cpsim_kit.station.authorization import IdToken, TokenInfo
-from cpsim_kit.station.events import Accepted, Answer, Failure, Outgoing, PowerOff, Swipe
-from cpsim_kit.station.queue import MessageQueue
+from cpsim_kit.station.rules.authorization import IdToken, TokenInfo
+from cpsim_kit.station.rules.events import Accepted, Answer, Failure, Outgoing, PowerOff, Swipe
+from cpsim_kit.station.rules.queue import MessageQueue
 
 GROUP = {"TAG-1": TokenInfo("Accepted", "GROUP"), "TAG-1B": TokenInfo("Accepted", "GROUP")}
 QUIET = {"SampledDataCtrlr.TxUpdatedInterval": 0}

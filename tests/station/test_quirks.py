@@ -20,10 +20,10 @@ from station_wire import accept_all, words
 from told import told
 
 from cpsim_kit.station import QUIRKS, Evse, Station, Vehicle
-from cpsim_kit.station.events import Accepted, Answer, Failure, Offline, Online, Outgoing, PowerOff
-from cpsim_kit.station.memory import recall, remember
-from cpsim_kit.station.queue import MessageQueue
-from cpsim_kit.station.session import truth_frame
+from cpsim_kit.station.charging.session import truth_frame
+from cpsim_kit.station.rules.events import Accepted, Answer, Failure, Offline, Online, Outgoing, PowerOff
+from cpsim_kit.station.rules.memory import recall, remember
+from cpsim_kit.station.rules.queue import MessageQueue
 
 METER = (Evse(register_kwh=100),)
 SESSION = ("plug", "swipe TAG-1", "wait 200", "swipe TAG-1", "unplug")

@@ -14,7 +14,7 @@ from station_wire import VERSIONS, schema_of
 
 from cpsim_kit.station import Station
 from cpsim_kit.station.dialects import dialect_of
-from cpsim_kit.station.memory import remember
+from cpsim_kit.station.rules.memory import remember
 
 ROWS = [
     (version, action)

@@ -10,8 +10,8 @@ from core_player import Player, Said
 from reservation_player import CABLE, TOKENS, VERSIONS, act, play, player_of, reserve
 from told import told
 
-from cpsim_kit.station.events import Accepted, PowerOff, Swipe
-from cpsim_kit.station.memory import recall, remember
+from cpsim_kit.station.rules.events import Accepted, PowerOff, Swipe
+from cpsim_kit.station.rules.memory import recall, remember
 
 # -- Who is refused, and why ------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from strict_v16 import RulesV16
 from strict_v201 import RulesV201
 
 from cpsim_kit.station import Evse
-from cpsim_kit.station.events import Accepted
+from cpsim_kit.station.rules.events import Accepted
 
 ACTS = [
     *("plug 1", "plug 2", "plug 3", "unplug 1", "unplug 2", "unplug 3"),

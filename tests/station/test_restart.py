@@ -10,8 +10,18 @@ from core_player import Player, Said
 from told import told
 
 from cpsim_kit.station import Evse
-from cpsim_kit.station.events import Accepted, Answer, Failure, Offline, Online, Outgoing, PowerOff, Reset, ShutDown
-from cpsim_kit.station.restart import RESTART_SECONDS
+from cpsim_kit.station.rules.events import (
+    Accepted,
+    Answer,
+    Failure,
+    Offline,
+    Online,
+    Outgoing,
+    PowerOff,
+    Reset,
+    ShutDown,
+)
+from cpsim_kit.station.rules.restart import RESTART_SECONDS
 
 TWO = ("2.0.1", "2.1")
 VERSIONS = ("1.6", *TWO)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cpsim_kit.station.sharing import RULES, Claim, equal, find_rule, first_come, share
+from cpsim_kit.station.profiles.sharing import RULES, Claim, equal, find_rule, first_come, share
 
 SIX = 6 * 230 * 3 / 1000  # 6 A on three phases
 

@@ -14,7 +14,7 @@ from core_player import Player
 from told import told
 
 from cpsim_kit.station import Evse
-from cpsim_kit.station.authorization import TokenInfo
+from cpsim_kit.station.rules.authorization import TokenInfo
 
 TOKENS = {
     "TAG-1": TokenInfo("Accepted", "GROUP"),

@@ -12,8 +12,8 @@ from station_wire import VERSIONS
 from told import told
 
 from cpsim_kit.station import Evse, Vehicle
-from cpsim_kit.station.events import Accepted, PlugIn, PowerOff, SuspendEv
-from cpsim_kit.station.memory import recall, remember
+from cpsim_kit.station.rules.events import Accepted, PlugIn, PowerOff, SuspendEv
+from cpsim_kit.station.rules.memory import recall, remember
 
 BOTH = pytest.mark.parametrize("version", VERSIONS)
 KW_PER_A = 3 * 230 / 1000  # on three phases

@@ -16,8 +16,8 @@ from strict_v201 import RulesV201
 from test_commands_by_strict_rules import ACTS, POINT_SETS, play
 
 from cpsim_kit.station import Evse, Vehicle
-from cpsim_kit.station.events import LimitFromOutside, PlugIn
-from cpsim_kit.station.sharing import RULES
+from cpsim_kit.station.profiles.sharing import RULES
+from cpsim_kit.station.rules.events import LimitFromOutside, PlugIn
 
 PERIODS = [
     [(0, 10)],

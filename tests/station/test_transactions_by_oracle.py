@@ -16,8 +16,8 @@ from core_player import Player
 from transaction_oracle import ACTS, check_run, point_sets
 
 from cpsim_kit.station import Vehicle
-from cpsim_kit.station.authorization import IdToken, TokenInfo
-from cpsim_kit.station.events import (
+from cpsim_kit.station.rules.authorization import IdToken, TokenInfo
+from cpsim_kit.station.rules.events import (
     Answer,
     Event,
     PlugIn,

@@ -9,7 +9,7 @@ from command_player import command
 from core_player import Player
 
 from cpsim_kit.station import Evse
-from cpsim_kit.station.events import Accepted, Answer, Failure, Outgoing
+from cpsim_kit.station.rules.events import Accepted, Answer, Failure, Outgoing
 
 TWO = ("2.0.1", "2.1")
 VERSIONS = ("1.6", *TWO)

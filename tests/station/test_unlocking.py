@@ -7,7 +7,7 @@ from command_player import command
 from core_player import Player
 
 from cpsim_kit.station import Evse, Vehicle
-from cpsim_kit.station.events import Unplug
+from cpsim_kit.station.rules.events import Unplug
 
 TWO = ("2.0.1", "2.1")
 VERSIONS = ("1.6", *TWO)

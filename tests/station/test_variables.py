@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from ocpp.v201.enums import DataEnumType, MeasurandEnumType
 
-from cpsim_kit.station.device_model import PLACES
+from cpsim_kit.station.charging.meter import MEASURANDS, PER_PHASE
+from cpsim_kit.station.device_model.device_model import PLACES
+from cpsim_kit.station.device_model.variables import VARIABLES, Variables
 from cpsim_kit.station.dialects import dialect_of
-from cpsim_kit.station.meter import MEASURANDS, PER_PHASE
-from cpsim_kit.station.variables import VARIABLES, Variables
 
 REGISTER = "Energy.Active.Import.Register"
 KEPT = {name: variable for name, variable in VARIABLES.items() if variable.live is None}

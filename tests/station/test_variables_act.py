@@ -9,10 +9,10 @@ import pytest
 from core_player import Player
 from told import told
 
-from cpsim_kit.station.authorization import TokenInfo
-from cpsim_kit.station.device_model import model
-from cpsim_kit.station.events import Accepted, Failure, Offline, Online, PowerOff
-from cpsim_kit.station.variable import Address
+from cpsim_kit.station.device_model.device_model import model
+from cpsim_kit.station.device_model.variable import Address
+from cpsim_kit.station.rules.authorization import TokenInfo
+from cpsim_kit.station.rules.events import Accepted, Failure, Offline, Online, PowerOff
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from csms_stub import Csms, answer
 from station_wire import accept_all
 
 from cpsim_kit import Backoff, Evse, Station, Vehicle
-from cpsim_kit.station.device_model import model
+from cpsim_kit.station.device_model.device_model import model
+from cpsim_kit.station.device_model.variable import Address
 from cpsim_kit.station.dialects.v201.reports import PART
-from cpsim_kit.station.variable import Address
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_hang")]
 

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cpsim_kit import Vehicle
-from cpsim_kit.station.vehicle import FULL
+from cpsim_kit.station.charging.vehicle import FULL
 
 # capacity_kwh, soc, max_kw, transition_soc, offered kW, minutes, and the state of charge afterwards, as computed by
 # Linear2StageBattery of acnportal 0.3.3: battery = Linear2StageBattery(capacity_kwh, soc * capacity_kwh, max_kw,

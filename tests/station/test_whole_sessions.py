@@ -6,7 +6,7 @@ import pytest
 from core_player import Player, Said
 
 from cpsim_kit.station import Evse, Vehicle
-from cpsim_kit.station.events import PlugIn
+from cpsim_kit.station.rules.events import PlugIn
 
 IN_201: list[Said] = [
     (

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ocpp.exceptions import PropertyConstraintViolationError
 
 from cpsim_kit.ocpp_j.versions import Version
-from cpsim_kit.station.authorization import IdToken
-from cpsim_kit.station.device_model import model
+from cpsim_kit.station.charging.meter import REGISTER
+from cpsim_kit.station.device_model.device_model import model
 from cpsim_kit.station.dialects.handler import Handler
-from cpsim_kit.station.meter import REGISTER
+from cpsim_kit.station.rules.authorization import IdToken
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.events import Answer, Outgoing
-    from cpsim_kit.station.evse import LiveEvse
-    from cpsim_kit.station.meter import Reading
+    from cpsim_kit.station.charging.evse import LiveEvse
+    from cpsim_kit.station.charging.meter import Reading
+    from cpsim_kit.station.charging.transaction import Report, Transaction
+    from cpsim_kit.station.device_model.variable import Variable
     from cpsim_kit.station.profiles import Profile
-    from cpsim_kit.station.transaction import Report, Transaction
-    from cpsim_kit.station.variable import Variable
+    from cpsim_kit.station.rules.events import Answer, Outgoing
 
 __all__ = ["Dialect"]
 

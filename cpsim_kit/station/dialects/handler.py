@@ -11,7 +11,7 @@ from cpsim_kit.basics.tables import table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cpsim_kit.station.core import Core
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["Handler", "commands_frame"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["read_moment"]
 

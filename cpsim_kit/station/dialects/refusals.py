@@ -15,7 +15,7 @@ from cpsim_kit.ocpp_j.versions import CHARGE_POINT_ACTIONS, Version
 from cpsim_kit.station.dialects.handler import Handler
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["REFUSALS_16", "REFUSALS_21", "REFUSALS_201", "csms_actions"]
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from ocpp.exceptions import OccurrenceConstraintViolationError
 
-from cpsim_kit.station.device_model import MAX_ITEMS
+from cpsim_kit.station.device_model.device_model import MAX_ITEMS
 from cpsim_kit.station.dialects.handler import Handler
-from cpsim_kit.station.events import VariablesChanged
+from cpsim_kit.station.rules.events import VariablesChanged
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["COMMANDS"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cpsim_kit.station.authorization import TokenInfo
 from cpsim_kit.station.dialects.dialect import Dialect
+from cpsim_kit.station.rules.authorization import TokenInfo
 
 __all__ = ["NO_TYPE", "read_info", "read_listed"]
 

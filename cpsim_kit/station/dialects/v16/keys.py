@@ -6,11 +6,11 @@ import functools
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from cpsim_kit.station.authorization import MAX_TOKENS
-from cpsim_kit.station.device_model import MAX_ITEMS, model
-from cpsim_kit.station.meter import MEASURANDS, PER_PHASE
-from cpsim_kit.station.smart_charging import MAX_PERIODS, MAX_PROFILES, MAX_STACK_LEVEL
-from cpsim_kit.station.variable import Variable
+from cpsim_kit.station.charging.meter import MEASURANDS, PER_PHASE
+from cpsim_kit.station.device_model.device_model import MAX_ITEMS, model
+from cpsim_kit.station.device_model.variable import Variable
+from cpsim_kit.station.profiles.smart_charging import MAX_PERIODS, MAX_PROFILES, MAX_STACK_LEVEL
+from cpsim_kit.station.rules.authorization import MAX_TOKENS
 
 __all__ = ["NAMES", "read_only", "variables_of"]
 

@@ -10,11 +10,11 @@ from ocpp.exceptions import GenericError
 
 from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.dialects.moments import read_moment
-from cpsim_kit.station.firmware import Update
-from cpsim_kit.station.maintenance import Upload
+from cpsim_kit.station.maintenance.firmware import Update
+from cpsim_kit.station.maintenance.maintenance import Upload
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["COMMANDS", "firmware_status", "log_status", "plain_status"]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.station.authorization import IdToken
 from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.dialects.v16.fields import NO_TYPE
-from cpsim_kit.station.events import CancelReservation, ReserveNow
-from cpsim_kit.station.reservations import Reservation
+from cpsim_kit.station.rules.authorization import IdToken
+from cpsim_kit.station.rules.events import CancelReservation, ReserveNow
+from cpsim_kit.station.rules.reservations import Reservation
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["COMMANDS"]
 

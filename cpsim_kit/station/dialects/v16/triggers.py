@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.dialects.v16.maintenance import plain_status
-from cpsim_kit.station.events import Trigger
-from cpsim_kit.station.triggers import Progress, firmware_progress, log_progress
+from cpsim_kit.station.rules.events import Trigger
+from cpsim_kit.station.rules.triggers import Progress, firmware_progress, log_progress
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["COMMANDS"]
 

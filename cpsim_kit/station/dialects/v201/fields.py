@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cpsim_kit.station.authorization import IdToken, TokenInfo
 from cpsim_kit.station.dialects.dialect import Dialect
+from cpsim_kit.station.rules.authorization import IdToken, TokenInfo
 
 __all__ = ["read_info", "read_listed", "write_token"]
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.station.authorization import IdToken
 from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.dialects.v201.fields import read_listed
+from cpsim_kit.station.rules.authorization import IdToken
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["COMMANDS"]
 

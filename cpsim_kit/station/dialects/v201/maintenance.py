@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.dialects.moments import read_moment
-from cpsim_kit.station.firmware import Update
-from cpsim_kit.station.maintenance import Upload
+from cpsim_kit.station.maintenance.firmware import Update
+from cpsim_kit.station.maintenance.maintenance import Upload
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["COMMANDS"]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.station.authorization import IdToken
 from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.dialects.v201.smart_charging import read_profile, refusal
-from cpsim_kit.station.events import RemoteStart, RemoteStop
 from cpsim_kit.station.profiles import Refused
+from cpsim_kit.station.rules.authorization import IdToken
+from cpsim_kit.station.rules.events import RemoteStart, RemoteStop
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["COMMANDS"]
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.station.device_model import addresses
+from cpsim_kit.station.device_model.device_model import addresses
 from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.dialects.v201.variables import check_length
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
-    from cpsim_kit.station.variable import Address
-    from cpsim_kit.station.variables import Entry
+    from cpsim_kit.station.device_model.variable import Address
+    from cpsim_kit.station.device_model.variables import Entry
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["COMMANDS", "PART"]
 

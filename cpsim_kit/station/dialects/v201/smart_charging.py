@@ -9,14 +9,14 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.station.dialects.handler import Handler
-from cpsim_kit.station.events import ClearProfiles, InstallProfile
-from cpsim_kit.station.outlook import composite
 from cpsim_kit.station.profiles import Period, Profile, Refused, Schedule
+from cpsim_kit.station.profiles.outlook import composite
+from cpsim_kit.station.rules.events import ClearProfiles, InstallProfile
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
     from cpsim_kit.station.dialects import Dialect
     from cpsim_kit.station.profiles.profile import Unit
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["COMMANDS", "PURPOSES", "limit_message", "read_profile", "refusal", "write_limit"]
 

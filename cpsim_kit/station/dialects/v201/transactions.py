@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cpsim_kit.station.dialects.handler import Handler
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["COMMANDS"]
 

@@ -7,11 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.station.dialects.handler import Handler
-from cpsim_kit.station.events import Trigger
-from cpsim_kit.station.triggers import firmware_progress, log_progress
+from cpsim_kit.station.rules.events import Trigger
+from cpsim_kit.station.rules.triggers import firmware_progress, log_progress
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["COMMANDS"]
 

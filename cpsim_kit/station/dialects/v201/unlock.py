@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.station.dialects.handler import Handler
-from cpsim_kit.station.events import Unlock
+from cpsim_kit.station.rules.events import Unlock
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["COMMANDS"]
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from ocpp.exceptions import OccurrenceConstraintViolationError
 
-from cpsim_kit.station.device_model import find_name, has_component
+from cpsim_kit.station.device_model.device_model import find_name, has_component
+from cpsim_kit.station.device_model.variable import Address
 from cpsim_kit.station.dialects.handler import Handler
-from cpsim_kit.station.events import VariablesChanged
-from cpsim_kit.station.variable import Address
+from cpsim_kit.station.rules.events import VariablesChanged
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["COMMANDS", "check_length"]
 

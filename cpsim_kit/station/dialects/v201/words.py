@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from cpsim_kit.station.authorization import IdToken
-from cpsim_kit.station.device_model import all_names
+from cpsim_kit.station.charging.meter import MEASURANDS, Reading
+from cpsim_kit.station.device_model.device_model import all_names
 from cpsim_kit.station.dialects.clear_cache import clear_cache
 from cpsim_kit.station.dialects.data_transfer import data_transfer
 from cpsim_kit.station.dialects.dialect import Dialect
@@ -28,13 +28,13 @@ from cpsim_kit.station.dialects.v201 import (
     variables,
 )
 from cpsim_kit.station.dialects.v201.fields import read_info, write_token
-from cpsim_kit.station.events import Answer, Outgoing
-from cpsim_kit.station.meter import MEASURANDS, Reading
+from cpsim_kit.station.rules.authorization import IdToken
+from cpsim_kit.station.rules.events import Answer, Outgoing
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.evse import LiveEvse
+    from cpsim_kit.station.charging.evse import LiveEvse
+    from cpsim_kit.station.charging.transaction import Report, Transaction
     from cpsim_kit.station.profiles import Profile
-    from cpsim_kit.station.transaction import Report, Transaction
 
 __all__ = ["V21", "V201"]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cpsim_kit.station.core import Core
-    from cpsim_kit.station.evse import LiveEvse
+    from cpsim_kit.station.charging.evse import LiveEvse
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = [
     "Device",

@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-from cpsim_kit.station import live_values
-from cpsim_kit.station.authorization import MAX_TOKENS
-from cpsim_kit.station.meter import MEASURANDS
-from cpsim_kit.station.smart_charging import MAX_PERIODS, MAX_PROFILES, MAX_STACK_LEVEL
-from cpsim_kit.station.transaction import POINTS
-from cpsim_kit.station.variable import Address, Live, Variable
+from cpsim_kit.station.charging.meter import MEASURANDS
+from cpsim_kit.station.charging.transaction import POINTS
+from cpsim_kit.station.device_model import live_values
+from cpsim_kit.station.device_model.variable import Address, Live, Variable
+from cpsim_kit.station.profiles.smart_charging import MAX_PERIODS, MAX_PROFILES, MAX_STACK_LEVEL
+from cpsim_kit.station.rules.authorization import MAX_TOKENS
 
 __all__ = [
     "MAX_BYTES",

@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.basics.tables import table
-from cpsim_kit.station.authorization import IdToken
+from cpsim_kit.station.rules.authorization import IdToken
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cpsim_kit.station.evse import LiveEvse
+    from cpsim_kit.station.charging.evse import LiveEvse
 
 __all__ = ["Reservation", "Reservations", "reservations_frame"]
 

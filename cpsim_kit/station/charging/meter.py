@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from cpsim_kit.station.evse import LiveEvse
+from cpsim_kit.station.charging.evse import LiveEvse
 
 __all__ = ["MEASURANDS", "PER_PHASE", "REGISTER", "Reading", "Value", "read", "read_all"]
 

@@ -14,7 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.station.events import (
+from cpsim_kit.station.charging.evse import LiveEvse, check_evse_id
+from cpsim_kit.station.charging.transaction import STOPPED_WITH_AUTHORIZATION
+from cpsim_kit.station.maintenance.maintenance import Maintenance
+from cpsim_kit.station.profiles.sharing import SharingRule, equal
+from cpsim_kit.station.rules.events import (
     FAULTS,
     Accepted,
     Answer,
@@ -46,28 +50,24 @@ from cpsim_kit.station.events import (
     Unplug,
     VariablesChanged,
 )
-from cpsim_kit.station.evse import LiveEvse, check_evse_id
-from cpsim_kit.station.maintenance import Maintenance
-from cpsim_kit.station.reporting import record
-from cpsim_kit.station.restart import Restarts
-from cpsim_kit.station.sharing import SharingRule, equal
-from cpsim_kit.station.tokens import Tokens
-from cpsim_kit.station.transaction import STOPPED_WITH_AUTHORIZATION
-from cpsim_kit.station.triggers import Triggers
-from cpsim_kit.station.unlocking import is_stuck, unlock
-from cpsim_kit.station.visits import Visits
+from cpsim_kit.station.rules.reporting import record
+from cpsim_kit.station.rules.restart import Restarts
+from cpsim_kit.station.rules.tokens import Tokens
+from cpsim_kit.station.rules.triggers import Triggers
+from cpsim_kit.station.rules.unlocking import is_stuck, unlock
+from cpsim_kit.station.rules.visits import Visits
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.authorization import AuthorizationCache, LocalList
-    from cpsim_kit.station.availability import Availability
+    from cpsim_kit.station.charging.evse import Evse
+    from cpsim_kit.station.charging.transaction import Report
+    from cpsim_kit.station.device_model.live_values import Device
+    from cpsim_kit.station.device_model.variables import Variables
     from cpsim_kit.station.dialects import Dialect
-    from cpsim_kit.station.evse import Evse
-    from cpsim_kit.station.live_values import Device
-    from cpsim_kit.station.queue import MessageQueue
-    from cpsim_kit.station.reservations import Reservations
-    from cpsim_kit.station.smart_charging import SmartCharging
-    from cpsim_kit.station.transaction import Report
-    from cpsim_kit.station.variables import Variables
+    from cpsim_kit.station.profiles.smart_charging import SmartCharging
+    from cpsim_kit.station.rules.authorization import AuthorizationCache, LocalList
+    from cpsim_kit.station.rules.availability import Availability
+    from cpsim_kit.station.rules.queue import MessageQueue
+    from cpsim_kit.station.rules.reservations import Reservations
 
 __all__ = ["Core"]
 

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.station.firmware import Firmware
-from cpsim_kit.station.jobs import Job, PlannedFailure
+from cpsim_kit.station.maintenance.firmware import Firmware
+from cpsim_kit.station.maintenance.jobs import Job, PlannedFailure
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
-    from cpsim_kit.station.events import Answer
+    from cpsim_kit.station.rules.core import Core
+    from cpsim_kit.station.rules.events import Answer
 
 __all__ = ["UPLOAD_FAILURES", "UPLOAD_S", "Maintenance", "Upload"]
 

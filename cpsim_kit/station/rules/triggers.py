@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.station.events import Trigger
-from cpsim_kit.station.meter import Reading, read, read_all
+from cpsim_kit.station.charging.meter import Reading, read, read_all
+from cpsim_kit.station.rules.events import Trigger
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
-    from cpsim_kit.station.evse import LiveEvse
-    from cpsim_kit.station.visits import Visits
+    from cpsim_kit.station.charging.evse import LiveEvse
+    from cpsim_kit.station.rules.core import Core
+    from cpsim_kit.station.rules.visits import Visits
 
 __all__ = ["Progress", "Triggers", "firmware_progress", "log_progress"]
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cpsim_kit.station.meter import PER_PHASE
+from cpsim_kit.station.charging.meter import PER_PHASE
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
-    from cpsim_kit.station.evse import LiveEvse
+    from cpsim_kit.station.charging.evse import LiveEvse
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["Address", "Variable", "shorten"]
 

@@ -13,16 +13,16 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.station.evse import Allowance
+from cpsim_kit.station.charging.evse import Allowance
 from cpsim_kit.station.profiles import Charging, Period, Profile, Profiles, Refused, Rules, Schedule, Supply
-from cpsim_kit.station.sharing import Claim, SharingRule, equal, share
+from cpsim_kit.station.profiles.sharing import Claim, SharingRule, equal, share
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.evse import LiveEvse
+    from cpsim_kit.station.charging.evse import LiveEvse
+    from cpsim_kit.station.charging.vehicle import Vehicle
     from cpsim_kit.station.profiles import Limit
     from cpsim_kit.station.profiles.profile import Unit
-    from cpsim_kit.station.vehicle import Vehicle
-    from cpsim_kit.station.visits import Visits
+    from cpsim_kit.station.rules.visits import Visits
 
 __all__ = ["MAX_PERIODS", "MAX_PROFILES", "MAX_STACK_LEVEL", "SOURCES", "SmartCharging", "name_of"]
 

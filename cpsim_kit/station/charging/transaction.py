@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from cpsim_kit.basics.cards import card
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.authorization import IdToken
-    from cpsim_kit.station.meter import Reading
+    from cpsim_kit.station.charging.meter import Reading
+    from cpsim_kit.station.rules.authorization import IdToken
 
 __all__ = ["POINTS", "STOPPED_WITH_AUTHORIZATION", "Report", "Transaction"]
 

@@ -10,20 +10,20 @@ import random as random_module
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from cpsim_kit.station.authorization import Authorization, AuthorizationCache, IdToken, LocalList, TokenInfo
-from cpsim_kit.station.availability import Availability
-from cpsim_kit.station.events import Answer
-from cpsim_kit.station.evse import Evse, LiveEvse, check_evse_id
-from cpsim_kit.station.reporting import Reporter, record
-from cpsim_kit.station.reservations import Reservations
-from cpsim_kit.station.session import Session
-from cpsim_kit.station.sharing import SharingRule, equal
-from cpsim_kit.station.smart_charging import SmartCharging
-from cpsim_kit.station.transaction import STOPPED_WITH_AUTHORIZATION, Transaction
+from cpsim_kit.station.charging.evse import Evse, LiveEvse, check_evse_id
+from cpsim_kit.station.charging.session import Session
+from cpsim_kit.station.charging.transaction import STOPPED_WITH_AUTHORIZATION, Transaction
+from cpsim_kit.station.profiles.sharing import SharingRule, equal
+from cpsim_kit.station.profiles.smart_charging import SmartCharging
+from cpsim_kit.station.rules.authorization import Authorization, AuthorizationCache, IdToken, LocalList, TokenInfo
+from cpsim_kit.station.rules.availability import Availability
+from cpsim_kit.station.rules.events import Answer
+from cpsim_kit.station.rules.reporting import Reporter, record
+from cpsim_kit.station.rules.reservations import Reservations
 
 if TYPE_CHECKING:
+    from cpsim_kit.station.device_model.variables import Variables
     from cpsim_kit.station.dialects import Dialect
-    from cpsim_kit.station.variables import Variables
 
 __all__ = ["Visits"]
 

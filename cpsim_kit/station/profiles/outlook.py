@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from cpsim_kit.basics.tables import table
 from cpsim_kit.station.profiles import Charging, Period
-from cpsim_kit.station.smart_charging import name_of
+from cpsim_kit.station.profiles.smart_charging import name_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cpsim_kit.station.core import Core
     from cpsim_kit.station.profiles.profile import Unit
-    from cpsim_kit.station.smart_charging import SmartCharging
+    from cpsim_kit.station.profiles.smart_charging import SmartCharging
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["Step", "composite", "schedule_frame", "steps"]
 

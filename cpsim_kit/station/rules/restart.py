@@ -11,12 +11,12 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-from cpsim_kit.station.events import Reset
+from cpsim_kit.station.rules.events import Reset
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.availability import Availability
-    from cpsim_kit.station.evse import LiveEvse
-    from cpsim_kit.station.visits import Visits
+    from cpsim_kit.station.charging.evse import LiveEvse
+    from cpsim_kit.station.rules.availability import Availability
+    from cpsim_kit.station.rules.visits import Visits
 
 __all__ = ["RESTART_SECONDS", "Restarts"]
 

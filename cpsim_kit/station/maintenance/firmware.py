@@ -16,11 +16,11 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from cpsim_kit.station.jobs import Job, PlannedFailure
+from cpsim_kit.station.maintenance.jobs import Job, PlannedFailure
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
-    from cpsim_kit.station.events import Answer
+    from cpsim_kit.station.rules.core import Core
+    from cpsim_kit.station.rules.events import Answer
 
 __all__ = ["DOWNLOAD_S", "FIRMWARE_FAILURES", "INSTALL_S", "Firmware", "Update", "version_of"]
 

@@ -12,17 +12,17 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cpsim_kit.station.authorization import Authorization, IdToken
-from cpsim_kit.station.events import Answer, Outgoing
-from cpsim_kit.station.evse import LiveEvse
-from cpsim_kit.station.meter import Reading, read, read_all
-from cpsim_kit.station.queue import MessageQueue
-from cpsim_kit.station.session import Row, Session
-from cpsim_kit.station.transaction import Report, Transaction
+from cpsim_kit.station.charging.evse import LiveEvse
+from cpsim_kit.station.charging.meter import Reading, read, read_all
+from cpsim_kit.station.charging.session import Row, Session
+from cpsim_kit.station.charging.transaction import Report, Transaction
+from cpsim_kit.station.rules.authorization import Authorization, IdToken
+from cpsim_kit.station.rules.events import Answer, Outgoing
+from cpsim_kit.station.rules.queue import MessageQueue
 
 if TYPE_CHECKING:
+    from cpsim_kit.station.device_model.variables import Variables
     from cpsim_kit.station.dialects import Dialect
-    from cpsim_kit.station.variables import Variables
 
 __all__ = ["Reporter"]
 

@@ -11,13 +11,13 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.station.authorization import IdToken
-from cpsim_kit.station.events import Offline
-from cpsim_kit.station.meter import Reading, Value
-from cpsim_kit.station.transaction import Report, Transaction
+from cpsim_kit.station.charging.meter import Reading, Value
+from cpsim_kit.station.charging.transaction import Report, Transaction
+from cpsim_kit.station.rules.authorization import IdToken
+from cpsim_kit.station.rules.events import Offline
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.core import Core
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["FORMAT", "recall", "remember"]
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from cpsim_kit.station.vehicle import is_number
+from cpsim_kit.station.charging.vehicle import is_number
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.authorization import Authorization
-    from cpsim_kit.station.session import Session
-    from cpsim_kit.station.transaction import Transaction
-    from cpsim_kit.station.vehicle import Vehicle
+    from cpsim_kit.station.charging.session import Session
+    from cpsim_kit.station.charging.transaction import Transaction
+    from cpsim_kit.station.charging.vehicle import Vehicle
+    from cpsim_kit.station.rules.authorization import Authorization
 
 __all__ = ["CHARGING_STATES", "LEAST_A", "Allowance", "Evse", "LiveEvse", "check_evse_id"]
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from cpsim_kit.station.events import ChangeAvailability
+from cpsim_kit.station.rules.events import ChangeAvailability
 
 if TYPE_CHECKING:
+    from cpsim_kit.station.charging.evse import LiveEvse
     from cpsim_kit.station.dialects import Dialect
-    from cpsim_kit.station.evse import LiveEvse
-    from cpsim_kit.station.visits import Visits
+    from cpsim_kit.station.rules.visits import Visits
 
 __all__ = ["Availability"]
 

@@ -11,16 +11,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cpsim_kit.station.events import Outgoing
-from cpsim_kit.station.meter import REGISTER, Reading
-from cpsim_kit.station.queue import MessageQueue
+from cpsim_kit.station.charging.meter import REGISTER, Reading
+from cpsim_kit.station.rules.events import Outgoing
+from cpsim_kit.station.rules.queue import MessageQueue
 
 if TYPE_CHECKING:
+    from cpsim_kit.station.charging.transaction import Report
+    from cpsim_kit.station.device_model.variables import Variables
     from cpsim_kit.station.dialects import Dialect
-    from cpsim_kit.station.events import Answer
-    from cpsim_kit.station.quirks import Quirks
-    from cpsim_kit.station.transaction import Report
-    from cpsim_kit.station.variables import Variables
+    from cpsim_kit.station.rules.events import Answer
+    from cpsim_kit.station.rules.quirks import Quirks
 
 __all__ = ["QuirkyQueue"]
 
@@ -55,7 +55,7 @@ class QuirkyQueue(MessageQueue):
     """A queue that changes, repeats and reorders messages as the quirks say.
 
     Args:
-        variables: As :class:`~cpsim_kit.station.queue.MessageQueue` takes it.
+        variables: As :class:`~cpsim_kit.station.rules.queue.MessageQueue` takes it.
         dialect: The words of the station's version.
         quirks: The quirks.
     """

@@ -8,13 +8,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cpsim_kit.station.authorization import Authorization, IdToken, TokenInfo
-from cpsim_kit.station.events import Answer, RemoteStart, RemoteStop, Swipe, Swiped
-from cpsim_kit.station.evse import Evse, LiveEvse
+from cpsim_kit.station.charging.evse import Evse, LiveEvse
+from cpsim_kit.station.rules.authorization import Authorization, IdToken, TokenInfo
+from cpsim_kit.station.rules.events import Answer, RemoteStart, RemoteStop, Swipe, Swiped
 
 if TYPE_CHECKING:
     from cpsim_kit.station.dialects import Dialect
-    from cpsim_kit.station.visits import Visits
+    from cpsim_kit.station.rules.visits import Visits
 
 __all__ = ["Tokens"]
 

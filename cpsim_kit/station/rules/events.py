@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.authorization import Authorization, IdToken, TokenInfo
+    from cpsim_kit.station.charging.session import Session
+    from cpsim_kit.station.charging.transaction import Report
+    from cpsim_kit.station.charging.vehicle import Vehicle
     from cpsim_kit.station.profiles import Profile
-    from cpsim_kit.station.reservations import Reservation
-    from cpsim_kit.station.session import Session
-    from cpsim_kit.station.transaction import Report
-    from cpsim_kit.station.vehicle import Vehicle
+    from cpsim_kit.station.rules.authorization import Authorization, IdToken, TokenInfo
+    from cpsim_kit.station.rules.reservations import Reservation
 
 __all__ = [
     "FAULTS",

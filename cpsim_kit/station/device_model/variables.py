@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.tables import table
-from cpsim_kit.station.device_model import VARIABLES
-from cpsim_kit.station.variable import Address, Variable
+from cpsim_kit.station.device_model.device_model import VARIABLES
+from cpsim_kit.station.device_model.variable import Address, Variable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cpsim_kit.station.core import Core
     from cpsim_kit.station.dialects import Dialect
+    from cpsim_kit.station.rules.core import Core
 
 __all__ = ["VARIABLES", "Entry", "Variable", "Variables"]
 

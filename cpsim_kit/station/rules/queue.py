@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.basics.tables import table
-from cpsim_kit.station.events import Outgoing
+from cpsim_kit.station.rules.events import Outgoing
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from cpsim_kit.station.variables import Variables
+    from cpsim_kit.station.device_model.variables import Variables
 
 __all__ = ["MAX_MESSAGES", "MessageQueue", "queue_frame"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from cpsim_kit.basics.cards import card
 from cpsim_kit.basics.tables import table
 from cpsim_kit.records.messages import MessageLog
-from cpsim_kit.station.transaction import Transaction
+from cpsim_kit.station.charging.transaction import Transaction
 
 if TYPE_CHECKING:
     import pandas as pd

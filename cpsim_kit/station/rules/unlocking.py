@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from cpsim_kit.station.events import Unlock
+from cpsim_kit.station.rules.events import Unlock
 
 if TYPE_CHECKING:
-    from cpsim_kit.station.evse import LiveEvse
-    from cpsim_kit.station.visits import Visits
+    from cpsim_kit.station.charging.evse import LiveEvse
+    from cpsim_kit.station.rules.visits import Visits
 
 __all__ = ["is_stuck", "unlock"]
 

@@ -1,0 +1,1 @@
+"""Firmware updates, uploads of logs, and security events. No clock, no I/O."""
