@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import itertools
 import logging
 import time
@@ -105,15 +106,17 @@ async def check_up(
         refused_token: A token that it does not accept. When None, a blocked one is put into ``stack.tokens`` on a
             Stack, which the CSMS there has to know.
         ledger: ``async def ledger(charge_point_id, transaction_id)``, which returns the Wh that the CSMS bills, or None
-            if it has none. The transaction id is a text; in OCPP 1.6 an integer.
+            if it has none. The transaction id is a text; in OCPP 1.6 an integer. Where it raises, what the bill shows
+            is not tried.
         ids: The charge points' ids, where the CSMS admits known ones only; one is enough. CPSIM-CHECK-01, -02, … when
-            None.
+            None; on a Stack others each time, so that two check-ups do not disturb each other.
         timeout: Seconds to wait for each answer, and for each bill.
         progress: Show a progress bar where it takes more than a second.
         **options: As ``ChargePoint`` takes them, e.g. ``password=``.
 
     Raises:
-        TypeError: The target is neither, or an option is not one of ``ChargePoint``.
+        TypeError: The target is neither, ``ledger`` is not a function of two arguments, or an option is not one of
+            ``ChargePoint``.
         ValueError: There is no such version or check, or an argument is out of range.
         ConnectError: The first charge point could not connect.
         NotRegistered: The gateway does not know the first charge point's id.
@@ -121,8 +124,9 @@ async def check_up(
     """
     chosen = choose(version, checks)
     stack = None if isinstance(target, str) else _checked_stack(target)
-    names = _names(version, chosen, ids)
+    names = _names(version, chosen, ids, own_part="" if stack is None else f"{uuid.uuid4().hex[:4]}-")
     _check_tokens(version, token, refused_token)
+    _check_ledger(ledger)
     check_seconds("timeout=", timeout, above_zero=True)
     options = dict[str, Any](version=version, call_timeout=timeout, open_timeout=timeout) | options
     url = target if isinstance(target, str) else target.websocket_url
@@ -196,12 +200,12 @@ def _checked_stack(target: Any) -> StackLike:
     return stack
 
 
-def _names(version: str, chosen: Sequence[Check], ids: Sequence[str] | None) -> dict[str, str]:
-    """The charge point's id for each check's id."""
+def _names(version: str, chosen: Sequence[Check], ids: Sequence[str] | None, own_part: str) -> dict[str, str]:
+    """The charge point's id for each check's id; with a part of its own, it is not that of another check-up."""
     if isinstance(ids, str):
         raise TypeError(f"ids= takes a list of ids, not the string {ids!r}")
     if ids is None:
-        numbered = {check.id: f"{PREFIX}{number:02}" for number, check in enumerate(CHECKS[version], 1)}
+        numbered = {check.id: f"{PREFIX}{own_part}{number:02}" for number, check in enumerate(CHECKS[version], 1)}
         return {check.id: numbered[check.id] for check in chosen}
     if not ids:
         raise ValueError("ids= is an empty list; one id is enough")
@@ -213,6 +217,22 @@ def _check_tokens(version: str, *tokens: str | None) -> None:
     for token in tokens:
         if token is not None and not (isinstance(token, str) and 0 < len(token) <= longest):
             raise ValueError(f"a token of OCPP {version} is a text of 1 to {longest} characters, not {token!r}")
+
+
+def _check_ledger(ledger: object) -> None:
+    if ledger is None:
+        return
+    problem = ""
+    if not callable(ledger):
+        problem = f"not {ledger!r}"
+    else:
+        with contextlib.suppress(ValueError):  # a signature that Python does not know
+            try:
+                inspect.signature(ledger).bind("CPSIM-CHECK-01", "a transaction's id")
+            except TypeError as exc:
+                problem = f"and this one cannot be called so: {exc}"
+    if problem:
+        raise TypeError(f"ledger= is a function of a charge point's id and a transaction's id, {problem}")
 
 
 # -- What a stack gives ------------------------------------------------------------------------------------------------

@@ -52,8 +52,10 @@ def _before_acceptance(play: Play, status: str) -> Script:
     answer: Answer = yield Say("StatusNotification", status_notification(play, "Available"))
     if answer.code == "SecurityError":
         play.note("StatusNotification before acceptance got CALLERROR SecurityError")
-    elif answer.outcome == "connection lost" and status == "Pending":
-        raise Failed(f"{status}, and the connection was closed: {answer}")
+    elif answer.outcome == "connection lost":
+        if status == "Pending":
+            raise Failed(f"{status}, and the connection was closed: {answer}")
+        play.note("then the CSMS closed the connection, as it may after Rejected")  # B03, remarks; OCPP 1.6, 4.2
     elif play.is_16:
         play.note(f"StatusNotification before acceptance: {answer}; CALLERROR SecurityError is recommended")
     else:

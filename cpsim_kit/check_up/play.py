@@ -43,6 +43,7 @@ class Play:
         answered: How many messages were answered as they should.
         notes: What was seen.
         problems: What was wrong, where the play could go on.
+        unjudged: Why the play cannot judge what it was for, or "".
     """
 
     version: Version
@@ -56,6 +57,7 @@ class Play:
     answered: int = 0
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    unjudged: str = ""
     _running: Mapping[str, Any] | None = None  # the last message of a transaction that has not ended
     _readings: list[dict[str, Any]] = field(default_factory=list)  # of OCPP 2.x: its meter values
 
@@ -88,9 +90,12 @@ class Play:
 
         Raises:
             Failed: Something was wrong.
+            NotTried: Nothing was, but the bill could not be looked at with the ledger that was given.
         """
         if self.problems:
             raise Failed("; ".join(self.problems))
+        if self.unjudged:
+            raise NotTried(self.unjudged)
         count = f"{self.answered} message{'' if self.answered == 1 else 's'} answered"
         return "; ".join([count, *self.notes])
 
@@ -227,7 +232,9 @@ class Play:
             expected_wh: The right Wh.
         """
         bill: Bill = yield LookAtBill(transaction_id, expected_wh)
-        if bill.not_seen:
+        if bill.failure:
+            self.unjudged = f"the bill was not seen: {bill.failure}"
+        elif bill.not_seen:
             self.note(f"the bill was not seen: {bill.not_seen}")
         elif bill.wh is None and may_wait:
             self.note("no bill, which is allowed here")

@@ -94,7 +94,9 @@ class Bill:
     Attributes:
         wh: The Wh; None if the ledger has none.
         not_seen: Why nobody could look; "" if somebody could.
+        failure: How the ledger that was given failed; "" if it did not.
     """
 
     wh: float | None = None
     not_seen: str = ""
+    failure: str = ""

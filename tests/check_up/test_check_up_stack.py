@@ -46,9 +46,15 @@ async def test_the_missing_seq_no_is_in_the_ledger(stack: Stack) -> None:
     assert missing == [2]
 
 
+async def test_two_check_ups_of_one_stack_do_not_disturb_each_other(stack: Stack, boto: Boto) -> None:
+    reports = await asyncio.gather(*(check_up(stack, version) for version in ("2.0.1", "2.0.1", "1.6")))
+    assert [set(verdicts(report).values()) for report in reports] == [{"passed"}] * 3
+    assert things(boto) == []
+
+
 async def test_a_thing_that_was_there_stays(stack: Stack, boto: Boto) -> None:
     await stack.things.create("CPSIM-CHECK-02")
-    await check_up(stack, checks=["boot", "heartbeat_time"])
+    await check_up(stack, checks=["boot", "heartbeat_time"], ids=["CPSIM-CHECK-02"])
     assert things(boto) == ["CPSIM-CHECK-02"]
     await stack.things.delete("CPSIM-CHECK-02")
 
