@@ -400,6 +400,9 @@ class Driver:
     async def _run(self) -> None:
         core, clock, steps = self._core, self.clock, 0
         while self.error is None:
+            if self.is_online and self.starter.must_boot:
+                await self.starter.boot_again()
+                continue
             if (message := core.take(clock.now())) is not None:
                 clock.hold(self._limit())
                 await self._send(message)

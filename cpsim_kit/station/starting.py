@@ -214,22 +214,35 @@ class Starter:
                 self._asked_early = None
                 closed.cancel()
 
+    @property
+    def must_boot(self) -> bool:
+        """Whether the CSMS has taken its acceptance back: until it accepts again, nothing else is sent."""
+        return self._charge_point.boot_status in {"Pending", "Rejected"}
+
     async def boot_again(self) -> None:
-        """Send the BootNotification that the CSMS asks for although it has accepted the station (OCPP 1.6, 5.17)."""
+        """Boot a station that was accepted, as the CSMS asks for it (OCPP 1.6, 5.17), until it is accepted (4.2)."""
         self._core.triggers.wants_boot = False
-        try:
-            answer = await self._charge_point.boot(reason="Triggered")
-        except ConnectionLost as exc:
-            self._driver.lose_connection(exc)
-        except CpsimError as exc:
-            logger.warning("%s", exc)
-        else:
-            if answer.status == "Accepted":
-                self._driver.take_heartbeat_interval()
+        own_waits = own_boot_waits()
+        while True:
+            try:
+                await self.boot("Triggered")
+            except ConnectionLost as exc:
+                self._driver.lose_connection(exc)
+                return
+            except CpsimError as exc:
+                if not self.must_boot:
+                    logger.warning("%s", exc)
+                    return
+                await self._pause(exc, next(own_waits))
             else:
-                logger.warning(
-                    "%s: the CSMS says %s now; the station goes on all the same", self._charge_point.id, answer.status
-                )
+                self._driver.take_heartbeat_interval()
+                return
+
+    async def _pause(self, error: CpsimError, seconds: float) -> None:
+        """Wait after a boot that failed, at most until the connection ends (B01, error handling)."""
+        logger.warning("%s; the station boots again in %.0f s", error, seconds)
+        with contextlib.suppress(WaitTimeout):
+            await self._charge_point.wait_closed(seconds)  # then the next boot says why
 
     async def restart(self) -> bool:
         """Go on with a reset where it is time for that; whether there is something to do first."""
@@ -259,7 +272,7 @@ class Starter:
                 self._core.connecting_failed()
                 raise
 
-        async def work(charge_point: ChargePoint) -> None:
+        async def work(_charge_point: ChargePoint) -> None:
             reason = self._core.restarts.boot_reason
             while True:
                 try:
@@ -268,12 +281,9 @@ class Starter:
                 except ConnectionLost:
                     self._first_attempt_failed()
                     raise
-                except CpsimError as exc:  # B01, error handling
+                except CpsimError as exc:
                     self._first_attempt_failed()
-                    seconds = next(own_waits)
-                    logger.warning("%s; the station boots again in %.0f s", exc, seconds)
-                    with contextlib.suppress(WaitTimeout):
-                        await charge_point.wait_closed(seconds)  # then the next boot says why
+                    await self._pause(exc, next(own_waits))
             self._task = None
             self.is_first_attempt = False
             self._driver.take_heartbeat_interval()

@@ -188,7 +188,7 @@ SAD: dict[str, Behaviour] = {
 async def test_a_csms_that_does_not_accept_the_boot_is_asked_again(
     csms: Csms, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("cpsim_kit.station.driver.own_boot_waits", lambda: itertools.repeat(10 * MS))
+    monkeypatch.setattr("cpsim_kit.station.starting.own_boot_waits", lambda: itertools.repeat(10 * MS))
     caplog.set_level(logging.ERROR)
     async with stubbed(csms, call_timeout=100 * MS) as station:
         await begin(station)

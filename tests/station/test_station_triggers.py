@@ -85,7 +85,6 @@ async def test_a_boot_that_is_asked_for_sets_the_interval(csms: Csms) -> None:
     [
         silent,
         abort,
-        answer({"currentTime": "2026-11-23T10:00:00Z", "interval": 7, "status": "Rejected"}),
         answer({"status": 7}),
     ],
 )
@@ -96,6 +95,36 @@ async def test_a_boot_that_is_asked_for_and_fails_stops_nothing(csms: Csms, beha
         await until(lambda: csms.actions.count("BootNotification") == 2)
         if behaviour is abort:
             await until(lambda: len(csms.links) == 2 and " online " in repr(station))
+        session = await station.charge(Vehicle(), token="TAG-1", minutes=6)
+        assert session.energy_wh == 1100
+
+
+@pytest.mark.parametrize("status", ["Pending", "Rejected"])
+async def test_a_station_whose_acceptance_is_taken_back_sends_nothing_until_it_is_accepted_again(
+    csms: Csms, status: str
+) -> None:
+    """OCPP 1.6, 4.2: it boots again after the interval."""
+    async with stubbed(csms, "1.6") as station:
+        csms.once.append(answer({"currentTime": "2026-11-23T10:00:00Z", "interval": 1, "status": status}))
+        assert await trigger(csms, "BootNotification") == "Accepted"
+        await until(lambda: station.charge_point.boot_status == status)
+        said = len(csms.actions)
+        session = await station.charge(Vehicle(), token="TAG-1", minutes=6)
+        assert csms.actions[said] == "BootNotification"
+        assert session.energy_wh == 1100
+        assert await csms.call("GetConfiguration", {"key": ["HeartbeatInterval"]})
+
+
+async def test_a_station_whose_acceptance_is_taken_back_boots_on_its_next_connection(csms: Csms) -> None:
+    async with stubbed(csms, "1.6") as station:
+        rejected = {"currentTime": "2026-11-23T10:00:00Z", "interval": 1000, "status": "Rejected"}
+        csms.once.append(answer(rejected))
+        assert await trigger(csms, "BootNotification") == "Accepted"
+        await until(lambda: station.charge_point.boot_status == "Rejected")
+        said = len(csms.actions)
+        csms.links[0].abort()
+        await until(lambda: len(csms.actions) > said)
+        assert csms.actions[said] == "BootNotification"
         session = await station.charge(Vehicle(), token="TAG-1", minutes=6)
         assert session.energy_wh == 1100
 
