@@ -535,6 +535,9 @@ def test_a_vehicle_at_another_evse_does_not_take_the_token_that_the_csms_looks_a
     assert told(player.act("plug 2"))[1].startswith("Started 0 CablePluggedIn EVConnected TAG-1")
 
 
+REMOTE = {"1.6": "AuthorizeRemoteTxRequests", "2.0.1": "AuthCtrlr.AuthorizeRemoteStart"}
+
+
 def meanwhile(player: Player, event: Event) -> None:
     """Let something happen while the CSMS looks at the next token."""
     events = iter([event])
@@ -562,6 +565,34 @@ def test_a_token_presented_twice_while_the_csms_looks_at_it_authorizes_once(vers
     assert player.core.evses[1].charging_state == "Charging"
     assert len(told(player.act("swipe TAG-1"))) == (1 if version == "2.0.1" else 2)  # and now it stops
     assert player.core.evses[1].transaction is None
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "1.6"])
+@pytest.mark.parametrize("act", ["swipe TAG-9", "remote start TAG-9"])
+def test_a_token_that_waits_for_the_csms_keeps_its_place_when_a_session_ends(act: str, version: str) -> None:
+    player = Player(version, [Evse(), Evse()], {REMOTE[version]: True})
+    play(player, ["plug 1", "swipe TAG-1 1"])
+    meanwhile(player, Unplug(1))
+    play(player, [act, "plug 2"])
+    assert player.core.evses[2].power_kw(player.now) > 0
+
+
+def test_a_transaction_of_a_token_that_waited_meanwhile_has_its_evse_and_its_end() -> None:
+    player = Player(evses=[Evse(), Evse()], variables={"TxCtrlr.TxStartPoint": "Authorized"})
+    play(player, ["plug 1", "swipe TAG-1 1"])
+    meanwhile(player, Unplug(1))
+    player.act("swipe TAG-9")
+    assert told(player.act("plug 2"))[1].startswith("Updated 1 CablePluggedIn EVConnected evse 2")
+    assert told(player.act("unplug 2"))[1].startswith("Ended 3 EVCommunicationLost")
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "1.6"])
+def test_a_token_that_waits_for_the_csms_keeps_its_place_when_another_message_fails(version: str) -> None:
+    player = Player(version, [Evse(), Evse()])
+    player.core.say(player.core.dialect.version.calls.Heartbeat)
+    player.answers = lambda message, said: None if said[0] == "Heartbeat" else player.answer(message, said)
+    play(player, ["swipe TAG-9", "plug 2"])
+    assert player.core.evses[2].power_kw(player.now) > 0
 
 
 @pytest.mark.parametrize(("remote", "effect"), [("TAG-1", "authorized"), ("TAG-1B", "refused")])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from cpsim_kit.station.charging.evse import Evse, LiveEvse
+from cpsim_kit.station.charging.evse import LiveEvse
 from cpsim_kit.station.rules.authorization import Authorization, IdToken, TokenInfo
 from cpsim_kit.station.rules.events import Answer, RemoteStart, RemoteStop, Swipe, Swiped
 
@@ -177,9 +177,7 @@ class Tokens:
         evses = list(self._visits.evses.values())
         if not any(each.vehicle is None and each.is_usable for each in evses):  # only to stop one
             return next((each for each in evses if each.is_usable), evses[0])
-        if self._visits.lobby is None:
-            self._visits.lobby = LiveEvse(0, Evse())
-        return self._visits.lobby
+        return self._visits.enter_lobby()
 
     def remote_start(self, event: RemoteStart, now: float) -> tuple[str, str | None]:
         """The CSMS asks for a start: the status, and the id of the running transaction or None."""
@@ -255,15 +253,14 @@ class Tokens:
             return with_vehicle[0]
         if len(self._visits.evses) == 1 or not possible:
             return possible[0] if possible else None
-        if self._visits.lobby is None:
-            self._visits.lobby = LiveEvse(0, Evse())
-        lobby = self._visits.lobby
+        lobby = self._visits.enter_lobby()
         return lobby if _can_begin(lobby) and (admits(lobby) or (asks and depends(lobby))) else None
 
     def _leave_lobby(self, evse: LiveEvse, token: IdToken, info: TokenInfo) -> LiveEvse:
-        """Where a vehicle came to while the CSMS looked at the token, if that is one place; else where it was.
+        """Where a vehicle came to while the CSMS looked at the token, if that is one place; else the lobby.
 
-        The EVSE that is reserved for it, or for its group, comes first.
+        The EVSE that is reserved for it, or for its group, comes first. The lobby may be another one than before: that
+        one was left if what was there has ended, or has found its EVSE.
         """
         if evse.id:
             return evse
@@ -272,7 +269,7 @@ class Tokens:
             return reserved
         waiting = [each for each in self._visits.evses.values() if each.vehicle is not None and each.is_usable]
         waiting = [each for each in waiting if each.authorization is None and info.is_for(each.id)]
-        return waiting[0] if len(waiting) == 1 else evse
+        return waiting[0] if len(waiting) == 1 else self._visits.enter_lobby()
 
     def remote_stop(self, event: RemoteStop, now: float) -> str:
         """The CSMS asks to stop a transaction: the status (F03.FR.07, .08)."""

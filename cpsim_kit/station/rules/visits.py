@@ -336,6 +336,12 @@ class Visits:
             evse.session = None
         self.leave_empty_lobby()
 
+    def enter_lobby(self) -> LiveEvse:
+        """The lobby, which begins when there is none."""
+        if self.lobby is None:
+            self.lobby = LiveEvse(0, Evse())
+        return self.lobby
+
     def leave_lobby(self, evse: LiveEvse) -> None:
         """A cable was connected: the authorization without an EVSE, and its transaction, are about this one."""
         lobby = self.lobby
