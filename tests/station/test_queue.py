@@ -16,7 +16,17 @@ from told import told
 
 from cpsim_kit.station import Evse
 from cpsim_kit.station.rules.authorization import IdToken, TokenInfo
-from cpsim_kit.station.rules.events import Accepted, Answer, Failure, Outgoing, PowerOff, Swipe
+from cpsim_kit.station.rules.events import (
+    Accepted,
+    Answer,
+    ChangeAvailability,
+    Event,
+    Failure,
+    Outgoing,
+    PowerOff,
+    RemoteStart,
+    Swipe,
+)
 from cpsim_kit.station.rules.queue import MessageQueue
 
 GROUP = {"TAG-1": TokenInfo("Accepted", "GROUP"), "TAG-1B": TokenInfo("Accepted", "GROUP")}
@@ -366,6 +376,65 @@ def test_a_token_without_power_does_nothing() -> None:
     assert player.do(swipe) == []
     assert swipe.result is not None
     assert swipe.result.reason == "the station has no power"
+
+
+def late_answer(player: Player, event: Event, *, is_known: bool) -> None:
+    """Let the power go while the CSMS looks at a token, and its answer come after that; then the power comes back."""
+    player.core.handle(event, player.now)
+    message = player.core.take(player.now)
+    assert message is not None
+    player.core.handle(PowerOff(), player.now)
+    if not is_known:
+        player.core.handle(Answer(message, TokenInfo("Accepted")), player.now)
+    player.do(Accepted())
+    player.act("wait 600")
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "1.6"])
+@pytest.mark.parametrize("is_remote", [False, True])
+@pytest.mark.parametrize("is_known", [False, True])
+def test_an_answer_about_a_token_is_too_late_when_the_power_is_gone(
+    is_known: bool, is_remote: bool, version: str
+) -> None:
+    ask_first = {"1.6": "AuthorizeRemoteTxRequests", "2.0.1": "AuthCtrlr.AuthorizeRemoteStart"}[version]
+    player = Player(version, variables={ask_first: True})
+    token = player.core.dialect.token("TAG-1", "ISO14443")
+    if is_known:
+        for act in ("plug", "swipe TAG-1", "unplug"):
+            player.act(act)
+    player.act("plug")
+    ended = list(player.core.transactions)
+    late_answer(player, RemoteStart(token, 5, 1) if is_remote else Swipe(token), is_known=is_known)
+    assert player.core.evses[1].power_kw(player.now) == 0
+    assert player.core.transactions == ended
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "1.6"])
+def test_a_known_token_without_power_and_without_an_evse_does_nothing(version: str) -> None:
+    player = Player(version, [Evse(), Evse()])
+    for act in ("plug 1", "swipe TAG-1", "unplug 1"):
+        player.act(act)
+    player.do(PowerOff())
+    swipe = Swipe(player.core.dialect.token("TAG-1", "ISO14443"))
+    assert player.do(swipe) == []
+    assert swipe.result is not None
+    assert swipe.result.reason == "the station has no power"
+    player.act("plug 2")
+    player.do(Accepted())
+    assert player.core.evses[2].power_kw(player.now) == 0
+
+
+@pytest.mark.parametrize("version", ["2.0.1", "1.6"])
+def test_a_token_is_refused_when_the_station_has_gone_out_of_service_meanwhile(version: str) -> None:
+    player = Player(version, [Evse(), Evse()])
+    swipe = Swipe(player.core.dialect.token("TAG-1", "ISO14443"))
+    player.core.handle(swipe, player.now)
+    message = player.core.take(player.now)
+    assert message is not None
+    player.core.handle(ChangeAvailability(is_operative=False, with_parts=version == "1.6"), player.now)
+    player.core.handle(Answer(message, TokenInfo("Accepted")), player.now)
+    assert swipe.result is not None
+    assert (swipe.result.effect, swipe.result.reason) == ("refused", "each EVSE is broken or out of service")
 
 
 # -- The local list ---------------------------------------------------------------------------------------------------

@@ -575,6 +575,8 @@ class Core:
 
     def _power_off(self, _event: PowerOff, now: float) -> None:
         """Everything stops at once, and nothing is said any more."""
+        for evse in self.evses.values():
+            evse.has_power = False
         self._offline(Offline(), now)
         self._is_accepted = False
         self.restarts.cancel()
@@ -582,7 +584,6 @@ class Core:
         self._visits.lose_lobby(now)
         for evse in self.evses.values():
             record(evse, now)
-            evse.has_power = False
             self._visits.drop_authorization(evse)
             evse.offer(now)
             record(evse, now)
@@ -597,7 +598,7 @@ class Core:
     @property
     def has_power(self) -> bool:
         """Whether the station has its power supply; a start gives it back."""
-        return all(evse.has_power for evse in self.evses.values())
+        return self._visits.has_power
 
     def _power_on(self, now: float) -> None:
         """End what needs an authorization, or whose vehicle has left; another transaction goes on without energy.

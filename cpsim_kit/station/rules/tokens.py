@@ -46,12 +46,9 @@ class Tokens:
             event.result = Swiped(token.id, "Accepted", "stopped")
             self._visits.end_authorization(evse, now, "StopAuthorized", "Local", token)
             return
-        if not evse.has_power:
-            event.result = Swiped(token.id, "", "refused", "the station has no power")
-            return
-        if not evse.is_usable:
-            reason = f"EVSE {evse.id} is {'broken' if evse.fault else 'out of service'}"
+        if reason := self._find_obstacle(evse):
             event.result = Swiped(token.id, "", "refused", reason)
+            self._visits.leave_empty_lobby()
             return
         if not (self._visits.reservations.depends_on_group(evse) or self._visits.admits(evse, token, "")):
             event.result = Swiped(token.id, "", "refused", _reserved(evse))  # whatever the CSMS says of it
@@ -138,8 +135,8 @@ class Tokens:
         if transaction is not None and transaction.token is not None and not transaction.token.is_same(token):
             refuse("another token has authorized this transaction")  # C01.FR.23
             return
-        if not evse.is_usable:
-            refuse(f"EVSE {evse.id} has a fault")
+        if reason := self._find_obstacle(evse):
+            refuse(reason)
             return
         if not self._visits.admits(evse, token, info.group):  # H03; OCPP 1.6, 5.13
             refuse(_reserved(evse))
@@ -178,6 +175,17 @@ class Tokens:
         if not any(each.vehicle is None and each.is_usable for each in evses):  # only to stop one
             return next((each for each in evses if each.is_usable), evses[0])
         return self._visits.enter_lobby()
+
+    def _find_obstacle(self, evse: LiveEvse) -> str:
+        """Why nothing can begin at an EVSE, or for the lobby at any of them; "" where it can."""
+        if not self._visits.has_power:
+            return "the station has no power"
+        if not evse.id:
+            usable = any(each.is_usable for each in self._visits.evses.values())
+            return "" if usable else "each EVSE is broken or out of service"
+        if evse.is_usable:
+            return ""
+        return f"EVSE {evse.id} is {'broken' if evse.fault else 'out of service'}"
 
     def remote_start(self, event: RemoteStart, now: float) -> tuple[str, str | None]:
         """The CSMS asks for a start: the status, and the id of the running transaction or None."""
@@ -219,7 +227,8 @@ class Tokens:
         authorization.group = info.group or authorization.group
         evse = self._leave_lobby(evse, authorization.token, info)
         is_admitted = self._visits.admits(evse, authorization.token, authorization.group)
-        if info.is_accepted and info.is_for(evse.id) and _can_begin(evse) and is_admitted:
+        can_begin = _can_begin(evse) and not self._find_obstacle(evse)
+        if info.is_accepted and info.is_for(evse.id) and can_begin and is_admitted:
             authorization.evse_ids = info.evse_ids
             self._visits.grant(evse, authorization, now, "RemoteStart")
         elif evse.session is not None and not info.is_accepted:

@@ -103,6 +103,11 @@ class Visits:
         if self.lobby is not None:
             yield self.lobby
 
+    @property
+    def has_power(self) -> bool:
+        """Whether the station has its power supply; a start gives it back."""
+        return all(evse.has_power for evse in self.evses.values())
+
     def one_of(self, candidates: Sequence[LiveEvse], verb: str, otherwise: str, evse_id: int | None) -> LiveEvse:
         """The EVSE that an act is about: the named one, or the only possible one."""
         if evse_id is not None:
