@@ -7,22 +7,23 @@ import math
 from pathlib import Path
 
 import pytest
-from core_player import Player
+from core_player import Player, Said
 from csms_stub import Csms, answer
 from told import told
 
 from cpsim_kit.station import Evse, Station, Vehicle
 from cpsim_kit.station.rules.authorization import TokenInfo
-from cpsim_kit.station.rules.events import Accepted
+from cpsim_kit.station.rules.events import Accepted, Answer, Failure, Outgoing, Swipe
 from cpsim_kit.station.rules.memory import recall, remember
 
+OFFLINE_TX = "AuthCtrlr.OfflineTxForUnknownIdEnabled"
 TOKENS = {"TAG-1": TokenInfo("Accepted", "GROUP", (1,), 4e9)}
 
 
-def after_a_power_loss(player: Player, version: str) -> Player:
+def after_a_power_loss(player: Player, version: str, evses: int = 1) -> Player:
     """Another player whose core has the memory of this one's."""
     data = json.loads(json.dumps(remember(player.core, player.now)))
-    other = Player(version, tokens=TOKENS, is_started=False)
+    other = Player(version, [Evse()] * evses, tokens=TOKENS, is_started=False)
     recall(other.core, data)
     return other
 
@@ -76,6 +77,58 @@ def test_ended_transactions_stay_in_the_truth() -> None:
     player.act("unplug")
     other = after_a_power_loss(player, "2.0.1")
     assert [(each.start_wh, each.end_wh) for each in other.core.transactions] == [(0, 1833)]
+
+
+@pytest.mark.parametrize(("version", "unknown"), [("1.6", "AllowOfflineTxForUnknownId"), ("2.0.1", OFFLINE_TX)])
+def test_a_transaction_of_which_nothing_was_said_yet_is_told_by_another_process(version: str, unknown: str) -> None:
+    player = Player(version, variables={unknown: True})
+    for act in ("offline", "plug", "swipe TAG-1", "wait 200"):
+        player.act(act)
+    (before,) = player.core.transactions
+    assert math.isnan(before.said_start_wh)
+    other = after_a_power_loss(player, version)
+    (transaction,) = other.core.transactions
+    assert [math.isnan(wh) for wh in (transaction.said_start_wh, transaction.said_end_wh)] == [True, True]
+    other.do(Accepted())
+    assert (transaction.said_start_wh, transaction.said_end_wh) == (0, transaction.end_wh)
+
+
+def test_a_transaction_whose_start_was_refused_is_told_further_by_another_process() -> None:
+    player = Player(variables={OFFLINE_TX: True})
+
+    def refuse_start(message: Outgoing, said: Said) -> Answer | Failure:
+        is_start = said[1].get("eventType") == "Started"
+        return Failure(message, is_final=True) if is_start else player.answer(message, said)
+
+    player.answers = refuse_start
+    for act in ("plug", "swipe TAG-1", "offline", "wait 200"):
+        player.act(act)
+    other = after_a_power_loss(player, "2.0.1")
+    other.do(Accepted())
+    (transaction,) = other.core.transactions
+    assert (transaction.said_start_wh, transaction.said_end_wh) == (0, transaction.end_wh)
+
+
+def test_a_transaction_without_an_evse_ends_when_another_process_starts() -> None:
+    player = Player(evses=[Evse(), Evse()], variables={"TxCtrlr.TxStartPoint": "Authorized"})
+    assert told(player.act("swipe TAG-1")) == ["authorize TAG-1", "Started 0 Authorized Idle TAG-1"]
+    other = after_a_power_loss(player, "2.0.1", 2)
+    assert "Ended 1 AbnormalCondition PowerLoss" in told(other.do(Accepted()))
+    assert other.core.transactions[0].end == other.now
+    other.act("plug 1")
+    other.act("swipe TAG-1")
+    assert other.core.evses[1].power_kw(other.now) > 0
+
+
+@pytest.mark.parametrize("version", ["1.6", "2.0.1"])
+def test_a_loaded_station_has_no_power_before_it_starts(version: str) -> None:
+    other = after_a_power_loss(Player(version), version)
+    swipe = Swipe(other.core.dialect.token("TAG-1", "ISO14443"))
+    assert other.do(swipe) == []
+    assert swipe.result is not None
+    assert swipe.result.reason == "the station has no power"
+    other.do(Accepted())
+    assert other.core.has_power
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ from cpsim_kit.station.rules.visits import Visits
 
 if TYPE_CHECKING:
     from cpsim_kit.station.charging.evse import Evse
-    from cpsim_kit.station.charging.transaction import Report
+    from cpsim_kit.station.charging.transaction import Report, Transaction
     from cpsim_kit.station.device_model.live_values import Device
     from cpsim_kit.station.device_model.variables import Variables
     from cpsim_kit.station.dialects import Dialect
@@ -254,6 +254,13 @@ class Core:
     def say_again(self, report: Report, attempts: int) -> None:
         """Put a transaction message of before a power loss into the queue."""
         self._reporter.say_again(report, attempts)
+
+    def recall_transaction(self, transaction: Transaction) -> None:
+        """Take a transaction of before a power loss. One that ran ends at the start, also where it has no EVSE yet."""
+        self.transactions.append(transaction)
+        if transaction.end is None:
+            evse = self.evses[transaction.evse_id] if transaction.evse_id else self._visits.enter_lobby()
+            evse.transaction = transaction
 
     def has_message(self, now: float) -> bool:
         """Whether a message can be sent now."""
@@ -608,6 +615,7 @@ class Core:
         for apply in self.restarts.at_start:
             apply()
         self.availability.restore()
+        self._visits.lose_lobby(now)
         stops = self.variables.value("TxCtrlr.TxStopPoint")
         for evse in self.evses.values():
             evse.has_power = True

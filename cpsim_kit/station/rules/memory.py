@@ -69,6 +69,7 @@ def recall(core: Core, data: Mapping[str, Any]) -> None:
         core.variables.load(data["variables"])
         for number, register_wh in data["registers_wh"].items():
             core.evses[int(number)].set_register(register_wh)
+            core.evses[int(number)].has_power = False  # until it starts
         core.cache.load(data["cache"])
         core.local_list.load(data["local_list"])
         if "reservations" in data:
@@ -77,10 +78,7 @@ def recall(core: Core, data: Mapping[str, Any]) -> None:
         for saved in data["transactions"]:
             transaction = _make_transaction(saved, epoch)
             by_key[transaction.key] = transaction
-            core.transactions.append(transaction)
-            if transaction.end is None and transaction.evse_id in core.evses:
-                evse = core.evses[transaction.evse_id]
-                evse.transaction, evse.has_power = transaction, False
+            core.recall_transaction(transaction)
         core.availability.load(data.get("availability"))
         for saved in data["queue"]:
             core.say_again(_make_report(saved, by_key, epoch), attempts=saved["attempts"])
@@ -128,7 +126,7 @@ def _make_transaction(saved: Mapping[str, Any], epoch: float) -> Transaction:
     values["token"] = None if values["token"] is None else IdToken(**values["token"])
     values["begin"] = _make_reading(values["begin"], epoch)
     values["readings"] = [_make_reading(reading, epoch) for reading in values["readings"]]
-    for name in ("start_wh", "end_wh"):
+    for name in ("start_wh", "end_wh", "said_start_wh", "said_end_wh"):
         values[name] = math.nan if values[name] is None else values[name]
     return Transaction(**values)
 

@@ -370,7 +370,7 @@ class Visits:
         self._begin_profile(evse)
 
     def lose_lobby(self, now: float) -> None:
-        """The station loses its power: an authorization without an EVSE is gone, and its transaction ends later."""
+        """The station loses its power: an authorization without an EVSE is gone, and its transaction ends."""
         lobby = self.lobby
         if lobby is None:
             return
