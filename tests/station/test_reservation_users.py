@@ -10,7 +10,8 @@ from core_player import Player, Said
 from reservation_player import CABLE, TOKENS, VERSIONS, act, play, player_of, reserve
 from told import told
 
-from cpsim_kit.station.rules.events import Accepted, PowerOff, Swipe
+from cpsim_kit.station import Vehicle
+from cpsim_kit.station.rules.events import Accepted, ChangeAvailability, PlugIn, PowerOff, Swipe
 from cpsim_kit.station.rules.memory import recall, remember
 
 # -- Who is refused, and why ------------------------------------------------------------------------------------------
@@ -214,6 +215,28 @@ def test_a_transaction_that_starts_with_the_cable_says_the_reservation_with_the_
 @pytest.mark.parametrize("end", ["wait 60", "swipe TAG-1"])
 def test_a_reservation_of_which_no_transaction_came(version: str, lines: list[str], end: str) -> None:
     assert play(player_of(version), ["reserve 7 TAG-1 evse 1", "swipe TAG-1", end]) == lines
+
+
+NO_TRANSACTION = "reservation 7 NoTransaction"  # H03.FR.11
+
+
+def test_a_cable_taken_out_before_any_transaction_is_told() -> None:
+    player = player_of("2.1", TxCtrlr__TxStartPoint="EnergyTransfer")
+    act(player, "reserve 7 TAG-1 evse 1")
+    player.do(PlugIn(Vehicle(soc=1), 1))  # it takes no energy
+    play(player, ["swipe TAG-1"])
+    assert NO_TRANSACTION in act(player, "unplug")
+    assert player.core.transactions == []
+
+
+@pytest.mark.parametrize("event", [PowerOff(), ChangeAvailability(is_operative=False)])
+def test_an_authorization_without_an_evse_that_the_station_ends_is_told(event: PowerOff | ChangeAvailability) -> None:
+    player = player_of("2.1", 2)
+    play(player, ["reserve 7 TAG-1", "swipe TAG-1"])
+    said = player.do(event)
+    if isinstance(event, PowerOff):
+        said = player.do(Accepted())
+    assert NO_TRANSACTION in told(said)
 
 
 # -- Without a connection, and without power --------------------------------------------------------------------------

@@ -159,7 +159,7 @@ class Availability:
                 self._put_back(evse, now)
         lobby = self._visits.lobby
         if lobby is not None and lobby.transaction is None and not self.is_operative:
-            lobby.authorization = None
+            self._visits.drop_authorization(lobby)
             self._visits.close_session(lobby, now)
         self.report(now)
 

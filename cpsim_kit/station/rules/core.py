@@ -462,7 +462,7 @@ class Core:
         extra = _DISCONNECTED
         stops = event.side == "evse" or self.variables.value("TxCtrlr.StopTxOnEVSideDisconnect")
         if evse.authorization is not None and (stops or evse.transaction is None):  # E09.FR.01, errata 2.17
-            evse.authorization = None
+            self._visits.drop_authorization(evse)
             extra |= STOPPED_WITH_AUTHORIZATION
         evse.was_stopped = False
         evse.offer(now)

@@ -374,8 +374,7 @@ class Visits:
         lobby = self.lobby
         if lobby is None:
             return
-        lobby.authorization = None
-        lobby.connect_by = math.inf
+        self.drop_authorization(lobby)
         if lobby.transaction is not None:
             self._end_transaction(lobby, now, "AbnormalCondition", "PowerLoss", None)
         self.close_session(lobby, now)
