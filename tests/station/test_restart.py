@@ -252,6 +252,22 @@ def test_the_reset_of_an_evse_ends_with_that_of_the_station() -> None:
     assert player.wait(60) == []
 
 
+def test_the_reset_of_an_evse_goes_on_where_the_station_boots_without_a_power_loss() -> None:
+    player = player_of("2.0.1", 2)
+    command(player, "reset Immediate 1")
+    assert told(player.do(Accepted()))[:2] == ["status 1 Unavailable", "status 2 Available"]
+    assert told(player.wait(RESTART_SECONDS)) == ["status 1 Available"]
+
+
+def test_a_reset_that_waits_goes_on_where_the_station_boots_without_a_power_loss() -> None:
+    player = player_of("2.0.1", 2)
+    begin(player)
+    command(player, "reset OnIdle")
+    player.do(Accepted())
+    command(player, "swipe TAG-1 1")
+    assert told(restart(player))[:2] == ["status 1 Occupied", "status 2 Available"]
+
+
 @pytest.mark.parametrize("words", ["reset Immediate 3", "reset OnIdle 0"])
 def test_an_unknown_evse_is_refused(words: str) -> None:
     player = player_of("2.0.1", 2)

@@ -350,10 +350,10 @@ class Core:
 
     def _accepted(self, event: Accepted, now: float) -> None:
         self._is_accepted = True
-        self.restarts.cancel()
         self.network_profile = self.network_profile or self.variables.value(_PRIORITY)[0]  # B10.FR.04
         self._failed_attempts = 0
-        if not self.has_power:
+        if not self.has_power:  # else a reset that was asked for goes on
+            self.restarts.cancel()
             self._power_on(now)
         self._visits.keep_reservations(now)
         self._reporter.queue.is_online = True
