@@ -415,7 +415,7 @@ class Driver:
             if core.triggers.wants_boot and self.is_online:
                 await self.starter.boot_again()
                 continue
-            if len(core.queue.dropped) != self._dropped:
+            if core.queue.dropped_count != self._dropped:
                 self._report_dropped()
             if self._waiters:
                 self._release_waiters()
@@ -544,7 +544,7 @@ class Driver:
 
     def _report_dropped(self) -> None:
         """Say that the queue was full."""
-        count = len(self._core.queue.dropped) - self._dropped
+        count = self._core.queue.dropped_count - self._dropped
         self._dropped += count
         logger.log(self._level, "%s: the queue is full; %d Updated messages were dropped", self._charge_point.id, count)
 

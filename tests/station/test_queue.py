@@ -254,6 +254,22 @@ def test_a_full_queue_drops_every_second_update_and_never_a_start_or_an_end() ->
     assert said[-1]["eventType"] == "Ended"
 
 
+def test_of_what_is_dropped_or_given_up_the_last_hundred_are_kept() -> None:
+    player = charging()
+    queue = player.core.queue
+    queue._limit = 150
+    player.act("offline")
+    player.act("wait 30000")
+    waiting = [message.report for message in queue]
+    assert queue.dropped_count > 100
+    assert len(queue.dropped) == 100
+    assert player.core.transactions[0].given_up == queue.dropped_count
+    player.answers = lambda message, said: Failure(message, is_final=True)
+    player.act("online")
+    assert [message.report for message in queue.given_up] == waiting[-100:]
+    assert player.core.transactions[0].given_up == queue.dropped_count + len(waiting)
+
+
 def test_a_queue_has_a_number_and_a_state_to_look_at() -> None:
     queue = MessageQueue(Player().core.variables)
     assert len(queue) == 0

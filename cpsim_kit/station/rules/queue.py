@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_MESSAGES", "MessageQueue", "queue_frame"]
 
 MAX_MESSAGES = 10_000  # transaction messages that wait; an Updated of 500 bytes a minute for a week
+_KEPT = 100  # of those that were dropped, and of those that were given up
 
 
 class MessageQueue:
@@ -35,8 +36,9 @@ class MessageQueue:
 
     Attributes:
         is_online: Whether messages can be sent.
-        dropped: Transaction messages that were dropped to make room.
-        given_up: Transaction messages that failed for the last time, or that the CSMS will never take.
+        dropped: Transaction messages that were dropped to make room; the last 100.
+        dropped_count: How many these were.
+        given_up: Transaction messages that failed for the last time, or that the CSMS will never take; the last 100.
         on_full: Called with the message that did not fit, when others were dropped to make room.
     """
 
@@ -47,6 +49,7 @@ class MessageQueue:
         "_transactional",
         "_variables",
         "dropped",
+        "dropped_count",
         "given_up",
         "is_online",
         "on_full",
@@ -60,6 +63,7 @@ class MessageQueue:
         self._numbers = 0
         self.is_online = True
         self.dropped: list[Outgoing] = []
+        self.dropped_count = 0
         self.given_up: list[Outgoing] = []
         self.on_full: Callable[[Outgoing], object] | None = None
 
@@ -140,6 +144,7 @@ class MessageQueue:
         """A transaction message will not be sent any more."""
         self.settle(message)
         self.given_up.append(message)
+        del self.given_up[:-_KEPT]
         assert message.report is not None
         message.report.transaction.given_up += 1
 
@@ -168,11 +173,13 @@ class MessageQueue:
         """Drop the 1st, 3rd, 5th … Updated, but not the message that may be on its way."""
         head, *rest = self._transactional
         updates = [message for message in rest if message.report is not None and message.report.kind == "Updated"]
-        gone = {id(message) for message in updates[::2]}
-        for message in updates[::2]:
+        dropped = updates[::2]
+        gone = {id(message) for message in dropped}
+        for message in dropped:
             assert message.report is not None
             message.report.transaction.given_up += 1
-        self.dropped += updates[::2]
+        self.dropped = [*self.dropped, *dropped][-_KEPT:]
+        self.dropped_count += len(dropped)
         self._transactional = deque([head, *(message for message in rest if id(message) not in gone)])
 
 
