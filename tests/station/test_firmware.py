@@ -86,6 +86,16 @@ def told_of_a_session(player: Player) -> list[str]:
     return lines(said) if said else ["refused"]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_firmware_from_what_is_no_url_is_installed_too(kind: str) -> None:
+    player = make(kind)
+    installed: list[str] = []
+    player.core.on_firmware = installed.append
+    ask_update(player, kind, location="ftp://[fw.example/fw-2.0.bin")
+    assert timeline(player, 600) == TRAINS[kind]
+    assert installed == ["2.0"]
+
+
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_download_and_installation_wait_for_their_dates(kind: str) -> None:  # L01.FR.13, .16; TC_L_02, TC_L_03
     player = make(kind)
@@ -459,7 +469,14 @@ def test_a_queue_that_is_full_is_a_security_event(version: str) -> None:
         ("https://x.example/", "https://x.example/"),
         ("", ""),
         ("https://x.example/" + "f" * 80 + ".bin", "f" * 50),
+        ("ftp://[fw.example/fw-2.0.bin", "2.0"),  # no URL: the bracket has no end
+        ("fw-2.0.bin", "2.0"),
+        ("https://2.0.example?fw=3.0", "https://2.0.example?fw=3.0"),
     ],
 )
 def test_the_version_is_read_from_the_file_name(location: str, version: str) -> None:
     assert version_of(location) == version
+
+
+def test_a_very_long_number_is_read_as_any_other_name() -> None:
+    assert version_of("https://x.example/" + "1" * 100_000) == "1" * 50
