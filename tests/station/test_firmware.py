@@ -443,6 +443,19 @@ def test_security_events_wait_for_the_connection_and_outlive_the_power_supply() 
     assert "event MemoryExhaustion" not in lines(player.do(Online()))
 
 
+@pytest.mark.parametrize("kind", SIGNED)
+def test_what_happens_before_the_station_is_accepted_is_said_once(kind: str) -> None:  # B02.FR.02
+    player = make(kind, is_started=False)
+    player.core.maintenance.firmware.fail_next("InvalidCertificate", None)
+    assert ask_update(player, kind) == ("InvalidCertificate", [])
+    assert ask_update(player, kind, retrieve_in=100) == ("Accepted", [])
+    said = lines(player.do(Accepted()))
+    assert [line for line in said if line.startswith(("event Invalid", "Download"))] == [
+        "event InvalidFirmwareSigningCertificate",
+        "DownloadScheduled 7",
+    ]
+
+
 @pytest.mark.parametrize("version", ["1.6", "2.0.1", "2.1"])
 def test_a_queue_that_is_full_is_a_security_event(version: str) -> None:
     player = Player(version)

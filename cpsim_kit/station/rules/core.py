@@ -155,6 +155,7 @@ class Core:
         self.triggers = Triggers(self._visits)
         if queue is not None:
             self._reporter.queue = queue
+        self._reporter.queue.is_online = False  # until the CSMS has accepted the station (B02.FR.02)
         if dialect.tells_security_events:
             self._reporter.queue.on_full = self._memory_exhausted
         self._aligned_at = math.inf
@@ -579,6 +580,8 @@ class Core:
         self._is_accepted = False
         self.restarts.cancel()
         self.network_profile = ""
+        if self._maintenance is not None:
+            self._maintenance.power_off()
         self._visits.lose_lobby(now)
         for evse in self.evses.values():
             record(evse, now)
