@@ -164,6 +164,17 @@ def test_new_sessions_begin_where_the_variable_allows_it_and_are_waited_for() ->
     assert lines(player.do(Unplug(2)))[-3:] == ["connector 1 Unavailable", "connector 2 Unavailable", "Installing 7"]
 
 
+def test_the_variable_takes_effect_while_an_update_waits() -> None:
+    player = charging("2.0.1")
+    ask_update(player, "2.0.1")
+    timeline(player, 60)
+    component, name = ({"name": part} for part in next(iter(ALLOW)).split("."))
+    for value, status in (("true", "Available"), ("false", "Unavailable")):
+        data = {"component": component, "variable": name, "attribute_value": value}
+        _answer, said = player.command("SetVariables", set_variable_data=[data])
+        assert lines(said) == [f"connector 2 {status}"]
+
+
 def test_a_token_that_waits_for_its_vehicle_is_waited_for_where_new_sessions_are_allowed() -> None:
     player = make("2.0.1", variables=ALLOW)
     player.act("swipe TAG-1")

@@ -172,7 +172,9 @@ class Firmware:
         update = self.update
         if update is None or not update.waits or not self._core.has_power:
             return
-        if not self._core.variables.value(_ALLOW_NEW):
+        if self._core.variables.value(_ALLOW_NEW):
+            self._core.release_evses(now)
+        else:
             self._core.hold_evses(now)
         if not self._is_busy:
             self._install(now)

@@ -73,6 +73,7 @@ __all__ = ["Core"]
 
 _DAY = 86_400
 _WAIT = "TxCtrlr.EVConnectionTimeOut"
+_SAMPLING = ("SampledDataCtrlr.Enabled", "SampledDataCtrlr.TxUpdatedInterval", "SampledDataCtrlr.TxEndedInterval")
 _PRIORITY = "OCPPCommCtrlr.NetworkConfigurationPriority"
 _DISCONNECTED = frozenset({"EVConnected", "PowerPathClosed"})
 
@@ -391,7 +392,8 @@ class Core:
         before = event.before
         if before is None or any(name.startswith("AlignedDataCtrlr.") for name in before):
             self._align(now)
-        is_sampling = before is None or any(name.startswith("SampledDataCtrlr.") for name in before)
+        value = self.variables.value
+        is_sampling = before is None or any(name in before and before[name] != value(name) for name in _SAMPLING)
         for evse in self._visits.places():
             if is_sampling and evse.transaction is not None:
                 self._reporter.schedule(evse.transaction, now)
