@@ -86,6 +86,16 @@ def told_of_a_session(player: Player) -> list[str]:
     return lines(said) if said else ["refused"]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_firmware_from_what_is_no_url_is_installed_too(kind: str) -> None:
+    player = make(kind)
+    installed: list[str] = []
+    player.core.on_firmware = installed.append
+    ask_update(player, kind, location="ftp://[fw.example/fw-2.0.bin")
+    assert timeline(player, 600) == TRAINS[kind]
+    assert installed == ["2.0"]
+
+
 @pytest.mark.parametrize("kind", KINDS[1:])
 def test_download_and_installation_wait_for_their_dates(kind: str) -> None:  # L01.FR.13, .16; TC_L_02, TC_L_03
     player = make(kind)
@@ -152,6 +162,17 @@ def test_new_sessions_begin_where_the_variable_allows_it_and_are_waited_for() ->
     assert "Started" in lines(player.act("swipe TAG-2 2"))
     assert not any(line.startswith("Installing") for line in lines(player.do(Unplug(1))))
     assert lines(player.do(Unplug(2)))[-3:] == ["connector 1 Unavailable", "connector 2 Unavailable", "Installing 7"]
+
+
+def test_the_variable_takes_effect_while_an_update_waits() -> None:
+    player = charging("2.0.1")
+    ask_update(player, "2.0.1")
+    timeline(player, 60)
+    component, name = ({"name": part} for part in next(iter(ALLOW)).split("."))
+    for value, status in (("true", "Available"), ("false", "Unavailable")):
+        data = {"component": component, "variable": name, "attribute_value": value}
+        _answer, said = player.command("SetVariables", set_variable_data=[data])
+        assert lines(said) == [f"connector 2 {status}"]
 
 
 def test_a_token_that_waits_for_its_vehicle_is_waited_for_where_new_sessions_are_allowed() -> None:
@@ -433,6 +454,19 @@ def test_security_events_wait_for_the_connection_and_outlive_the_power_supply() 
     assert "event MemoryExhaustion" not in lines(player.do(Online()))
 
 
+@pytest.mark.parametrize("kind", SIGNED)
+def test_what_happens_before_the_station_is_accepted_is_said_once(kind: str) -> None:  # B02.FR.02
+    player = make(kind, is_started=False)
+    player.core.maintenance.firmware.fail_next("InvalidCertificate", None)
+    assert ask_update(player, kind) == ("InvalidCertificate", [])
+    assert ask_update(player, kind, retrieve_in=100) == ("Accepted", [])
+    said = lines(player.do(Accepted()))
+    assert [line for line in said if line.startswith(("event Invalid", "Download"))] == [
+        "event InvalidFirmwareSigningCertificate",
+        "DownloadScheduled 7",
+    ]
+
+
 @pytest.mark.parametrize("version", ["1.6", "2.0.1", "2.1"])
 def test_a_queue_that_is_full_is_a_security_event(version: str) -> None:
     player = Player(version)
@@ -459,7 +493,14 @@ def test_a_queue_that_is_full_is_a_security_event(version: str) -> None:
         ("https://x.example/", "https://x.example/"),
         ("", ""),
         ("https://x.example/" + "f" * 80 + ".bin", "f" * 50),
+        ("ftp://[fw.example/fw-2.0.bin", "2.0"),  # no URL: the bracket has no end
+        ("fw-2.0.bin", "2.0"),
+        ("https://2.0.example?fw=3.0", "https://2.0.example?fw=3.0"),
     ],
 )
 def test_the_version_is_read_from_the_file_name(location: str, version: str) -> None:
     assert version_of(location) == version
+
+
+def test_a_very_long_number_is_read_as_any_other_name() -> None:
+    assert version_of("https://x.example/" + "1" * 100_000) == "1" * 50

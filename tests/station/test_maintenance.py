@@ -15,8 +15,8 @@ LOGS = ("1.6", "2.0.1", "2.1")  # GetLog
 KINDS = ("diagnostics", *LOGS)  # and GetDiagnostics of OCPP 1.6
 
 
-def make(kind: str) -> Player:
-    return Player("1.6" if kind == "diagnostics" else kind)
+def make(kind: str, **options: Any) -> Player:
+    return Player("1.6" if kind == "diagnostics" else kind, **options)
 
 
 def ask(player: Player, kind: str, number: int = 7, log_type: str = "DiagnosticsLog", **fields: Any) -> Any:
@@ -189,6 +189,23 @@ def test_a_power_loss_breaks_an_upload_off() -> None:
     assert timeline(player, 100) == []
     assert lines(player.do(Accepted()))[-1] == "UploadFailure 7"
     assert timeline(player, 100) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("is_first_start", [True, False])
+@pytest.mark.parametrize(("pending", "end"), [(4, 6), (60, 0)])
+def test_an_upload_that_is_asked_for_before_the_station_is_accepted_goes_on(
+    kind: str, is_first_start: bool, pending: int, end: int
+) -> None:
+    player = make(kind, is_started=not is_first_start)
+    if not is_first_start:
+        player.do(PowerOff())
+    assert ask(player, kind)[1] == []  # B02.FR.02
+    player.now += pending
+    number = "" if kind == "diagnostics" else " 7"
+    said = lines(player.do(Accepted()))
+    assert [line for line in said if line.startswith("Upload")] == [f"Uploading{number}"]
+    assert timeline(player, 100) == [f"{end} Uploaded{number}"]
 
 
 @pytest.mark.parametrize("failure", ["Uploaded", "uploadfailure", "DownloadFailed", 1])

@@ -330,6 +330,15 @@ def test_a_composite_of_no_duration_is_empty() -> None:
     assert composite(installed(DEFAULT), 0) == {}
 
 
+# NIGHT changes after 0, 4, 8 and 24 hours, and WEEKEND after 0, 48 and 168.
+@pytest.mark.parametrize(("most", "hours"), [(1, 4), (2, 8), (3, 24), (7, 52), (8, 56), (10_000, 10_000)])
+def test_the_horizon_is_when_there_are_more_steps_than_that(most: int, hours: float) -> None:
+    profiles = installed((1, NIGHT), (2, WEEKEND))
+    chargings = {0: None, 1: None, 2: None}
+    assert profiles.horizon(chargings, TONIGHT, 10_000 * HOUR, most) == hours * HOUR
+    assert profiles.horizon(chargings, TONIGHT, HOUR, most) == HOUR
+
+
 SEVERAL = [
     (0, profile({0: 32}, "StationMax", profile_id=1)),
     (0, profile({0: 16}, level=2, profile_id=2)),

@@ -12,6 +12,7 @@ from station_wire import VERSIONS
 from told import told
 
 from cpsim_kit.station import Evse, Vehicle
+from cpsim_kit.station.profiles.smart_charging import MAX_PERIODS
 from cpsim_kit.station.rules.events import Accepted, PlugIn, PowerOff, SuspendEv
 from cpsim_kit.station.rules.memory import recall, remember
 
@@ -338,6 +339,84 @@ def test_the_composite_schedule_of_the_station_is_what_its_evses_may_take_togeth
     put(player, 0, MAX, [(0, 50), (400, 10)], number=2)
     assert ask("W") == [(0, 21580), (300, 28480), (400, 6900)]
     assert ask("A") == [(0, 31.2), (300, 41.2), (400, 10)]
+
+
+def composite(player: Player, place: int = 1, **fields: Any) -> tuple[int, list[tuple[int, float]]]:
+    """The duration of a composite schedule, and its periods as starts and limits."""
+    name = "connector_id" if player.core.dialect.version.name == "1.6" else "evse_id"
+    answer, _ = player.command("GetCompositeSchedule", **{name: place}, **fields)
+    schedule = answer.charging_schedule if name == "connector_id" else answer.schedule
+    return schedule["duration"], [(each["startPeriod"], each["limit"]) for each in schedule["chargingSchedulePeriod"]]
+
+
+# The moment of the question, the starts of a profile of 10 A and then 8 A and of one of 6 A, and the answer for 60 s.
+@pytest.mark.parametrize(
+    ("now", "start", "least", "expected"),
+    [
+        (0.6, 1, 500, [(0, 10), (30, 8)]),
+        (0.4, 1, 500, [(0, 31.8), (1, 10), (31, 8)]),
+        (0, 10, 10.4, [(0, 31.8), (10, 6)]),
+        (0, 10, 40.2, [(0, 31.8), (10, 10), (40, 6)]),
+        (0, 10, 59.7, [(0, 31.8), (10, 10), (40, 8)]),  # the next second is not asked for
+        (0, 0.2, 0.4, [(0, 6)]),
+    ],
+)
+@BOTH
+def test_a_composite_schedule_has_one_period_for_a_second(
+    version: str, now: float, start: float, least: float, expected: Any
+) -> None:
+    player = Player(version)
+    put(player, 1, DEFAULT, [(0, 10), (30, 8)], number=1, start=start)
+    put(player, 0, MAX, [(0, 6)], number=2, start=least)
+    player.wait(now)
+    assert composite(player, duration=60) == (60, expected)
+
+
+HOURS = [(hour * 3600, 10 + hour % 2) for hour in range(24)]
+
+
+@BOTH
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(
+    ("periods", "duration", "covered", "count"),
+    [
+        (HOURS, 7200, 7200, 2),
+        (HOURS, 31_536_000, MAX_PERIODS * 3600, MAX_PERIODS),
+        (HOURS, 2**31 - 1, MAX_PERIODS * 3600, MAX_PERIODS),
+        ([(0, 10)], 2**31 - 1, (MAX_PERIODS - 1) * 86_400 + 57_600, 1),  # nothing changes, as far as it looks
+    ],
+)
+def test_a_composite_schedule_covers_no_more_than_a_schedule_may_have(
+    version: str, place: int, periods: Any, duration: int, covered: int, count: int
+) -> None:
+    player = Player(version)  # its clock begins at 8 o'clock
+    put(player, 0, DEFAULT, periods, kind="Recurring", start=-8 * 3600)
+    told, found = composite(player, place, duration=duration)
+    assert (told, len(found)) == (covered, count)
+    assert composite(player, place, duration=covered) == (covered, found)
+
+
+@BOTH
+def test_a_composite_schedule_covers_a_day_of_many_profiles(version: str) -> None:
+    player = Player(version)
+    for level in range(20):
+        quarters = [(number * 900, 10 + number % 2 + level) for number in range(96)]
+        put(player, 1, DEFAULT, quarters, kind="Recurring", number=level, level=level, start=level * 7 - 86_400)
+    covered, periods = composite(player, duration=86_400)
+    assert (covered, len(periods)) == (86_400, 97)
+    busy = [(number * 60, 10 + number % 2) for number in range(1024)]
+    put(player, 1, DEFAULT, busy, kind="Recurring", number=20, level=20, start=-86_400)
+    put(player, 0, MAX, [(0, 6)], number=21, start=80_000)  # one period too many
+    covered, periods = composite(player, duration=86_400)
+    assert (covered, len(periods)) == (80_000, MAX_PERIODS)
+
+
+@BOTH
+def test_a_composite_schedule_of_any_duration_is_answered(version: str) -> None:
+    player = Player(version)
+    put(player, 1, DEFAULT, [(0, 10)])
+    assert composite(player, duration=10**400) == (2**31 - 1, [(0, 10)])
+    assert composite(player, duration=0) == (0, [(0, 31.8)])
 
 
 @pytest.mark.parametrize(

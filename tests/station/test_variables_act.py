@@ -415,11 +415,19 @@ def test_the_csms_unlocks_a_cable_that_stays_locked() -> None:
     assert not player.core.evses[1].has_dangling_cable
 
 
-def test_an_interval_goes_on_when_something_else_is_set() -> None:
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("OCPPCommCtrlr.OfflineThreshold", "5"),
+        ("SampledDataCtrlr.TxEndedMeasurands", "Energy.Active.Import.Register"),
+        ("SampledDataCtrlr.TxUpdatedInterval", "60"),  # as before
+    ],
+)
+def test_an_interval_goes_on_when_something_else_is_set(name: str, value: str) -> None:
     player = Player()
     for act in (*CHARGING, "wait 40"):
         player.act(act)
-    assert put(player, "OCPPCommCtrlr.OfflineThreshold", "5") == "Accepted"
+    assert put(player, name, value) == "Accepted"
     assert brief(told(player.act("wait 20"))) == [SAMPLE]
 
 

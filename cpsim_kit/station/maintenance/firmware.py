@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from cpsim_kit.station.maintenance.jobs import Job, PlannedFailure
 
@@ -40,7 +39,8 @@ _ENDS = frozenset({"Installed", *FIRMWARE_FAILURES})
 _NO_CANCEL = frozenset({"Installing", "InstallRebooting"})  # an installation that has begun goes on (L01.FR.27)
 _ALLOW_NEW = "ChargingStation.AllowNewSessionsPendingFirmwareUpdate"
 _MAX_VERSION = 50  # characters of firmwareVersion
-_VERSION = re.compile(r"\d+(?:\.\d+)+")
+_PATH = re.compile(r"(?:[^:/?#]+:)?(?://[^/?#]*)?([^?#]*)")  # RFC 3986, appendix B: any text has one
+_VERSION = re.compile(r"(?<!\d)\d+(?:\.\d+)+")  # the first part: a long number is looked at once only
 
 
 @dataclass(slots=True)
@@ -77,7 +77,9 @@ def version_of(location: str) -> str:
     It is the last number with dots in the name ("fw-2.1.0.bin" is 2.1.0), else the name without its ending; where there
     is no name, the location.
     """
-    name = PurePosixPath(urlsplit(location).path).name
+    path = _PATH.match(location)
+    assert path is not None
+    name = PurePosixPath(path[1]).name
     numbers = _VERSION.findall(name)
     return (numbers[-1] if numbers else PurePosixPath(name).stem or location)[:_MAX_VERSION]
 
@@ -170,7 +172,9 @@ class Firmware:
         update = self.update
         if update is None or not update.waits or not self._core.has_power:
             return
-        if not self._core.variables.value(_ALLOW_NEW):
+        if self._core.variables.value(_ALLOW_NEW):
+            self._core.release_evses(now)
+        else:
             self._core.hold_evses(now)
         if not self._is_busy:
             self._install(now)

@@ -82,15 +82,20 @@ class Maintenance:
     def start(self, now: float) -> None:
         """The CSMS has accepted the station after a start."""
         self._say_events()
-        if self.upload is not None and not self.upload.is_over:  # the start broke it off
-            self._enter(self.upload, "UploadFailure")
+        if self.upload is not None:  # asked for while the CSMS had not accepted the station yet, or broken off
+            self.upload.due = max(self.upload.due, now)
+        self._say_upload_again()
         self.firmware.start(now)
+
+    def power_off(self) -> None:
+        """The power supply is gone, which breaks an upload off."""
+        if self.upload is not None and not self.upload.is_over:
+            self._enter(self.upload, "UploadFailure")
 
     def online(self) -> None:
         """There is a connection again: say what the CSMS does not know."""
         self.firmware.say_again()
-        if self.upload is not None and not self.upload.is_reported:
-            self._say(self.upload)
+        self._say_upload_again()
         self._say_events()
 
     # -- Uploads ------------------------------------------------------------------------------------------------------
@@ -166,6 +171,11 @@ class Maintenance:
         upload.is_reported = message is None
         if message is not None:
             self._core.say(lambda: message, partial(self._reported, upload, upload.status))
+
+    def _say_upload_again(self) -> None:
+        """Say its last status if the CSMS does not know it."""
+        if self.upload is not None and not self.upload.is_reported:
+            self._say(self.upload)
 
     @staticmethod
     def _reported(upload: Upload, status: str, _answer: Answer, _now: float) -> None:

@@ -9,11 +9,12 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from cpsim_kit.basics.tables import table
 from cpsim_kit.station.profiles import Charging, Period
-from cpsim_kit.station.profiles.smart_charging import name_of
+from cpsim_kit.station.profiles.smart_charging import MAX_PERIODS, name_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,11 +23,26 @@ if TYPE_CHECKING:
     from cpsim_kit.station.profiles.smart_charging import SmartCharging
     from cpsim_kit.station.rules.core import Core
 
-__all__ = ["Step", "composite", "schedule_frame", "steps"]
+__all__ = ["Composite", "Step", "composite", "schedule_frame", "steps"]
 
 _STATION = 0
 _NO_PROFILE = "No profile limits it."
 _AHEAD = 0.0005  # seconds: a moment that was worked out counts as reached, whatever floats say
+_LONGEST = 2**31 - 1  # seconds
+_DAY = 86_400
+_MOST_EDGES = 4 * MAX_PERIODS  # of all profiles together, that are looked at
+
+
+class Composite(NamedTuple):
+    """The limits of a time from now on.
+
+    Attributes:
+        duration: How many seconds they cover.
+        periods: Each from a whole second on; at most :data:`MAX_PERIODS`.
+    """
+
+    duration: int
+    periods: tuple[Period, ...]
 
 
 class Step(NamedTuple):
@@ -38,22 +54,57 @@ class Step(NamedTuple):
     why: str
 
 
-def composite(smart: SmartCharging, evse_id: int, now: float, duration: float, unit: Unit) -> tuple[Period, ...]:
+def composite(smart: SmartCharging, evse_id: int, now: float, duration: int, unit: Unit) -> Composite:
     """The limits of a time from now on, in A per phase or in W; in a gap the most that the EVSE delivers.
 
-    That of the station, EVSE 0, is what all its EVSEs together may take from the grid (K08.FR.03).
+    That of the station, EVSE 0, is what all its EVSEs together may take from the grid (K08.FR.03). A time that needs
+    more periods than a schedule may have is cut off, and so is what comes after a day if it takes long to find out.
     """
-    if evse_id:
-        return _composite(smart, evse_id, now, duration, unit)
+    numbers = [evse_id] if evse_id else [_STATION, *smart.visits.evses]
+    chargings = {number: smart.charging(number) for number in numbers}
+    horizon = partial(smart.profiles.horizon, chargings, smart.visits.epoch + now)
+    longest = min(duration, _LONGEST)
+    covered = horizon(longest, MAX_PERIODS)
+    if covered < min(longest, _DAY):  # not each edge changes the limit
+        covered = horizon(min(longest, _DAY), _MOST_EDGES)
+    covered = int(covered)
+    composite_of = _composite if evse_id else _composite_of_station
+    periods = _in_whole_seconds(composite_of(smart, evse_id, now, covered, unit), covered)
+    if len(periods) > MAX_PERIODS:
+        covered, periods = round(periods[MAX_PERIODS].start), periods[:MAX_PERIODS]
+    return Composite(covered, periods)
+
+
+def _in_whole_seconds(periods: Sequence[Period], duration: int) -> tuple[Period, ...]:
+    """Each period from the nearest second on, as messages say it; of those of one second the last one."""
+    found: list[Period] = []
+    for period in periods:
+        known = replace(period, start=float(round(period.start)))
+        if found and known.start >= duration:
+            break
+        if found and known.start == found[-1].start:
+            found.pop()
+        _append(found, known)
+    return tuple(found)
+
+
+def _append(found: list[Period], period: Period) -> None:
+    """Add a period, unless it goes on as the one before."""
+    if not found or replace(period, start=found[-1].start) != found[-1]:
+        found.append(period)
+
+
+def _composite_of_station(
+    smart: SmartCharging, evse_id: int, now: float, duration: float, unit: Unit
+) -> tuple[Period, ...]:
     parts = [_composite(smart, number, now, duration, "W") for number in smart.visits.evses]
-    whole = _composite(smart, _STATION, now, duration, "W")
-    supply = smart.supplies[_STATION]
+    whole = _composite(smart, evse_id, now, duration, "W")
+    supply = smart.supplies[evse_id]
     per_unit = 1.0 if unit == "W" else supply.volts * supply.phases
     found: list[Period] = []
     for start in sorted({period.start for periods in (whole, *parts) for period in periods}):
         limit = min(_limit_at(whole, start), sum(_limit_at(periods, start) for periods in parts)) / per_unit
-        if not found or limit != found[-1].limit:
-            found.append(Period(start, limit))
+        _append(found, Period(start, limit))
     return tuple(found)
 
 
@@ -67,9 +118,7 @@ def _composite(smart: SmartCharging, evse_id: int, now: float, duration: float, 
     found: list[Period] = []
     for period in periods or (Period(0.0, None),):
         is_own = period.limit is not None and period.limit < most
-        known = period if is_own else replace(period, limit=most, phases=None, phase_to_use=None)
-        if not found or replace(known, start=0.0) != replace(found[-1], start=0.0):
-            found.append(known)
+        _append(found, period if is_own else replace(period, limit=most, phases=None, phase_to_use=None))
     return tuple(found)
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, replace
+from itertools import islice
 from typing import Any
 
 from cpsim_kit.station.profiles.profile import Period, Profile, Schedule, Unit
@@ -250,6 +251,30 @@ class Profiles:
             ):
                 steps.append(step)
         return tuple(steps)
+
+    def horizon(self, chargings: Mapping[int, Charging | None], start: float, duration: float, most: int) -> float:
+        """How much of a time ``composite`` tells in so many steps. It looks at no more, however long the time is.
+
+        Args:
+            chargings: The EVSEs, as for ``composite``, and their transactions: the steps of all of them count.
+            start: The first moment.
+            duration: Seconds.
+            most: How many steps.
+
+        Returns:
+            Seconds, at most ``duration``.
+        """
+        stop = start + duration
+        edges = {start}
+        for evse_id, charging in chargings.items():
+            anchor = start if charging is None or charging.since is None else charging.since
+            for each in [each for group in self._of(evse_id) for each in group if not _is_foreign(each, charging)]:
+                segments = list(islice(each.segments(start, stop, anchor), most))
+                edges.update([since for since, _, _ in segments])
+                edges.update([until for _, until, _ in segments])
+                if len(segments) == most:
+                    stop = segments[-1][1]
+        return duration if len(edges) <= most else min(duration, sorted(edges)[most] - start)
 
     def next_change(self, evse_id: int, at: float, charging: Charging | None) -> float:
         """The first moment after ``at`` when ``limit`` can differ; infinity for never."""

@@ -73,6 +73,7 @@ __all__ = ["Core"]
 
 _DAY = 86_400
 _WAIT = "TxCtrlr.EVConnectionTimeOut"
+_SAMPLING = ("SampledDataCtrlr.Enabled", "SampledDataCtrlr.TxUpdatedInterval", "SampledDataCtrlr.TxEndedInterval")
 _PRIORITY = "OCPPCommCtrlr.NetworkConfigurationPriority"
 _DISCONNECTED = frozenset({"EVConnected", "PowerPathClosed"})
 
@@ -155,6 +156,7 @@ class Core:
         self.triggers = Triggers(self._visits)
         if queue is not None:
             self._reporter.queue = queue
+        self._reporter.queue.is_online = False  # until the CSMS has accepted the station (B02.FR.02)
         if dialect.tells_security_events:
             self._reporter.queue.on_full = self._memory_exhausted
         self._aligned_at = math.inf
@@ -397,7 +399,8 @@ class Core:
         before = event.before
         if before is None or any(name.startswith("AlignedDataCtrlr.") for name in before):
             self._align(now)
-        is_sampling = before is None or any(name.startswith("SampledDataCtrlr.") for name in before)
+        value = self.variables.value
+        is_sampling = before is None or any(name in before and before[name] != value(name) for name in _SAMPLING)
         for evse in self._visits.places():
             if is_sampling and evse.transaction is not None:
                 self._reporter.schedule(evse.transaction, now)
@@ -588,6 +591,8 @@ class Core:
         self._is_accepted = False
         self.restarts.cancel()
         self.network_profile = ""
+        if self._maintenance is not None:
+            self._maintenance.power_off()
         self._visits.lose_lobby(now)
         for evse in self.evses.values():
             record(evse, now)

@@ -85,8 +85,9 @@ def _get_composite_schedule(core: Core, now: float, fields: Mapping[str, Any]) -
     unit: Unit = fields.get("charging_rate_unit") or core.smart.usual_unit(connector_id)
     if unit not in core.smart.rules.units:
         return results.GetCompositeSchedule(status="Rejected")
+    found = composite(core.smart, connector_id, now, fields["duration"], unit)
     periods = []
-    for period in composite(core.smart, connector_id, now, fields["duration"], unit):
+    for period in found.periods:
         limit = math.floor((period.limit or 0.0) * 10 + 1e-6) / 10  # 7.13: one decimal
         periods.append({"startPeriod": round(period.start), "limit": limit})
         if period.phases is not None:
@@ -97,7 +98,7 @@ def _get_composite_schedule(core: Core, now: float, fields: Mapping[str, Any]) -
         connector_id=connector_id,
         schedule_start=start,
         charging_schedule={
-            "duration": fields["duration"],
+            "duration": found.duration,
             "startSchedule": start,
             "chargingRateUnit": unit,
             "chargingSchedulePeriod": periods,

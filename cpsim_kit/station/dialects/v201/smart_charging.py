@@ -210,14 +210,13 @@ def _get_composite_schedule(core: Core, now: float, fields: Mapping[str, Any]) -
     unit: Unit = fields.get("charging_rate_unit") or core.smart.usual_unit(evse_id)
     if unit not in core.smart.rules.units:  # K08.FR.07
         return results.GetCompositeSchedule(status="Rejected", status_info={"reasonCode": "UnsupportedRateUnit"})
+    found = composite(core.smart, evse_id, now, fields["duration"], unit)
     schedule = {
         "evseId": evse_id,
-        "duration": fields["duration"],
+        "duration": found.duration,
         "scheduleStart": core.dialect.time(now),
         "chargingRateUnit": unit,
-        "chargingSchedulePeriod": [
-            _write_period(period) for period in composite(core.smart, evse_id, now, fields["duration"], unit)
-        ],
+        "chargingSchedulePeriod": [_write_period(period) for period in found.periods],
     }
     return results.GetCompositeSchedule(status="Accepted", schedule=schedule)
 
