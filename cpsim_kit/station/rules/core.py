@@ -467,6 +467,8 @@ class Core:
         if evse.authorization is not None and (stops or evse.transaction is None):  # E09.FR.01, errata 2.17
             self._visits.drop_authorization(evse)
             extra |= STOPPED_WITH_AUTHORIZATION
+        elif stops:  # a transaction that was never authorized is deauthorized, too, and nobody would ever end it
+            extra |= {"Authorized"}
         evse.was_stopped = False
         evse.offer(now)
         self._visits.settle(evse, now, "EVCommunicationLost", "EVDisconnected", extra=extra)
