@@ -8,7 +8,7 @@ import json
 import math
 from collections import defaultdict
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from core_player import EPOCH, Player, Said
@@ -804,3 +804,13 @@ def test_a_message_that_waits_for_its_next_attempt_is_sent_at_once_after_a_recon
     player.answers = usual
     player.act("offline")
     assert "Updated 2 ChargingStateChanged SuspendedEV" in told(player.act("online"))
+
+
+@pytest.mark.parametrize("side", ["evse", "ev"])
+def test_a_transaction_that_nobody_authorized_ends_with_its_vehicle(side: Literal["evse", "ev"]) -> None:
+    """E09.FR.01: it is deauthorized, although EVConnected is no stop point."""
+    player = Player("2.0.1", variables={"TxCtrlr.TxStartPoint": "EVConnected", "TxCtrlr.TxStopPoint": "Authorized"})
+    player.do(PlugIn(Vehicle()))
+    said = [payload for action, payload in player.do(Unplug(side=side)) if action == "TransactionEvent"]
+    assert [(each["eventType"], each["triggerReason"]) for each in said] == [("Ended", "EVCommunicationLost")]
+    assert said[0]["transactionInfo"]["stoppedReason"] == "EVDisconnected"
