@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from station_wire import VERSIONS
 from told import told
 
 from cpsim_kit.station import Evse, Vehicle
-from cpsim_kit.station.rules.events import LimitFromOutside, Offline, Online, PlugIn
+from cpsim_kit.station.rules.events import Accepted, LimitFromOutside, Offline, Online, PlugIn
+from cpsim_kit.station.rules.memory import recall, remember
 
 TWO = pytest.mark.parametrize("version", ["2.0.1", "2.1"])
 
@@ -76,6 +78,33 @@ def test_small_changes_are_not_told(significance: str, before: float, after: flo
     player.do(LimitFromOutside(before))
     assert lines(player.do(LimitFromOutside(after))) == said
     assert player.core.evses[1].limit_kw == after
+
+
+def test_many_small_changes_are_told_once_they_are_a_large_one_together() -> None:
+    player = charging(LimitChangeSignificance="10")
+    found = [lines(player.do(LimitFromOutside(10 * 0.92**step))) for step in range(6)]
+    assert found == [["NotifyChargingLimit"], ["ChargingRateChanged"]] * 3  # the vehicle took 11 kW before
+    assert lines(player.do(LimitFromOutside(None))) == ["ClearedChargingLimit", "ChargingRateChanged"]
+    assert lines(player.do(LimitFromOutside(10.9))) == ["NotifyChargingLimit"]
+
+
+def test_small_changes_are_counted_after_a_power_loss_too() -> None:
+    player = charging(LimitChangeSignificance="10")
+    player.do(LimitFromOutside(10))
+    other = Player("2.0.1", [Evse(), Evse()], is_started=False)
+    recall(other.core, json.loads(json.dumps(remember(player.core, player.now))))
+    other.do(Accepted())
+    found = [lines(other.do(LimitFromOutside(kw))) for kw in (9.2, 8.4)]
+    assert found == [[], ["NotifyChargingLimit"]]
+
+
+def test_each_transaction_has_small_changes_of_its_own() -> None:
+    player = charging(LimitChangeSignificance="10")
+    player.do(LimitFromOutside(10))
+    player.act("unplug 1")
+    player.do(PlugIn(Vehicle(), 1))
+    player.act("swipe TAG-1 1")
+    assert lines(player.do(LimitFromOutside(9.2))) == []
 
 
 def test_a_profile_of_the_csms_is_no_limit_from_outside() -> None:

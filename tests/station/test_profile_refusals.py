@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -73,6 +74,13 @@ REFUSALS: list[tuple[str, str, int, Profile]] = [
     ("ChargingSchedulePeriodType", "InvalidSchedule", 1, profile(**periods(Period(0, 16, 4)))),
     ("ChargingSchedulePeriodType", "InvalidSchedule", 1, profile(**periods(Period(0, 16, 1, phase_to_use=4)))),
     ("ChargingScheduleType", "InvalidSchedule", 1, profile(schedule={"duration": 0})),
+    ("ChargingScheduleType", "InvalidSchedule", 1, profile(schedule={"duration": 2**31})),
+    ("ChargingScheduleType", "InvalidSchedule", 1, profile(schedule={"duration": 10**400})),
+    ("ChargingScheduleType", "InvalidSchedule", 1, profile(schedule={"min_rate": -(10**400)})),
+    ("ChargingScheduleType", "InvalidSchedule", 1, profile(**periods(Period(0, 1), Period(10**400, 1)))),
+    ("ChargingScheduleType", "InvalidSchedule", 1, profile(**periods(Period(0, 10**400)))),
+    ("ChargingScheduleType", "InvalidSchedule", 1, profile(**periods(Period(0, math.inf)))),
+    ("ChargingScheduleType", "InvalidSchedule", 1, profile(**periods(Period(0, math.nan)))),
     ("ChargingProfileMaxStackLevel", "InvalidStackLevel", 1, profile(stack_level=101)),
     ("ChargingProfileMaxStackLevel", "InvalidStackLevel", 1, profile(stack_level=-1)),
     ("PeriodsPerSchedule", "InvalidSchedule", 1, profile(**periods(*(Period(each, 1) for each in range(1025))))),
@@ -108,6 +116,7 @@ ACCEPTED: list[tuple[str, int, Profile]] = [
     ("K01.FR.46: it uses that phase anyhow", 3, profile(**ONE_OF_2)),
     ("K01.FR.43: all of its phases", 4, profile(**periods(Period(0, 16, 3)))),
     ("a limit of 0", 1, profile(**periods(Period(0, 0)))),
+    ("the longest duration", 1, profile(schedule={"duration": 2**31 - 1})),
 ]
 
 

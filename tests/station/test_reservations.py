@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
-from core_player import Player
+from core_player import EPOCH, Player
 from reservation_player import CABLE, STARTED_201, TOKENS, VERSIONS, act, play, player_of, reserve
 
 from cpsim_kit.station import Evse
+from cpsim_kit.station.rules.reservations import reservations_frame
 
 DC = Evse(50, "DC")
 
@@ -445,3 +448,11 @@ def test_a_reservation_of_any_of_two_evses(
     acts: list[str], lines_16: list[str], lines_201: list[str], version: str
 ) -> None:
     assert play(player_of(version, 2), acts) == (lines_16 if version == "1.6" else lines_201)
+
+
+@pytest.mark.parametrize(("year", "shown"), [(2100, 2100), (9999, 2262)])
+def test_a_reservation_until_the_end_of_time_is_shown_until_the_last_moment_of_a_table(year: int, shown: int) -> None:
+    player = player_of("2.0.1")
+    seconds = datetime(year, 12, 31, tzinfo=UTC).timestamp() - EPOCH
+    assert reserve(player, 7, "TAG-1", 1, seconds=seconds)[0] == "Accepted"
+    assert list(reservations_frame(player.core.reservations).expires_at.dt.year) == [shown]

@@ -445,6 +445,20 @@ def test_no_composite_schedule_of_an_evse_that_is_not_there(version: str) -> Non
     assert Player(version).command("GetCompositeSchedule", duration=60, **{place: 2})[0].status == "Rejected"
 
 
+@BOTH
+def test_the_first_and_the_last_time_that_there_is_stand_for_always(version: str) -> None:
+    player = charging(version)
+    always = {"valid_from": "0001-01-01T00:00:00+05:00", "valid_to": "9999-12-31T23:59:59.9999999Z"}
+    answer, _ = put(player, 1, DEFAULT, **always)
+    assert answer.status == "Accepted"
+    assert player.core.evses[1].limit_by == "1"
+    player.wait(60)
+    if version != "1.6":
+        _, said = player.command("GetChargingProfiles", request_id=1, charging_profile={})
+        (told,) = said[0][1]["chargingProfile"]
+        assert (told["validFrom"], told["validTo"]) == ("0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.000Z")
+
+
 @pytest.mark.parametrize("version", ["2.0.1", "2.1"])
 def test_the_profiles_are_reported_in_parts(version: str) -> None:
     player = charging(version)

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Dialect"]
 
+# The first and the last second that can be written: some systems say them for always, in time zones or with fractions
+# that lie beyond.
+_FIRST = datetime(1, 1, 1, tzinfo=UTC).timestamp()
+_LAST = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+
 
 class Dialect(ABC):
     """The words of one version, for one station.
@@ -105,13 +110,16 @@ class Dialect(ABC):
     def moment(text: str | None) -> float | None:
         """A time that the CSMS wrote, as seconds since the epoch; UTC if it has no zone.
 
+        It is one that :meth:`time_of` can write, too.
+
         Raises:
             ValueError: It is no time.
         """
         if text is None:
             return None
         time = datetime.fromisoformat(text.upper())  # RFC 3339, 5.6: "t" and "z" may be lower-case
-        return (time.replace(tzinfo=UTC) if time.tzinfo is None else time).timestamp()
+        moment = (time.replace(tzinfo=UTC) if time.tzinfo is None else time).timestamp()
+        return min(max(moment, _FIRST), _LAST)
 
     @classmethod
     def commanded_moment(cls, text: str) -> float:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Refused", "Rules", "check_duplicate", "check_profile", "replaces"]
 
+_MOST = 2**31 - 1  # of seconds, amperes and watts: more is a mistake, and floats cannot hold any integer
+
 
 class Refused(Exception):
     """A profile that the station does not install.
@@ -130,6 +132,10 @@ def _check_schedule(profile: Profile, schedule: Schedule, rules: Rules) -> None:
             raise Refused("InvalidSchedule", f"A schedule that is {profile.kind} has a start.", "K01.FR.40")
         if profile.kind == "Relative" and schedule.start is not None:
             raise Refused("InvalidSchedule", "A relative schedule has no start of its own.", "K01.FR.41")
+    numbers = [schedule.duration, schedule.min_rate]
+    numbers += [number for period in schedule.periods for number in (period.start, period.limit)]
+    if not all(number is None or abs(number) <= _MOST for number in numbers):  # so that NaN is refused, too
+        raise Refused("InvalidSchedule", f"A number is at most {_MOST}.", "ChargingScheduleType")
     if schedule.duration is not None and schedule.duration <= 0:
         raise Refused("InvalidSchedule", "A duration is above 0.", "ChargingScheduleType")
     if len(schedule.periods) > rules.max_periods:

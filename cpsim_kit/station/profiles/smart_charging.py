@@ -19,6 +19,7 @@ from cpsim_kit.station.profiles.sharing import Claim, SharingRule, equal, share
 
 if TYPE_CHECKING:
     from cpsim_kit.station.charging.evse import LiveEvse
+    from cpsim_kit.station.charging.transaction import Transaction
     from cpsim_kit.station.charging.vehicle import Vehicle
     from cpsim_kit.station.profiles import Limit
     from cpsim_kit.station.profiles.profile import Unit
@@ -60,6 +61,8 @@ class SmartCharging:
         "_change_at",
         "_demands",
         "_is_sharing",
+        "_rates",
+        "_reported_kw",
         "_reshare_at",
         "_rule",
         "_seen",
@@ -76,6 +79,8 @@ class SmartCharging:
         self._demands: dict[int, tuple[Vehicle, float]] = {}  # what a vehicle that takes less and less can still use
         self._is_sharing = False  # whether the station's limit is too little for all
         self._unsaid: dict[int, Notice] = {}  # limits from outside that the CSMS does not know
+        self._reported_kw: dict[int, float] = {}  # limits from outside as the CSMS was told last
+        self._rates: dict[int, tuple[Transaction, float]] = {}  # before changes that were too small to be told
         self._seen: object = None  # what the last look depended on
         self._change_at = self._reshare_at = math.inf
         self.profiles = Profiles()
@@ -199,9 +204,18 @@ class SmartCharging:
         before = evse.power_kw(now)
         evse.offer(now)
         self.visits.settle(evse, now, "ChargingStateChanged", "Other")
-        is_told = is_from_outside and evse.transaction is not None and evse.has_power
-        if is_told and self._is_significant(before, evse.power_kw(now)):  # K11.FR.04, K13.FR.03
+        if is_from_outside and evse.transaction is not None and evse.has_power:
+            self._tell_rate(evse, evse.transaction, before, now)
+
+    def _tell_rate(self, evse: LiveEvse, transaction: Transaction, before: float, now: float) -> None:
+        """Tell the CSMS of a rate, if the small changes make a large one together (K11.FR.04, K13.FR.03)."""
+        changing, kw = self._rates.pop(evse.id, (None, 0.0))
+        if changing is transaction:
+            before = kw
+        if self._is_significant(before, evse.power_kw(now)):
             self.visits.reporter.update(evse, now, "ChargingRateChanged")
+        else:
+            self._rates[evse.id] = transaction, before
 
     def tick(self, now: float) -> None:
         """It is time for a change; and vehicles near their end may be able to use less than before."""
@@ -299,13 +313,15 @@ class SmartCharging:
             if old is None:
                 return
             self.profiles.release(number)
+            self._reported_kw.pop(evse_id, None)
             self._tell(evse_id, (None, old.source), now)
         else:
             schedule = Schedule("W", (Period(0.0, kw * 1000),), start=self.visits.epoch + now)
             profile = Profile(number, 0, "External", "Absolute", (schedule,), source=source)
             self.profiles.constrain(profile, evse_id)
             before = math.inf if old is None else (old.schedules[0].periods[0].limit or 0.0) / 1000
-            if self._is_significant(before, kw):  # K11.FR.02, K12.FR.02
+            if self._is_significant(self._reported_kw.setdefault(evse_id, before), kw):  # K11.FR.02, K12.FR.02
+                self._reported_kw[evse_id] = kw
                 self._tell(evse_id, (profile, source), now)
         self._seen = None
         self.react(now, is_from_outside=True)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Reservation", "Reservations", "reservations_frame"]
 
+_LAST_SHOWN = 9_223_372_036  # in the year 2262: a table counts nanoseconds in 64 bits
+
 
 @dataclass(frozen=True, slots=True)
 class Reservation:
@@ -208,7 +210,7 @@ def reservations_frame(reservations: Reservations) -> pd.DataFrame:
             ", ".join(map(str, each.evse_ids)),
             each.token.id,
             each.group,
-            datetime.fromtimestamp(each.until, UTC),
+            datetime.fromtimestamp(min(each.until, _LAST_SHOWN), UTC),
         )
         for each in reservations.all()
     ]
