@@ -63,9 +63,9 @@ class MessageProcessor(AwaitedOrEntered["MessageProcessor"]):
         deployment: The CloudFormation stack.
         remember: Called once, before anything is changed, with its name and a function that puts back what was there.
         source: The path of a file that ends with ``.py``, or the text of a module.
-        tables: The DynamoDB tables that it needs: names, or names and keys. One that the CloudFormation stack has, or
-            that is there already as ``{stack}-{name}``, is used and kept; another one is created as ``{stack}-{name}``
-            and deleted at the end.
+        tables: The DynamoDB tables that it needs: names, or names and keys. One that the CloudFormation stack has
+            under this logical id (CDK's suffix may follow), or that is there already as ``{stack}-{name}``, is used and
+            kept; another one is created as ``{stack}-{name}`` and deleted at the end.
         environment: Variables for the function's environment, beside those that it has.
         function: The function, if it is not the stack's message processor: its name, or how its logical id begins.
         holders: One dict for all message processors of a stack object, by the function's name.
