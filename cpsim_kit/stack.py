@@ -253,10 +253,11 @@ class Stack(AttachedStack):
             async with stack.answer_with(handler) as answers:
                 await cp.heartbeat()
 
-        The stack's own CSMS is silent inside the block. It takes over again at its end, also if the cell is interrupted
-        or the kernel killed, and answers what is unanswered then, unless it is a Lambda function (``csms="lambda"``);
-        handlers that are at work are cancelled. It writes to the tables of tokens and transactions, and reports a boot
-        to the Device Shadow; your handler does that only if you say so:
+        The stack's own CSMS is silent inside the block. It takes over again at its end, also if the cell is
+        interrupted, and answers what is unanswered then, unless it is a Lambda function (``csms="lambda"``); handlers
+        that are at work are cancelled. A kernel that is killed ends the whole stack, and nobody answers. The own CSMS
+        writes to the tables of tokens and transactions, and reports a boot to the Device Shadow; your handler does that
+        only if you say so:
         ``await stack.publish(f"$aws/things/{id}/shadow/update", {"state": {"reported": payload}})``.
 
         The CALLs of one charge point are handled in order, and a slow handler does not delay other charge points. An

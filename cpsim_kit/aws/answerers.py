@@ -68,6 +68,10 @@ class Answerers:
         self.name = getattr(handler, "__qualname__", type(handler).__qualname__)
         self._is_routed = bool(create_route_map(handler))
         if self._is_routed:
+            if inspect.isclass(handler) and _arguments_of(handler, "", None) is None:
+                raise TypeError(
+                    f"{self.name} takes other arguments than charge_point_id and connection (both, the first, or none)"
+                )
             return
         if inspect.isclass(handler):
             raise TypeError(f"{self.name} has no methods with @on of ocpp.routing")
@@ -125,7 +129,7 @@ class _Function:
             if not isinstance(result, dict):
                 hint = "return a dict, or raise NotImplementedError"
                 raise TypeError(f"the handler returned {result!r:.100} for {call.action}; {hint}")
-            answer = build(Result(call.message_id, result))
+            answer = self._build(call, result)
         except Exception as exc:  # noqa: BLE001 - whatever the reader's code raises
             if isinstance(exc, NotImplementedError):
                 exc = OcppNotImplementedError(str(exc) or f"no handler for {call.action}")
@@ -136,6 +140,15 @@ class _Function:
         if version is not None and violation is None:
             self._check(version, call.action, answer)
         await reply(answer)
+
+    def _build(self, call: Call, result: dict[str, Any]) -> bytes:
+        try:
+            return build(Result(call.message_id, result))
+        except ProtocolViolation as exc:
+            raise TypeError(
+                f"the handler's answer to {call.action} cannot be written as JSON: {exc.text}; convert it first, e.g. "
+                "by float(…), str(…) or list(…)"
+            ) from None
 
     def _check(self, version: Version, action: str, answer: bytes) -> None:
         """Warn of an answer that breaks the schema; it is sent, as an experiment may want just that."""
@@ -184,8 +197,9 @@ class _Routed:
 
     def _construct(self, kind: type) -> Any:
         """Make the object of a charge point, with as many of its id and a connection as the class takes."""
-        choices: list[tuple[Any, ...]] = [(self._id, self), (self._id,), ()]
-        return kind(*next((each for each in choices if _accepts(kind, *each)), choices[0]))
+        arguments = _arguments_of(kind, self._id, self)
+        assert arguments is not None  # Answerers has checked it
+        return kind(*arguments)
 
     async def send(self, frame: str) -> None:
         """The connection of a ``ChargePoint`` of the ocpp package: publish a frame to the charge point."""
@@ -237,6 +251,12 @@ def _accepts(function: Callable[..., Any], *arguments: Any) -> bool:
     except ValueError:
         return True
     return True
+
+
+def _arguments_of(kind: type, charge_point_id: str, connection: Any) -> tuple[Any, ...] | None:
+    """As many of these as a class takes; None if it takes others."""
+    choices: list[tuple[Any, ...]] = [(charge_point_id, connection), (charge_point_id,), ()]
+    return next((each for each in choices if _accepts(kind, *each)), None)
 
 
 def _version_for(owner: object) -> Version | None:

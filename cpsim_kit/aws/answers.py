@@ -21,7 +21,7 @@ from cpsim_kit.aws.mqtt import MqttConnection
 from cpsim_kit.aws.topics import MOST_PAYLOAD, STAND_IN
 from cpsim_kit.basics.addresses import MqttEndpoint
 from cpsim_kit.basics.cards import card
-from cpsim_kit.errors import AwsError, WaitTimeout
+from cpsim_kit.errors import AwsError, ProtocolViolation, WaitTimeout
 from cpsim_kit.ocpp_j.frames import Call, Error, Malformed, Result, build, parse
 
 __all__ = ["Answers"]
@@ -217,13 +217,12 @@ class Answers:
                 self.refused += 1
             self._publish(charge_point_id, data)
 
-        action, failures = "", self._failures[charge_point_id]
+        action, failures = frame.action if isinstance(frame, Call) else "", self._failures[charge_point_id]
         try:
             answerer: Answerer = self._answerers.of(charge_point_id)
             if isinstance(frame, Malformed):
                 await reply(build(Error(frame.message_id, answerer.code(frame.code), frame.reason)))
                 return
-            action = frame.action
             self.actions[action] += 1
             await answerer.answer(frame, reply)
         except asyncio.CancelledError as exc:
@@ -249,13 +248,15 @@ class Answers:
         """Count a failure, keep its error, and show its traceback, in the reader's frames; a repeated one as a line."""
         error = failure.error
         error.__traceback__ = _readers_part(error.__traceback__)
+        if isinstance(error, ProtocolViolation):
+            error.__cause__ = None  # which happened inside the kit
         self.failed += 1
         self._failures[failure.charge_point_id] += 1
         self.errors.append(error)
         del self.errors[:-_MOST_ERRORS]
         where = traceback.extract_tb(error.__traceback__)
         place = (type(error), where[-1].filename, where[-1].lineno) if where else (type(error), str(error))
-        what = failure.what or f"the handler failed on {failure.action}"
+        what = failure.what or f"the handler failed on {failure.action or 'a malformed CALL'}"
         if place in self._shown:
             logger.error("%s: %s: %s: %s", failure.charge_point_id, what, type(error).__name__, error)
             return

@@ -69,8 +69,9 @@ class AttachedStack:
         self.transactions = Transactions(self._ledger_table(TRANSACTIONS_TABLE, "transactions"))
 
     def _ledger_table(self, name: str, what: str) -> LedgerTable:
-        is_deployed = self._deployment.table(name) is not None
-        return LedgerTable(self._aws, self._deployment.table_name(name), what, is_deployed=is_deployed)
+        deployed = self._deployment.table(name)
+        table = deployed or self._deployment.table_name(name)
+        return LedgerTable(self._aws, table, what, is_deployed=deployed is not None)
 
     @property
     def _state(self) -> str:

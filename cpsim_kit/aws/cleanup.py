@@ -1,8 +1,12 @@
-"""What was created on AWS, and how each of it is deleted: newest first, and everything is tried."""
+"""What was created on AWS, and how each of it is deleted: newest first, and everything is tried.
+
+What could not be deleted stays noted, so that it can be tried again.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -18,6 +22,8 @@ class Cleanup:
 
     def __init__(self) -> None:
         self._deletions: list[tuple[str, Callable[[], Awaitable[Any]]]] = []  # oldest first
+        self._creating: set[asyncio.Task[Any]] = set()
+        self._running = asyncio.Lock()
 
     def __len__(self) -> int:
         return len(self._deletions)
@@ -32,7 +38,7 @@ class Cleanup:
         self._deletions.append((name, delete))
 
     async def create(self, name: str, creation: Coroutine[Any, Any, T], delete: Callable[[T], Awaitable[Any]]) -> T:
-        """Run a creation and note its deletion, also if this is cancelled while AWS is creating it.
+        """Run a creation and note its deletion once AWS has created it, however often this is cancelled meanwhile.
 
         Args:
             name: What is created.
@@ -40,16 +46,20 @@ class Cleanup:
             delete: Called with what ``creation`` returned, to delete it.
         """
         creating = asyncio.create_task(creation, name="cpsim[aws].create")
+        self._creating.add(creating)
+        creating.add_done_callback(functools.partial(self._note, name, delete))
         try:
             await asyncio.wait([creating])
         except asyncio.CancelledError:
             await asyncio.wait([creating])
             raise
-        finally:
-            if creating.done() and creating.exception() is None:
-                created = creating.result()
-                self.add(name, lambda: delete(created))
         return creating.result()
+
+    def _note(self, name: str, delete: Callable[[T], Awaitable[Any]], creating: asyncio.Task[T]) -> None:
+        self._creating.discard(creating)
+        if not creating.cancelled() and creating.exception() is None:
+            created = creating.result()
+            self.add(name, lambda: delete(created))
 
     def hand_over(self, other: Cleanup) -> None:
         """Give all deletions to another list, as its oldest ones."""
@@ -59,6 +69,9 @@ class Cleanup:
     async def run(self, *, keep: int = 0, is_gone: Callable[[], bool] = lambda: False) -> list[tuple[str, Exception]]:
         """Delete everything, newest first; what AWS does not find is deleted already.
 
+        What is still being created is waited for. What could not be deleted stays in the list, at its place: the next
+        run tries it again. Runs that begin at the same time go one after the other.
+
         Args:
             keep: How many of the oldest to leave.
             is_gone: Whether everything is gone anyway, so that nothing more needs to be deleted.
@@ -67,14 +80,23 @@ class Cleanup:
             The name and the error of each that could not be deleted.
         """
         failed: list[tuple[str, Exception]] = []
-        while len(self) > keep:
-            name, delete = self._deletions.pop()
-            if is_gone():
-                continue
+        left: list[tuple[str, Callable[[], Awaitable[Any]]]] = []  # newest first
+        async with self._running:
+            while self._creating:
+                await asyncio.wait(self._creating)
             try:
-                await delete()
-            except NotFound:
-                pass
-            except Exception as exc:  # noqa: BLE001 - the others are deleted whatever happened to this one
-                failed.append((name, exc))
+                while len(self) > keep:
+                    left.append(self._deletions.pop())
+                    name, delete = left[-1]
+                    try:
+                        if not is_gone():
+                            await delete()
+                    except NotFound:
+                        pass
+                    except Exception as exc:  # noqa: BLE001 - the others are deleted whatever happened to this one
+                        failed.append((name, exc))
+                        continue
+                    left.pop()
+            finally:
+                self._deletions += reversed(left)
         return failed

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cpsim_kit.aws.deployment import DEAD_LETTERS, INCOMING_MESSAGES, Deployment
 from cpsim_kit.aws.session import Aws
 from cpsim_kit.basics.tables import table
-from cpsim_kit.basics.waiting import poll_until
+from cpsim_kit.basics.waiting import poll_until, to_its_end
 from cpsim_kit.errors import NotFound
 from cpsim_kit.ocpp_j.frames import Call, Error, Malformed, Result, parse
 
@@ -90,7 +90,7 @@ class DeadLetters:
         letters = await self._read()
         for letter in letters:
             # Sent and not deleted would be there twice: a cell that is interrupted ends after the deletion.
-            await asyncio.shield(self._move(letter))
+            await to_its_end(self._move(letter), f"cpsim[{self._stack}].redrive")
         return len(letters)
 
     async def purge(self) -> None:

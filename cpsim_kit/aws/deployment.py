@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ __all__ = [
 
 OUTPUT_KEY = "websocketURL"  # as the sample's CloudFormation stack calls it
 
-# How logical ids begin; CDK appends letters and digits.
+# How logical ids begin; CDK appends eight hexadecimal digits.
 REGISTRY_TABLE = "ChargePointTable"  # the sample's table
 TOKENS_TABLE = "TokensTable"  # these two are of the kit's message processor; the sample's stack has neither
 TRANSACTIONS_TABLE = "TransactionsTable"
@@ -33,6 +34,7 @@ INCOMING_MESSAGES = "IncomingMessagesQueue"  # its queue
 MESSAGES_RULE = "MessagesFromChargePointsRule"  # the topic rule that fills the queue
 DEAD_LETTERS = "DeadLetterQueueForIncomingMessages"  # and where messages go that it failed on three times
 
+_SUFFIX = r"([0-9A-F]{8})?"
 _TABLE = "AWS::DynamoDB::Table"
 _FUNCTION = "AWS::Lambda::Function"
 _QUEUE = "AWS::SQS::Queue"
@@ -92,8 +94,13 @@ class Deployment:
         return self._find(_RULE, prefix)
 
     def table_name(self, name: str) -> str:
-        """The table of this logical id, or else what ``stack.message_processor`` calls one that it creates."""
-        return self.table(name) or f"{self.name}-{name}"
+        """The table of exactly this name, or else what ``stack.message_processor`` calls one that it creates.
+
+        Its logical id is the name, or the name and the suffix that CDK appends.
+        """
+        logical_id = re.compile(re.escape(name) + _SUFFIX)
+        found = (each for each in self.resources if each.kind == _TABLE and logical_id.fullmatch(each.logical_id))
+        return next((each.physical_id for each in found), f"{self.name}-{name}")
 
     def _find(self, kind: str, prefix: str) -> str | None:
         """The physical id of the first resource of this kind whose logical id begins so."""

@@ -1,8 +1,9 @@
 """The log of a Lambda function as CloudWatch Logs has it: what the function printed, and its invocations. Pure.
 
 AWS Lambda developer guide, "Log and monitor Python Lambda functions" (the text format): each invocation begins with a
-START line and ends with END and REPORT; an exception that nothing caught is an event that begins with ``[ERROR]`` and
-its type.
+START line and ends with END and REPORT. An exception that nothing caught is the last thing that is written before END:
+``[ERROR]`` with its type and text, and a traceback whose frames are indented, without the line of the exception that
+Python's own tracebacks end with. So it is told from what a handler prints. ``Runtime.…`` are the runtime's own errors.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ _OF_LAMBDA = re.compile(
     r"|EXTENSION\t|TELEMETRY\t"
 )
 _LINE = re.compile(r"(START|END|REPORT) RequestId: ([\w-]+)")
-_ERROR = re.compile(r"\[ERROR\] (?=\S)(.*)")  # what a logger writes has a tab there
+_ERROR = re.compile(r"\[ERROR\] ([^\W\d][\w.]*(:.*)?)$")  # what a logger writes has a tab there
+_TRACEBACK = "Traceback (most recent call last):"
 # The first as AWS says it, the second as the local stack does.
 _EXITED = re.compile(r"RequestId: ([\w-]+) Error: (Runtime exited .*)|Worker process died$")
 _TIMED_OUT = re.compile(r"(?:\S+Z ([\w-]+) )?(Task timed out after [\d.]+ seconds)$")
@@ -60,6 +62,7 @@ def invocations(events: Iterable[Event]) -> list[Invocation]:
     """The invocations whose beginning is among the events, by their beginnings."""
     found: dict[str, Invocation] = {}
     now: dict[str, Invocation | None] = {}  # by log stream: each is of one execution environment, which does one thing
+    written: dict[str, list[str]] = {}  # by log stream: the lines of that one
     early: dict[str, str] = {}  # by log stream: an error before the first invocation, while the module was imported
     for event in events:
         stream = event.get("logStreamName", "")
@@ -68,9 +71,11 @@ def invocations(events: Iterable[Event]) -> list[Invocation]:
                 kind, request_id = match.groups()
                 if kind == "START":
                     started_at = datetime.fromtimestamp(event["timestamp"] / 1000, UTC)
+                    written[stream] = []
                     now[stream] = found.setdefault(request_id, Invocation(request_id, started_at))
                 elif (invocation := found.get(request_id)) is not None:
                     invocation.ended = True
+                    invocation.error = invocation.error or _failure(written.get(stream, []))
                     if kind == "REPORT":
                         _report(invocation, line, event["timestamp"], early.pop(stream, ""))
                         now[stream] = None
@@ -82,12 +87,21 @@ def invocations(events: Iterable[Event]) -> list[Invocation]:
                 exited = found.get(match[1]) if match[1] else now.get(stream)
                 if exited is not None:
                     exited.error = f"Runtime.ExitError: {match[2] or 'Runtime exited'}"
+            elif now.get(stream) is not None:
+                written[stream].append(line)
             elif match := _ERROR.match(line):
-                if (running := now.get(stream)) is None:
-                    early[stream] = match[1].strip()
-                else:
-                    running.error = running.error or match[1].strip()
+                early[stream] = match[1]
     return sorted(found.values(), key=lambda each: each.started_at)
+
+
+def _failure(lines: list[str]) -> str:
+    """The exception that ended an invocation, by all that it has written; "" if it has succeeded."""
+    unindented = (line for line in reversed(lines) if line and not line.startswith(" "))
+    has_traceback = next(unindented, "") == _TRACEBACK
+    for line in reversed(lines):
+        if (match := _ERROR.match(line)) and (has_traceback or match[1].startswith("Runtime.")):
+            return match[1]
+    return ""
 
 
 def _report(invocation: Invocation, line: str, timestamp: int, early: str) -> None:

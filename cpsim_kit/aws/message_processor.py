@@ -61,11 +61,11 @@ class MessageProcessor(AwaitedOrEntered["MessageProcessor"]):
     Args:
         aws: The door to boto3.
         deployment: The CloudFormation stack.
-        remember: Called once it is in use, with its name and a function that puts back what was there.
+        remember: Called once, before anything is changed, with its name and a function that puts back what was there.
         source: The path of a file that ends with ``.py``, or the text of a module.
-        tables: The DynamoDB tables that it needs: names, or names and keys. One that the CloudFormation stack has, or
-            that is there already as ``{stack}-{name}``, is used and kept; another one is created as ``{stack}-{name}``
-            and deleted at the end.
+        tables: The DynamoDB tables that it needs: names, or names and keys. One that the CloudFormation stack has
+            under this logical id (CDK's suffix may follow), or that is there already as ``{stack}-{name}``, is used and
+            kept; another one is created as ``{stack}-{name}`` and deleted at the end.
         environment: Variables for the function's environment, beside those that it has.
         function: The function, if it is not the stack's message processor: its name, or how its logical id begins.
         holders: One dict for all message processors of a stack object, by the function's name.
@@ -141,26 +141,33 @@ class MessageProcessor(AwaitedOrEntered["MessageProcessor"]):
         Raises:
             ValueError: The function's runtime cannot read the source, or it has no function that Lambda could call.
             NotFound: There is no such function.
-            AwsError: AWS refused; what was changed until then is put back.
+            AwsError: AWS refused; what was changed until then is put back. Where AWS refuses that too, :meth:`remove`
+                and the end of the stack try it again.
             WaitTimeout: AWS did not finish in time.
         """
-        async with waiting(f"message processor {self._source.name}"), self._holders.lock:
+        if not self._remembered:
+            self._remembered = True
+            self._remember(f"message processor {self._source.name} in {self.function}", self.remove)
+        processors = self._holders.processors
+        async with self._holders.lock:
             kept = len(self._cleanup)
+            if is_new := self not in processors:
+                processors.append(self)
             try:
-                await self._replace()
+                async with waiting(f"message processor {self._source.name}"):
+                    await self._replace()
             except BaseException:
                 await to_its_end(self._undo(kept), f"cpsim[{self.function}].undo")
+                if is_new:  # what could not be undone keeps its place
+                    processors.remove(self)
                 raise
             self._active = True
-            if self not in self._holders.processors:
-                self._holders.processors.append(self)
-            if not self._remembered:
-                self._remembered = True
-                self._remember(f"message processor {self._source.name} in {self.function}", self.remove)
         return self
 
     async def remove(self) -> None:
         """Put back what was there: package, environment, permissions; delete the tables created. Harmless twice.
+
+        What could not be put back is tried again when this is called again, also by the end of the stack.
 
         Where another message processor has replaced this one since, that one stays, and puts back everything later. It
         goes on to its end if the cell is interrupted.
@@ -358,15 +365,15 @@ class MessageProcessor(AwaitedOrEntered["MessageProcessor"]):
 
     async def _remove(self) -> None:
         async with self._holders.lock:
-            self._active = False
             processors = self._holders.processors
+            later = processors[processors.index(self) + 1 :] if self in processors else []
+            if later:
+                self._cleanup.hand_over(later[0]._cleanup)
+            else:
+                await self._undo()  # what could not be put back keeps its place
+            self._active = False
             if self in processors:
-                later = processors[processors.index(self) + 1 :]
                 processors.remove(self)
-                if later:
-                    self._cleanup.hand_over(later[0]._cleanup)
-                    return
-            await self._undo()
 
     async def _undo(self, keep: int = 0) -> None:
         """Put back what was there, newest first, but for the ``keep`` oldest."""

@@ -17,7 +17,7 @@ from cpsim_kit.aws.rule_role import create_role
 from cpsim_kit.aws.rule_target import KEY, check_name, make_target
 from cpsim_kit.aws.session import Aws
 from cpsim_kit.basics.cards import card
-from cpsim_kit.basics.waiting import AwaitedOrEntered, poll_until, waiting
+from cpsim_kit.basics.waiting import AwaitedOrEntered, poll_until, to_its_end, waiting
 from cpsim_kit.errors import AwsError
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ class Rule(AwaitedOrEntered["Rule"]):
 
     Args:
         aws: The door to boto3.
-        remember: Called once the rule is created, with its name and a function that deletes it.
+        remember: Called once, before anything is created, with its name and a function that deletes it.
         name: Letters, digits and underscores, at most 128.
         sql: The statement in AWS's SQL, sent as it is.
         table: A DynamoDB table (key ``chargePointId``, on demand); each attribute of the result becomes a column.
         queue: An SQS queue for the result as JSON.
         republish: A topic for the result; ``${…}`` is substituted.
-        holders: The rule objects that have created a rule, oldest first, by the rule's name; one dict for all rule
+        holders: The rule objects that have made a rule, oldest first, by the rule's name; one dict for all rule
             objects of a stack.
 
     Attributes:
@@ -77,6 +77,7 @@ class Rule(AwaitedOrEntered["Rule"]):
         self._target = make_target(aws, name, table=table, queue=queue, republish=republish)
         self._cleanup = Cleanup()
         self._created = False
+        self._remembered = False
 
     def __repr__(self) -> str:
         return f"<Rule {self.name} {'active' if self._created else 'not created'} -> {self._target.name}>"
@@ -99,39 +100,45 @@ class Rule(AwaitedOrEntered["Rule"]):
         """Create the rule and what it needs; returns once it is active. Creating it again replaces it.
 
         Raises:
-            AwsError: AWS refused; for bad SQL, the message says where the error is.
+            AwsError: AWS refused; for bad SQL, the message says where the error is. What was created until then is
+                deleted. Where AWS refuses that too, :meth:`delete` and the end of the stack try it again.
             WaitTimeout: It did not become active.
         """
-        kept = len(self._cleanup)
+        if not self._remembered:
+            self._remembered = True
+            self._remember(f"rule {self.name}", self.delete)
+        kept, holders = len(self._cleanup), self._holders.setdefault(self.name, [])
+        if is_new := self not in holders:
+            holders.append(self)
         try:
             async with waiting(f"rule {self.name}"):
                 action = await self._target.prepare(self._cleanup)
                 role = await create_role(self._aws, self._cleanup, self.name, action.permission, action.resource)
                 await self._put_rule({action.name: {**action.document, "roleArn": role}})
         except BaseException:
-            await asyncio.shield(self._undo(kept))
+            await to_its_end(self._undo(kept), f"cpsim[{self.name}].undo")
+            if is_new and self in holders:  # what could not be undone keeps its place
+                holders.remove(self)
             raise
-        if not self._created:
-            self._created = True
-            self._holders.setdefault(self.name, []).append(self)
-            self._remember(f"rule {self.name}", self.delete)
+        self._created = True
         return self
 
     async def delete(self) -> None:
         """Delete the rule, its role, and the table or queue where this object created it. Harmless twice.
 
         A rule that this one replaced is put back. Where another object has replaced this rule since, the rule stays,
-        and that object deletes everything later.
+        and that object deletes everything later. What could not be deleted is tried again when this is called again,
+        also by the end of the stack.
         """
         self._created = False
         holders = self._holders.get(self.name, [])
+        later = holders[holders.index(self) + 1 :] if self in holders else []
+        if later:
+            self._cleanup.hand_over(later[0]._cleanup)
+        else:
+            await self._undo()  # what could not be deleted keeps its place
         if self in holders:
-            later = holders[holders.index(self) + 1 :]
             holders.remove(self)
-            if later:
-                self._cleanup.hand_over(later[0]._cleanup)
-                return
-        await self._undo()
 
     # -- Results ------------------------------------------------------------------------------------------------------
 
@@ -219,9 +226,10 @@ class Rule(AwaitedOrEntered["Rule"]):
                 raise
             found = (await self._aws.call("iot.get_topic_rule", **name))["rule"]
             former = {key: found[key] for key in RULE_PAYLOAD if key in found}
-            await self._aws.call("iot.replace_topic_rule", **name, topicRulePayload=payload)
-            self._cleanup.add(  # put back what was there: without its action it is of no use
-                f"former rule {self.name}", lambda: self._unless_gone("iot.replace_topic_rule", topicRulePayload=former)
+            await self._cleanup.create(  # put back what was there: without its action it is of no use
+                f"former rule {self.name}",
+                self._aws.call("iot.replace_topic_rule", **name, topicRulePayload=payload),
+                lambda _: self._unless_gone("iot.replace_topic_rule", topicRulePayload=former),
             )
 
     async def _unless_gone(self, verb: str, **parameters: Any) -> None:

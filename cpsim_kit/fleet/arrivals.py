@@ -61,8 +61,9 @@ def waits_of(arrivals: Arrivals, random: random_module.Random) -> Iterator[float
         if not is_number(wait):
             raise TypeError(f"arrivals= is a function that returns or yields seconds; {wait!r} is not a number")
         if not 0 <= wait <= _LONGEST:
+            limit = f"at most ten years ({_LONGEST:,.0f})" if wait > _LONGEST else "at least 0"
             raise ValueError(
-                f"the seconds that arrivals= yields are waits from one driver to the next, at least 0, not {wait!r}"
+                f"the seconds that arrivals= yields are waits from one driver to the next, {limit}, not {wait!r}"
             )
         yield float(wait)
 

@@ -101,6 +101,7 @@ def _panels(name: str, item: Any, hours: float) -> Iterator[tuple[str, pd.DataFr
             f"not {item!r}"
         )
     require_rows(frame, "rows of a session or of a schedule")
+    frame = frame.reset_index(drop=True)  # tables that were put together have each number several times
     if "power_kw" in columns:
         yield name, frame, None
     else:

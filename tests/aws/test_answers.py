@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -37,6 +38,13 @@ STATUS = {"timestamp": NOW, "connectorStatus": "Available", "evseId": 1, "connec
 
 async def beat(_id: str, _action: str, _payload: dict[str, Any]) -> dict[str, Any]:
     return {"currentTime": NOW}
+
+
+def shown_of(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The lines that a cell shows of the first failure, with "CP" for the charge point's id."""
+    first = next(record for record in caplog.records if record.name == "cpsim.answers")
+    first_line, *rest = logging.Formatter().format(first).splitlines()
+    return [f"CP: {first_line.partition(': ')[2]}", *rest]
 
 
 def answer_with(stack: Stack, handler: Any, **options: Any) -> Answers:
@@ -144,12 +152,21 @@ async def test_what_is_no_dict_is_an_internal_error(stack: Stack, register: Regi
     assert isinstance(answers.errors[0], TypeError)
 
 
-@pytest.mark.parametrize("result", [{"currentTime": object()}, {1: 2}])
-async def test_what_json_cannot_hold_is_an_internal_error(stack: Stack, register: Register, result: Any) -> None:
+@pytest.mark.parametrize(
+    ("result", "what"),
+    [({"interval": Decimal(5)}, "decimal.Decimal"), ({"currentTime": {NOW}}, "set"), ({1: 2}, "Dict key must be str")],
+)
+async def test_what_json_cannot_hold_is_an_internal_error_that_says_what_to_try(
+    stack: Stack, register: Register, result: Any, what: str, caplog: pytest.LogCaptureFixture
+) -> None:
     async with stack.charge_point(await register()) as cp, answer_with(stack, lambda *_: result) as answers:
-        with pytest.raises(errors.CallFailed, match="cannot be written as JSON"):
+        with pytest.raises(errors.CallFailed, match="answer to Heartbeat cannot be written as JSON") as caught:
             await cp.heartbeat()
-    assert answers.failed == 1
+    assert caught.value.description.startswith("TypeError: the handler's answer to Heartbeat")
+    [error] = answers.errors
+    assert what in str(error)
+    assert "float(…)" in str(error)
+    assert shown_of(caplog) == ["CP: the handler failed on Heartbeat", f"TypeError: {error}"]
 
 
 async def test_an_answer_over_the_size_of_an_mqtt_message_is_an_internal_error(
@@ -300,7 +317,23 @@ async def test_an_answer_of_a_method_that_breaks_the_schema_is_an_internal_error
     assert (caught.value.code, answers.failed) == ("InternalError", 1)
 
 
-async def test_a_class_that_cannot_be_called_is_an_internal_error_each_time(stack: Stack, register: Register) -> None:
+async def test_what_json_cannot_hold_in_the_answer_of_a_method_is_shown_without_the_frames_of_the_kit(
+    stack: Stack, register: Register, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Central:
+        @on("Heartbeat")
+        def beat(self) -> dict[str, Any]:
+            return {"currentTime": {NOW}}
+
+    async with stack.charge_point(await register()) as cp, answer_with(stack, Central):
+        with pytest.raises(errors.CallFailed, match="JSON cannot hold"):
+            await cp.heartbeat()
+    assert len(shown_of(caplog)) == 2
+
+
+async def test_a_class_that_cannot_be_called_is_an_internal_error_each_time(
+    stack: Stack, shared: LocalProcess, register: Register, caplog: pytest.LogCaptureFixture
+) -> None:
     class Broken:
         def __init__(self) -> None:
             raise OSError("no database")
@@ -313,7 +346,13 @@ async def test_a_class_that_cannot_be_called_is_an_internal_error_each_time(stac
         for _ in range(2):
             with pytest.raises(errors.CallFailed, match="OSError: no database"):
                 await cp.heartbeat()
-    assert answers.failed == 2
+        async with dial(shared, await register()) as ws:
+            await ws.send('[2,"broken"]')
+            assert (await receive(ws))[:3] == [4, "broken", "InternalError"]
+    assert answers.failed == 3
+    messages = [record.getMessage().partition(": ")[2] for record in caplog.records if record.name == "cpsim.answers"]
+    assert messages[0] == "the handler failed on Heartbeat"
+    assert messages[2] == "the handler failed on a malformed CALL: OSError: no database"
 
 
 async def test_what_comes_after_an_answer_may_wait_for_the_next_call(
@@ -362,6 +401,20 @@ async def test_a_failure_after_the_answer_is_kept_and_shown_in_the_readers_own_f
     assert [line.rpartition(" in ")[2] for line in shown.splitlines() if "File" in line] == ["beaten"]
 
 
+class TakesThree:
+    def __init__(self, a: object, b: object, c: object) -> None: ...
+
+    @on("Heartbeat")
+    def beat(self) -> None: ...
+
+
+class TakesOneByName:
+    def __init__(self, *, database: object) -> None: ...
+
+    @on("Heartbeat")
+    def beat(self) -> None: ...
+
+
 @pytest.mark.parametrize(
     ("handler", "words"),
     [
@@ -370,6 +423,8 @@ async def test_a_failure_after_the_answer_is_kept_and_shown_in_the_readers_own_f
         (lambda action, payload: {}, "three arguments: charge_point_id, action, payload"),
         (ChargePoint201, "has no methods with @on"),
         (int, "has no methods with @on"),
+        (TakesThree, "TakesThree takes other arguments than charge_point_id and connection"),
+        (TakesOneByName, "TakesOneByName takes other arguments"),
     ],
 )
 async def test_what_cannot_answer_is_refused(stack: Stack, handler: object, words: str) -> None:

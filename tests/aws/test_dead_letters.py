@@ -134,6 +134,22 @@ async def test_all_are_sent_again(stack: Stack, boto: Boto, queues: tuple[str, s
     assert sorted(waiting_in(boto, queues[1])) == sorted(before)
 
 
+async def test_an_interruption_ends_after_the_deletion_of_what_was_sent(
+    proxied: Stack, proxy: AwsProxy, boto: Boto, queues: tuple[str, str]
+) -> None:
+    send(boto, queues, [2, "a", "Heartbeat", {}])
+    released = proxy.hold("DeleteMessage")
+    redriving = asyncio.create_task(letters_of(proxied, queues).redrive())
+    await eventually(lambda: proxy.seen["DeleteMessage"])
+    redriving.cancel()
+    await asyncio.wait([redriving], timeout=GLANCE)
+    assert not redriving.done()
+    released.set()
+    with pytest.raises(asyncio.CancelledError):
+        await redriving
+    assert [len(waiting_in(boto, url)) for url in queues] == [0, 1]
+
+
 async def test_all_are_deleted(stack: Stack, boto: Boto, queues: tuple[str, str]) -> None:
     send(boto, queues, [2, "a", "Heartbeat", {}], [2, "b", "Heartbeat", {}])
     await letters_of(stack, queues).purge()

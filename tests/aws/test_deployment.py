@@ -11,6 +11,8 @@ from cpsim_kit.aws.deployment import (
     OUTPUT_KEY,
     TOKENS_TABLE,
     TRANSACTIONS_TABLE,
+    Deployment,
+    Resource,
     find_deployment,
 )
 
@@ -47,11 +49,22 @@ async def test_the_registry_is_the_charge_point_table_and_no_other(stack: Stack,
 
 
 async def test_the_tables_of_the_message_processor_are_found_by_their_logical_ids(stack: Stack, boto: Boto) -> None:
-    name, resources = deploy(boto, "TokensTable8A2C", "TransactionsTable5B0D", "OldTokensTable")
+    name, resources = deploy(boto, "TokensTable8A2C01EF", "TransactionsTable5B0D", "OldTokensTable")
     deployment = await find_deployment(stack._aws, name)
     assert deployment.registry_table is None
-    assert deployment.table(TOKENS_TABLE) == deployment.table_name(TOKENS_TABLE) == resources["TokensTable8A2C"]
+    assert deployment.table(TOKENS_TABLE) == deployment.table_name(TOKENS_TABLE) == resources["TokensTable8A2C01EF"]
     assert deployment.table(TRANSACTIONS_TABLE) == resources["TransactionsTable5B0D"]
+
+
+def test_a_readers_table_is_the_one_of_its_whole_name_with_or_without_the_suffix_of_cdk() -> None:
+    ids = ["TransactionsTable5B0D01EF", "Bills", "DaysTable5B0D01E", "NightsTable5B0D01EFA", "WeeksTable5b0d01ef"]
+    ids += ["Months5B0D01EF", "ChargePointTable1F0B"]
+    deployment = Deployment("S", "ws://x", {}, [Resource("AWS::DynamoDB::Table", each, f"S-{each}-X") for each in ids])
+    assert deployment.table_name("TransactionsTable") == "S-TransactionsTable5B0D01EF-X"
+    assert deployment.table_name("Bills") == "S-Bills-X"
+    assert deployment.table_name("Months") == "S-Months5B0D01EF-X"
+    for other in ("Transactions", "Charge", "ChargePointTable", "Bill", "DaysTable", "NightsTable", "WeeksTable"):
+        assert deployment.table_name(other) == f"S-{other}"
 
 
 async def test_function_and_queues_are_found_by_their_kinds_too(stack: Stack, boto: Boto) -> None:

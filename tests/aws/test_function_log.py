@@ -3,6 +3,8 @@
 import itertools
 from typing import Any
 
+import pytest
+
 from cpsim_kit.aws.function_log import invocations, text
 
 ONE, TWO, THREE = (f"{n * 8}-0000-4000-8000-{n * 12}" for n in "123")
@@ -32,6 +34,11 @@ TRACEBACK = (
     "[ERROR] ZeroDivisionError: division by zero\nTraceback (most recent call last):\n"
     '\xa0\xa0File "/var/task/message_processor.py", line 9, in lambda_handler\n\xa0\xa0\xa0\xa01/0'
 )
+CAUGHT = [  # what traceback.print_exc() prints
+    "Traceback (most recent call last):",
+    '  File "/var/task/message_processor.py", line 9, in lambda_handler',
+    "KeyError: 'idToken'",
+]
 LOGGED = f"[ERROR]\t2026-11-27T18:19:52.029Z\t{ONE}\tthe charge point said nonsense\n"
 TIMED_OUT = f"2026-11-27T18:19:52.029Z {TWO} Task timed out after 3.00 seconds\n\n"
 
@@ -69,6 +76,45 @@ def test_what_a_logger_writes_is_no_failure() -> None:
     events = log(start(ONE), LOGGED, end(ONE), report(ONE))
     assert [each.error for each in invocations(events)] == [""]
     assert text(events) == [LOGGED.strip()]
+
+
+@pytest.mark.parametrize(
+    "printed",
+    [
+        ["[ERROR] station unknown, skipped"],
+        ["[ERROR] KeyError: 'idToken'"],
+        ["[ERROR] KeyError"],
+        ["[ERROR] KeyError: 'idToken'", *CAUGHT],
+        ["[ERROR] KeyError: 'idToken'\n" + "\n".join(CAUGHT)],
+        ["[ERROR] KeyError: 'idToken'", *CAUGHT, "goes on"],
+        ["[ERROR] " + "\n".join(CAUGHT)],
+        ["Traceback (most recent call last):", '  File "x.py", line 9, in f'],
+    ],
+)
+def test_what_a_handler_prints_that_succeeds_is_no_failure(printed: list[str]) -> None:
+    events = log(start(ONE), *printed, end(ONE), report(ONE))
+    assert [each.error for each in invocations(events)] == [""]
+
+
+def test_an_exception_is_told_from_what_was_printed_before_it() -> None:
+    printed = "[ERROR] KeyError: 'idToken'", *CAUGHT, "[ERROR] station unknown, skipped"
+    events = log(start(ONE), *printed, TRACEBACK, end(ONE), report(ONE))
+    assert [each.error for each in invocations(events)] == ["ZeroDivisionError: division by zero"]
+
+
+def test_an_exception_is_an_error_however_its_lines_come() -> None:
+    """Its text may have several lines; the local stack makes each line an event, AWS all of them one."""
+    several = TRACEBACK.replace("division by zero", "division\n  by\nzero")
+    for lines in (several.split("\n"), [several], [several.replace("\n", "\r")]):
+        events = log(start(ONE), *lines, end(ONE), report(ONE))
+        assert [each.error for each in invocations(events)] == ["ZeroDivisionError: division"]
+    without_text = TRACEBACK.replace("ZeroDivisionError: division by zero", "Timeout")
+    assert [each.error for each in invocations(log(start(ONE), without_text, end(ONE), report(ONE)))] == ["Timeout"]
+
+
+def test_what_another_thread_prints_after_the_end_changes_nothing() -> None:
+    events = log(start(ONE), TRACEBACK, end(ONE), "late\n", report(ONE), "later\n", start(TWO), end(TWO), report(TWO))
+    assert [each.error for each in invocations(events)] == ["ZeroDivisionError: division by zero", ""]
 
 
 def test_a_timeout_is_an_error() -> None:

@@ -447,6 +447,59 @@ async def test_cancelled_in_any_step_it_leaves_nothing(
     assert state(boto, function) == before
 
 
+@pytest.mark.parametrize("operation", STEPS)
+async def test_cancelled_twice_in_any_step_it_leaves_nothing(
+    proxied: Stack, proxy: AwsProxy, boto: Boto, function: str, operation: str
+) -> None:
+    before = state(boto, function)
+    released = proxy.hold(operation)
+    making = asyncio.create_task(proxied.message_processor(OWN, function=function, tables=["BillsTable"]).deploy())
+    await eventually(lambda: proxy.seen[operation])
+    for _ in range(2):
+        making.cancel()
+        await asyncio.sleep(GLANCE)
+    released.set()
+    with pytest.raises(asyncio.CancelledError):
+        await making
+    await eventually(lambda: not proxy._now[operation])
+    assert state(boto, function) == before
+
+
+async def test_cancelled_again_and_again_it_leaves_nothing_at_the_end_of_the_stack(
+    proxied: Stack, proxy: AwsProxy, boto: Boto, function: str
+) -> None:
+    before = state(boto, function)
+    released = proxy.hold("UpdateFunctionCode")
+    making = asyncio.create_task(proxied.message_processor(OWN, function=function, tables=["BillsTable"]).deploy())
+    await eventually(lambda: proxy.seen["UpdateFunctionCode"])
+    while not making.done():
+        making.cancel()
+        await asyncio.sleep(GLANCE)
+    closing = asyncio.create_task(proxied.close())
+    await asyncio.sleep(GLANCE)
+    released.set()
+    await closing
+    assert state(boto, function) == before
+
+
+async def test_cancelled_when_everything_is_replaced_it_leaves_nothing(
+    stack: Stack, boto: Boto, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = state(boto, function)
+    processor = stack.message_processor(OWN, function=function, tables=["BillsTable"])
+    replace = processor._replace
+
+    async def replace_and_be_cancelled() -> None:
+        await replace()
+        making.cancel()  # this task: what it awaits next is cancelled
+
+    monkeypatch.setattr(processor, "_replace", replace_and_be_cancelled)
+    making = asyncio.create_task(processor.deploy())
+    await asyncio.wait([making])
+    assert making.cancelled()
+    assert state(boto, function) == before
+
+
 @pytest.mark.parametrize("steps", range(1, 6))
 async def test_cancelled_at_any_time_it_leaves_nothing(stack: Stack, boto: Boto, function: str, steps: int) -> None:
     before = state(boto, function)
@@ -488,6 +541,49 @@ async def test_what_could_not_be_put_back_is_said_and_the_rest_is(
     after = state(boto, function)
     assert after.pop("package") != before.pop("package")
     assert after == before
+
+
+@pytest.mark.parametrize("by", ["remove", "close"])
+async def test_what_could_not_be_put_back_is_put_back_later(
+    proxied: Stack, proxy: AwsProxy, boto: Boto, function: str, by: str
+) -> None:
+    before = state(boto, function)
+    processor = proxied.message_processor(OWN, function=function, tables=["BillsTable"])
+    with pytest.raises(errors.AwsError, match="lack this permission"):
+        async with processor:
+            proxy.fail("UpdateFunctionCode", "AccessDeniedException", status=403, times=1)
+    assert repr(processor).endswith("in use>")
+    await (processor.remove() if by == "remove" else proxied.close())
+    assert state(boto, function) == before
+    assert repr(processor).endswith("not in use>")
+
+
+async def test_what_a_failed_deployment_could_not_undo_is_undone_at_the_end_of_the_stack(
+    proxied: Stack, proxy: AwsProxy, boto: Boto, function: str
+) -> None:
+    before = state(boto, function)
+    for operation in ("UpdateFunctionCode", "DeleteRolePolicy"):
+        proxy.fail(operation, "AccessDeniedException", status=403, times=1)
+    with pytest.raises(errors.AwsError, match="lack this permission"):
+        await proxied.message_processor(OWN, function=function, tables=["BillsTable"])
+    assert state(boto, function) != before
+    await proxied.close()
+    assert state(boto, function) == before
+
+
+async def test_one_that_could_not_be_put_back_keeps_its_place_among_the_others(
+    proxied: Stack, proxy: AwsProxy, boto: Boto, function: str
+) -> None:
+    before = state(boto, function)
+    first = await proxied.message_processor(OWN, function=function)
+    second = await proxied.message_processor(FORMER.replace("former", "second"), function=function)
+    proxy.fail("UpdateFunctionCode", "AccessDeniedException", status=403, times=1)
+    with pytest.raises(errors.AwsError, match="lack this permission"):
+        await second.remove()
+    await first.remove()
+    assert await invoke(boto, function) == ["second", 42]
+    await proxied.close()
+    assert state(boto, function) == before
 
 
 async def test_a_stack_that_died_has_nothing_to_put_back(environment: pytest.MonkeyPatch) -> None:

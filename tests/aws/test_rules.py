@@ -428,6 +428,53 @@ async def test_what_aws_makes_although_it_was_cancelled_is_deleted(
     assert left_of(boto, name) == []
 
 
+@pytest.mark.parametrize("operation", ["CreateRole", "CreateTopicRule"])
+async def test_cancelled_twice_while_aws_makes_it_it_leaves_nothing(
+    proxied: Stack, proxy: AwsProxy, boto: Boto, operation: str
+) -> None:
+    name = new_name()
+    released = proxy.hold(operation)
+    making = asyncio.create_task(proxied.rule(name, sql=WALKTHROUGH, queue=name).create())
+    await eventually(lambda: proxy.seen[operation])
+    for _ in range(2):
+        making.cancel()
+        await asyncio.sleep(GLANCE)
+    released.set()
+    with pytest.raises(asyncio.CancelledError):
+        await making
+    await eventually(lambda: not proxy._now[operation])
+    assert left_of(boto, name) == []
+
+
+async def test_cancelled_while_aws_replaces_a_rule_it_is_put_back(proxied: Stack, proxy: AwsProxy, boto: Boto) -> None:
+    name, other = new_name(), new_name()
+    async with proxied.rule(name, sql=WALKTHROUGH, queue=name):
+        released = proxy.hold("ReplaceTopicRule")
+        making = asyncio.create_task(proxied.rule(name, sql="SELECT * FROM 'x'", queue=other).create())
+        await eventually(lambda: proxy.seen["ReplaceTopicRule"])
+        making.cancel()
+        await asyncio.sleep(GLANCE)
+        released.set()
+        with pytest.raises(asyncio.CancelledError):
+            await making
+        await eventually(lambda: not proxy._now["ReplaceTopicRule"])
+        assert boto("iot").get_topic_rule(ruleName=name)["rule"]["sql"] == WALKTHROUGH
+    assert left_of(boto, name) == []
+
+
+async def test_what_a_rule_that_failed_could_not_undo_is_deleted_at_the_end_of_the_stack(
+    proxied: Stack, proxy: AwsProxy, boto: Boto
+) -> None:
+    name = new_name()
+    for operation in ("CreateTopicRule", "DeleteRole"):
+        proxy.fail(operation, "AccessDenied", status=403, times=1)
+    with pytest.raises(errors.AwsError, match="lack this permission"):
+        await proxied.rule(name, sql=WALKTHROUGH, queue=name)
+    assert left_of(boto, name) == ["role"]
+    await proxied.close()
+    assert left_of(boto, name) == []
+
+
 async def test_what_could_not_be_deleted_is_said_and_the_rest_is_deleted(
     proxied: Stack, proxy: AwsProxy, boto: Boto
 ) -> None:
@@ -438,7 +485,8 @@ async def test_what_could_not_be_deleted_is_said_and_the_rest_is_deleted(
         await rule.delete()
     assert caught.value.verb == "iam.delete_role"
     assert left_of(boto, name) == ["role"]
-    boto("iam").delete_role(RoleName=f"cpsim-rule-{name}")
+    await rule.delete()
+    assert left_of(boto, name) == []
 
 
 # -- The role ---------------------------------------------------------------------------------------------------------

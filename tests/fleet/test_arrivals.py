@@ -46,10 +46,18 @@ def test_a_function_yields_returns_a_list_or_one_number(arrivals: Any, waits: li
     assert list(waits_of(arrivals, random.Random(1))) == waits
 
 
-@pytest.mark.parametrize("wrong", [-1, math.nan, math.inf, 1e12])
-def test_a_wait_is_never_below_zero_nor_without_end(wrong: float) -> None:
-    with pytest.raises(ValueError, match="waits from one driver to the next, at least 0"):
+@pytest.mark.parametrize(
+    ("wrong", "limit"),
+    [(-1, "at least 0"), (math.nan, "at least 0"), (math.inf, "at most ten years"), (1e12, "at most ten years")],
+)
+def test_a_wait_is_never_below_zero_nor_without_end(wrong: float, limit: str) -> None:
+    with pytest.raises(ValueError, match=f"waits from one driver to the next, {limit}"):
         check_arrivals(lambda _: [1, wrong], "seed")
+
+
+def test_a_rate_at_which_nobody_comes_in_ten_years_says_so() -> None:
+    with pytest.raises(ValueError, match=r"at most ten years \(316,224,000\), not \d+"):
+        check_arrivals(poisson(per_hour=1e-6), "seed")
 
 
 @pytest.mark.parametrize("wrong", ["soon", None, [1, "2"], [True]])

@@ -89,6 +89,13 @@ def test_several_have_one_time_and_the_same_colours() -> None:
     assert "profile 4" in texts(axes[0])
 
 
+def test_tables_that_were_put_together_are_one() -> None:
+    later = session([(minute + 300, *rest) for minute, *rest in ROWS])
+    (ax,) = plots.schedule(pd.concat([session(), later]))
+    ax.figure.canvas.draw()
+    assert bands(ax) == [(30, 60), (60, 90), (90, 120), (330, 360), (360, 390), (390, 420)]
+
+
 class Drawn:
     """As a station: its EVSEs, sessions and schedules."""
 
