@@ -97,7 +97,7 @@ def _in_pages(logs: Any) -> Callable[[dict[str, Any]], Any]:
         with logs._log_events_lock:
             streams = [
                 [event | {"logStreamName": name} for event in stream["events"] if event["timestamp"] >= since]
-                for name, stream in group["streams"].items()
+                for name, stream in list(group["streams"].items())  # an invocation adds one without the lock
             ]
         found = heapq.merge(*streams, key=lambda event: event["timestamp"])
         page = list(itertools.islice(found, begin, begin + _PAGE + 1))

@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import tempfile
+import threading
 import urllib.error
 import urllib.request
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -19,7 +21,9 @@ import pytest
 from conftest import SOON
 from stack_fixtures import Boto, ask, dial, eventually, mqtt, new_id, receive
 
+from cpsim_kit.aws.access_key import AccessKey
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
+from cpsim_kit.local.server import lambdas
 
 FUNCTION = "OCPPMessageProcessor"
 QUEUE, DEAD_LETTERS = "IncomingMessagesQueue", "DeadLetterQueueForIncomingMessages"
@@ -181,6 +185,34 @@ def test_a_function_that_ends_its_process_has_failed(aws: Boto, code: Callable[[
     assert "FunctionError" in aws("lambda").invoke(FunctionName=aws.resource(FUNCTION), Payload="{}")
     [*_, seen] = log(aws).partition(f"before {end}\n")
     assert seen.startswith("[ERROR] Runtime.ExitError: ")
+
+
+class Appending(list[dict[str, Any]]):
+    """The events of a log stream; another stream comes while somebody reads them."""
+
+    def __init__(self, streams: dict[str, Any], *events: dict[str, Any]) -> None:
+        super().__init__(events)
+        self.streams = streams
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        self.streams[uuid.uuid4().hex] = {"events": []}
+        return super().__iter__()
+
+
+def test_the_log_is_read_while_an_invocation_adds_a_stream() -> None:
+    """ministack adds a stream for each invocation, in the invocation's thread and without the lock."""
+    streams: dict[str, Any] = {}
+    streams |= {name: {"events": Appending(streams, {"timestamp": 1, "message": name})} for name in ("A", "B")}
+    logs = SimpleNamespace(
+        _log_groups={"group": {"streams": streams}},
+        _log_events_lock=threading.Lock(),
+        _filter_log_events=None,
+        json_response=lambda document: document,
+    )
+    runtime = SimpleNamespace(Worker=SimpleNamespace(invoke=None))
+    lambdas.install(SimpleNamespace(), runtime, logs, AccessKey.random(), "http://127.0.0.1", "eu-west-1")
+    answer = logs._filter_log_events({"logGroupName": "group"})
+    assert [event["message"] for event in answer["events"]] == ["A", "B"]
 
 
 def workers(process: LocalProcess) -> list[psutil.Process]:
