@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import signal
 import tempfile
 import threading
@@ -163,12 +164,19 @@ async def test_a_function_that_takes_too_long_is_ended(
 ) -> None:
     name = aws.resource(FUNCTION)
     aws("lambda").update_function_configuration(FunctionName=name, Timeout=1)
-    code("def lambda_handler(event, context):\n    while True: pass")
+    code(
+        "import os\n"
+        "def lambda_handler(event, context):\n"
+        "    if forked := os.fork():\n"
+        "        print(f'processes: {os.getpid()} {forked}')\n"
+        "    while True: pass"
+    )
     answer = await asyncio.to_thread(aws("lambda").invoke, FunctionName=name, Payload=b"{}")
     aws("lambda").update_function_configuration(FunctionName=name, Timeout=3)
     assert "FunctionError" in answer
     assert "Task timed out after 1.00 seconds" in log(aws)
-    await eventually(lambda: not [child for child in workers(process) if child.cpu_percent(0.05) > 50])
+    [both] = re.findall(r"processes: (\d+) (\d+)", log(aws))
+    await eventually(lambda: not any(is_running(int(pid)) for pid in both))
 
 
 def test_the_log_has_what_was_printed_without_the_end_of_a_line(aws: Boto, code: Callable[[str], None]) -> None:
@@ -215,8 +223,11 @@ def test_the_log_is_read_while_an_invocation_adds_a_stream() -> None:
     assert [event["message"] for event in answer["events"]] == ["A", "B"]
 
 
-def workers(process: LocalProcess) -> list[psutil.Process]:
-    return psutil.Process(process.pid).children(recursive=True)
+def is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 # -- The door ---------------------------------------------------------------------------------------------------------
@@ -254,20 +265,27 @@ async def test_no_process_and_no_folder_outlives_the_stack(end: str, tmp_path: P
     process = LocalProcess(LocalOptions(name=name, csms="lambda"))
     aws = Boto(process)
     try:
-        source = f"open({str(began)!r}, 'w').close()\n    while True: time.sleep(0.01)"
-        put_code(aws, f"import time\ndef lambda_handler(event, context):\n    {source}")
+        put_code(
+            aws,
+            "import multiprocessing, subprocess, time\n"
+            "subprocess.Popen(['sleep', '600'])\n"
+            "def lambda_handler(event, context):\n"
+            "    multiprocessing.get_context('fork').Process(target=time.sleep, args=(600,)).start()\n"
+            f"    open({str(began)!r}, 'w').close()\n"
+            "    while True: time.sleep(0.01)",
+        )
         charge_point_id = await known(aws)
         async with dial(process, charge_point_id) as ws:
             await ws.send('[2,"1","Heartbeat",{}]')
             await eventually(began.exists)
-            running = workers(process)
+            running = [each.pid for each in psutil.Process(process.pid).children(recursive=True)]
         assert folders(name)
         if end == "SIGKILL":
             os.kill(process.pid, signal.SIGKILL)
     finally:
         aws.disconnect()
         await asyncio.to_thread(process.stop)
-    await eventually(lambda: not [each for each in running if each.is_running() and each.status() != "zombie"])
+    await eventually(lambda: not any(map(is_running, running)))
     await eventually(lambda: not folders(name))
 
 
