@@ -8,6 +8,7 @@ import re
 import signal
 import tempfile
 import threading
+import time
 import urllib.error
 import urllib.request
 import uuid
@@ -22,6 +23,7 @@ import pytest
 from conftest import SOON
 from stack_fixtures import Boto, ask, dial, eventually, mqtt, new_id, receive
 
+from cpsim_kit.aws import function_log
 from cpsim_kit.aws.access_key import AccessKey
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
 from cpsim_kit.local.server import lambdas
@@ -84,9 +86,14 @@ def code(aws: Boto) -> Iterator[Callable[[str], None]]:
 
 def log(aws: Boto) -> str:
     """What the function has logged."""
-    group = f"/aws/lambda/{aws.resource(FUNCTION)}"
-    pages = aws("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
-    return "\n".join(event["message"] for page in pages for event in page["events"])
+    return "\n".join(event["message"] for event in events(aws))
+
+
+def events(aws: Boto, since: float = 0) -> list[dict[str, Any]]:
+    """The events of the function's log since a time."""
+    asked = {"logGroupName": f"/aws/lambda/{aws.resource(FUNCTION)}", "startTime": int(since * 1000)}
+    pages = aws("logs").get_paginator("filter_log_events").paginate(**asked)
+    return [event for page in pages for event in page["events"]]
 
 
 async def test_it_answers_and_reports_a_boot_to_the_shadow(process: LocalProcess, aws: Boto) -> None:
@@ -193,6 +200,48 @@ def test_a_function_that_ends_its_process_has_failed(aws: Boto, code: Callable[[
     assert "FunctionError" in aws("lambda").invoke(FunctionName=aws.resource(FUNCTION), Payload="{}")
     [*_, seen] = log(aws).partition(f"before {end}\n")
     assert seen.startswith("[ERROR] Runtime.ExitError: ")
+
+
+def test_a_function_that_ends_its_process_at_import_has_failed(aws: Boto, code: Callable[[str], None]) -> None:
+    printed = [f"line {number}" for number in range(2000)]
+    code(
+        "import os, subprocess\n"
+        "subprocess.Popen(['sleep', '600'])\n"
+        "for number in range(2000):\n"
+        "    print('line', number)\n"
+        "os._exit(1)"
+    )
+    before = time.time()
+    for _ in range(2):
+        answer = aws("lambda").invoke(FunctionName=aws.resource(FUNCTION), Payload="{}")
+        assert "FunctionError" in answer
+    new = events(aws, before)
+    failed = function_log.invocations(new)
+    assert [each.error for each in failed] == ["Runtime.ExitError: Runtime exited with error: exit status 1"] * 2
+    said = "[ERROR] Runtime.ExitError: the function's process ended in the middle of the invocation"
+    why = [f"RequestId: {each.request_id} Error: Runtime exited with error: exit status 1" for each in failed]
+    assert function_log.text(new) == [*printed, said, why[0], *printed, said, why[1]]
+
+
+def test_a_function_whose_environment_cannot_be_made_has_failed(aws: Boto, code: Callable[[str], None]) -> None:
+    code("")
+    name = aws.resource(FUNCTION)
+    handler = aws("lambda").get_function_configuration(FunctionName=name)["Handler"]
+    aws("lambda").update_function_configuration(FunctionName=name, Handler="no_dot")
+    before = time.time()
+    try:
+        assert "FunctionError" in aws("lambda").invoke(FunctionName=name, Payload="{}")
+    finally:
+        aws("lambda").update_function_configuration(FunctionName=name, Handler=handler)
+    [failed] = function_log.invocations(events(aws, before))
+    assert failed.error == "ValueError: not enough values to unpack (expected 2, got 1)"
+
+
+def test_the_log_goes_on_after_bytes_that_are_no_text(aws: Boto, code: Callable[[str], None]) -> None:
+    code("import os\ndef lambda_handler(event, context):\n    os.write(1, b'caf\\xe9\\n')\n    print('after')")
+    before = time.time()
+    aws("lambda").invoke(FunctionName=aws.resource(FUNCTION), Payload="{}")
+    assert function_log.text(events(aws, before)) == ["caf\N{REPLACEMENT CHARACTER}", "after"]
 
 
 class Appending(list[dict[str, Any]]):
