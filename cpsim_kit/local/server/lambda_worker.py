@@ -1,10 +1,16 @@
 """The program in which a Lambda function of the local stack runs; ministack starts one for each environment.
 
 In the place of ministack's own, so that a function sees and logs what it does on AWS: the log lines of AWS's Python
-runtime, and errors of import that fail each invocation. It ends with its parent, also when that is killed in the middle
-of an invocation. AWS Lambda developer guide: "Building Lambda functions with Python" (python-handler, python-logging),
-"Using the Lambda runtime environment" (lambda-runtime-environment: an import that takes longer than ten seconds is left
-to the first invocation, and so to the function's timeout).
+runtime, and errors of import that fail each invocation. AWS Lambda developer guide: "Building Lambda functions with
+Python" (python-handler, python-logging), "Using the Lambda runtime environment" (lambda-runtime-environment: an import
+that takes longer than ten seconds is left to the first invocation, and so to the function's timeout).
+
+It ends with its parent, also when that is killed in the middle of an invocation. Where there is ``fork``, so everywhere
+but on Windows, the function runs in a child of this process, in a process group of its own. This process runs nothing
+of the function and is never busy: when its parent ends, a signal asks it to end, or the function's process ends, it
+kills the whole group, whatever the function does, and with it what the function has started. Only what has left the
+group, as with ``start_new_session``, goes on. On Windows a thread looks for the end of the parent: it has to wait while
+the function does not leave the interpreter to other threads, and what the function has started goes on.
 
 The protocol is ministack's, one JSON document a line. From stdin: once ``{"code_dir", "module", "handler", "env", …}``
 (``init_timeout`` is the kit's own), then ``{"event", "ctx"}`` for each invocation. To stdout: once ``{"status":
@@ -18,11 +24,13 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
 import traceback
-from typing import Any, TextIO
+from collections.abc import Callable
+from typing import Any, NoReturn, TextIO
 
 END_OF_LOG = "\x00end of the invocation's log"
 
@@ -65,12 +73,15 @@ class _LogFormat(logging.Formatter):
 
 def _main() -> None:
     messages, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
+    init = json.loads(messages.readline())
+    code = init["code_dir"]
+    parent = os.getppid()
+    if hasattr(os, "fork"):
+        parent = _fork(parent, code, answers)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # the function, or a program that it starts, has nothing to read
     os.dup2(2, 1)  # whatever the function prints, also from a program that it starts, is its log
     sys.stdout = sys.stderr
-    init = json.loads(messages.readline())
-    code = init["code_dir"]
-    threading.Thread(target=_end_with_parent, args=(os.getppid(), code), daemon=True).start()
+    threading.Thread(target=_end_with, args=(parent, code), daemon=True).start()
     sys.path[0] = code  # in the place of this program's folder
     lines = logging.StreamHandler()
     form = _LogFormat()
@@ -109,6 +120,45 @@ def _main() -> None:
     _exit(code)
 
 
+def _fork(parent: int, code: str, answers: TextIO) -> int:
+    """Return in a child that leads a process group, with the id of this process, which becomes its guard."""
+    guard = os.getpid()
+    ends = {signal.SIGHUP, signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)  # from now on one that comes early waits for sigwait
+    if function := os.fork():
+        with contextlib.suppress(OSError):  # it has done so itself, or has ended already
+            os.setpgid(function, function)
+        answers.close()  # the parent sees at once that the function's process has ended
+        for number in (1, 2):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+        _guard(function, parent, ends, code)
+    os.setpgid(0, 0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ends)
+    return guard
+
+
+def _guard(function: int, parent: int, ends: set[signal.Signals], code: str) -> NoReturn:
+    """Wait for the end of the function's process or of the parent, or for a signal; then end all that is left."""
+
+    def kill_after(wait: Callable[[], object]) -> None:
+        wait()
+        _kill(function)
+
+    for wait in (lambda: _wait_for_end(parent), lambda: signal.sigwait(ends)):
+        threading.Thread(target=kill_after, args=[wait], daemon=True).start()
+    _, status = os.waitpid(function, 0)
+    _kill(function)
+    ended = os.waitstatus_to_exitcode(status)
+    if ended == -signal.SIGKILL:  # by this process, as a rule
+        ended = 0
+    _exit(code, ended if ended >= 0 else 128 - ended)  # as a shell has it
+
+
+def _kill(group: int) -> None:
+    with contextlib.suppress(OSError):  # nothing is left of it
+        os.killpg(group, signal.SIGKILL)
+
+
 def _write(stream: TextIO, line: str) -> None:
     with contextlib.suppress(OSError):  # the parent has ended, and so does standard input
         stream.write(f"{line}\n")
@@ -135,16 +185,20 @@ def _told(kind: str, text: str, error: BaseException, code: str) -> str:
     return f"[ERROR] {kind}: {text}\n{''.join(lines)}".rstrip().replace(code, "/var/task")
 
 
-def _end_with_parent(parent: int, code: str) -> None:
+def _end_with(parent: int, code: str) -> None:
     """Exit once the parent has ended; a handler that does not return would otherwise go on without it."""
-    while os.getppid() == parent:
-        time.sleep(_PARENT_INTERVAL)
+    _wait_for_end(parent)
     _exit(code)
 
 
-def _exit(code: str) -> None:
+def _wait_for_end(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_PARENT_INTERVAL)
+
+
+def _exit(code: str, status: int = 0) -> NoReturn:
     shutil.rmtree(os.path.dirname(code), ignore_errors=True)  # the parent cannot do it any more
-    os._exit(0)
+    os._exit(status)
 
 
 if __name__ == "__main__":

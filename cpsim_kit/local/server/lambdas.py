@@ -6,6 +6,10 @@ modules are parameters:
 
     lambda_runtime._PYTHON_WORKER_SCRIPT           `lambda_worker` is what runs the function
     lambda_runtime.execution_credentials           the function signs with the stack's own access key
+    lambda_runtime.Worker.invoke                   the log says so where no process can be started, or it ends during
+                                                   the import of the function; ministack leaves the log empty then
+    lambda_runtime.Worker._read_stderr             all that such a process has printed is in the log, of which ministack
+                                                   may take a part; bytes that are no text do not end the log
     lambda_runtime.Worker._drain_stderr_bounded    the log ends where the worker says so; ministack waits 50 ms instead
     lambda_svc._presigned_code_url                 signed like every other request, so that the door lets it pass
     lambda_svc._probe_peak_memory_mb               0; ministack gives that of the largest process that has ended, of any
@@ -15,9 +19,11 @@ modules are parameters:
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import itertools
 import queue
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +43,7 @@ _CODE = "/_cpsim/lambda-code/"
 _LIFE = 600  # seconds that the address of a function's code is valid, as on AWS
 _PAGE = 10_000  # events, as on AWS
 _LOG_TIMEOUT = 2.0  # seconds for the rest of the log on a busy computer; it is in the pipe already
+_EXIT_TIMEOUT = 2.0  # seconds for a process to end that has closed its pipes
 _LOOK = 0.02  # seconds between two looks whether a worker has died
 
 
@@ -62,6 +69,8 @@ def install(lambda_svc: Any, lambda_runtime: Any, cloudwatch_logs: Any, key: Acc
 
     lambda_runtime._PYTHON_WORKER_SCRIPT = Path(lambda_worker.__file__).read_text(encoding="utf-8")
     lambda_runtime.execution_credentials = credentials
+    lambda_runtime.Worker.invoke = _failing_with_a_log(lambda_runtime)
+    lambda_runtime.Worker._read_stderr = _queue_log
     lambda_runtime.Worker._drain_stderr_bounded = _read_log
     lambda_svc._presigned_code_url = code_url
     lambda_svc._probe_peak_memory_mb = lambda _function: 0
@@ -97,7 +106,7 @@ def _in_pages(logs: Any) -> Callable[[dict[str, Any]], Any]:
         with logs._log_events_lock:
             streams = [
                 [event | {"logStreamName": name} for event in stream["events"] if event["timestamp"] >= since]
-                for name, stream in group["streams"].items()
+                for name, stream in list(group["streams"].items())  # an invocation adds one without the lock
             ]
         found = heapq.merge(*streams, key=lambda event: event["timestamp"])
         page = list(itertools.islice(found, begin, begin + _PAGE + 1))
@@ -105,6 +114,39 @@ def _in_pages(logs: Any) -> Callable[[dict[str, Any]], Any]:
         return logs.json_response({"events": page[:_PAGE], "searchedLogStreams": []} | more)
 
     return filter_log_events
+
+
+def _failing_with_a_log(lambda_runtime: Any) -> Callable[..., dict[str, Any]]:
+    """Return ministack's Worker.invoke with a log where that raises, as AWS writes it."""
+    former: Callable[..., dict[str, Any]] = lambda_runtime.Worker.invoke
+
+    def invoke(worker: Any, event: Any, request_id: str, **context: Any) -> dict[str, Any]:
+        try:
+            return former(worker, event, request_id, **context)
+        except Exception as exc:  # noqa: BLE001 - ministack's answer to it has no log
+            process, worker._proc = worker._proc, None
+            if process is None:
+                return {"status": "error", "error": str(exc), "trace": f"[ERROR] {type(exc).__name__}: {exc}"}
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_EXIT_TIMEOUT)
+        lambda_runtime._signal(process)
+        lambda_runtime._collect(process, time.monotonic() + lambda_runtime._REAP_GRACE)
+        status = process.returncode
+        how = f"with error: exit status {status}" if status else "without providing a reason"
+        error = f"RequestId: {request_id} Error: Runtime exited {how}"
+        return {"status": "error", "error": error, "log": _read_log(worker)}
+
+    return invoke
+
+
+def _queue_log(worker: Any) -> None:
+    """Put each line that the worker writes to stderr in its queue, in a thread, until there is no more."""
+    stream, worker._proc.stderr = worker._proc.stderr, None
+    stream.reconfigure(errors="replace")
+    lines = worker._stderr_queue
+    with stream:
+        for line in stream:
+            lines.put(line.rstrip("\n"))
 
 
 def _read_log(worker: Any, **_waits: float) -> str:

@@ -1,6 +1,7 @@
 """The program that runs a Lambda function: its protocol, what it logs, and that it never outlives its parent."""
 
 import json
+import signal
 import subprocess
 import sys
 import textwrap
@@ -41,10 +42,13 @@ class Function:
         self.process.stdin.write(json.dumps(document) + "\n")
         self.process.stdin.flush()
 
-    def invoke(self, event: Any = None, *, timeout_ms: int = 3000) -> tuple[dict[str, Any], list[str]]:
-        """The answer, and the log."""
-        about = {"request_id": "R1", "invoked_function_arn": "arn:F", "timeout_ms": timeout_ms}
+    def send(self, event: Any) -> None:
+        about = {"request_id": "R1", "invoked_function_arn": "arn:F", "timeout_ms": 3000}
         self.write({"event": event, "ctx": about})
+
+    def invoke(self, event: Any = None) -> tuple[dict[str, Any], list[str]]:
+        """The answer, and the log."""
+        self.send(event)
         assert self.process.stdout is not None
         assert self.process.stderr is not None
         answer = json.loads(self.process.stdout.readline())
@@ -186,6 +190,53 @@ def test_it_ends_and_removes_its_folder_when_standard_input_ends(function: Calla
     assert not idle.code.parent.exists()
 
 
+STARTED = {  # a process by each way, which would go on for ten minutes
+    "a program, at import": """
+        import subprocess
+        pid = subprocess.Popen(["sleep", "600"]).pid
+        def start():
+            return pid
+    """,
+    "a process of multiprocessing": """
+        import multiprocessing, time
+        def start():
+            process = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+            process.start()
+            return process.pid
+    """,
+    "a fork": """
+        import os, time
+        def start():
+            if (pid := os.fork()) == 0:
+                time.sleep(600)
+            return pid
+    """,
+}
+
+
+@pytest.mark.parametrize("end", ["the end of standard input", "SIGTERM", "SIGINT", "its own end"])
+@pytest.mark.parametrize("source", STARTED.values(), ids=STARTED)
+def test_what_it_has_started_ends_with_it(function: Callable[..., Function], source: str, end: str) -> None:
+    starting = function(
+        f"""{source}
+        import os
+        def run(event, context):
+            return os._exit(7) if event == "end" else start()
+        """
+    )
+    started = psutil.Process(starting.invoke()[0]["result"])
+    if end == "its own end":
+        starting.send("end")
+    elif end.startswith("SIG"):
+        starting.process.send_signal(signal.Signals[end])
+    if end != "the end of standard input":
+        starting.process.wait(SOON)
+    starting.end()
+    assert has_ended(started)
+    assert starting.process.returncode == (7 if end == "its own end" else 0)
+    assert not starting.code.parent.exists()
+
+
 PARENT = """
 import json, subprocess, sys, time
 worker = subprocess.Popen([sys.executable, sys.argv[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -208,27 +259,50 @@ def play_parent(folder: Path, source: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def kill_once(parent: "subprocess.Popen[str]", started: Path) -> psutil.Process:
-    """Kill the parent once a file is there, and return the worker."""
+def kill_once(parent: "subprocess.Popen[str]", started: Path) -> list[psutil.Process]:
+    """Kill the parent once a file is there, and return the worker's processes."""
     assert parent.stdout is not None
     worker = psutil.Process(int(parent.stdout.readline()))
     while not started.exists():
         time.sleep(MS)
+    processes = [worker, *worker.children(recursive=True)]
     parent.kill()
-    return worker
+    return processes
 
 
-def has_ended(worker: psutil.Process) -> bool:
-    psutil.wait_procs([worker], timeout=SOON)
-    return not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE
+def has_ended(*processes: psutil.Process) -> bool:
+    deadline = time.monotonic() + SOON
+    while not all(map(is_dead, processes)) and time.monotonic() < deadline:
+        time.sleep(MS)
+    return all(map(is_dead, processes))
 
 
-def test_it_ends_with_a_killed_parent_in_the_middle_of_an_invocation(tmp_path: Path) -> None:
+def is_dead(process: psutil.Process) -> bool:
+    """Whether a process has ended, whoever has to take note of it."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+@pytest.mark.parametrize(
+    "work",
+    ["while 1: pass", "re.match('(a+)+$', 'a' * 60 + 'b')"],
+    ids=["that leaves the interpreter to others", "that does not"],
+)
+def test_it_ends_with_a_killed_parent_in_the_middle_of_an_invocation(tmp_path: Path, work: str) -> None:
     folder, started = tmp_path / "function", tmp_path / "started"
     folder.mkdir()
-    with play_parent(folder, f"def run(event, context):\n    open({str(started)!r}, 'w')\n    while 1: pass") as parent:
-        worker = kill_once(parent, started)
-    assert has_ended(worker)
+    source = f"""
+        import re, subprocess
+        def run(event, context):
+            subprocess.Popen(["sleep", "600"])
+            open({str(started)!r}, "w").close()
+            {work}
+    """
+    with play_parent(folder, source) as parent:
+        processes = kill_once(parent, started)
+    assert has_ended(*processes)
     assert not folder.exists()
 
 
@@ -248,8 +322,8 @@ def test_it_removes_its_folder_when_nobody_reads_its_answer_any_more(tmp_path: P
         {"wait()" if where == "import" else ""}
     """
     with play_parent(folder, source) as parent:
-        worker = kill_once(parent, started)
+        processes = kill_once(parent, started)
         parent.wait()
         gate.touch()
-    assert has_ended(worker)
+    assert has_ended(*processes)
     assert not folder.exists()

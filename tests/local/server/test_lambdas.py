@@ -4,14 +4,18 @@ import asyncio
 import io
 import json
 import os
+import re
 import signal
 import tempfile
+import threading
+import time
 import urllib.error
 import urllib.request
 import uuid
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -19,7 +23,10 @@ import pytest
 from conftest import SOON
 from stack_fixtures import Boto, ask, dial, eventually, mqtt, new_id, receive
 
+from cpsim_kit.aws import function_log
+from cpsim_kit.aws.access_key import AccessKey
 from cpsim_kit.local.launcher import LocalOptions, LocalProcess
+from cpsim_kit.local.server import lambdas
 
 FUNCTION = "OCPPMessageProcessor"
 QUEUE, DEAD_LETTERS = "IncomingMessagesQueue", "DeadLetterQueueForIncomingMessages"
@@ -79,9 +86,14 @@ def code(aws: Boto) -> Iterator[Callable[[str], None]]:
 
 def log(aws: Boto) -> str:
     """What the function has logged."""
-    group = f"/aws/lambda/{aws.resource(FUNCTION)}"
-    pages = aws("logs").get_paginator("filter_log_events").paginate(logGroupName=group)
-    return "\n".join(event["message"] for page in pages for event in page["events"])
+    return "\n".join(event["message"] for event in events(aws))
+
+
+def events(aws: Boto, since: float = 0) -> list[dict[str, Any]]:
+    """The events of the function's log since a time."""
+    asked = {"logGroupName": f"/aws/lambda/{aws.resource(FUNCTION)}", "startTime": int(since * 1000)}
+    pages = aws("logs").get_paginator("filter_log_events").paginate(**asked)
+    return [event for page in pages for event in page["events"]]
 
 
 async def test_it_answers_and_reports_a_boot_to_the_shadow(process: LocalProcess, aws: Boto) -> None:
@@ -159,12 +171,19 @@ async def test_a_function_that_takes_too_long_is_ended(
 ) -> None:
     name = aws.resource(FUNCTION)
     aws("lambda").update_function_configuration(FunctionName=name, Timeout=1)
-    code("def lambda_handler(event, context):\n    while True: pass")
+    code(
+        "import os\n"
+        "def lambda_handler(event, context):\n"
+        "    if forked := os.fork():\n"
+        "        print(f'processes: {os.getpid()} {forked}')\n"
+        "    while True: pass"
+    )
     answer = await asyncio.to_thread(aws("lambda").invoke, FunctionName=name, Payload=b"{}")
     aws("lambda").update_function_configuration(FunctionName=name, Timeout=3)
     assert "FunctionError" in answer
     assert "Task timed out after 1.00 seconds" in log(aws)
-    await eventually(lambda: not [child for child in workers(process) if child.cpu_percent(0.05) > 50])
+    [both] = re.findall(r"processes: (\d+) (\d+)", log(aws))
+    await eventually(lambda: not any(is_running(int(pid)) for pid in both))
 
 
 def test_the_log_has_what_was_printed_without_the_end_of_a_line(aws: Boto, code: Callable[[str], None]) -> None:
@@ -183,8 +202,81 @@ def test_a_function_that_ends_its_process_has_failed(aws: Boto, code: Callable[[
     assert seen.startswith("[ERROR] Runtime.ExitError: ")
 
 
-def workers(process: LocalProcess) -> list[psutil.Process]:
-    return psutil.Process(process.pid).children(recursive=True)
+def test_a_function_that_ends_its_process_at_import_has_failed(aws: Boto, code: Callable[[str], None]) -> None:
+    printed = [f"line {number}" for number in range(2000)]
+    code(
+        "import os, subprocess\n"
+        "subprocess.Popen(['sleep', '600'])\n"
+        "for number in range(2000):\n"
+        "    print('line', number)\n"
+        "os._exit(1)"
+    )
+    before = time.time()
+    for _ in range(2):
+        answer = aws("lambda").invoke(FunctionName=aws.resource(FUNCTION), Payload="{}")
+        assert "FunctionError" in answer
+    new = events(aws, before)
+    failed = function_log.invocations(new)
+    assert [each.error for each in failed] == ["Runtime.ExitError: Runtime exited with error: exit status 1"] * 2
+    said = "[ERROR] Runtime.ExitError: the function's process ended in the middle of the invocation"
+    why = [f"RequestId: {each.request_id} Error: Runtime exited with error: exit status 1" for each in failed]
+    assert function_log.text(new) == [*printed, said, why[0], *printed, said, why[1]]
+
+
+def test_a_function_whose_environment_cannot_be_made_has_failed(aws: Boto, code: Callable[[str], None]) -> None:
+    code("")
+    name = aws.resource(FUNCTION)
+    handler = aws("lambda").get_function_configuration(FunctionName=name)["Handler"]
+    aws("lambda").update_function_configuration(FunctionName=name, Handler="no_dot")
+    before = time.time()
+    try:
+        assert "FunctionError" in aws("lambda").invoke(FunctionName=name, Payload="{}")
+    finally:
+        aws("lambda").update_function_configuration(FunctionName=name, Handler=handler)
+    [failed] = function_log.invocations(events(aws, before))
+    assert failed.error == "ValueError: not enough values to unpack (expected 2, got 1)"
+
+
+def test_the_log_goes_on_after_bytes_that_are_no_text(aws: Boto, code: Callable[[str], None]) -> None:
+    code("import os\ndef lambda_handler(event, context):\n    os.write(1, b'caf\\xe9\\n')\n    print('after')")
+    before = time.time()
+    aws("lambda").invoke(FunctionName=aws.resource(FUNCTION), Payload="{}")
+    assert function_log.text(events(aws, before)) == ["caf\N{REPLACEMENT CHARACTER}", "after"]
+
+
+class Appending(list[dict[str, Any]]):
+    """The events of a log stream; another stream comes while somebody reads them."""
+
+    def __init__(self, streams: dict[str, Any], *events: dict[str, Any]) -> None:
+        super().__init__(events)
+        self.streams = streams
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        self.streams[uuid.uuid4().hex] = {"events": []}
+        return super().__iter__()
+
+
+def test_the_log_is_read_while_an_invocation_adds_a_stream() -> None:
+    """ministack adds a stream for each invocation, in the invocation's thread and without the lock."""
+    streams: dict[str, Any] = {}
+    streams |= {name: {"events": Appending(streams, {"timestamp": 1, "message": name})} for name in ("A", "B")}
+    logs = SimpleNamespace(
+        _log_groups={"group": {"streams": streams}},
+        _log_events_lock=threading.Lock(),
+        _filter_log_events=None,
+        json_response=lambda document: document,
+    )
+    runtime = SimpleNamespace(Worker=SimpleNamespace(invoke=None))
+    lambdas.install(SimpleNamespace(), runtime, logs, AccessKey.random(), "http://127.0.0.1", "eu-west-1")
+    answer = logs._filter_log_events({"logGroupName": "group"})
+    assert [event["message"] for event in answer["events"]] == ["A", "B"]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 # -- The door ---------------------------------------------------------------------------------------------------------
@@ -222,20 +314,27 @@ async def test_no_process_and_no_folder_outlives_the_stack(end: str, tmp_path: P
     process = LocalProcess(LocalOptions(name=name, csms="lambda"))
     aws = Boto(process)
     try:
-        source = f"open({str(began)!r}, 'w').close()\n    while True: time.sleep(0.01)"
-        put_code(aws, f"import time\ndef lambda_handler(event, context):\n    {source}")
+        put_code(
+            aws,
+            "import multiprocessing, subprocess, time\n"
+            "subprocess.Popen(['sleep', '600'])\n"
+            "def lambda_handler(event, context):\n"
+            "    multiprocessing.get_context('fork').Process(target=time.sleep, args=(600,)).start()\n"
+            f"    open({str(began)!r}, 'w').close()\n"
+            "    while True: time.sleep(0.01)",
+        )
         charge_point_id = await known(aws)
         async with dial(process, charge_point_id) as ws:
             await ws.send('[2,"1","Heartbeat",{}]')
             await eventually(began.exists)
-            running = workers(process)
+            running = [each.pid for each in psutil.Process(process.pid).children(recursive=True)]
         assert folders(name)
         if end == "SIGKILL":
             os.kill(process.pid, signal.SIGKILL)
     finally:
         aws.disconnect()
         await asyncio.to_thread(process.stop)
-    await eventually(lambda: not [each for each in running if each.is_running() and each.status() != "zombie"])
+    await eventually(lambda: not any(map(is_running, running)))
     await eventually(lambda: not folders(name))
 
 

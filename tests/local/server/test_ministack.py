@@ -414,6 +414,8 @@ def test_the_topic_filter_of_a_rule_matches_as_on_aws(topic_filter: str, topic: 
         ("services.dynamodb", "_put_item", (({},), {})),
         ("services.sqs", "_get_q", (("url",), {})),
         ("services.sqs", "_act_send_message", (({}, "url"), {})),
+        ("core.lambda_runtime", "_signal", ((None,), {})),
+        ("core.lambda_runtime", "_collect", ((None, 1.0), {})),
         ("core.responses", "request_scope", (("account", "region"), {})),
         ("app", "app", (({}, lambda: None, lambda _: None), {})),
     ],
