@@ -587,9 +587,6 @@ class Core:
 
     def _power_off(self, _event: PowerOff, now: float) -> None:
         """Everything stops at once, and nothing is said any more."""
-        for evse in self.evses.values():
-            evse.has_power = False
-        self._offline(Offline(), now)
         self._is_accepted = False
         self.restarts.cancel()
         self.network_profile = ""
@@ -598,9 +595,11 @@ class Core:
         self._visits.lose_lobby(now)
         for evse in self.evses.values():
             record(evse, now)
+            evse.has_power = False
             self._visits.drop_authorization(evse)
             evse.offer(now)
             record(evse, now)
+        self._offline(Offline(), now)  # what waited for an answer changes nothing any more
 
     def _shut_down(self, _event: ShutDown, now: float) -> None:
         """Go away for a reset, as without power, and know why it starts again."""
