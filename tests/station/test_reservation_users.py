@@ -10,7 +10,7 @@ from core_player import Player, Said
 from reservation_player import CABLE, TOKENS, VERSIONS, act, play, player_of, reserve
 from told import told
 
-from cpsim_kit.station import Vehicle
+from cpsim_kit.station import Evse, Vehicle
 from cpsim_kit.station.rules.events import Accepted, ChangeAvailability, PlugIn, PowerOff, Swipe
 from cpsim_kit.station.rules.memory import recall, remember
 
@@ -120,9 +120,11 @@ def test_of_several_reservations_the_token_uses_its_own_and_that_for_this_evse(
 
 
 def test_a_transaction_without_a_vehicle_occupies_an_evse() -> None:
-    player = player_of("2.0.1", TxCtrlr__TxStartPoint="EVConnected", TxCtrlr__TxStopPoint="Authorized")
-    play(player, ["plug", "unplug"])
+    variables = {"TxCtrlr.StopTxOnEVSideDisconnect": False, "TxCtrlr.TxStopPoint": "Authorized"}
+    player = Player("2.0.1", [Evse(has_cable=True)], {"TxCtrlr.TxStartPoint": "EVConnected", **variables}, TOKENS)
+    play(player, ["plug", "unplug ev"])
     assert player.core.evses[1].transaction is not None
+    assert not player.core.evses[1].has_dangling_cable
     assert act(player, "reserve 7 TAG-1 evse 1") == ["-> Occupied"]
 
 
