@@ -126,7 +126,8 @@ def _failing_with_a_log(lambda_runtime: Any) -> Callable[..., dict[str, Any]]:
         except Exception as exc:  # noqa: BLE001 - ministack's answer to it has no log
             process, worker._proc = worker._proc, None
             if process is None:
-                return {"status": "error", "error": str(exc), "trace": f"[ERROR] {type(exc).__name__}: {exc}"}
+                error = f"the function's process cannot be started: {exc}"
+                return {"status": "error", "error": error, "trace": f"[ERROR] Runtime.InitError: {error}"}
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_EXIT_TIMEOUT)
         lambda_runtime._signal(process)

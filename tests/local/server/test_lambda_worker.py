@@ -1,4 +1,4 @@
-"""The program that runs a Lambda function: its protocol, what it logs, and that it never outlives its parent."""
+"""The program that runs a Lambda function: its protocol, its log, and that nothing of it outlives its parent."""
 
 import json
 import signal

@@ -223,7 +223,7 @@ def test_a_function_that_ends_its_process_at_import_has_failed(aws: Boto, code: 
     assert function_log.text(new) == [*printed, said, why[0], *printed, said, why[1]]
 
 
-def test_a_function_whose_environment_cannot_be_made_has_failed(aws: Boto, code: Callable[[str], None]) -> None:
+def test_a_function_whose_process_cannot_be_started_has_failed(aws: Boto, code: Callable[[str], None]) -> None:
     code("")
     name = aws.resource(FUNCTION)
     handler = aws("lambda").get_function_configuration(FunctionName=name)["Handler"]
@@ -234,7 +234,7 @@ def test_a_function_whose_environment_cannot_be_made_has_failed(aws: Boto, code:
     finally:
         aws("lambda").update_function_configuration(FunctionName=name, Handler=handler)
     [failed] = function_log.invocations(events(aws, before))
-    assert failed.error == "ValueError: not enough values to unpack (expected 2, got 1)"
+    assert failed.error.startswith("Runtime.InitError: the function's process cannot be started: not enough values")
 
 
 def test_the_log_goes_on_after_bytes_that_are_no_text(aws: Boto, code: Callable[[str], None]) -> None:
