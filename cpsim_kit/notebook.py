@@ -11,6 +11,7 @@ import contextlib
 import inspect
 import re
 import signal
+import textwrap
 from collections.abc import Awaitable
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -25,6 +26,9 @@ T = TypeVar("T")
 
 # A message id. It is hidden in output, as it differs in each run and would change the notebook's kept output.
 _UUID = re.compile(r"\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+
+# JupyterLab breaks a line that is too long for its window anywhere, also within a word.
+_WRAPPER = textwrap.TextWrapper(90, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
 
 
 def checkpoint(sentence: str, holds: object) -> None:
@@ -78,7 +82,8 @@ class ExpectedError:
         if not isinstance(exc, self._kinds):
             return False
         self.error = exc
-        print(f"✓ {type(exc).__name__}, as expected: {_UUID.sub('…', str(exc))}")
+        text = f"✓ {type(exc).__name__}, as expected: {_UUID.sub('…', str(exc))}"
+        print("\n".join(_WRAPPER.fill(line) for line in text.splitlines()))
         return True
 
 

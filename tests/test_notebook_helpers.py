@@ -67,7 +67,21 @@ def test_expected_error_can_be_looked_at(capsys: pytest.CaptureFixture[str]) -> 
     assert refused.charge_point_id == "CP9"
     assert refused.closed.code == 1008
     assert "NotRegistered" in repr(refused)
-    assert capsys.readouterr().out == f"✓ NotRegistered, as expected: {error}\n"
+    out = capsys.readouterr().out
+    assert " ".join(out.split()) == f"✓ NotRegistered, as expected: {error}"
+    assert out.endswith("\n")
+
+
+def test_expected_error_is_printed_in_lines_that_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    address = f"ws://127.0.0.1:9/{'long-' * 30}"
+    source = "<source>, line 1: expected ':'\n    def handler(event)\n                      ^"
+    with expect_error(ValueError):
+        raise ValueError(f"{'word ' * 40}{address} {source}")
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == f"✓ ValueError, as expected: {'word ' * 11}word"
+    assert all(len(line) <= 90 for line in lines if address not in line)
+    assert f"  {address}" in lines, "an address is not broken"
+    assert lines[-2:] == source.splitlines()[-2:], "nor are the lines of a message joined"
 
 
 def test_expected_error_prints_no_message_id_and_keeps_it(capsys: pytest.CaptureFixture[str]) -> None:
