@@ -112,9 +112,14 @@ def _main() -> None:
             continue
         try:
             result = handler(message["event"], _Context(init, message["ctx"]))
-            json.dumps(result)
         except Exception as exc:  # noqa: BLE001 - of the function; it is the answer
             answer(status="error", error=str(exc), trace=_told(type(exc).__name__, str(exc), exc, code))
+            continue
+        try:
+            json.dumps(result)
+        except Exception as exc:  # noqa: BLE001 - as above
+            text = f"Unable to marshal response: {exc}"  # with AWS's name of this error
+            answer(status="error", error=text, trace=f"[ERROR] Runtime.MarshalError: {text}")
         else:
             answer(status="ok", result=result)
     _exit(code)

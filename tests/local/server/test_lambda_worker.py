@@ -171,7 +171,9 @@ def test_a_long_import_is_left_to_the_first_invocation(function: Callable[..., F
 
 
 def test_a_result_that_is_not_json_is_an_error(function: Callable[..., Function]) -> None:
-    assert "not JSON serializable" in function("def run(event, context):\n    return {1, 2}").invoke()[0]["error"]
+    answer, _ = function("def run(event, context):\n    return {1, 2}").invoke()
+    assert answer["error"] == "Unable to marshal response: Object of type set is not JSON serializable"
+    assert answer["trace"] == f"[ERROR] Runtime.MarshalError: {answer['error']}"
 
 
 def test_the_context_tells_name_request_and_time_left(function: Callable[..., Function]) -> None:
