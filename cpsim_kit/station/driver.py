@@ -209,9 +209,8 @@ class Driver:
         self.starter.loss = error
         if self._task is None or self.error is not None:
             return
-        if self._core.restarts.is_away:  # whatever boots it goes on
-            self._core.triggers.take_early()  # what was asked for on this connection is not sent on the next
-        elif not self.starter.reconnects and self.is_plugged:
+        is_away = self._core.restarts.is_away  # then it is not online, and whatever boots it goes on
+        if not (self.starter.reconnects or is_away) and self.is_plugged:
             self.error = error
             self.fail(error)
         elif self.is_online:
@@ -286,7 +285,7 @@ class Driver:
             ConnectError: The connection did not open; the station stays off.
             ConnectionLost, CallTimeout, CallFailed, ProtocolViolation: As :meth:`ChargePoint.boot`.
         """
-        await self._charge_point.connect()
+        await self.starter.connect()
         await self.starter.boot()
         self.is_plugged = True
         self.take_heartbeat_interval()

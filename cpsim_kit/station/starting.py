@@ -102,12 +102,13 @@ class Starter:
     # -- Connecting ---------------------------------------------------------------------------------------------------
 
     async def connect(self) -> None:
-        """Connect once.
+        """Connect once. What was asked for on the last connection, before an acceptance, is not sent on this one.
 
         Raises:
             ConnectError: The connection did not open.
             ConnectionLost: It has ended at once.
         """
+        self._core.triggers.take_early()
         await self._charge_point.connect()
         if not self._charge_point.is_open and self.loss is not None:  # it has ended at once
             raise self.loss.with_traceback(None)

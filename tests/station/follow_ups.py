@@ -150,7 +150,7 @@ class FollowUps:
             self.owed[action] = 0
             return
         self._spent = set()  # it has got the answer to its boot
-        if is_asked:
+        if is_asked and action not in FIRMWARE | LOGS:
             self.owed[action] -= 1
         match action:
             case "NotifyReport":
@@ -206,7 +206,9 @@ class FollowUps:
         status, moves = payload["status"], FIRMWARE_MOVES if action in FIRMWARE else LOG_MOVES
         job = self._jobs.get((action, payload.get("requestId")))
         if job is None:
-            if not (is_asked and (status == "Idle" or self._is_of_another(action, None))):
+            if is_asked and (status == "Idle" or self._is_of_another(action, None)):
+                self.owed[action] -= 1
+            else:
                 yield "status_unasked", f"{action} {status} of request {payload.get('requestId')}"
             return
         before, after_boot = job.status, {"Installed"} if job.status == "Rebooted" else set()
@@ -217,6 +219,7 @@ class FollowUps:
                 f"{action} Installed after InstallRebooting, and no boot between (L01.FR.32)",
             )
         elif is_asked and (status in {before, "Idle"} or self._is_of_another(action, job)):
+            self.owed[action] -= 1  # else it is a step that the charge point tells by itself, and the asked one follows
             return
         elif not is_next and not job.has_gap:
             yield "status_order_of_job", f"{action} {status} after {before or 'nothing'}"

@@ -83,6 +83,14 @@ CASES: dict[str, tuple[list[Step], list[str]]] = {
     "a reset of an EVSE needs no boot": ([BOOT, BEAT, ask("Reset", type="Immediate", evseId=1)], []),
     "a reset whose answer was lost": ([BOOT, BEAT, ask("Reset", "nothing", type="Immediate"), NEW, REMOTE_BOOT], []),
     "a message that was promised": ([TRIGGER, ("FirmwareStatusNotification", {"status": "Idle"})], []),
+    "a step before the message that was promised": (
+        [UPDATE, *firmware("Downloading"), TRIGGER, *firmware("Downloaded", "Downloaded")],
+        [],
+    ),
+    "a step in the place of the message that was promised": (
+        [UPDATE, *firmware("Downloading"), TRIGGER, *firmware("Downloaded")],
+        ["promise_not_kept"],
+    ),
     "a message that was promised and did not come": ([TRIGGER], ["promise_not_kept"]),
     "a log": ([LOG, *log("Uploading", "Uploading", "Uploaded")], []),
     "a log that ends first": ([LOG, *log("Uploaded")], ["status_order_of_job"]),
