@@ -38,7 +38,7 @@ from cpsim_kit.station.device_model.variables import Variables
 from cpsim_kit.station.dialects import dialect_of
 from cpsim_kit.station.rules.authorization import IdToken
 from cpsim_kit.station.rules.core import Core
-from cpsim_kit.station.rules.events import TICK, Answer, PlugIn, Swipe
+from cpsim_kit.station.rules.events import TICK, Accepted, Answer, PlugIn, Swipe
 from cpsim_kit.station.station import Station
 
 SETTLE = 2.0  # seconds between the last start and the measurement
@@ -69,6 +69,7 @@ def meter_value() -> Any:
     dialect = dialect_of("2.0.1", time.time(), 1)
     core = Core(dialect, [Evse()], Variables(dialect, {}))
     now, payload = 0.0, None
+    core.handle(Accepted(), now)
     core.handle(PlugIn(vehicle()), now)
     core.handle(Swipe(IdToken(TOKEN)), now)
     for _ in range(20):
