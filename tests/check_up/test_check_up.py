@@ -42,6 +42,7 @@ def test_every_check_has_its_own_fault() -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("version", "check"), CASES, ids=[f"{version}-{check}" for version, check in CASES])
 async def test_a_fault_fails_its_check_and_no_other(version: str, check: str) -> None:
     async with billing_csms(version, check) as csms:

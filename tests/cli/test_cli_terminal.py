@@ -17,7 +17,7 @@ from relay import Relay
 
 from cpsim_kit import Stack
 
-pytestmark = pytest.mark.usefixtures("environment")
+pytestmark = [pytest.mark.usefixtures("environment"), pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
