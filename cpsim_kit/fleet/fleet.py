@@ -270,6 +270,7 @@ class Fleet:
                 result.duration = joined.elapsed
                 line.cancel()
                 await asyncio.gather(line, return_exceptions=True)
+                joined.sample()  # the state at the end; of a short run, the only sample
         finally:
             await asyncio.shield(asyncio.gather(*(share.close() for share in shares)))
         errors: list[Exception] = [error for share in shares for error in share.errors]

@@ -85,7 +85,7 @@ class Progress:
                 self._result.load_samples.append((at, *load))
 
     async def show(self, *, line: bool) -> None:
-        """Take a sample every half second, without end; and show it in a line if wanted."""
+        """Take a sample every half second, until cancelled; and show it in a line if wanted."""
         form = "{desc}: {n:.0f}/{total:.0f} s |{bar}|{postfix}"  # the postfix begins with a comma
         with tqdm(total=self._duration, desc="fleet", bar_format=form, disable=not line) as bar:
             while True:

@@ -7,7 +7,7 @@ import math
 import pytest
 from conftest import SOON
 from csms_stub import Csms, silent
-from small_fleets import UNIT, fleet_of, run_quietly
+from small_fleets import UNIT, fleet_of, only_boot, run_quietly
 
 from cpsim_kit.fleet.call_table import CallTable
 from cpsim_kit.fleet.progress import Progress
@@ -23,6 +23,16 @@ async def test_how_many_are_connected_is_noted_at_the_moment_it_was_so(csms: Csm
     assert len(result.samples) >= 3
     for at, connected, _ in result.samples:
         assert (opened_at < at - UNIT).sum() <= connected <= (opened_at < at + UNIT).sum()
+
+
+async def test_a_run_shorter_than_the_first_sample_has_the_one_of_its_end(
+    csms: Csms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cpsim_kit.fleet.progress.SAMPLE", 10 * SOON)
+    result = await fleet_of(csms, 3, scenario=only_boot).run(SOON, **run_quietly)
+    ((at, connected, booted),) = result.samples
+    assert (connected, booted) == (3, 3)
+    assert 0 < at <= result.duration
 
 
 async def test_the_line_says_how_it_goes(csms: Csms, capsys: pytest.CaptureFixture[str]) -> None:
