@@ -456,3 +456,11 @@ def test_a_reservation_until_the_end_of_time_is_shown_until_the_last_moment_of_a
     seconds = datetime(year, 12, 31, tzinfo=UTC).timestamp() - EPOCH
     assert reserve(player, 7, "TAG-1", 1, seconds=seconds)[0] == "Accepted"
     assert list(reservations_frame(player.core.reservations).expires_at.dt.year) == [shown]
+
+
+@pytest.mark.parametrize("number", [-(2**70), -1, 2**63 - 1, 2**63, 2**64, 2**70])
+def test_a_reservation_has_any_whole_number(number: int) -> None:
+    player = player_of("1.6", 2)
+    assert reserve(player, 7, "TAG-1", 1)[0] == "Accepted"
+    assert reserve(player, number, "TAG-2", 2)[0] == "Accepted"
+    assert list(reservations_frame(player.core.reservations).reservation_id) == [7, number]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -421,6 +422,7 @@ def test_the_csms_unlocks_a_cable_that_stays_locked() -> None:
         ("OCPPCommCtrlr.OfflineThreshold", "5"),
         ("SampledDataCtrlr.TxEndedMeasurands", "Energy.Active.Import.Register"),
         ("SampledDataCtrlr.TxUpdatedInterval", "60"),  # as before
+        ("SampledDataCtrlr.TxEndedInterval", "30"),
     ],
 )
 def test_an_interval_goes_on_when_something_else_is_set(name: str, value: str) -> None:
@@ -429,6 +431,17 @@ def test_an_interval_goes_on_when_something_else_is_set(name: str, value: str) -
         player.act(act)
     assert put(player, name, value) == "Accepted"
     assert brief(told(player.act("wait 20"))) == [SAMPLE]
+
+
+def test_the_interval_of_the_last_message_goes_on_when_the_other_one_is_set() -> None:
+    player = Player(variables={"SampledDataCtrlr.TxEndedInterval": 30})
+    for act in ("plug", "swipe TAG-1", "wait 20"):
+        player.act(act)
+    assert put(player, "SampledDataCtrlr.TxUpdatedInterval", "7") == "Accepted"
+    player.act("wait 45")
+    (_, ended), *_ = [said for said in player.act("unplug") if said[0] == "TransactionEvent"]
+    begin, *between, end = [datetime.fromisoformat(each["timestamp"]) for each in ended["meterValue"]]
+    assert [(each - begin).total_seconds() for each in (*between, end)] == [30, 60, 65]
 
 
 def test_a_shorter_wait_ends_at_once_where_it_has_passed() -> None:

@@ -73,7 +73,8 @@ __all__ = ["Core"]
 
 _DAY = 86_400
 _WAIT = "TxCtrlr.EVConnectionTimeOut"
-_SAMPLING = ("SampledDataCtrlr.Enabled", "SampledDataCtrlr.TxUpdatedInterval", "SampledDataCtrlr.TxEndedInterval")
+_SAMPLING = "SampledDataCtrlr.Enabled"
+_UPDATED, _ENDED = "SampledDataCtrlr.TxUpdatedInterval", "SampledDataCtrlr.TxEndedInterval"
 _PRIORITY = "OCPPCommCtrlr.NetworkConfigurationPriority"
 _DISCONNECTED = frozenset({"EVConnected", "PowerPathClosed"})
 
@@ -400,10 +401,12 @@ class Core:
         if before is None or any(name.startswith("AlignedDataCtrlr.") for name in before):
             self._align(now)
         value = self.variables.value
-        is_sampling = before is None or any(name in before and before[name] != value(name) for name in _SAMPLING)
+        sampling, updated, ended = (
+            before is None or (name in before and before[name] != value(name)) for name in (_SAMPLING, _UPDATED, _ENDED)
+        )
         for evse in self._visits.places():
-            if is_sampling and evse.transaction is not None:
-                self._reporter.schedule(evse.transaction, now)
+            if evse.transaction is not None:  # one interval leaves the other as it is
+                self._reporter.schedule(evse.transaction, now, updated=sampling or updated, ended=sampling or ended)
             if before is not None and _WAIT in before:
                 self._change_wait(evse, before[_WAIT], now)
 

@@ -270,12 +270,14 @@ class Reporter:
 
     # -- Meter values -------------------------------------------------------------------------------------------------
 
-    def schedule(self, transaction: Transaction, now: float) -> None:
-        """Begin the intervals of a transaction's meter values, as the variables say now."""
+    def schedule(self, transaction: Transaction, now: float, *, updated: bool = True, ended: bool = True) -> None:
+        """Begin the intervals of a transaction's meter values, as the variables say now: both of them, or one."""
         value = self._variables.value
         is_on = value("SampledDataCtrlr.Enabled")
-        transaction.sample_at = now + ((is_on and value("SampledDataCtrlr.TxUpdatedInterval")) or _NEVER)
-        transaction.ended_sample_at = now + ((is_on and value("SampledDataCtrlr.TxEndedInterval")) or _NEVER)
+        if updated:
+            transaction.sample_at = now + ((is_on and value("SampledDataCtrlr.TxUpdatedInterval")) or _NEVER)
+        if ended:
+            transaction.ended_sample_at = now + ((is_on and value("SampledDataCtrlr.TxEndedInterval")) or _NEVER)
 
     def _sampled(self, variable: str) -> Sequence[str]:
         """The measurands of a variable of SampledDataCtrlr; none while that is not enabled."""

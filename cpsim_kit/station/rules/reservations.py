@@ -215,7 +215,9 @@ def reservations_frame(reservations: Reservations) -> pd.DataFrame:
         for each in reservations.all()
     ]
     columns = ("reservation_id", "evse_ids", "id_token", "group", "expires_at")
-    return table(rows, columns).astype({"reservation_id": "int64", "expires_at": "datetime64[ns, UTC]"})
+    fits = all(-(2**63) <= each.id < 2**63 for each in reservations.all())  # the schemas set no limit
+    dtypes = {"reservation_id": "int64" if fits else "object", "expires_at": "datetime64[ns, UTC]"}
+    return table(rows, columns).astype(dtypes)
 
 
 def _may_be_kept(evse: LiveEvse) -> bool:
