@@ -806,11 +806,41 @@ def test_a_message_that_waits_for_its_next_attempt_is_sent_at_once_after_a_recon
     assert "Updated 2 ChargingStateChanged SuspendedEV" in told(player.act("online"))
 
 
+@pytest.mark.parametrize("stop", ["Authorized", "EnergyTransfer", "Authorized,EnergyTransfer"])
 @pytest.mark.parametrize("side", ["evse", "ev"])
-def test_a_transaction_that_nobody_authorized_ends_with_its_vehicle(side: Literal["evse", "ev"]) -> None:
-    """E09.FR.01: it is deauthorized, although EVConnected is no stop point."""
-    player = Player("2.0.1", variables={"TxCtrlr.TxStartPoint": "EVConnected", "TxCtrlr.TxStopPoint": "Authorized"})
+def test_a_transaction_that_nobody_authorized_ends_with_its_vehicle(side: Literal["evse", "ev"], stop: str) -> None:
+    """E09.FR.01: it is deauthorized, although EVConnected is no stop point; E05.FR.10: so it ends."""
+    player = Player("2.0.1", variables={"TxCtrlr.TxStartPoint": "EVConnected", "TxCtrlr.TxStopPoint": stop})
     player.do(PlugIn(Vehicle()))
     said = [payload for action, payload in player.do(Unplug(side=side)) if action == "TransactionEvent"]
     assert [(each["eventType"], each["triggerReason"]) for each in said] == [("Ended", "EVCommunicationLost")]
     assert said[0]["transactionInfo"]["stoppedReason"] == "EVDisconnected"
+
+
+@pytest.mark.parametrize("stop", ["Authorized", "EnergyTransfer"])
+@pytest.mark.parametrize("set_later", [False, True])
+def test_a_transaction_that_nobody_authorized_waits_for_its_vehicle_to_come_back(stop: str, set_later: bool) -> None:
+    """E10.FR.02: where the cable may come back, the transaction is deauthorized after a time."""
+    variables = {
+        "TxCtrlr.TxStartPoint": "EVConnected",
+        "TxCtrlr.TxStopPoint": stop,
+        "TxCtrlr.StopTxOnEVSideDisconnect": False,
+        "TxCtrlr.EVConnectionTimeOut": 0 if set_later else 60,
+        "SampledDataCtrlr.TxUpdatedInterval": 0,
+    }
+    player = Player("2.0.1", variables=variables)
+    player.act("plug")
+    assert [line for line in told(player.act("unplug ev")) if line[:6] != "status"] == [
+        "Updated 1 EVCommunicationLost Idle"
+    ]
+    assert player.act("wait 59") == []
+    player.act("plug")
+    player.act("unplug ev")
+    if set_later:
+        assert player.act("wait 1e6") == []
+        player.core.variables.set("TxCtrlr.EVConnectionTimeOut", 60)
+        player.do(VariablesChanged({"TxCtrlr.EVConnectionTimeOut": 0}))
+    assert [line for line in told(player.act("wait 60")) if line[:6] != "status"] == [
+        "Ended 4 EVCommunicationLost EVDisconnected Begin:1 End:1"
+    ]
+    assert player.core.evses[1].transaction is None

@@ -55,7 +55,9 @@ What is decided, and by what (part 2, edition 2.0.1; "errata" is the sheet of 20
         the authorization has already ended: nothing, or as the letter says           two readings
       cable out: EVCommunicationLost, Idle; the authorization ends                    E09.FR.01, table 434
         EVDisconnected, or the reason that had begun the stop                         TC_E_14, TC_E_17, TC_E_20
-        never authorized, only Authorized is a stop point: goes on, or ends           2.6.6.2; E09.FR.01: two readings
+        nobody was authorized, or no energy flows, and the stop points are Authorized,
+        EnergyTransfer or both: nothing ends that was, and E 1.1 warns of it; or
+        E09.FR.01 deauthorizes, which ends it as in E05.FR.10                         two readings
       no car in time: the authorization ends; a transaction is Ended, Timeout         C01.FR.26, E03.FR.05, F02.FR.07
         the card had ended the authorization before: Ended, or nothing                E03.FR.05: two readings
       remote stop, never authorized, Authorized is a stop point: Ended, or Updated    F03.FR.02, .03: two readings
@@ -435,9 +437,7 @@ def _unplug(stop: frozenset[str], now: Situation) -> list[Reading]:
         return [ends]
     if "EnergyTransfer" in stop and now.charging_state == "Charging":
         return [ends]
-    if ("Authorized" in stop and not authorized) or ("EnergyTransfer" in stop and authorized):
-        return [goes_on, ends]
-    return [goes_on]
+    return [goes_on, ends]
 
 
 def _no_car_in_time(now: Situation) -> list[Reading]:

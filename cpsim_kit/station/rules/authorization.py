@@ -83,7 +83,6 @@ class Authorization:
         is_remote: Whether the CSMS requested it.
         is_reported: Whether a transaction message has reported it.
         is_blocked: Whether no energy may flow, as the CSMS refused the token later (E05.FR.02).
-        has_lost_vehicle: Whether its vehicle was unplugged, and may come back (E10).
         reservation_id: Of the reservation that it used, until a transaction message has reported it.
         until_wh: The register up to which energy may flow for a token that was refused later (E05.FR.03).
         profile: The charging profile for its transaction, until that runs (F01.FR.10).
@@ -96,7 +95,6 @@ class Authorization:
     is_remote: bool = False
     is_reported: bool = False
     is_blocked: bool = False
-    has_lost_vehicle: bool = False
     until_wh: float | None = None
     reservation_id: int | None = None
     profile: Profile | None = None

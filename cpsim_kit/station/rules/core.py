@@ -344,11 +344,9 @@ class Core:
         authorization, evse.authorization = evse.authorization, None
         self._visits.tell_unused(authorization)
         evse.offer(now)
-        if authorization is not None and authorization.has_lost_vehicle:
-            extra = STOPPED_WITH_AUTHORIZATION
-            self._visits.settle(evse, now, "EVCommunicationLost", "EVDisconnected", extra=extra)
-        else:
-            self._visits.settle(evse, now, "EVConnectTimeout", "Timeout", must_end=True)
+        was_there = evse.transaction is not None and evse.transaction.begin is not None
+        words = ("EVCommunicationLost", "EVDisconnected") if was_there else ("EVConnectTimeout", "Timeout")
+        self._visits.settle(evse, now, *words, must_end=True)
         self._visits.close_session(evse, now)
 
     def _accepted(self, event: Accepted, now: float) -> None:
@@ -415,7 +413,7 @@ class Core:
         wait = self.variables.value(_WAIT) or math.inf
         if evse.connect_by < math.inf:
             evse.connect_by = max(now, evse.connect_by - old + wait)
-        elif not old and evse.authorization is not None and evse.vehicle is None:
+        elif not old and evse.vehicle is None and (evse.authorization or evse.transaction) is not None:
             evse.connect_by = now + wait
         if evse.authorize_by < math.inf:
             evse.authorize_by = max(now, evse.authorize_by - old + wait)
@@ -471,12 +469,11 @@ class Core:
             self._visits.drop_authorization(evse)
             extra |= STOPPED_WITH_AUTHORIZATION
         elif stops:  # a transaction that was never authorized is deauthorized, too, and nobody would ever end it
-            extra |= {"Authorized"}
+            extra |= STOPPED_WITH_AUTHORIZATION
         evse.was_stopped = False
         evse.offer(now)
         self._visits.settle(evse, now, "EVCommunicationLost", "EVDisconnected", extra=extra)
-        if evse.authorization is not None:  # E10: the cable may come back
-            evse.authorization.has_lost_vehicle = True
+        if evse.transaction is not None:  # E10: the cable may come back
             evse.connect_by = now + (self.variables.value("TxCtrlr.EVConnectionTimeOut") or math.inf)
         self._visits.close_session(evse, now)
 
