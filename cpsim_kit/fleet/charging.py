@@ -19,7 +19,7 @@ from typing import Any
 from cpsim_kit.basics.waiting import together
 from cpsim_kit.charge_point import ChargePoint
 from cpsim_kit.charge_point.backoff import Backoff
-from cpsim_kit.errors import CallFailed, CallTimeout, CpsimError, ProtocolViolation
+from cpsim_kit.errors import CpsimError, ProtocolViolation
 from cpsim_kit.fleet.arrivals import Arrivals, waits_of
 from cpsim_kit.fleet.session_table import SessionRow
 from cpsim_kit.station import Session, Station, Vehicle
@@ -32,7 +32,6 @@ Options = Mapping[str, Any] | Callable[[str], Mapping[str, Any]]
 
 _NAN = math.nan
 _LOOK = 0.5  # seconds between two looks at a station that is offline
-_AGAIN = (CallTimeout, CallFailed, ProtocolViolation)  # a boot that failed so may succeed the next time
 
 
 @dataclass(frozen=True)
@@ -160,7 +159,7 @@ class Charger:
         self._reported: dict[int, list[SessionRow]] = {}  # of those, what was reported last
 
     async def accept(self, random: random_module.Random) -> None:
-        """Boot until the CSMS accepts the station; where that fails without a loss of connection, boot again.
+        """Boot until the CSMS accepts the station; also where an answer breaks the schema, boot again.
 
         Args:
             random: Of the waits before it boots again.
@@ -174,7 +173,7 @@ class Charger:
         while True:
             try:
                 await self.station.connect()
-            except _AGAIN:
+            except ProtocolViolation:
                 if (wait := next(waits, None)) is None:
                     raise
                 await asyncio.sleep(wait)

@@ -283,10 +283,10 @@ class Driver:
 
         Raises:
             ConnectError: The connection did not open; the station stays off.
-            ConnectionLost, CallTimeout, CallFailed, ProtocolViolation: As :meth:`ChargePoint.boot`.
+            ConnectionLost, CallTimeout, CallFailed, ProtocolViolation: As :meth:`Starter.boot_surely`.
         """
         await self.starter.connect()
-        await self.starter.boot()
+        await self.starter.boot_surely()
         self.is_plugged = True
         self.take_heartbeat_interval()
         await self.act(Accepted())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from cpsim_kit.charge_point import Backoff, ChargePoint, boot_until_accepted, keep_connected
 from cpsim_kit.charge_point.backoff import own_boot_waits
-from cpsim_kit.errors import ConnectionLost, CpsimError, WaitTimeout
+from cpsim_kit.errors import CallFailed, CallTimeout, ConnectionLost, CpsimError, WaitTimeout
 from cpsim_kit.station.rules.events import Accepted, ShutDown
 
 if TYPE_CHECKING:
@@ -183,6 +183,26 @@ class Starter:
             else:
                 return
 
+    async def boot_surely(self) -> None:
+        """Boot as :meth:`boot`, and again where the CSMS answers with an error, or not at all (B01 and B03; 4.2).
+
+        What breaks a schema is no reason to say it again. The waits are those of ``reconnect`` where it has any.
+
+        Raises:
+            ConnectionLost, ProtocolViolation: As :meth:`ChargePoint.boot`.
+            CallTimeout, CallFailed: So, too, and it does not connect again either.
+        """
+        waits = own_boot_waits() if self._backoff is None else self._backoff.waits(self._random)
+        while True:
+            try:
+                await self.boot()
+            except (CallTimeout, CallFailed) as exc:
+                if not self.reconnects:
+                    raise
+                await self._pause(exc, next(waits))
+            else:
+                return
+
     async def _wait_to_boot(self, seconds: float) -> None:
         """Wait before the next BootNotification, unless the CSMS asks for it; send other messages that it asks for.
 
@@ -241,7 +261,8 @@ class Starter:
 
     async def _pause(self, error: CpsimError, seconds: float) -> None:
         """Wait after a boot that failed, at most until the connection ends (B01, error handling)."""
-        logger.warning("%s; the station boots again in %.0f s", error, seconds)
+        level = logging.INFO if self._charge_point.is_observed else logging.WARNING
+        logger.log(level, "%s; the station boots again in %.0f s", error, seconds)
         with contextlib.suppress(WaitTimeout):
             await self._charge_point.wait_closed(seconds)  # then the next boot says why
 

@@ -99,7 +99,7 @@ class Station:
         record: Whether sessions keep a row for each change and each meter reading.
         reconnect: Whether it connects again when the connection is lost, with the waits of OCPPCommCtrlr's
             RetryBackOff variables, or with those of a :class:`~cpsim_kit.Backoff`; else a lost connection ends it with
-            its error.
+            its error, and so does a first boot that fails.
         share: How its EVSEs share a limit of the station as a whole: "equal" (each the same, and what one cannot use
             goes to the others), "first come", or a function: see ``cpsim_kit.station.profiles.sharing``.
         quirks: Names of :data:`~cpsim_kit.station.QUIRKS`: what it says wrongly, as awkward stations do.
@@ -234,14 +234,18 @@ class Station:
     async def connect(self) -> Self:
         """Connect, boot until the CSMS accepts, report the connectors, and begin the heartbeats.
 
-        Does nothing while it is connected. Where the CSMS refuses one of the reports, the log says so, and the station
-        goes on. After an error the station can be awaited again.
+        Does nothing while it is connected. Where the CSMS answers BootNotification with an error, or not at all, the
+        log says so, and the station boots again some time later, as often as it takes; with ``reconnect=False`` that is
+        raised. Where the CSMS refuses one of the reports, the log says so, and the station goes on. After an error the
+        station can be awaited again.
 
         Raises:
             ConnectError: The connection did not open.
             NotRegistered: The gateway has no Thing of this id.
             ConnectionLost: The connection closed.
-            CallTimeout, CallFailed, ProtocolViolation: As :meth:`ChargePoint.boot`.
+            ProtocolViolation: What it says of itself, or the answer to it, breaks the schema.
+            CallTimeout, CallFailed: The CSMS did not answer BootNotification, or with CALLERROR, and ``reconnect`` is
+                False.
             RuntimeError: The station was closed.
         """
         async with self._opening:
@@ -265,7 +269,7 @@ class Station:
         await charge_point.connect()
         charge_point.on_other(self._commands.find_handler)
         if charge_point.boot_status != "Accepted" or self._own:
-            await self._driver.starter.boot()
+            await self._driver.starter.boot_surely()
         self._require_not_closed()
         charge_point.on_close(self._connection_lost)
         charge_point.on_open(self._driver.open_connection)
@@ -724,7 +728,7 @@ class Station:
 
         Raises:
             ConnectError: The connection did not open; the station stays off.
-            CpsimError: As :meth:`ChargePoint.boot`, or what it said failed.
+            CpsimError: The boot failed as in :meth:`connect`, or what it said failed.
         """
         self._require_running()
         await self._driver.power_on()

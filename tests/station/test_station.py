@@ -14,14 +14,16 @@ from typing import Any
 import pytest
 from charge_point_fixtures import spawn
 from conftest import MS, cpsim_tasks, until
-from csms_stub import Csms, answer, close, delay, error, held, silent
+from csms_stub import Behaviour, Csms, answer, close, delay, error, held, silent
 from station_wire import VERSIONS, accept_all, since_start, words
 
-from cpsim_kit import ChargePoint
-from cpsim_kit.errors import CallFailed, ConnectError, ConnectionLost
+from cpsim_kit import Backoff, ChargePoint
+from cpsim_kit.errors import CallFailed, ConnectError, ConnectionLost, ProtocolViolation
 from cpsim_kit.station import FAULTS, Evse, Station, Vehicle
 
 pytestmark = pytest.mark.usefixtures("no_hang")
+
+SOON = Backoff(wait_minimum=10 * MS, random_range=0, repeat_times=0)
 
 START = {
     "1.6": ["Boot", "Status 0 Available", "Status 1 Available"],
@@ -240,11 +242,49 @@ async def test_a_connection_lost_while_it_opens_is_raised_and_it_can_be_opened_a
         assert words(csms) == START["2.0.1"]
 
 
-async def test_a_refused_boot_is_raised(csms: Csms) -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("refusal", [error("InternalError", "no disk", {}), silent], ids=["CALLERROR", "silent"])
+async def test_a_first_boot_that_fails_is_tried_again(
+    csms: Csms, version: str, refusal: Behaviour, caplog: pytest.LogCaptureFixture
+) -> None:
+    accept_all(csms, version)
+    csms.once.extend([refusal] * 2)
+
+    async with Station("CP1", csms.url, version=version, reconnect=SOON, call_timeout=100 * MS) as station:
+        assert station.is_online
+        log = station.charge_point.messages.to_frame()
+
+    assert csms.actions[:4] == ["BootNotification"] * 3 + ["StatusNotification"]
+    assert (log.kind == "CALLERROR").sum() == (0 if refusal is silent else 2)
+    assert caplog.text.count("the station boots again in") == 2
+    assert ("no disk" if refusal is not silent else "no answer to BootNotification") in caplog.text
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+async def test_a_boot_that_fails_when_the_power_is_back_is_tried_again(csms: Csms, version: str) -> None:
+    accept_all(csms, version)
+    async with Station("CP1", csms.url, version=version, reconnect=SOON) as station:
+        await station.power_off()
+        csms.once.append(error("InternalError", "no disk", {}))
+        await station.power_on()
+        assert station.is_online
+
+    assert csms.actions.count("BootNotification") == 3
+
+
+async def test_a_first_boot_that_fails_is_raised_where_the_station_does_not_try_again(csms: Csms) -> None:
     csms.on["BootNotification"] = error("InternalError", "no", {})
 
     with pytest.raises(CallFailed):
-        await Station("CP1", csms.url)
+        await Station("CP1", csms.url, reconnect=False)
+
+
+async def test_a_first_boot_that_breaks_the_schema_is_raised(csms: Csms) -> None:
+    with pytest.raises(ProtocolViolation) as broken:
+        await Station("CP1", csms.url, model="M" * 21)
+
+    assert "model" in broken.value.path
+    assert csms.actions == []
 
 
 async def test_an_opening_that_is_cancelled_leaves_nothing_open(csms: Csms) -> None:
