@@ -18,6 +18,7 @@ from cpsim_kit.station.rules.events import Accepted, PowerOff
 from cpsim_kit.station.rules.restart import RESTART_SECONDS
 
 TWO = ("2.0.1", "2.1")
+KINDS = {"hard": "Immediate", "soft": "OnIdle"}
 UNLOCK = {
     "1.6": "UnlockConnectorOnEVSideDisconnect",
     "2.0.1": "OCPPCommCtrlr.UnlockOnEVSideDisconnect",
@@ -33,6 +34,12 @@ def update_status(player: Player) -> str:
     update = player.core.maintenance.firmware.update
     assert update is not None
     return update.status
+
+
+def reset(player: Player, kind: str) -> list[str]:
+    """Reset the station in the words of its version."""
+    words = {"hard": "Hard", "soft": "Soft"} if player.core.dialect.version.name == "1.6" else KINDS
+    return command(player, f"reset {words[kind]}")[:1]
 
 
 @pytest.mark.parametrize("version", TWO)
@@ -59,6 +66,44 @@ def test_an_evse_comes_back_from_its_reset_only_after_a_failed_installation(vers
     assert (update_status(player), usable(player)) == ("InstallationFailed", [2])
     player.wait(RESTART_SECONDS)
     assert usable(player) == [1, 2]
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_no_reset_breaks_an_installation_off(version: str, kind: str) -> None:
+    """B11.FR.06: it cannot be interrupted."""
+    player = Player(version)
+    ask_update(player, version)
+    player.wait(40)
+    assert update_status(player) == "Installing"
+    assert reset(player, kind) == ["-> Rejected"]
+    lines = [line.split()[1] for line in timeline(player, 60)]
+    assert lines.count("boot") == lines.count("Installed") == 1
+    assert "Installing" not in lines
+    assert reset(player, kind) == ["-> Accepted"]
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft"])
+@pytest.mark.parametrize("is_first", ["reset", "update"])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_installation_begins_once_the_reset_is_done(version: str, is_first: str, kind: str) -> None:
+    """Both wait for the same transaction, or the reset ends it."""
+    player = Player(version)
+    player.act("plug")
+    player.act("swipe TAG-1")
+    if is_first == "update":
+        ask_update(player, version)
+        player.wait(40)
+    reset(player, kind)
+    if is_first == "reset":
+        ask_update(player, version)
+        player.wait(40 if version != "1.6" and kind == "soft" else 0)
+    if player.core.evses[1].transaction is not None:
+        player.act("swipe TAG-1")
+    boots = [line.split()[2] for line in timeline(player, 300) if " boot " in line]
+    assert len(boots) == 2
+    assert boots[1] == "FirmwareUpdate"
+    assert [payload.get("status") for _, payload in player.said].count("Installing") == 1
 
 
 @pytest.mark.parametrize("version", TWO)

@@ -145,6 +145,11 @@ class Firmware:
             return "Idle", None
         return self.update.status, self.update.request_id
 
+    @property
+    def is_installing(self) -> bool:
+        """Whether an installation has begun, which a reset would break off (B11.FR.06)."""
+        return self.update is not None and self.update.status in _NO_CANCEL
+
     def due(self) -> float:
         """When its next step is due; infinity for never."""
         return math.inf if self.update is None else self.update.due
@@ -274,8 +279,9 @@ class Firmware:
 
     @property
     def _is_busy(self) -> bool:
-        """Whether somebody charges, or is about to."""
-        return any(each.transaction is not None or each.authorization is not None for each in self._core.places())
+        """Whether somebody charges, or is about to, or a reset is to come, which would break an installation off."""
+        uses = (each.transaction is not None or each.authorization is not None for each in self._core.places())
+        return bool(self._core.restarts.step) or any(uses)
 
     def _enter(self, status: str, due: float = math.inf) -> None:
         update = self._running

@@ -565,7 +565,10 @@ class Core:
         return self.availability.change(event, now)
 
     def _reset(self, event: Reset, now: float) -> str:
-        return self.restarts.reset(event, now) if self._is_accepted else "Rejected"
+        installs = self._maintenance is not None and self._maintenance.firmware.is_installing
+        if not self._is_accepted or (installs and event.evse_id is None):  # B11.FR.06
+            return "Rejected"
+        return self.restarts.reset(event, now)
 
     def _unlock(self, event: Unlock, now: float) -> str:
         return unlock(self._visits, event, now)
