@@ -73,6 +73,56 @@ def test_a_reset_leaves_reservations(version: str) -> None:
     assert "authorize TAG-1" in act(player, "swipe TAG-1")
 
 
+@pytest.mark.parametrize("version", VERSIONS[1:])
+@pytest.mark.parametrize("where", ["evse 1", "with a vehicle", "of any"])
+def test_the_reset_of_an_evse_leaves_its_reservation(version: str, where: str) -> None:
+    """B11.FR.05; were it Unavailable meanwhile, the reservation would be removed (H01.FR.17)."""
+    player = player_of(version, 1)
+    act(player, "reserve 7 TAG-1" if where == "of any" else "reserve 7 TAG-1 evse 1")
+    if where == "with a vehicle":
+        act(player, "plug 1")
+    assert command(player, "reset Immediate 1") == ["-> Accepted"]
+    assert reserve(player, 8, "TAG-2", 1)[0] == "Occupied"
+    assert act(player, "swipe TAG-1") == []  # nothing begins there yet
+    assert told(player.wait(10)) == []
+    if where != "with a vehicle":
+        assert act(player, "plug 1") == []
+    assert any("TAG-1 reservation 7" in line for line in act(player, "swipe TAG-1 1"))
+
+
+@pytest.mark.parametrize("version", VERSIONS[1:])
+@pytest.mark.parametrize("where", ["evse 2", "of any"])
+def test_a_reset_that_waits_for_a_transaction_leaves_reservations(version: str, where: str) -> None:
+    player = player_of(version, 2)
+    act(player, "plug 1")
+    act(player, "swipe TAG-2 1")
+    act(player, "reserve 7 TAG-1" if where == "of any" else "reserve 7 TAG-1 evse 2")
+    assert command(player, "reset OnIdle") == ["-> Scheduled"]
+    act(player, "swipe TAG-2 1")
+    assert "status 2 Reserved" in told(restart(player)) or where == "of any"
+    assert [each.id for each in player.core.reservations.all()] == [7]
+
+
+@pytest.mark.parametrize("version", VERSIONS[1:])
+def test_a_reservation_of_any_is_kept_at_the_evse_that_has_no_reset(version: str) -> None:
+    """H01.FR.07: one that is available at any time."""
+    player = player_of(version, 2)
+    act(player, "reserve 7 TAG-1")
+    assert command(player, "reset Immediate 1") == ["-> Accepted", "status 1 Unavailable", "status 2 Reserved"]
+    assert reserve(player, 8, "TAG-2", 1)[0] == "Unavailable"
+    assert told(player.wait(10)) == ["status 1 Available", "status 2 Available"]
+
+
+@pytest.mark.parametrize("version", VERSIONS[1:])
+def test_an_evse_that_is_taken_out_of_service_during_its_reset_loses_its_reservation(version: str) -> None:
+    player = player_of(version)
+    act(player, "reserve 7 TAG-1 evse 1")
+    command(player, "reset Immediate 1")
+    status, lines = change(player, is_operative=False, evse_id=1)
+    assert (status, lines) == ("Accepted", ["status 1 Unavailable", "reservation 7 Removed"])
+    assert told(player.wait(10)) == []
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_remote_start_at_an_evse_that_the_csms_took_out_of_service_is_rejected(version: str) -> None:
     player = player_of(version)

@@ -137,6 +137,7 @@ class LiveEvse:
         available: Whether it is in service.
         is_leaving: Whether it goes out of service when its transaction ends.
         is_reserved: Whether it is kept for somebody with a reservation.
+        is_resetting: Whether it is out of service for a reset only, after which it is as before.
         ev_suspends: Whether the vehicle takes nothing for now.
         evse_suspends: Whether the EVSE offers nothing for now.
         ev_is_done: Whether the vehicle has reached its target.
@@ -188,6 +189,7 @@ class LiveEvse:
         "is_cable_locked",
         "is_leaving",
         "is_reserved",
+        "is_resetting",
         "limit_by",
         "limit_kw",
         "limiter",
@@ -215,6 +217,7 @@ class LiveEvse:
         self.available = spec.available
         self.is_leaving = False
         self.is_reserved = False
+        self.is_resetting = False
         self.ev_suspends = False
         self.evse_suspends = False
         self.ev_is_done = False

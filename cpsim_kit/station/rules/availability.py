@@ -21,6 +21,7 @@ __all__ = ["Availability"]
 Place = tuple[int, int]  # an EVSE and its connector; 0 for the whole
 
 _STATION: Place = (0, 0)
+_RESETS = frozenset({"reset", "EVSE reset"})
 
 
 class Availability:
@@ -121,7 +122,7 @@ class Availability:
         """The station starts: it has the states of before, and nothing is held any more. Nothing is said."""
         self._held = None
         for evse in self._visits.evses.values():
-            wanted = self._is_wanted(evse)
+            wanted, evse.is_resetting = self._is_wanted(evse), False
             evse.is_leaving = not wanted and evse.transaction is not None
             evse.available = wanted or evse.is_leaving
 
@@ -145,13 +146,20 @@ class Availability:
 
     def _is_wanted(self, evse: LiveEvse) -> bool:
         """Whether an EVSE is to be in service."""
-        is_held = self._held is not None and any(number == evse.id for number, _purpose in self._held)
-        return not is_held and self._places().isdisjoint({_STATION, (evse.id, 0), (evse.id, 1)})
+        return not self._purposes(evse) and self._is_in_service(evse)
+
+    def _is_in_service(self, evse: LiveEvse) -> bool:
+        return self._places().isdisjoint({_STATION, (evse.id, 0), (evse.id, 1)})
+
+    def _purposes(self, evse: LiveEvse) -> set[str]:
+        """What an EVSE is held for."""
+        return {purpose for number, purpose in self._held or () if number == evse.id}
 
     def _refresh(self, now: float) -> None:
         """Let the EVSEs follow the states, each as soon as its transaction allows it."""
         for evse in self._visits.evses.values():
             wanted = self._is_wanted(evse)
+            evse.is_resetting = not wanted and self._is_in_service(evse) and self._purposes(evse) <= _RESETS
             evse.is_leaving = not wanted and evse.available and evse.transaction is not None
             if evse.available and not wanted and not evse.is_leaving:
                 self._take_out(evse, now)

@@ -8,7 +8,7 @@ OCPP 2.0.1 part 2, functional block H, and errata 2.30 to 2.32 (2025-09); OCPP 1
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -98,12 +98,13 @@ class Reservations:
         places = _places(evses.values(), others)
         if len(others) < len(self):  # its own vehicle may be there already
             places |= {each.id for each in targets if each.is_reserved and _may_be_kept(each)}
-        if _most([*others, new], places) > _most(others, places):
+        usable = tuple(each.id for each in targets if each.is_usable or each.is_reserved)
+        if _most([*others, replace(new, evse_ids=usable)], places) > _most(others, places):
             self._by_id = {each.id: each for each in [*others, new]}
             return "Accepted"
         if all(each.fault for each in targets):
             return "Faulted"
-        return "Occupied" if any(each.is_usable for each in targets) else "Unavailable"
+        return "Occupied" if any(each.is_usable or each.is_reserved for each in targets) else "Unavailable"
 
     def cancel(self, reservation_id: int) -> bool:
         """Take a reservation away; whether there was one."""
@@ -221,22 +222,26 @@ def reservations_frame(reservations: Reservations) -> pd.DataFrame:
 
 
 def _may_be_kept(evse: LiveEvse) -> bool:
-    """Whether nobody may charge there yet; a vehicle may be there."""
+    """Whether it is in service, or will be after its reset, and nobody may charge there yet; a vehicle may be there."""
     running = evse.transaction
-    return evse.is_usable and evse.authorization is None and (running is None or running.token is None)
+    is_there = evse.is_usable or (evse.is_resetting and not evse.fault)
+    return is_there and evse.authorization is None and (running is None or running.token is None)
 
 
 def _is_free(evse: LiveEvse) -> bool:
-    """Whether it can be given away: in service, and nobody is there."""
+    """Whether it can be given away: as above, and nobody is there."""
     return _may_be_kept(evse) and evse.vehicle is None and not evse.has_dangling_cable and evse.transaction is None
 
 
 def _places(evses: Iterable[LiveEvse], reservations: Sequence[Reservation]) -> set[int]:
-    """The EVSEs that can serve reservations: free ones; if they do not suffice, also held ones with a vehicle."""
+    """The EVSEs that can serve reservations: free ones.
+
+    If they do not suffice, also held ones with a vehicle, and those that are back after their reset (B11.FR.05).
+    """
     evses = list(evses)
-    places = {each.id for each in evses if _is_free(each)}
+    places = {each.id for each in evses if each.is_usable and _is_free(each)}
     if _most(reservations, places) < len(reservations):
-        places |= {each.id for each in evses if each.is_reserved and _may_be_kept(each)}
+        places |= {each.id for each in evses if _is_free(each) or (each.is_reserved and _may_be_kept(each))}
     return places
 
 

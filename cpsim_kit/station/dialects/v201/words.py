@@ -75,13 +75,16 @@ class V201(Dialect):
         return super().token(token_id, kind)
 
     def connector_status(self, evse: LiveEvse) -> str:
-        """Reserved also with a vehicle, until a token uses the reservation (H03, errata 2.32)."""
+        """Reserved also with a vehicle, until a token uses the reservation (H03, errata 2.32), and during a reset.
+
+        An EVSE that became Unavailable would lose its reservation (H01.FR.17), which a reset must not end (B11.FR.05).
+        """
         if evse.fault:
             return "Faulted"
-        if not evse.available:
-            return "Unavailable"
         if evse.is_reserved:
             return "Reserved"
+        if not evse.available:
+            return "Unavailable"
         return "Available" if evse.vehicle is None and not evse.has_dangling_cable else "Occupied"
 
     def status_notification(self, evse_id: int, status: str, _fault: str, _is_ev_gone: bool, at: float) -> Any:
