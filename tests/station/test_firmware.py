@@ -309,6 +309,15 @@ def test_a_signature_or_certificate_that_is_missing_is_an_invalid_signature(miss
     assert timeline(player, 1000)[1:] == ["30 InvalidSignature 7", "30 event InvalidFirmwareSignature"]
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_number_of_any_length_is_no_trouble(kind: str) -> None:
+    player = make(kind)
+    player.core.maintenance.firmware.fail_next("DownloadFailed", 1)
+    ask_update(player, kind, retries=10**400, retry_interval=10**400)
+    assert timeline(player, 3600) == []
+    assert player.core.due() > 1e11
+
+
 @pytest.mark.parametrize(("kind", "retries"), [("1.6", 4), ("1.6 signed", 4), ("2.0.1", 3), ("2.1 signed", 3)])
 def test_a_download_is_tried_as_often_as_the_csms_says(kind: str, retries: int) -> None:  # L01.FR.30; 6.55
     player = make(kind)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-__all__ = ["Job", "PlannedFailure"]
+__all__ = ["LONGEST_INTERVAL", "Job", "PlannedFailure"]
+
+LONGEST_INTERVAL = 1e12  # seconds between two attempts; the schemas set no limit, but a float has one
 
 
 @dataclass(slots=True)

@@ -11,6 +11,7 @@ from ocpp.exceptions import GenericError
 from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.dialects.moments import read_moment
 from cpsim_kit.station.maintenance.firmware import Update
+from cpsim_kit.station.maintenance.jobs import LONGEST_INTERVAL
 from cpsim_kit.station.maintenance.maintenance import Upload
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def log_status(calls: ModuleType, status: str, request_id: int | None, is_diagno
 
 def _attempts(fields: Mapping[str, Any]) -> dict[str, Any]:
     """How often it is tried: ``retries`` counts all attempts here (6.25, 6.55). One where the CSMS does not say."""
-    return {"attempts": max(1, fields.get("retries") or 1), "interval": float(fields.get("retry_interval") or 0)}
+    interval = min(fields.get("retry_interval") or 0, LONGEST_INTERVAL)
+    return {"attempts": max(1, fields.get("retries") or 1), "interval": float(interval)}
 
 
 def _update_firmware(core: Core, now: float, fields: Mapping[str, Any]) -> Any:

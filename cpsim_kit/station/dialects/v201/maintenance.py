@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cpsim_kit.station.dialects.handler import Handler
 from cpsim_kit.station.dialects.moments import read_moment
 from cpsim_kit.station.maintenance.firmware import Update
+from cpsim_kit.station.maintenance.jobs import LONGEST_INTERVAL
 from cpsim_kit.station.maintenance.maintenance import Upload
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ _LOGS = {"DiagnosticsLog": "diagnostics", "SecurityLog": "security"}  # OCPP 2.1
 
 def _attempts(fields: Mapping[str, Any]) -> dict[str, Any]:
     """How often it is tried: ``retries`` comes on top of the first attempt. None where the CSMS does not say."""
-    return {"attempts": 1 + (fields.get("retries") or 0), "interval": float(fields.get("retry_interval") or 0)}
+    interval = min(fields.get("retry_interval") or 0, LONGEST_INTERVAL)
+    return {"attempts": 1 + (fields.get("retries") or 0), "interval": float(interval)}
 
 
 def _update_firmware(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
