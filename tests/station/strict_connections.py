@@ -502,9 +502,11 @@ class Memory:
     Attributes:
         refused: The CALLERROR of each request that is sent again until it is answered otherwise.
         last: The last such request that was answered well, with its connection and its answer.
+        serving: Held while a connection is served.
     """
 
     def __init__(self, rules: RulesV16 | RulesV201) -> None:
         self.rules = rules
+        self.serving = asyncio.Lock()
         self.refused: dict[str, OCPPError] = {}
         self.last: tuple[str, Judge, Any] | None = None

@@ -139,12 +139,13 @@ class StrictCsms:
         if identity not in self._memories:
             self._memories[identity] = Memory(self._rules(identity))
         memory = self._memories[identity]
-        memory.rules.connected()
-        station = self._station_class(self, ws, identity, memory)
-        self._stations[identity] = (ws, station)
-        await station.start()
-        if self._stations.get(identity) == (ws, station):
-            del self._stations[identity]
+        async with memory.serving:  # what came on the last connection is looked at first
+            memory.rules.connected()
+            station = self._station_class(self, ws, identity, memory)
+            self._stations[identity] = (ws, station)
+            await station.start()
+            if self._stations.get(identity) == (ws, station):
+                del self._stations[identity]
 
     def _rules(self, identity: str) -> RulesV16 | RulesV201:
         rules: RulesV16 | RulesV201
