@@ -65,7 +65,7 @@ async def test_files_of_the_working_directory_are_no_modules_of_a_fleets_process
         (tmp_path / name).write_text("raise SystemExit('taken for the module of that name')\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend("")
-    result = await fleet_of(csms, 2, processes=2).run(2, **run_quietly)
+    result = await fleet_of(csms, 2, processes=2, scenario=only_boot).run(SOON, **run_quietly)
     assert result.booted == 2
 
 
