@@ -67,7 +67,7 @@ async def test_interrupted_it_leaves_nothing(stack: Stack, boto: Boto) -> None:
         await asyncio.sleep(SOON)
 
     checking = asyncio.create_task(check_up(stack, ledger=ledger, timeout=SOON))
-    await asyncio.wait_for(began.wait(), SOON)
+    await asyncio.wait_for(began.wait(), 6 * SOON)  # twelve Things and two checks come before
     assert len(things(boto)) == 12
     assert [each for each in await stack.tokens.list() if each.id.startswith("CPSIM")]
     checking.cancel()

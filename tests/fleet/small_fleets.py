@@ -86,6 +86,15 @@ async def run_long_enough(
     return result
 
 
+async def back_after_a_loss(result: FleetResult) -> None:
+    """Wait until a fleet has lost a process, and all its charge points are connected again."""
+    await until(lambda: result.lost, "a loss", STARTED)
+    before = len(result.samples)
+    await until(
+        lambda: len(result.samples) > before and result.samples[-1][1] == result.size, "all to be back", 2 * STARTED
+    )
+
+
 def fewest(csms: Csms, size: int) -> int:
     """How many heartbeats came from the charge point of a fleet of this size that has sent the fewest."""
     if len(csms.links) < size:

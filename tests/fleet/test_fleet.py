@@ -12,7 +12,17 @@ import pytest
 from conftest import FACTOR, MS, SOON, cpsim_tasks, until
 from csms_stub import Csms
 from ocpp.v201 import call
-from small_fleets import STARTED, UNIT, children, fleet_of, only_boot, run_long_enough, run_quietly, running
+from small_fleets import (
+    STARTED,
+    UNIT,
+    back_after_a_loss,
+    children,
+    fleet_of,
+    only_boot,
+    run_long_enough,
+    run_quietly,
+    running,
+)
 from stack_fixtures import Boto, bind, new_id
 
 from cpsim_kit import ChargePoint, Fleet, Stack, errors
@@ -190,9 +200,7 @@ async def test_the_charge_points_of_a_lost_process_start_again_in_another(csms: 
         result = fleet.result
         before = result.to_frame()
         os.kill(children()[0].pid, signal.SIGKILL)
-        await until(
-            lambda: result.lost and result.samples and result.samples[-1][1] == 4, "all to be connected again", STARTED
-        )
+        await back_after_a_loss(result)
         seen = len(csms.calls)
         await until(lambda: csms.actions[seen:].count("Heartbeat") >= 20, "heartbeats of all")
     assert len(result.lost) == 1
