@@ -117,6 +117,25 @@ async def test_a_process_that_cannot_be_started_is_lost() -> None:
     await share.close()
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_process_that_dies_before_its_share_begins_is_lost(loop: str) -> None:
+    """As where memory runs out while the others still start."""
+
+    async def start_and_die() -> None:
+        share = ProcessShare(Plan("ws://127.0.0.1:9", {"CP1": (0, 0)}, SOON))
+        await share.start()
+        children()[0].kill()
+        assert share._process is not None
+        await share._process.wait()
+        with pytest.raises(ShareLost):
+            await share.run(lambda _report: None)
+        await share.close()
+
+    module = pytest.importorskip(loop)
+    with asyncio.Runner(loop_factory=module.new_event_loop) as runner:
+        runner.run(start_and_die())
+
+
 async def test_a_process_that_hangs_is_lost(csms: Csms) -> None:
     share = ProcessShare(Plan(csms.url, {"CP1": (0, 0)}, 6 * SOON, UNIT), silence=2 * FACTOR, closing=MS)
     reports: list[Report] = []
