@@ -167,7 +167,7 @@ class ProcessShare:
         try:
             self._process.stdin.write(_LENGTH.pack(len(data)) + data)
             await self._process.stdin.drain()
-        except (BrokenPipeError, ConnectionResetError) as exc:
+        except (BrokenPipeError, ConnectionResetError, RuntimeError) as exc:  # the last is uvloop's, of a closed pipe
             raise ShareLost("a worker process ended at once; its output is above") from exc
 
     async def _read(self, seconds: float, too_late: str) -> Any:

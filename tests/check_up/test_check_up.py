@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -36,6 +36,15 @@ def verdicts(report: CheckUp) -> dict[str, str]:
     return {finding.check.id: finding.verdict for finding in report}
 
 
+async def check_shortly(play: Callable[[float], Awaitable[CheckUp]], **expected: str) -> CheckUp:
+    """A check-up by ``play(timeout)`` with a short time-out; again with a longer one if the verdicts are not these.
+
+    On a slow machine an answer that does come may come too late.
+    """
+    report = await play(SHORT)
+    return report if verdicts(report) == expected else await play(5 * SHORT)
+
+
 def test_every_check_has_its_own_fault() -> None:
     assert {version: list(faults) for version, faults in FAULTS.items()} == {
         version: [check.id for check in checks] for version, checks in CHECKS.items()
@@ -45,11 +54,13 @@ def test_every_check_has_its_own_fault() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("version", "check"), CASES, ids=[f"{version}-{check}" for version, check in CASES])
 async def test_a_fault_fails_its_check_and_no_other(version: str, check: str) -> None:
-    async with billing_csms(version, check) as csms:
-        report = await check_up(csms.url, version, refused_token=REFUSED, ledger=csms.ledger, timeout=SHORT)
-    assert verdicts(report) == {each.id: "failed" if each.id == check else "passed" for each in CHECKS[version]}, [
-        f"{finding.check.id}: {finding.seen}" for finding in report
-    ]
+    async def play(timeout: float) -> CheckUp:
+        async with billing_csms(version, check) as csms:
+            return await check_up(csms.url, version, refused_token=REFUSED, ledger=csms.ledger, timeout=timeout)
+
+    expected = {each.id: "failed" if each.id == check else "passed" for each in CHECKS[version]}
+    report = await check_shortly(play, **expected)
+    assert verdicts(report) == expected, [f"{finding.check.id}: {finding.seen}" for finding in report]
     assert report.failed == [check]
 
 
@@ -94,7 +105,11 @@ async def test_without_a_refused_token_that_check_is_not_tried(version: str, rig
 
 async def test_without_a_call_of_the_csms_that_check_is_not_tried(version: str, right: BillingCsms) -> None:
     right.sends_call = False
-    report = await check_up(right.url, version, ["unanswered_call"], timeout=SHORT)
+
+    async def play(timeout: float) -> CheckUp:
+        return await check_up(right.url, version, ["unanswered_call"], timeout=timeout)
+
+    report = await check_shortly(play, unanswered_call="not tried")
     assert report["unanswered_call"].verdict == "not tried"
     assert "no CALL by itself" in report["unanswered_call"].seen
 
@@ -110,9 +125,13 @@ async def test_a_bill_that_does_not_come_is_a_failure_where_there_has_to_be_one(
     async def empty(_charge_point_id: str, _transaction_id: object) -> None:
         return None
 
-    async with billing_csms("2.0.1") as csms:
-        report = await check_up(csms.url, checks=["cable_first", "seq_no_gap"], ledger=empty, timeout=SHORT)
-    assert verdicts(report) == {"cable_first": "failed", "seq_no_gap": "passed"}
+    async def play(timeout: float) -> CheckUp:
+        async with billing_csms("2.0.1") as csms:
+            return await check_up(csms.url, checks=["cable_first", "seq_no_gap"], ledger=empty, timeout=timeout)
+
+    expected = {"cable_first": "failed", "seq_no_gap": "passed"}
+    report = await check_shortly(play, **expected)
+    assert verdicts(report) == expected
     assert report["cable_first"].seen == "the ledger has no Wh for the transaction"
     assert "no bill" in report["seq_no_gap"].seen
 
@@ -132,8 +151,11 @@ async def test_a_ledger_that_does_not_answer_ends_no_check() -> None:
     async def hanging(_charge_point_id: str, _transaction_id: object) -> float:
         return await asyncio.get_running_loop().create_future()
 
-    async with billing_csms("1.6") as csms:
-        report = await check_up(csms.url, "1.6", ["cable_first"], ledger=hanging, timeout=SHORT)
+    async def play(timeout: float) -> CheckUp:
+        async with billing_csms("1.6") as csms:
+            return await check_up(csms.url, "1.6", ["cable_first"], ledger=hanging, timeout=timeout)
+
+    report = await check_shortly(play, cable_first="not tried")
     assert verdicts(report) == {"cable_first": "not tried"}
     assert "the bill was not seen: the ledger did not answer within" in report["cable_first"].seen
 
@@ -157,8 +179,14 @@ async def test_a_ledger_that_is_no_function_of_two_arguments_is_refused_before_a
 async def test_other_messages_before_acceptance_get_security_error(
     version: str, right: BillingCsms, status: str
 ) -> None:
-    right.boots = [status]
-    report = await check_up(right.url, version, timeout=SHORT)
+
+    async def play(timeout: float) -> CheckUp:
+        right.boots = [status]
+        return await check_up(right.url, version, timeout=timeout)
+
+    report = await play(SHORT)
+    if report["boot"].verdict != "passed" or report.failed:
+        report = await play(5 * SHORT)  # a slow machine takes longer
     assert report["boot"].verdict == "passed"
     assert f"{status}, interval 0 s" in report["boot"].seen
     assert "SecurityError" in report["boot"].seen
@@ -209,8 +237,15 @@ BROKEN: dict[str, tuple[Behaviour, str]] = {
 @pytest.mark.parametrize("name", BROKEN)
 async def test_a_csms_that_is_broken_from_the_start(version: str, csms: Csms, name: str) -> None:
     csms.on["*"], said = BROKEN[name]
-    report = await check_up(csms.url, version, timeout=SHORT)
-    assert verdicts(report) == {check.id: "failed" if check.id == "boot" else "not tried" for check in CHECKS[version]}
+
+    async def play(timeout: float) -> CheckUp:
+        return await check_up(csms.url, version, timeout=timeout)
+
+    expected = {check.id: "failed" if check.id == "boot" else "not tried" for check in CHECKS[version]}
+    report = await check_shortly(play, **expected)
+    if said not in report["boot"].seen:
+        report = await play(5 * SHORT)
+    assert verdicts(report) == expected
     assert said in report["boot"].seen
     assert len(report["boot"].seen) < 500
 
@@ -221,8 +256,15 @@ async def test_a_csms_that_is_broken_once_it_has_booted(version: str, csms: Csms
     """Each check fails on its own."""
     csms.on["*"], said = BROKEN[name]
     csms.on["BootNotification"] = answer()
-    report = await check_up(csms.url, version, ["unknown_action", "token_first"], timeout=SHORT)
-    assert verdicts(report) == {"unknown_action": "failed", "token_first": "failed"}
+
+    async def play(timeout: float) -> CheckUp:
+        return await check_up(csms.url, version, ["unknown_action", "token_first"], timeout=timeout)
+
+    expected = {"unknown_action": "failed", "token_first": "failed"}
+    report = await check_shortly(play, **expected)
+    if said not in report["token_first"].seen:
+        report = await play(5 * SHORT)
+    assert verdicts(report) == expected
     assert said in report["token_first"].seen
 
 
@@ -230,7 +272,11 @@ async def test_a_csms_that_is_broken_once_it_has_booted(version: str, csms: Csms
 async def test_a_csms_that_only_boots(version: str, csms: Csms) -> None:
     """Each check fails on its own, and none hangs."""
     csms.on |= {"*": silent, "BootNotification": answer()}
-    report = await check_up(csms.url, version, timeout=SHORT, refused_token=REFUSED)
+
+    async def play(timeout: float) -> CheckUp:
+        return await check_up(csms.url, version, timeout=timeout, refused_token=REFUSED)
+
+    report = await check_shortly(play, **{check.id: "failed" for check in CHECKS[version]})
     assert set(verdicts(report).values()) == {"failed"}
 
 

@@ -67,7 +67,7 @@ async def test_interrupted_it_leaves_nothing(stack: Stack, boto: Boto) -> None:
         await asyncio.sleep(SOON)
 
     checking = asyncio.create_task(check_up(stack, ledger=ledger, timeout=SOON))
-    await asyncio.wait_for(began.wait(), SOON)
+    await asyncio.wait_for(began.wait(), 6 * SOON)  # twelve Things and two checks come before
     assert len(things(boto)) == 12
     assert [each for each in await stack.tokens.list() if each.id.startswith("CPSIM")]
     checking.cancel()
@@ -81,7 +81,10 @@ async def test_a_ledger_of_the_readers_own_is_asked_instead(stack: Stack) -> Non
     async def ledger(_charge_point_id: str, _transaction_id: object) -> float:
         return 5.0
 
-    report = await check_up(stack, checks=["cable_first"], ledger=ledger, timeout=100 * MS)
+    for timeout in (100 * MS, SOON):  # within which each answer, too, has to come
+        report = await check_up(stack, checks=["cable_first"], ledger=ledger, timeout=timeout)
+        if "the bill says" in report["cable_first"].seen:
+            break
     assert report["cable_first"].seen == "the bill says 5 Wh, not 1000"
 
 
@@ -121,7 +124,10 @@ async def test_a_handler_of_the_readers_own_that_bills_elsewhere(stack: Stack) -
         return {"idTokenInfo": {"status": "Accepted"}} if "idToken" in payload else {}
 
     async with Answers(stack._aws.mqtt_endpoint, handler):  # on the session's stack, as for one on AWS
-        report = await check_up(stack, checks=["refused_token", "cable_first", "offline"], timeout=1000 * MS)
+        for timeout in (1000 * MS, SOON):  # within which each answer, too, has to come
+            report = await check_up(stack, checks=["refused_token", "cable_first", "offline"], timeout=timeout)
+            if not any("no answer within" in finding.seen for finding in report):
+                break
     assert verdicts(report) == {"refused_token": "failed", "cable_first": "passed", "offline": "passed"}
     assert re.search(
         r"; Authorize accepted CPSIM-NO-\w{8}, which is Blocked in stack.tokens$", report["refused_token"].seen

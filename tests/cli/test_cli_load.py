@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,10 +94,10 @@ def test_load_starts_no_stack_for_a_scheduler_that_is_not_there() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", ["", "--reconnect", "--processes 2"])
-def test_load_tells_what_was_measured_until_its_stack_died(options: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("options", "duration"), [("", 60), ("--reconnect", 6), ("--processes 2", 60)])
+def test_load_tells_what_was_measured_until_its_stack_died(options: str, duration: int, tmp_path: Path) -> None:
     file = tmp_path / "calls.csv"
-    load = f"load --size 3 --interval 0.2 --duration 6 --csv {file} {options}"
+    load = f"load --size 3 --interval 0.2 --duration {duration} --csv {file} {options}"
     process = start(*load.split())
     read_until("3 booted", process)
     [stack] = [
@@ -107,7 +108,8 @@ def test_load_tells_what_was_measured_until_its_stack_died(options: str, tmp_pat
     stack.kill()
     output, error = process.communicate(timeout=6 * SOON)
     assert process.returncode == 1, error
-    assert re.search(r"cpsim load: no charge point was connected any more after \d\.\d of 6 s\n", error), error
+    after = rf"cpsim load: no charge point was connected any more after \d+\.\d of {duration} s\n"
+    assert re.search(after, error), error
     assert "has died" in error
     assert "Traceback" not in error
     assert "FleetResult 3 of 3 connected, 3 booted" in output
@@ -122,7 +124,7 @@ async def test_load_tells_what_was_measured_also_where_things_cannot_be_deleted(
     port = int(running.environment["AWS_ENDPOINT_URL"].rpartition(":")[2])
     async with Relay(port) as relay:
         environment = running.environment | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{relay.port}"}
-        load = f"load --size 2 --interval 0.2 --duration 2 --prefix KEPT- --csv {file}"
+        load = f"load --size 2 --interval 0.2 --duration 4 --prefix KEPT- --csv {file}"
         process = start(*load.split(), **environment)
         await asyncio.to_thread(read_until, "2 booted", process)
         relay.target = 9
@@ -136,15 +138,17 @@ async def test_load_tells_what_was_measured_also_where_things_cannot_be_deleted(
 
 @pytest.mark.slow
 def test_load_fails_when_all_its_processes_are_lost(running: RunningStack) -> None:
-    load = "load --size 2 --interval 0.2 --duration 4 --processes 2"
+    load = "load --size 2 --interval 0.2 --duration 120 --processes 2"
     process = start(*load.split(), **running.environment)
     read_until("2 booted", process)
-    for worker in psutil.Process(process.pid).children():
-        worker.kill()
-    output, error = process.communicate(timeout=6 * SOON)
+    while process.poll() is None:
+        for worker in psutil.Process(process.pid).children():
+            worker.kill()
+        time.sleep(10 * MS)
+    output, error = process.communicate()
     assert process.returncode == 1, error
     assert "no charge point was connected any more after" in error
-    assert "processes lost: 2" in output
+    assert "processes lost: 8" in output, "two, and for each of them three that were begun in its place"
 
 
 def test_a_bound_that_was_not_measured_is_not_broken() -> None:
@@ -178,8 +182,11 @@ async def test_load_fails_when_a_bound_is_broken(
     csms: Csms, behaviour: dict[str, Behaviour], options: str, status: int, said: str
 ) -> None:
     csms.on.update(behaviour)
-    load = f"load --url {csms.url} --size 2 --interval 0.1 --duration 2 {options}"
-    done = await asyncio.to_thread(cpsim, *load.split())
+    for duration in (2, 10):
+        load = f"load --url {csms.url} --size 2 --interval 0.1 --duration {duration} {options}"
+        done = await asyncio.to_thread(cpsim, *load.split())
+        if done.returncode == status and "2 of 2 connected" in done.stdout:
+            break  # a slow machine has not come so far in two seconds
     assert done.returncode == status, done.stderr
     assert "FleetResult 2 of 2 connected" in done.stdout
     assert re.search(f"^cpsim load: .*{said}" if said else "", done.stderr, re.MULTILINE), done.stderr

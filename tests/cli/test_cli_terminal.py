@@ -32,20 +32,23 @@ OUTPUTS = ["| true", ">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", "2>&1 | true", "
 @pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="only Linux has a device that is always full")
 @pytest.mark.parametrize("outputs", OUTPUTS)
-@pytest.mark.parametrize("command", ["simulate --count 1 --interval 1", "load --size 2 --duration 1", "load --help"])
+@pytest.mark.parametrize("command", ["simulate --count 1 --interval 1", "load --size 2", "load --help"])
 def test_where_nobody_takes_the_output(command: str, outputs: str, running: RunningStack, tmp_path: Path) -> None:
-    measures = command == "load --size 2 --duration 1"
+    measures = command == "load --size 2"
     status, file = tmp_path / "status", tmp_path / "calls.csv"
-    words = shlex.join(COMMAND) + f" {command}" + (f" --csv {file}" if measures else "")
-    done = subprocess.run(
-        ["sh", "-c", f"{{ {words}; echo $? > {status}; }} {outputs}"],
-        env=ENVIRONMENT | running.environment,
-        capture_output=True,
-        text=True,
-        timeout=6 * SOON,
-        check=False,
-    )
     full = outputs == ">/dev/full"
+    for duration in (1, 10):
+        words = shlex.join(COMMAND) + f" {command}" + (f" --duration {duration} --csv {file}" if measures else "")
+        done = subprocess.run(
+            ["sh", "-c", f"{{ {words}; echo $? > {status}; }} {outputs}"],
+            env=ENVIRONMENT | running.environment,
+            capture_output=True,
+            text=True,
+            timeout=6 * SOON,
+            check=False,
+        )
+        if not measures or int(status.read_text()) == full:
+            break  # on a slow machine, none is accepted within a second
     assert int(status.read_text()) == full, done.stderr
     assert ("cpsim: cannot write to stdout: No space left on device" in done.stderr) == full
     assert not re.search("Traceback|Exception ignored|BrokenPipe", done.stderr), done.stderr
@@ -53,8 +56,10 @@ def test_where_nobody_takes_the_output(command: str, outputs: str, running: Runn
 
 
 def test_output_that_python_is_to_write_at_once(running: RunningStack) -> None:
-    load = ("load", "--size", "2", "--duration", "0.5", "--csv", "/dev/null")
-    done = cpsim(*load, **running.environment, PYTHONUNBUFFERED="1")
+    load = ("load", "--size", "2", "--csv", "/dev/null", "--duration")
+    done = cpsim(*load, "0.5", **running.environment, PYTHONUNBUFFERED="1")
+    if "2 booted" not in done.stdout:  # a slow machine takes longer
+        done = cpsim(*load, "10", **running.environment, PYTHONUNBUFFERED="1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("<FleetResult 2 of 2")
     assert done.stdout.endswith("rows in /dev/null\n")
@@ -96,8 +101,7 @@ def test_load_ends_well_on_ctrl_c_and_tells_what_was_measured(running: RunningSt
         text=True,
     )
     assert process.stderr is not None
-    while "connected" not in process.stderr.readline():  # the line of progress is rewritten again and again
-        pass
+    read_until("connected", process)  # as many as are: this id is not registered
     process.send_signal(signal.SIGINT)
     output, error = process.communicate(timeout=ENDED)
     assert process.returncode == 0, error
@@ -109,7 +113,7 @@ def test_load_says_that_nothing_was_measured() -> None:
     process = start("load", "--size", "2000", "--duration", "60")
     read_until("INFO:root:", process)  # the stack is there, and no charge point yet
     process.send_signal(signal.SIGINT)
-    output, error = process.communicate(timeout=SOON)
+    output, error = process.communicate(timeout=2 * ENDED)  # some Things have to be deleted
     assert process.returncode == 0, error
     assert "cpsim load: interrupted before anything was measured\n" in error
     assert output == ""
@@ -164,7 +168,7 @@ async def test_a_second_signal_leaves_the_things_and_says_so(running: RunningSta
             for _ in range(20):
                 process.send_signal(number)
                 await asyncio.sleep(10 * MS)
-            output, error = await asyncio.to_thread(process.communicate, timeout=SOON)
+            output, error = await asyncio.to_thread(process.communicate, timeout=ENDED)
     assert process.returncode == 130, error
     assert output == ""
     [line] = [each for each in error.splitlines() if "may be there still" in each]
@@ -180,10 +184,10 @@ def test_many_signals_at_once_end_quietly() -> None:
     children = psutil.Process(process.pid).children(recursive=True)
     for _ in range(30):
         process.send_signal(signal.SIGINT)
-    _, error = process.communicate(timeout=SOON)
+    _, error = process.communicate(timeout=ENDED)
     assert process.returncode in {0, 130}, error  # signals of one moment are one
     assert not re.search("Traceback|Exception ignored|was destroyed|RuntimeError", error), error
-    assert not psutil.wait_procs(children, timeout=SOON)[1]
+    assert not psutil.wait_procs(children, timeout=ENDED)[1]
 
 
 def test_nohup_is_left_alone() -> None:

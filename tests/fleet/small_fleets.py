@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import psutil
+import pytest
 from conftest import MS, SOON, until
 from csms_stub import Csms
 
@@ -38,9 +39,9 @@ def plan_of(csms: Csms, size: int, *, duration: float = 6 * SOON, **values: Any)
 
 
 @contextlib.asynccontextmanager
-async def running(fleet: Fleet) -> AsyncIterator[None]:
+async def running(fleet: Fleet, *, progress: bool = False) -> AsyncIterator[None]:
     """A fleet that runs as long as the block does, however slow the machine is; its result is kept."""
-    task = asyncio.create_task(fleet.run(6 * SOON, **run_quietly))
+    task = asyncio.create_task(fleet.run(12 * SOON, progress=progress))
     try:
         yield
     finally:
@@ -49,12 +50,49 @@ async def running(fleet: Fleet) -> AsyncIterator[None]:
             await task
 
 
-async def run_until(fleet: Fleet, enough: Callable[[], object], what: str) -> FleetResult:
+async def run_until(fleet: Fleet, enough: Callable[[], object], what: str, within: float = SOON) -> FleetResult:
     """Run a fleet until there is enough to look at."""
     async with running(fleet):
-        await until(enough, what)
+        await until(enough, what, within)
     assert fleet.result is not None
     return fleet.result
+
+
+async def run_until_the_line_has(words: Sequence[str], fleet: Fleet, capsys: pytest.CaptureFixture[str]) -> None:
+    """Run a fleet until its line of progress has all of these words at once."""
+    shown = ""
+
+    def has_them() -> bool:
+        nonlocal shown
+        shown += capsys.readouterr().err
+        return any(all(each in line for each in words) for line in shown.split("\r"))
+
+    async with running(fleet, progress=True):
+        await until(has_them, f"a line with {words}")
+
+
+async def run_long_enough(
+    csms: Csms, fleet: Fleet, duration: float, enough: Callable[[FleetResult], object]
+) -> FleetResult:
+    """Run a fleet until its time is over; anew and for longer, where a slow machine has not come far enough by then.
+
+    ``csms.calls`` are those of the last run.
+    """
+    for longer in (1, 4, 16):
+        csms.calls.clear()
+        result = await fleet.run(longer * duration, **run_quietly)
+        if enough(result):
+            break
+    return result
+
+
+async def back_after_a_loss(result: FleetResult) -> None:
+    """Wait until a fleet has lost a process, and all its charge points are connected again."""
+    await until(lambda: result.lost, "a loss", STARTED)
+    before = len(result.samples)
+    await until(
+        lambda: len(result.samples) > before and result.samples[-1][1] == result.size, "all to be back", 2 * STARTED
+    )
 
 
 def fewest(csms: Csms, size: int) -> int:

@@ -62,8 +62,9 @@ async def test_workers_report_the_sessions_of_their_stations(client: Any, csms: 
 
 
 async def test_sessions_of_a_lost_worker_stay_until_its_last_report(client: Any, csms: Csms) -> None:
-    fleet = Fleet(csms.url, 4, ramp_time=0, station={"speed": 60}, arrivals=poisson(per_hour=1000), cluster=client)
-    running = asyncio.create_task(fleet.run(6 * SOON, progress=False))
+    # In real time: drivers come at once, and no session ends before the test does.
+    fleet = Fleet(csms.url, 4, ramp_time=0, station={"speed": 1}, arrivals=poisson(per_hour=60_000), cluster=client)
+    running = asyncio.create_task(fleet.run(9 * SOON, progress=False))
     await until(lambda: fleet.result is not None and len(fleet.result.session_table) == 4, "sessions", 3 * SOON)
     assert fleet.result is not None
     before = set(fleet.result.sessions().transaction_id.dropna())

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from conftest import FACTOR, SOON, until
 from csms_stub import Csms, answer, error, silent
-from small_fleets import STARTED, UNIT, children, run_quietly
+from small_fleets import STARTED, UNIT, children, run_long_enough, run_quietly, run_until, run_until_the_line_has
 
 from cpsim_kit import Backoff, ChargePoint, Evse, Fleet, FleetResult, Network, Station, Vehicle, errors
 from cpsim_kit.fleet.charging import Charging
@@ -37,10 +37,14 @@ def two_at_once(_random: random_module.Random) -> list[float]:
     return [0, 0]
 
 
-async def run(csms: Csms, size: int = 3, *, duration: float = 6 * SOON, **options: Any) -> FleetResult:
-    """Run a fleet that starts at once, until all drivers have left."""
-    options = {"ramp_time": 0, "station": AT_ONCE, **options}
-    return await Fleet(csms.url, size, **options).run(duration, **run_quietly)
+def stations(csms: Csms, size: int = 3, **options: Any) -> Fleet:
+    """A fleet that starts at once, and whose stations go from event to event."""
+    return Fleet(csms.url, size, **{"ramp_time": 0, "station": AT_ONCE, **options})
+
+
+async def run(csms: Csms, size: int = 3, **options: Any) -> FleetResult:
+    """Run such a fleet until all drivers have left."""
+    return await stations(csms, size, **options).run(6 * SOON, **run_quietly)
 
 
 # -- Drivers and sessions ---------------------------------------------------------------------------------------------
@@ -205,9 +209,13 @@ async def test_what_the_stations_are_may_depend_on_their_ids(csms: Csms) -> None
 
 
 async def test_without_drive_and_arrivals_one_driver_comes_after_the_other_until_the_time_is_over(csms: Csms) -> None:
-    result = await run(csms, 2, duration=2 * FACTOR)
+    def sessions_of_each(result: FleetResult) -> int:
+        counts = Counter(result.sessions().charge_point_id)
+        return min(counts.values()) if len(counts) == 2 else 0
+
+    result = await run_long_enough(csms, stations(csms, 2), 2 * FACTOR, lambda each: sessions_of_each(each) > 3)
     frame = result.sessions()
-    assert frame.charge_point_id.value_counts().min() > 3
+    assert sessions_of_each(result) > 3
     assert frame.end.isna().sum() <= 2
     gaps = (frame.groupby("charge_point_id").begin.shift(-1) - frame.end).dropna().dt.total_seconds()
     assert gaps.between(-1, 601).all()
@@ -340,17 +348,23 @@ async def test_a_boot_without_an_answer_is_tried_again(csms: Csms) -> None:
     result = await run(csms, 1, arrivals=one_at_once, reconnect=SOON_AGAIN, call_timeout=4 * UNIT)
     assert result.booted == 1
     assert len(result.sessions()) == 1
-    assert result.to_frame().query("action == 'BootNotification'").outcome.tolist() == ["no answer", "answered"]
+    *before, last = result.to_frame().query("action == 'BootNotification'").outcome
+    assert last == "answered"
+    assert set(before) == {"no answer"}, "once; where the machine is slow, the next answer may come too late as well"
+    assert len(asked) == len(before) + 1
 
 
 async def test_stations_that_nobody_accepts_are_tried_until_the_end(csms: Csms) -> None:
-    with pytest.raises(errors.FleetError, match="not one of 2 charge points could start"):
-        await Fleet("ws://127.0.0.1:9", 2, ramp_time=0, station={}, reconnect=SOON_AGAIN).run(10 * UNIT, **run_quietly)
+    fleet = Fleet("ws://127.0.0.1:9", 2, ramp_time=0, station={}, reconnect=SOON_AGAIN)
+    with pytest.raises(errors.FleetError, match="not one of 2 charge points could start"):  # noqa: PT012
+        await fleet.run(10 * UNIT, **run_quietly)
+        await fleet.run(SOON, **run_quietly)  # a slow machine had not tried any so soon
 
 
 async def test_when_the_time_is_over_nothing_hangs_and_what_waits_is_counted(csms: Csms) -> None:
     csms.on["TransactionEvent"] = silent
-    result = await run(csms, 3, station={"speed": 60}, arrivals=one_at_once, duration=20 * UNIT)
+    fleet = stations(csms, 3, station={"speed": 60}, arrivals=one_at_once)
+    result = await run_long_enough(csms, fleet, 20 * UNIT, lambda each: sum(each.sessions().waiting > 0) == 3)
     frame = result.sessions()
     assert frame.end.isna().all()
     assert frame.said_wh.isna().all()
@@ -405,7 +419,7 @@ async def test_an_interrupted_run_keeps_its_sessions(csms: Csms) -> None:
 @pytest.mark.slow
 async def test_a_lost_process_leaves_its_sessions_and_others_begin_in_a_new_one(csms: Csms) -> None:
     fleet = Fleet(csms.url, 2, ramp_time=0, station={"speed": 60, "seed": 5}, arrivals=one_at_once, processes=2)
-    running = asyncio.create_task(fleet.run(2 * SOON, **run_quietly))
+    running = asyncio.create_task(fleet.run(9 * SOON, **run_quietly))
     await until(
         lambda: fleet.result is not None and sum(row.answered > 2 for row in fleet.result.session_table.rows) == 2,
         "sessions",
@@ -445,8 +459,8 @@ async def test_the_line_says_how_many_charge_and_with_what_power(
     async def drive(station: Station) -> None:
         await station.charge(Vehicle(max_kw=11), token="TAG-1", minutes=60)
 
-    await Fleet(csms.url, 3, ramp_time=0, station={"speed": 1}, scenario=drive).run(2.2)
-    assert "3 booted, 3 sessions, 33 kW, " in capsys.readouterr().err
+    fleet = stations(csms, 3, station={"speed": 1}, scenario=drive)
+    await run_until_the_line_has(["3 booted, 3 sessions, 33 kW, "], fleet, capsys)
 
 
 async def test_the_picture_has_power_sessions_and_failures(csms: Csms) -> None:
@@ -455,7 +469,12 @@ async def test_the_picture_has_power_sessions_and_failures(csms: Csms) -> None:
     async def drive(station: Station) -> None:
         await station.charge(Vehicle(max_kw=11), token="TAG-1", minutes=60)
 
-    result = await run(csms, 2, station={"speed": 1}, scenario=drive, duration=2.2)
+    fleet = stations(csms, 2, station={"speed": 1}, scenario=drive)
+    result = await run_until(
+        fleet,
+        lambda: fleet.result and [load for load in fleet.result.load_samples if load[2] > 21.9],
+        "both to charge",
+    )
     axes = result.plot_power(ax=Figure().subplots(3))
     assert [ax.get_ylabel() for ax in axes] == ["power (kW)", "sessions", "calls"]
     assert axes[0].lines[0].get_ydata()[-1] == pytest.approx(22)

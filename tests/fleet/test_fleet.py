@@ -9,21 +9,37 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MS, SOON, cpsim_tasks, until
+from conftest import FACTOR, MS, SOON, cpsim_tasks, until
 from csms_stub import Csms
 from ocpp.v201 import call
-from small_fleets import STARTED, UNIT, children, fleet_of, only_boot, run_quietly
+from small_fleets import (
+    STARTED,
+    UNIT,
+    back_after_a_loss,
+    children,
+    fleet_of,
+    only_boot,
+    run_long_enough,
+    run_quietly,
+    running,
+)
 from stack_fixtures import Boto, bind, new_id
 
 from cpsim_kit import ChargePoint, Fleet, Stack, errors
 
 
 async def test_a_fleet_runs_once_at_a_time(csms: Csms) -> None:
-    fleet = fleet_of(csms, 1)
-    running = asyncio.create_task(fleet.run(20 * UNIT, **run_quietly))
+    may_end = asyncio.Event()
+
+    async def scenario(_cp: ChargePoint) -> None:
+        await may_end.wait()
+
+    fleet = fleet_of(csms, 1, scenario=scenario)
+    running = asyncio.create_task(fleet.run(6 * SOON, **run_quietly))
     await until(lambda: csms.requests, "a connection")
     with pytest.raises(RuntimeError, match="is running already"):
-        await fleet.run(20 * UNIT, **run_quietly)
+        await fleet.run(6 * SOON, **run_quietly)
+    may_end.set()
     assert (await running).connected == 1
 
 
@@ -67,7 +83,7 @@ async def test_nothing_that_can_start_is_an_error_with_all_reasons() -> None:
 
 async def test_an_interrupted_run_closes_all_and_keeps_the_result(csms: Csms) -> None:
     fleet = fleet_of(csms, 5)
-    running = asyncio.create_task(fleet.run(SOON, **run_quietly))
+    running = asyncio.create_task(fleet.run(6 * SOON, **run_quietly))
     await until(lambda: csms.actions.count("Heartbeat") >= 10, "heartbeats")
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -131,7 +147,7 @@ class EndsEachProcess(EndsTheFirstProcess):
 
 async def test_a_process_that_does_not_start_leaves_the_others_to_go_on(csms: Csms, tmp_path: Path) -> None:
     fleet = fleet_of(csms, 2, processes=2, attributes=EndsTheFirstProcess(tmp_path / "marker"))
-    result = await fleet.run(2, **run_quietly)
+    result = await run_long_enough(csms, fleet, 2 * FACTOR, lambda each: each.connected)
     assert result.lost == ["a worker process ended with status 3"]
     assert result.connected == 1
     assert not children()
@@ -154,12 +170,19 @@ async def test_a_fleet_whose_processes_all_die_at_once_is_an_error(csms: Csms) -
 
 
 @pytest.mark.slow
-async def test_a_process_lost_near_the_end_is_said_and_the_others_go_on(csms: Csms) -> None:
+async def test_a_process_lost_near_the_end_is_said_and_the_others_go_on(
+    csms: Csms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cpsim_kit.fleet.fleet._WORTH_IT", 60 * SOON)  # too little is left at any time
     fleet = fleet_of(csms, 4, processes=2)
-    running = asyncio.create_task(fleet.run(3.4, **run_quietly))  # once both have reported, too little is left
-    await until(lambda: fleet.result is not None and fleet.result.connected == 4, "both to have reported", STARTED)
-    children()[0].kill()
-    result = await running
+    async with running(fleet):
+        await until(lambda: fleet.result is not None and fleet.result.connected == 4, "both to have reported", STARTED)
+        assert fleet.result is not None
+        result = fleet.result
+        children()[0].kill()
+        await until(lambda: result.lost and result.samples and result.samples[-1][1] == 2, "the loss", STARTED)
+        seen = len(csms.calls)
+        await until(lambda: csms.actions[seen:].count("Heartbeat") >= 4, "heartbeats of the others")
     assert len(result.lost) == 1
     assert "-9" in result.lost[0]
     assert result.samples[-1][1] == 2
@@ -171,12 +194,15 @@ async def test_a_process_lost_near_the_end_is_said_and_the_others_go_on(csms: Cs
 @pytest.mark.slow
 async def test_the_charge_points_of_a_lost_process_start_again_in_another(csms: Csms) -> None:
     fleet = fleet_of(csms, 4, processes=2)
-    running = asyncio.create_task(fleet.run(SOON, **run_quietly))
-    await until(lambda: fleet.result is not None and fleet.result.connected == 4, "both to have reported", STARTED)
-    assert fleet.result is not None
-    before = fleet.result.to_frame()
-    os.kill(children()[0].pid, signal.SIGKILL)
-    result = await running
+    async with running(fleet):
+        await until(lambda: fleet.result is not None and fleet.result.connected == 4, "both to have reported", STARTED)
+        assert fleet.result is not None
+        result = fleet.result
+        before = result.to_frame()
+        os.kill(children()[0].pid, signal.SIGKILL)
+        await back_after_a_loss(result)
+        seen = len(csms.calls)
+        await until(lambda: csms.actions[seen:].count("Heartbeat") >= 20, "heartbeats of all")
     assert len(result.lost) == 1
     assert "-9" in result.lost[0]
     assert result.samples[-1][1] == result.connected == result.booted == 4
@@ -208,7 +234,7 @@ async def test_a_process_that_dies_again_and_again_is_given_up(csms: Csms, caplo
 
 async def test_an_interrupted_run_ends_its_processes(csms: Csms) -> None:
     fleet = fleet_of(csms, 2, processes=2)
-    running = asyncio.create_task(fleet.run(SOON, **run_quietly))
+    running = asyncio.create_task(fleet.run(6 * SOON, **run_quietly))
     await until(lambda: csms.actions.count("Heartbeat") >= 4, "heartbeats", STARTED)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -28,6 +28,7 @@ from cpsim_kit.fleet.processes import ProcessShare
 from cpsim_kit.fleet.report import Report, ShareLost
 
 MANY_CALLS = 4000  # with 28 bytes each, more than a pipe takes
+ALL = 4 * STARTED  # seconds in which so many have been answered, also on a busy machine
 PARENT = """
 import asyncio, sys
 from cpsim_kit.fleet.call_table import CallTable, Incoming
@@ -65,7 +66,7 @@ async def test_files_of_the_working_directory_are_no_modules_of_a_fleets_process
         (tmp_path / name).write_text("raise SystemExit('taken for the module of that name')\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend("")
-    result = await fleet_of(csms, 2, processes=2).run(2, **run_quietly)
+    result = await fleet_of(csms, 2, processes=2, scenario=only_boot).run(SOON, **run_quietly)
     assert result.booted == 2
 
 
@@ -116,6 +117,25 @@ async def test_a_process_that_cannot_be_started_is_lost() -> None:
     await share.close()
 
 
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_a_process_that_dies_before_its_share_begins_is_lost(loop: str) -> None:
+    """As where memory runs out while the others still start."""
+
+    async def start_and_die() -> None:
+        share = ProcessShare(Plan("ws://127.0.0.1:9", {"CP1": (0, 0)}, SOON))
+        await share.start()
+        children()[0].kill()
+        assert share._process is not None
+        await share._process.wait()
+        with pytest.raises(ShareLost):
+            await share.run(lambda _report: None)
+        await share.close()
+
+    module = pytest.importorskip(loop)
+    with asyncio.Runner(loop_factory=module.new_event_loop) as runner:
+        runner.run(start_and_die())
+
+
 async def test_a_process_that_hangs_is_lost(csms: Csms) -> None:
     share = ProcessShare(Plan(csms.url, {"CP1": (0, 0)}, 6 * SOON, UNIT), silence=2 * FACTOR, closing=MS)
     reports: list[Report] = []
@@ -139,14 +159,14 @@ async def many_calls(cp: ChargePoint) -> None:
 async def test_a_stopped_parent_stalls_no_call_and_gets_every_row_once_it_goes_on(csms: Csms) -> None:
     silence = 4 * FACTOR  # seconds after which it gives a child up
     parent = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", PARENT, csms.url, str(MANY_CALLS), str(silence), str(6 * SOON)),
+        *(sys.executable, "-c", PARENT, csms.url, str(MANY_CALLS), str(silence), str(2 * ALL)),
         stdout=asyncio.subprocess.PIPE,
     )
     try:
         await until(lambda: len(csms.calls) >= 20, "calls", STARTED)
         parent.send_signal(signal.SIGSTOP)
         stopped = time.monotonic()
-        await until(lambda: len(csms.calls) == MANY_CALLS, "all calls, though the parent is stopped", STARTED)
+        await until(lambda: len(csms.calls) == MANY_CALLS, "all calls, though the parent is stopped", ALL)
         await until(lambda: time.monotonic() > stopped + 1.25 * silence, "the parent to be stopped for long")
         parent.send_signal(signal.SIGCONT)
         output, _ = await parent.communicate()
@@ -171,8 +191,8 @@ def start_child(plan: Plan) -> subprocess.Popen[bytes]:
 
 
 async def test_a_child_whose_parent_reads_nothing_ends_its_share_and_keeps_every_row(csms: Csms) -> None:
-    with start_child(Plan(csms.url, {"CP1": (0, 0)}, 6 * SOON, scenario=many_calls, cancel_timeout=UNIT)) as child:
-        await until(lambda: len(csms.calls) == MANY_CALLS, "all calls", STARTED)
+    with start_child(Plan(csms.url, {"CP1": (0, 0)}, 2 * ALL, scenario=many_calls, cancel_timeout=UNIT)) as child:
+        await until(lambda: len(csms.calls) == MANY_CALLS, "all calls", ALL)
         await until(lambda: csms.link.ws.close_code == 1000, "the connection to be closed")
         assert child.poll() is None
         assert child.stdout is not None
@@ -187,8 +207,8 @@ async def test_a_child_whose_parent_reads_nothing_ends_its_share_and_keeps_every
 
 
 async def test_a_child_whose_parent_goes_without_reading_ends(csms: Csms) -> None:
-    with start_child(Plan(csms.url, {"CP1": (0, 0)}, 6 * SOON, scenario=many_calls, cancel_timeout=UNIT)) as child:
-        await until(lambda: len(csms.calls) == MANY_CALLS, "all calls", STARTED)
+    with start_child(Plan(csms.url, {"CP1": (0, 0)}, 2 * ALL, scenario=many_calls, cancel_timeout=UNIT)) as child:
+        await until(lambda: len(csms.calls) == MANY_CALLS, "all calls", ALL)
         assert child.stdin is not None
         child.stdin.close()
         assert await asyncio.to_thread(child.wait, SOON) == 1

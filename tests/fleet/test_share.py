@@ -12,13 +12,24 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import MS, SOON, cpsim_tasks, until
+from conftest import FACTOR, MS, SOON, cpsim_tasks, until
 from csms_stub import Call, Csms, Link, abort, answer, both, close, delay, error, silent
 from ocpp.v16 import call as v16_call
 from ocpp.v201 import call
-from small_fleets import UNIT, children, fewest, fleet_of, only_boot, plan_of, run_quietly, run_until, running
+from small_fleets import (
+    UNIT,
+    children,
+    fewest,
+    fleet_of,
+    only_boot,
+    plan_of,
+    run_long_enough,
+    run_quietly,
+    run_until,
+    running,
+)
 
-from cpsim_kit import Backoff, ChargePoint
+from cpsim_kit import Backoff, ChargePoint, FleetResult
 from cpsim_kit.fleet.processes import LocalShare, ProcessShare
 from cpsim_kit.fleet.report import Report
 from cpsim_kit.fleet.share import Share
@@ -175,22 +186,31 @@ async def test_a_scenario_that_cannot_be_cancelled_is_left_behind(csms: Csms, ca
             with contextlib.suppress(BaseException):
                 await asyncio.sleep(MS)
 
-    share = Share(plan_of(csms, 2, duration=10 * UNIT, scenario=scenario, cancel_timeout=4 * UNIT))
-    await share.run()
-    assert "the scenario of LOAD-0001, LOAD-0002 does not end when it is cancelled" in caplog.text
+    for duration in (10 * UNIT, SOON):
+        caplog.clear()
+        let_go.clear()
+        share = Share(plan_of(csms, 2, duration=duration, scenario=scenario, cancel_timeout=4 * UNIT))
+        await share.run()
+        said = caplog.text
+        let_go.set()
+        await until(lambda: not cpsim_tasks(), "the tasks to end")
+        if share.report().connected == 2:  # a slow machine takes longer
+            break
+    assert "the scenario of LOAD-0001, LOAD-0002 does not end when it is cancelled" in said
     assert share.report().connected == 2
-    let_go.set()
-    await until(lambda: not cpsim_tasks(), "the tasks to end")
 
 
 async def test_a_scenario_that_cannot_be_cancelled_ends_with_its_process(csms: Csms) -> None:
-    share = ProcessShare(plan_of(csms, 2, duration=10 * UNIT, scenario=endless, cancel_timeout=4 * UNIT))
     reports: list[Report] = []
-    await share.start()
-    await share.run(reports.append)
-    await share.close()
+    for duration in (10 * UNIT, SOON):
+        share = ProcessShare(plan_of(csms, 2, duration=duration, scenario=endless, cancel_timeout=4 * UNIT))
+        await share.start()
+        await share.run(reports.append)
+        await share.close()
+        assert not children()
+        if reports[-1].connected == 2:  # a slow machine takes longer
+            break
     assert reports[-1].connected == 2
-    assert not children()
 
 
 async def endless(cp: ChargePoint) -> None:
@@ -218,7 +238,9 @@ async def test_a_charge_point_that_is_not_accepted_sends_no_heartbeat(csms: Csms
 @pytest.mark.parametrize("interval", [0, -1])
 async def test_charge_points_do_not_flood_a_csms_that_leaves_the_next_boot_to_them(csms: Csms, interval: int) -> None:
     csms.on["BootNotification"] = answer(REJECTED | {"interval": interval})
-    await fleet_of(csms, 2).run(2.5, **run_quietly)
+    async with running(fleet_of(csms, 2)):
+        await until(lambda: len(csms.actions) == 2, "both to boot")
+        await asyncio.sleep(2 * FACTOR)
     assert csms.actions == ["BootNotification"] * 2, "the next would come after 5 s"
 
 
@@ -246,9 +268,12 @@ async def test_a_failed_heartbeat_is_a_row_and_the_next_one_comes(
     csms: Csms, behaviour: Any, outcome: str, detail: str
 ) -> None:
     csms.on["Heartbeat"] = behaviour
-    patience = 10 * UNIT if behaviour is silent else SOON  # the boot and each answer come within it on any machine
-    fleet = fleet_of(csms, 2, call_timeout=patience)
-    result = await run_until(fleet, lambda: csms.actions.count("Heartbeat") >= 6, "six heartbeats")
+    for patience in (10 * UNIT, 40 * UNIT) if behaviour is silent else (SOON,):
+        csms.calls.clear()
+        fleet = fleet_of(csms, 2, call_timeout=patience)
+        result = await run_until(fleet, lambda: csms.actions.count("Heartbeat") >= 6, "six heartbeats", 2 * SOON)
+        if result.booted == 2:  # the answers to the boots, too, have to come within it
+            break
     frame = result.to_frame()
     failed = frame[frame.outcome == outcome]
     assert len(failed) == result.calls.failures >= 4
@@ -340,9 +365,13 @@ async def test_a_stall_shows_in_the_time_since_due_of_every_call_that_was_due(cs
 async def test_a_gateway_that_hangs_to_the_end_shows_in_every_call_that_was_due(csms: Csms) -> None:
     csms.once.append(answer())  # the boot
     csms.on["Heartbeat"] = silent
-    result = await fleet_of(csms, 1).run(60 * UNIT, **run_quietly)
-    frame = result.to_frame()
-    beats = frame[frame.action == "Heartbeat"]
+
+    def beats_of(result: FleetResult) -> pd.DataFrame:
+        frame = result.to_frame()
+        return frame[frame.action == "Heartbeat"]
+
+    result = await run_long_enough(csms, fleet_of(csms, 1), 60 * UNIT, lambda each: len(beats_of(each)) >= 30)
+    beats = beats_of(result)
     assert csms.actions.count("Heartbeat") == 1
     assert set(beats.outcome) == {"unfinished"}
     assert len(beats) >= 30
@@ -378,7 +407,9 @@ async def late_to_another(link: Link, _call: Call) -> None:
 
 async def test_what_is_on_its_way_at_the_end_is_unfinished_and_no_failure(csms: Csms) -> None:
     csms.on["Heartbeat"] = silent
-    result = await fleet_of(csms, 2).run(20 * UNIT, **run_quietly)
+    result = await run_long_enough(
+        csms, fleet_of(csms, 2), 20 * UNIT, lambda each: (each.to_frame().action == "Heartbeat").sum() >= 2
+    )
     frame = result.to_frame()
     assert set(frame[frame.action == "Heartbeat"].outcome) == {"unfinished"}
     assert result.calls.failures == 0
@@ -412,10 +443,13 @@ async def test_the_waits_of_a_reconnection_begin_anew_after_a_success(csms: Csms
 async def test_a_share_that_starts_late_ends_in_the_time_that_is_left(
     csms: Csms, kind: type[LocalShare | ProcessShare]
 ) -> None:
-    share = kind(plan_of(csms, 1, duration=100 * SOON))
     reports: list[Report] = []
-    await share.start()
-    async with asyncio.timeout(SOON):
-        await share.run(reports.append, 20 * UNIT)
-    await share.close()
+    for left in (20 * UNIT, SOON / 2):
+        share = kind(plan_of(csms, 1, duration=100 * SOON))
+        await share.start()
+        async with asyncio.timeout(2 * SOON):
+            await share.run(reports.append, left)
+        await share.close()
+        if reports[-1].connected:  # a slow machine takes longer
+            break
     assert reports[-1].connected == 1
