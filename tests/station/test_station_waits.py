@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from charge_point_fixtures import spawn
+from charge_point_fixtures import spawn, time_is_up, times_out
 from conftest import MS, until
-from csms_stub import Csms, answer, delay, held, silent
+from csms_stub import Csms, answer, delay, held
 from station_wire import VERSIONS, accept_all, words
 
 from cpsim_kit import ChargePoint
@@ -368,9 +368,11 @@ async def test_two_acts_at_once_share_the_connection(station: Station, csms: Csm
 async def test_a_cancelled_act_goes_on_when_the_answer_comes(station: Station, csms: Csms, version: str) -> None:
     await station.plug_in(car(), evse=1)
     csms.once.append(held)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(20 * MS):
-            await station.swipe("TAG-1")
+    swipe = spawn(station.swipe("TAG-1"))
+    await until(lambda: csms.held)
+    swipe.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await swipe
 
     await csms.release(payload={"idTagInfo": {"status": "Accepted"}} if version == "1.6" else None)
 
@@ -380,13 +382,15 @@ async def test_a_cancelled_act_goes_on_when_the_answer_comes(station: Station, c
 
 async def test_acts_wait_while_the_csms_is_silent_and_each_can_be_given_up(csms: Csms, version: str) -> None:
     accept_all(csms, version)
-    async with Station("CP1", csms.url, version=version, evses=TWO, call_timeout=200 * MS) as station:
+    async with Station("CP1", csms.url, version=version, evses=TWO) as station:
         await station.plug_in(car(), evse=1)
-        csms.once.append(silent)
+        csms.once.append(held)
         swipe = spawn(station.swipe("TAG-1", evse=1))
         plug = spawn(station.plug_in(car(), evse=2))
-        await until(lambda: csms.actions[-1] == "Authorize")
+        await until(lambda: csms.held)
         swipe.cancel()
+        await asyncio.wait([swipe])
+        time_is_up(station.charge_point)
         await plug  # once the first message has timed out
 
         assert swipe.cancelled()
@@ -673,10 +677,10 @@ async def test_a_heartbeat_interval_that_the_csms_sets_takes_effect(csms: Csms, 
 async def test_a_heartbeat_without_an_answer_is_logged_and_the_next_one_comes(
     csms: Csms, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with ChargePoint("CP1", csms.url, call_timeout=50 * MS) as cp:
+    async with ChargePoint("CP1", csms.url) as cp:
         await cp.boot()
         cp.heartbeat_interval = 30 * MS
-        csms.on["Heartbeat"] = silent
+        csms.on["Heartbeat"] = times_out(cp)
         async with Station(cp) as station:
             await until(lambda: csms.actions.count("Heartbeat") == 2)
             del csms.on["Heartbeat"]

@@ -111,7 +111,7 @@ async def test_the_keepalive_begins_at_once(csms: Csms, version: str) -> None:
             assert await put(csms, "OCPPCommCtrlr.WebSocketPingInterval", "1") == "Accepted"
         assert station.charge_point.ping_interval == 1
         csms.link.stop_reading()
-        await until(lambda: len(csms.requests) == 2)  # no pong came, and it connects again
+        await until(lambda: len(csms.requests) >= 2)  # no pong came, and it connects again
         assert station.charge_point.ping_interval == 1
 
 
