@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from charge_point_fixtures import NOT_REGISTERED, spawn, times_out
-from conftest import FACTOR, MS, SOON, cpsim_tasks, until
+from conftest import MS, SOON, cpsim_tasks, until
 from csms_stub import Behaviour, Csms, abort, answer, close, error, silent
 from station_wire import accept_all, word, words
 from strict_csms import StrictCsms, Token
@@ -540,7 +540,7 @@ async def test_commands_work_after_it_and_are_answered_once(version: str) -> Non
 
 async def test_a_command_can_be_waited_for_across_an_outage(csms: Csms) -> None:
     async with stubbed(csms) as station:
-        waiting = spawn(station.wait_command("GetVariables", timeout=5 * FACTOR))
+        waiting = spawn(station.wait_command("GetVariables", timeout=SOON))
         await asyncio.sleep(0)
         async with station.outage():
             pass
