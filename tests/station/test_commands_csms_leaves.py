@@ -57,9 +57,14 @@ async def left(version: str, row: Row, leave: Leave) -> AsyncIterator[tuple[Play
         csms.plan(leave)
 
         async def go_on() -> None:
-            with contextlib.suppress(Exception):  # the answer does not come, or is a CALLERROR
-                async with asyncio.timeout(2 * SOON if leave.at != "asked" else 100 * MS):
-                    await asked(play, row.ask(play))
+            asking = asyncio.ensure_future(asked(play, row.ask(play)))
+            try:
+                if leave.at == "asked":
+                    await csms.gone.wait()
+                await asyncio.wait([asking], timeout=2 * SOON if leave.at != "asked" else 100 * MS)
+            finally:
+                asking.cancel()
+                await asyncio.gather(asking, return_exceptions=True)  # the answer does not come, or is a CALLERROR
             for act in row.after:
                 with contextlib.suppress(CpsimError):
                     await do(play, act)
