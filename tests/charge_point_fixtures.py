@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any
@@ -10,10 +11,7 @@ from typing import Any
 import pytest
 import trustme
 from conftest import SOON
-from csms_stub import (
-    Csms,
-    Link,
-)
+from csms_stub import Behaviour, Call, Csms, Link
 from ocpp.v201 import call, call_result
 
 from cpsim_kit.charge_point.charge_point import ChargePoint
@@ -59,6 +57,30 @@ async def round_trips(cp: ChargePoint) -> None:
     """Wait until both sides have handled all that the other side sent before."""
     await cp.heartbeat()
     await cp.heartbeat()
+
+
+def time_is_up(cp: ChargePoint) -> None:
+    """Let the CALL that waits for its answer time out now, however long it would have waited.
+
+    With a short limit instead, a slow machine would exceed it with other CALLs, too.
+    """
+    exchange = cp._exchange
+    if exchange._pending is not None:
+        exchange._pending.due = -math.inf
+        exchange._check_timeout()
+
+
+def times_out(cp: ChargePoint) -> Behaviour:
+    """Never answer: the charge point reads what was sent to it before, and then its CALL times out."""
+
+    async def behave(link: Link, call: Call) -> None:
+        await (await link.ws.ping())
+        pending = cp._exchange._pending
+        assert pending is not None
+        assert pending.message_id == call.message_id
+        time_is_up(cp)
+
+    return behave
 
 
 def gateway_closes(code: int, reason: str) -> Callable[[ChargePoint, Link], Coroutine[Any, Any, None]]:

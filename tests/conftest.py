@@ -27,7 +27,13 @@ SOON = 10 * FACTOR  # seconds in which what ought to happen at once has happened
 ENDED = 3 * SOON  # seconds in which a process has ended that was told to: it may wait for some of its own first
 
 # The same examples on every machine and in every run, however slow it is.
-hypothesis.settings.register_profile("cpsim", derandomize=True, deadline=None, database=None)
+hypothesis.settings.register_profile(
+    "cpsim",
+    derandomize=True,
+    deadline=None,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
 hypothesis.settings.load_profile("cpsim")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; the processes that tests interrupt

@@ -298,6 +298,9 @@ async def raw_server(reply: bytes | None = None) -> AsyncIterator[RawServer]:
     writers: list[asyncio.StreamWriter] = []
 
     async def serve_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not server.is_serving():  # it was closed while this connection was being accepted
+            writer.transport.abort()
+            return
         writers.append(writer)
         raw.received.append(await reader.read(65536))
         if reply is not None:

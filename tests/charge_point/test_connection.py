@@ -162,6 +162,7 @@ async def gateway_shuts_its_side(cp: ChargePoint, link: Link) -> None:
 
 async def gateway_goes_silent(cp: ChargePoint, link: Link) -> None:
     link.stop_reading()
+    cp.ping_interval = 20 * MS
 
 
 async def gateway_breaks_rfc_6455(cp: ChargePoint, link: Link) -> None:
@@ -202,8 +203,8 @@ async def test_waiting_and_queued_calls_fail_when_the_connection_ends(
     csms: Csms, end: Any, closed: Closed, message: str
 ) -> None:
     csms.on["*"] = silent
-    options = {"ping_interval": 20 * MS, "ping_timeout": 20 * MS} if end is gateway_goes_silent else {}
-    async with ChargePoint("CP1", csms.url, close_timeout=20 * MS, call_timeout=100 * SOON, **options) as cp:
+    options = {"ping_timeout": 20 * MS, "close_timeout": 20 * MS, "call_timeout": 100 * SOON}
+    async with ChargePoint("CP1", csms.url, ping_interval=None, **options) as cp:
         calls = [spawn(cp.heartbeat()) for _ in range(5)]
         await until(lambda: csms.calls)
         await end(cp, csms.link)

@@ -107,6 +107,7 @@ async def test_no_answer_is_a_timeout_that_says_what_was_asked(csms: Csms, cp: C
     csms.on["*"] = silent
     with pytest.raises(CallTimeout, match=r"CP1: no answer to ClearedChargingLimit within .* s") as caught:
         await cp.call(CLEAR_CACHE, timeout=20 * MS)
+    await until(lambda: csms.calls)
     assert isinstance(caught.value, TimeoutError)
     assert (caught.value.action, caught.value.waited) == ("ClearedChargingLimit", 20 * MS)
     assert caught.value.message_id == csms.calls[0].message_id

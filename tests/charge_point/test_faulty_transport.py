@@ -78,6 +78,7 @@ async def test_a_call_whose_answer_is_dropped_times_out(csms: Csms) -> None:
     async with connected(csms, network) as cp:
         with pytest.raises(CallTimeout) as caught:
             await cp.heartbeat(timeout=SHORT)
+        await until(lambda: network.faults)
         assert csms.actions == ["Heartbeat"], "the CSMS has answered it"
         assert [(record.direction, record.kind) for record in cp.messages] == [("sent", "CALL")]
         assert rows(network) == [("drop", "received", "CALLRESULT", "Heartbeat")]
@@ -126,6 +127,7 @@ async def test_only_the_actions_named_have_faults_and_an_answer_has_its_calls_ac
         assert (await csms.call("Reset", RESET))[0] == 3
         with pytest.raises(CallTimeout):
             await cp.heartbeat(timeout=SHORT)
+        await until(lambda: network.faults)
         await csms.link.send([3, "nobody-asked", {}])
         await cp.boot()
         assert cp.ignored == {"unknown": 1}, "an answer without a CALL has no action"
@@ -441,11 +443,13 @@ async def test_cut_also_ends_a_connection_whose_csms_does_not_read(csms: Csms) -
 @pytest.mark.parametrize("compression", [None, "deflate"])
 async def test_a_half_open_connection_ends_by_its_ping_timeout(csms: Csms, compression: str | None) -> None:
     network = Network()
-    options = {"ping_interval": 20 * MS, "ping_timeout": 20 * MS, "close_timeout": 20 * MS, "compression": compression}
+    options = {"ping_interval": 20 * MS, "ping_timeout": SOON, "close_timeout": 20 * MS, "compression": compression}
     async with connected(csms, network, **options) as cp:
         await asyncio.sleep(60 * MS)
         assert cp.is_open
         network.half_open = True
+        cp._connection._transport._inner._ping_timeout = 20 * MS  # a slow machine would have exceeded it before
+        cp.ping_interval = 20 * MS
         pong = await csms.link.ws.ping()
         with pytest.raises(ConnectionLost, match="answered no ping within"):
             await cp.heartbeat(timeout=SOON)
@@ -509,15 +513,16 @@ async def test_a_connection_that_went_dead_stays_so_and_the_next_one_works(csms:
 
 
 async def test_what_was_under_way_when_the_connection_went_dead_is_lost(csms: Csms) -> None:
-    network = Network(delay=SHORT, direction="received")
+    before = timers()
+    network = Network(delay=10 * SOON, direction="received")
     async with connected(csms, network, ping_interval=None, close_timeout=20 * MS) as cp:
         await csms.link.send([3, "late", {}])
         await until(lambda: network.faults)
         network.half_open = True
-        await asyncio.sleep(2 * SHORT)
+        await until(lambda: timers() <= before, "the timer to be cancelled")
         assert received(cp) == []
     assert [(each.fault, each.detail) for each in network.faults] == [
-        ("delay", f"{SHORT:.3f} s"),
+        ("delay", f"{10 * SOON:.3f} s"),
         ("half-open", ""),
         ("lost", "the connection went dead while it was under way"),
     ]

@@ -6,8 +6,8 @@ import pickle
 from typing import Any
 
 import pytest
-from charge_point_fixtures import data_transfer, round_trips
-from conftest import MS
+from charge_point_fixtures import data_transfer, round_trips, spawn, time_is_up
+from conftest import MS, until
 from csms_stub import Csms, close
 
 from cpsim_kit import ChargePoint, Network
@@ -22,14 +22,21 @@ HALF = {"drop": 0.5, "actions": "DataTransfer", "direction": "received", "seed":
 
 async def lost_of(cp: ChargePoint, network: Network, count: int) -> list[int]:
     """Make so many calls; return the numbers of those that had no answer because of a fault."""
-    unanswered: dict[str, int] = {}
+
+    def is_faulty() -> bool:
+        pending = cp._exchange._pending
+        return pending is not None and pending.message_id in {fault.message_id for fault in network.faults}
+
+    lost = []
     for number in range(count):
+        calling = spawn(cp.call(data_transfer(number)))
+        await until(lambda calling=calling: calling.done() or is_faulty())  # type: ignore[misc]
+        time_is_up(cp)
         try:
-            await cp.call(data_transfer(number), timeout=SHORT)
-        except CallTimeout as exc:
-            unanswered[exc.message_id] = number
-    faulty = {fault.message_id for fault in network.faults}
-    return [number for message_id, number in unanswered.items() if message_id in faulty]
+            await calling
+        except CallTimeout:
+            lost.append(number)
+    return lost
 
 
 # -- Settings ---------------------------------------------------------------------------------------------------------
@@ -221,6 +228,7 @@ async def test_the_table_goes_with_the_record_of_messages(csms: Csms) -> None:
     async with ChargePoint("CP1", csms.url, transport=network) as cp:
         with pytest.raises(CallTimeout):
             await cp.heartbeat(timeout=SHORT)
+        await until(lambda: network.faults)
         network.drop = 0
         await cp.heartbeat()
         network.cut()
@@ -257,6 +265,7 @@ async def test_a_network_over_a_network_has_faults_of_both(csms: Csms) -> None:
         await cp.boot()
         with pytest.raises(CallTimeout):
             await cp.heartbeat(timeout=SHORT)
+        await until(lambda: below.faults)
         assert cp.ignored == {"duplicate": 1}
         above.half_open = True
         with pytest.raises(CallTimeout):

@@ -111,6 +111,8 @@ WAITING = {
     "in a trace": """
         async with stack.trace(cp) as trace:
             await cp.heartbeat()
+            while not len(trace._monitor):
+                await asyncio.sleep(0.01)
             print("waits")
             await asyncio.sleep(600)""",
     "in a picture that grows": """

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from charge_point_fixtures import times_out
 from conftest import MS, SOON, until
-from csms_stub import Csms, close, delay, error, silent
+from csms_stub import Csms, close, delay, error
 from stack_fixtures import new_id
 
 from cpsim_kit import ChargePoint, Stack, errors, replay
@@ -170,9 +171,9 @@ async def test_each_outcome_is_told_apart_now_and_as_recorded(csms: Csms) -> Non
         (0.012, [4, "beat-1", "InternalError", "no", {}]),
         (0.02, beat(2)),
     )
-    csms.once.extend([error("GenericError", "today not", {}), silent])
     async with ChargePoint("CP1", csms.url) as cp:
-        again = await replay(log, cp, speed=FAST, timeout=500 * MS)
+        csms.once.extend([error("GenericError", "today not", {}), times_out(cp)])
+        again = await replay(log, cp, speed=FAST)
     assert list(again.outcome) == ["CALLERROR", "no answer", "answered"]
     assert list(again.recorded_outcome) == ["answered", "CALLERROR", "no answer"]
     assert again.recorded_latency_ms[:2].tolist() == pytest.approx([2, 2], abs=0.01)

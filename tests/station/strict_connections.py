@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("strict_csms")
 
-LAST_ANSWER = 0.2  # seconds in which an answer is read that came before the connection closed
 SENT_AGAIN = {"MeterValues", "StartTransaction", "StopTransaction", "TransactionEvent"}  # until they are answered
 
 
@@ -88,6 +87,7 @@ class Judge:
         self._unanswered = 0  # CALLs of the charge point
         self._asked: set[str] = set()
         self._answers: dict[str, Any] = {}
+        self._has_ended = asyncio.Event()  # what came before the connection closed is handled
 
     # -- What comes in and goes out: overrides of ocpp.charge_point.ChargePoint ---------------------------------------
 
@@ -109,6 +109,7 @@ class Judge:
         except ConnectionClosed:
             await frames.join()
         finally:
+            self._has_ended.set()
             worker.cancel()
 
     async def _handle(self, frames: asyncio.Queue[str | bytes]) -> None:
@@ -172,25 +173,24 @@ class Judge:
         message_id = f"strict-{next(self.csms.numbers)}"
         call = self.call(request, suppress=False, unique_id=message_id)  # type: ignore[attr-defined]
         try:
-            return await self._unless_closed(asyncio.ensure_future(call), type(request).__name__)
+            return await self._unless_closed(asyncio.ensure_future(call), message_id, type(request).__name__)
         except OCPPError as error:
             self._frame = self._answers.get(message_id)
             if self._frame is not None and self._frame[0] == 3:
                 self._violated("schema", f"answer to {type(request).__name__}: {error.details.get('cause', error)}")
             raise
 
-    async def _unless_closed(self, call: asyncio.Future[Any], action: str) -> Any:
+    async def _unless_closed(self, call: asyncio.Future[Any], message_id: str, action: str) -> Any:
         """The call's answer; the ocpp package itself does not notice a lost connection."""
-        closed = asyncio.ensure_future(self._ws.wait_closed())
+        ended = asyncio.ensure_future(self._has_ended.wait())
         try:
-            await asyncio.wait([call, closed], return_when=asyncio.FIRST_COMPLETED)
-            await asyncio.wait([call], timeout=LAST_ANSWER)  # it may have come just before the end, and not be read yet
-            if not call.done():
+            await asyncio.wait([call, ended], return_when=asyncio.FIRST_COMPLETED)
+            if not call.done() and message_id not in self._answers:  # an answer may have come just before the end
                 raise ConnectionError(f"{self.id} was disconnected before it answered {action}")
-            return call.result()
+            return await call
         finally:
             call.cancel()
-            closed.cancel()
+            ended.cancel()
 
     # -- Judging ------------------------------------------------------------------------------------------------------
 

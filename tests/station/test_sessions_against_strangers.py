@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from conftest import until
+from conftest import SOON, until
 from strict_csms import StrictCsms, Token
 
 from cpsim_kit.errors import CallFailed
@@ -246,7 +246,7 @@ async def test_the_cable_comes_back(version: str) -> None:
         await station.unplug(evse=1, side="ev")
         await station.until(minutes=0.5)
         await station.plug_in(ev, evse=1)
-        await station.until(soc=0.35, timeout=2)
+        await station.until(soc=0.35, timeout=SOON)
         await station.unplug()
 
     assert sum(entry.wh for entry in csms.ledger.values()) == 3000
@@ -322,7 +322,7 @@ async def test_remote_start_and_stop(version: str, first: str, place: int | None
 async def test_a_cable_that_comes_while_the_csms_looks_at_the_token(version: str) -> None:
     async with playing(version) as (station, csms):
         await asyncio.gather(station.swipe("TAG-1"), station.plug_in(car(), evse=2))
-        await station.until(energy_kwh=1, evse=2, timeout=1)
+        await station.until(energy_kwh=1, evse=2, timeout=SOON)
         await station.swipe("TAG-1")
         await station.unplug()
 

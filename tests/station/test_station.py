@@ -178,28 +178,30 @@ async def test_it_waits_while_the_csms_says_pending_or_rejected(csms: Csms) -> N
 
 
 async def test_the_csms_can_set_variables_while_it_says_pending(csms: Csms) -> None:
-    csms.once.append(answer({"currentTime": "2026-11-23T10:00:00Z", "interval": 1, "status": "Pending"}))
-    opening = spawn(Station("CP1", csms.url).connect())
-    await until(lambda: csms.calls)
-    await asyncio.sleep(20 * MS)
+    csms.on["BootNotification"] = answer({"currentTime": "2026-11-23T10:00:00Z", "interval": 1, "status": "Pending"})
+    station = Station("CP1", csms.url)
+    opening = spawn(station.connect())
+    await until(lambda: station.charge_point.boot_status == "Pending")
 
     reply = await csms.call("SetVariables", {"setVariableData": [set_variable("TxCtrlr", "EVConnectionTimeOut", "7")]})
 
-    async with await opening as station:
+    del csms.on["BootNotification"]
+    async with await opening:
         assert reply[2]["setVariableResult"][0]["attributeStatus"] == "Accepted"
         assert station.variables["TxCtrlr.EVConnectionTimeOut"] == 7
 
 
 async def test_a_remote_start_while_the_csms_says_pending_is_rejected(csms: Csms) -> None:
-    csms.once.append(answer({"currentTime": "2026-11-23T10:00:00Z", "interval": 1, "status": "Pending"}))
-    opening = spawn(Station("CP1", csms.url).connect())
-    await until(lambda: csms.calls)
-    await asyncio.sleep(20 * MS)
+    csms.on["BootNotification"] = answer({"currentTime": "2026-11-23T10:00:00Z", "interval": 1, "status": "Pending"})
+    station = Station("CP1", csms.url)
+    opening = spawn(station.connect())
+    await until(lambda: station.charge_point.boot_status == "Pending")
 
     reply = await csms.call(
         "RequestStartTransaction", {"idToken": {"idToken": "T", "type": "Central"}, "remoteStartId": 1}
     )
 
+    del csms.on["BootNotification"]
     async with await opening:
         assert reply[2]["status"] == "Rejected"
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from charge_point_fixtures import times_out
 from conftest import MS, SOON, cpsim_tasks, until
-from csms_stub import Behaviour, Csms, abort, close, silent
+from csms_stub import Behaviour, Csms, abort, close
 from station_wire import accept_all
 
 from cpsim_kit import Backoff, Station, Vehicle
@@ -85,10 +86,10 @@ def version(request: pytest.FixtureRequest) -> str:
 
 
 @asynccontextmanager
-async def opened(csms: Csms, version: str, call_timeout: float = SOON) -> AsyncIterator[Station]:
+async def opened(csms: Csms, version: str) -> AsyncIterator[Station]:
     """CP1 that knows TAG-1, and waits shortly before it connects again."""
     accept_all(csms, version)
-    options: dict[str, Any] = {"speed": math.inf, "reconnect": Backoff(5 * MS, 5 * MS, 0), "call_timeout": call_timeout}
+    options: dict[str, Any] = {"speed": math.inf, "reconnect": Backoff(5 * MS, 5 * MS, 0), "call_timeout": SOON}
     async with Station("CP1", csms.url, version=version, **options) as station:
         await station.charge(car(), token="TAG-1", minutes=1)
         yield station
@@ -218,10 +219,10 @@ async def test_an_act_with_the_csms_gone_after_it(
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if not case.is_silent])
 async def test_an_act_with_a_csms_that_is_silent(csms: Csms, version: str, name: str) -> None:
     case = CASES[name]
-    async with opened(csms, version, 500 * MS) as station:
+    async with opened(csms, version) as station:
         for each in case.before:
             await each(station)
-        csms.once.append(silent)
+        csms.once.append(times_out(station.charge_point))
 
         async with asyncio.timeout(SOON):
             with contextlib.suppress(CallTimeout):

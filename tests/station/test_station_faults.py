@@ -10,9 +10,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from charge_point_fixtures import NOT_REGISTERED, spawn
+from charge_point_fixtures import NOT_REGISTERED, spawn, times_out
 from conftest import MS, cpsim_tasks, until
-from csms_stub import Behaviour, Csms, Link, abort, answer, both, close, delay, error, garbage, silent
+from csms_stub import Behaviour, Csms, Link, abort, answer, both, close, error, garbage, silent
 from station_wire import ACCEPTED_TAG, VERSIONS, accept_all, words
 
 from cpsim_kit import ChargePoint
@@ -29,7 +29,6 @@ from cpsim_kit.station import Station, Vehicle
 
 pytestmark = pytest.mark.usefixtures("no_hang")
 
-TIMEOUT = 100 * MS
 Act = Callable[[Station], Awaitable[Any]]
 
 
@@ -40,10 +39,9 @@ def version(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 async def station(csms: Csms, version: str) -> AsyncIterator[Station]:
-    """CP1 with one EVSE, which waits a short time for answers, and ends with its connection."""
+    """CP1 with one EVSE, which ends with its connection."""
     accept_all(csms, version)
-    options: dict[str, Any] = {"speed": math.inf, "call_timeout": TIMEOUT, "reconnect": False}
-    async with Station("CP1", csms.url, version=version, **options) as station:
+    async with Station("CP1", csms.url, version=version, speed=math.inf, reconnect=False) as station:
         yield station
 
 
@@ -79,11 +77,17 @@ WRONG: dict[str, tuple[Behaviour, type[CpsimError]]] = {
 }
 
 
+def wrong(station: Station, name: str) -> tuple[Behaviour, type[CpsimError]]:
+    """What the CSMS does, and what comes of it; where no answer comes, the station waits no longer than for that."""
+    behaviour, kind = WRONG[name]
+    return (both(behaviour, times_out(station.charge_point)) if kind is CallTimeout else behaviour), kind
+
+
 @pytest.mark.parametrize("name", WRONG)
 async def test_a_wrong_answer_to_a_token_fails_the_act_and_the_next_one_works(
     station: Station, csms: Csms, name: str
 ) -> None:
-    behaviour, kind = WRONG[name]
+    behaviour, kind = wrong(station, name)
     await station.plug_in(car())
     csms.once.append(behaviour)
 
@@ -102,7 +106,7 @@ async def test_a_wrong_answer_to_a_token_fails_the_act_and_the_next_one_works(
 async def test_a_wrong_answer_to_a_status_fails_the_act_and_the_session_goes_on(
     station: Station, csms: Csms, name: str
 ) -> None:
-    behaviour, kind = WRONG[name]
+    behaviour, kind = wrong(station, name)
     csms.once.append(behaviour)
 
     with pytest.raises(kind):
@@ -117,7 +121,7 @@ async def test_a_wrong_answer_to_a_status_fails_the_act_and_the_session_goes_on(
 async def test_a_wrong_answer_to_a_started_transaction_fails_the_act_and_nothing_hangs(
     station: Station, csms: Csms, version: str, name: str
 ) -> None:
-    behaviour, kind = WRONG[name]
+    behaviour, kind = wrong(station, name)
     accepting = csms.on.get(start_action(version))
     await station.plug_in(car())
     csms.on[start_action(version)] = behaviour
@@ -173,7 +177,7 @@ async def test_answers_twice_and_late_change_nothing(station: Station, csms: Csm
     csms.once.append(both(answer(info), answer(info)))
     assert (await station.swipe("TAG-1")).effect == "authorized"
     await station.swipe("TAG-1")
-    csms.once.append(delay(2 * TIMEOUT, answer(info)))
+    csms.once.append(both(times_out(station.charge_point), answer(info)))
     with pytest.raises(CallTimeout):
         await station.swipe("TAG-2")
     await until(lambda: station.charge_point.ignored["late"], "the late answer")
@@ -207,13 +211,13 @@ async def test_a_start_that_names_no_transaction_and_refuses_the_token(csms: Csm
 
 
 async def test_the_csms_can_set_how_long_it_is_waited_for(csms: Csms) -> None:
-    variables = {"OCPPCommCtrlr.MessageTimeout[Default]": 1}
+    variables = {"OCPPCommCtrlr.MessageTimeout[Default]": 40}
     async with Station("CP1", csms.url, variables=variables, call_timeout=20) as station:
-        csms.on["StatusNotification"] = silent
+        csms.on["StatusNotification"] = times_out(station.charge_point)
         with pytest.raises(CallTimeout) as timeout:
             await station.plug_in(car())
 
-    assert timeout.value.waited == 1
+    assert timeout.value.waited == 40
 
 
 async def test_the_stations_own_error_comes_out_at_the_act_and_at_the_next(

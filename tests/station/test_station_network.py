@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from charge_point_fixtures import NOT_REGISTERED, spawn
-from conftest import FACTOR, MS, SOON, cpsim_tasks, until
+from charge_point_fixtures import NOT_REGISTERED, spawn, times_out
+from conftest import MS, SOON, cpsim_tasks, until
 from csms_stub import Behaviour, Csms, abort, answer, close, error, silent
 from station_wire import accept_all, word, words
 from strict_csms import StrictCsms, Token
@@ -298,10 +298,12 @@ async def test_a_csms_that_reads_nothing_does_not_hold_up_who_pulls_the_cable(cs
 
 
 async def test_a_csms_that_answers_no_ping_is_lost_and_found_again(csms: Csms) -> None:
-    async with stubbed(csms, ping_interval=50 * MS, ping_timeout=200 * MS, close_timeout=50 * MS) as station:
+    async with stubbed(csms, ping_interval=None, ping_timeout=200 * MS, close_timeout=50 * MS) as station:
         await begin(station)
         csms.link.stop_reading()
+        station.charge_point.ping_interval = 50 * MS
         await until(lambda: len(csms.links) == 2)
+        station.charge_point.ping_interval = None  # a slow machine would exceed the limit on this connection, too
         await until(lambda: back_online(station))
         await end(station)
 
@@ -405,9 +407,11 @@ async def test_no_time_to_wait_does_not_flood_the_csms(csms: Csms) -> None:
     variables = {"OCPPCommCtrlr.RetryBackOffWaitMinimum": 0, "OCPPCommCtrlr.RetryBackOffRandomRange": 0}
     async with stubbed(csms, variables=variables, reconnect=True):
         csms.refusals = itertools.repeat(503)
+        began = asyncio.get_running_loop().time()
         csms.link.abort()
         await asyncio.sleep(200 * MS)
-        assert len(csms.requests) <= 1 + FACTOR
+        seconds = asyncio.get_running_loop().time() - began
+        assert len(csms.requests) <= 2 + seconds
 
 
 async def test_a_csms_that_refuses_several_times_is_tried_until_it_accepts(csms: Csms, version: str) -> None:
@@ -536,7 +540,7 @@ async def test_commands_work_after_it_and_are_answered_once(version: str) -> Non
 
 async def test_a_command_can_be_waited_for_across_an_outage(csms: Csms) -> None:
     async with stubbed(csms) as station:
-        waiting = spawn(station.wait_command("GetVariables", timeout=5 * FACTOR))
+        waiting = spawn(station.wait_command("GetVariables", timeout=SOON))
         await asyncio.sleep(0)
         async with station.outage():
             pass
@@ -576,10 +580,10 @@ async def test_an_act_whose_first_attempt_fails_says_so_and_its_message_is_sent_
 
 
 async def test_a_message_without_an_answer_is_sent_again(csms: Csms, version: str) -> None:
-    async with stubbed(csms, version, call_timeout=50 * MS) as station:
+    async with stubbed(csms, version) as station:
         await station.plug_in(car())
         await station.swipe("TAG-1")
-        csms.once.append(silent)
+        csms.once.append(times_out(station.charge_point))
         said = len(csms.calls)
         await station.until(minutes=3)
         first, second = csms.calls[said : said + 2]
@@ -622,9 +626,9 @@ async def test_attempts_go_on_where_they_were_after_an_outage(csms: Csms) -> Non
 
 
 async def test_a_silent_token_check_falls_back_to_nothing(csms: Csms) -> None:
-    async with stubbed(csms, call_timeout=50 * MS) as station:
+    async with stubbed(csms) as station:
         await station.plug_in(car())
-        csms.on["Authorize"] = silent
+        csms.on["Authorize"] = times_out(station.charge_point)
         with pytest.raises(CallTimeout):
             await station.swipe("TAG-1")
         assert station.evses[1].state == "EVConnected"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from charge_point_fixtures import spawn
+from charge_point_fixtures import spawn, times_out
 from conftest import MS, until
 from csms_stub import Behaviour, Csms, abort, answer, close, error, silent
 from station_wire import accept_all, words
@@ -190,13 +190,14 @@ async def test_a_csms_that_does_not_accept_the_boot_is_asked_again(
 ) -> None:
     monkeypatch.setattr("cpsim_kit.station.starting.own_boot_waits", lambda: itertools.repeat(10 * MS))
     caplog.set_level(logging.ERROR)
-    async with stubbed(csms, call_timeout=100 * MS) as station:
+    async with stubbed(csms) as station:
         await begin(station)
         failed: list[str] = []
+        sad = times_out(station.charge_point) if SAD[name] is silent else SAD[name]
 
         async def behave(link: Any, call: Any) -> None:
             failed.append(name)
-            await (SAD[name] if len(failed) == 1 else answer())(link, call)
+            await (sad if len(failed) == 1 else answer())(link, call)
 
         csms.on["BootNotification"] = behave
         assert await reset(csms, "2.0.1") == "Accepted"
@@ -212,10 +213,10 @@ GONE: dict[str, Behaviour] = {"closed": close(1011, "overload"), "aborted": abor
 @pytest.mark.parametrize("name", GONE)
 async def test_an_end_that_the_csms_did_not_take_is_said_after_the_reset(csms: Csms, version: str, name: str) -> None:
     """B12.FR.05."""
-    async with stubbed(csms, version, call_timeout=100 * MS) as station:
+    async with stubbed(csms, version) as station:
         await begin(station)
         csms.calls.clear()
-        csms.once.append(GONE[name])
+        csms.once.append(times_out(station.charge_point) if GONE[name] is silent else GONE[name])
         assert await reset(csms, version) == "Accepted"
         await until(lambda: is_back(station, csms))
         action = "StopTransaction" if version == "1.6" else "TransactionEvent"
@@ -226,8 +227,9 @@ async def test_an_end_that_the_csms_did_not_take_is_said_after_the_reset(csms: C
 
 @pytest.mark.parametrize("name", GONE)
 async def test_the_reports_after_a_reset_are_said_again_when_the_connection_goes(csms: Csms, name: str) -> None:
-    async with stubbed(csms, call_timeout=100 * MS) as station:
-        csms.on["StatusNotification"] = once(GONE[name])
+    async with stubbed(csms) as station:
+        gone = times_out(station.charge_point) if GONE[name] is silent else GONE[name]
+        csms.on["StatusNotification"] = once(gone)
         assert await reset(csms, "2.0.1") == "Accepted"
         await until(lambda: words(csms).count("SecurityEvent") >= 2)
         await until(lambda: " online " in repr(station))

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
-from charge_point_fixtures import spawn
+from charge_point_fixtures import spawn, times_out
 from conftest import MS, until
 from csms_stub import Behaviour, Csms, abort, answer, error, silent
 from station_wire import accept_all, words
@@ -89,8 +89,8 @@ async def test_a_boot_that_is_asked_for_sets_the_interval(csms: Csms) -> None:
     ],
 )
 async def test_a_boot_that_is_asked_for_and_fails_stops_nothing(csms: Csms, behaviour: Behaviour) -> None:
-    async with stubbed(csms, "1.6", call_timeout=50 * MS) as station:
-        csms.once.append(behaviour)
+    async with stubbed(csms, "1.6") as station:
+        csms.once.append(times_out(station.charge_point) if behaviour is silent else behaviour)
         assert await trigger(csms, "BootNotification") == "Accepted"
         await until(lambda: csms.actions.count("BootNotification") == 2)
         if behaviour is abort:
@@ -204,8 +204,8 @@ async def test_a_station_that_is_pending_says_what_it_is_asked_for_where_the_csm
 async def test_a_message_that_is_asked_for_and_fails_stops_nothing(
     csms: Csms, version: str, behaviour: Behaviour
 ) -> None:
-    async with stubbed(csms, version, call_timeout=50 * MS) as station:
-        csms.once.append(behaviour)
+    async with stubbed(csms, version) as station:
+        csms.once.append(times_out(station.charge_point) if behaviour is silent else behaviour)
         assert await trigger(csms, "StatusNotification") == "Accepted"
         await until(lambda: csms.actions.count("StatusNotification") > 1 + (version == "1.6"))
         if behaviour is abort:

@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from charge_point_fixtures import spawn
+from charge_point_fixtures import spawn, time_is_up, times_out
 from conftest import MS, until
-from csms_stub import Csms, answer, delay, held, silent
+from csms_stub import Csms, answer, delay, held
 from station_wire import VERSIONS, accept_all, words
 
 from cpsim_kit import ChargePoint
+from cpsim_kit.basics.clock import wall_clock
 from cpsim_kit.errors import WaitTimeout
 from cpsim_kit.station import Evse, Station, Vehicle
 
@@ -368,9 +369,11 @@ async def test_two_acts_at_once_share_the_connection(station: Station, csms: Csm
 async def test_a_cancelled_act_goes_on_when_the_answer_comes(station: Station, csms: Csms, version: str) -> None:
     await station.plug_in(car(), evse=1)
     csms.once.append(held)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(20 * MS):
-            await station.swipe("TAG-1")
+    swipe = spawn(station.swipe("TAG-1"))
+    await until(lambda: csms.held)
+    swipe.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await swipe
 
     await csms.release(payload={"idTagInfo": {"status": "Accepted"}} if version == "1.6" else None)
 
@@ -380,13 +383,15 @@ async def test_a_cancelled_act_goes_on_when_the_answer_comes(station: Station, c
 
 async def test_acts_wait_while_the_csms_is_silent_and_each_can_be_given_up(csms: Csms, version: str) -> None:
     accept_all(csms, version)
-    async with Station("CP1", csms.url, version=version, evses=TWO, call_timeout=200 * MS) as station:
+    async with Station("CP1", csms.url, version=version, evses=TWO) as station:
         await station.plug_in(car(), evse=1)
-        csms.once.append(silent)
+        csms.once.append(held)
         swipe = spawn(station.swipe("TAG-1", evse=1))
         plug = spawn(station.plug_in(car(), evse=2))
-        await until(lambda: csms.actions[-1] == "Authorize")
+        await until(lambda: csms.held)
         swipe.cancel()
+        await asyncio.wait([swipe])
+        time_is_up(station.charge_point)
         await plug  # once the first message has timed out
 
         assert swipe.cancelled()
@@ -637,17 +642,18 @@ async def test_heartbeats_go_on_while_a_session_runs(csms: Csms, beating: Charge
 
 
 async def test_a_late_heartbeat_is_not_followed_by_another_one_at_once(csms: Csms, beating: ChargePoint) -> None:
-    beating.heartbeat_interval = 200 * MS
-    async with Station(beating):
-        await until(lambda: csms.actions.count("StatusNotification") >= 1)
-        csms.on["Heartbeat"] = delay(250 * MS)  # the second one is due after 200 ms, the third one after 400
-        await until(lambda: csms.actions.count("Heartbeat") == 1)
+    interval = beating.heartbeat_interval = 200 * MS
+    csms.on["Heartbeat"] = delay(1.25 * interval)  # so that the second one is late, and the third one is not
+    async with Station(beating) as station:
+        due = wall_clock(station._driver._heartbeat_at)
+        await until(lambda: csms.actions.count("Heartbeat") >= 1)
         del csms.on["Heartbeat"]
-        await until(lambda: csms.actions.count("Heartbeat") == 3)
+        await until(lambda: csms.actions.count("Heartbeat") >= 3)
         sent = [record.sent_at for record in beating.messages if record.action == "Heartbeat" and record.kind == "CALL"]
 
-    assert (sent[1] - sent[0]).total_seconds() >= 250 * MS * 0.99
-    assert (sent[2] - sent[1]).total_seconds() >= 50 * MS
+    assert (sent[1] - sent[0]).total_seconds() >= 1.25 * interval * 0.99
+    slots = [((each - due).total_seconds() + MS) // interval for each in sent]
+    assert len(set(slots)) == len(slots), "each in an interval of its own"
 
 
 async def test_the_interval_of_the_boot_is_the_variable(csms: Csms) -> None:
@@ -673,10 +679,10 @@ async def test_a_heartbeat_interval_that_the_csms_sets_takes_effect(csms: Csms, 
 async def test_a_heartbeat_without_an_answer_is_logged_and_the_next_one_comes(
     csms: Csms, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with ChargePoint("CP1", csms.url, call_timeout=50 * MS) as cp:
+    async with ChargePoint("CP1", csms.url) as cp:
         await cp.boot()
         cp.heartbeat_interval = 30 * MS
-        csms.on["Heartbeat"] = silent
+        csms.on["Heartbeat"] = times_out(cp)
         async with Station(cp) as station:
             await until(lambda: csms.actions.count("Heartbeat") == 2)
             del csms.on["Heartbeat"]
