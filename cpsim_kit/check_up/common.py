@@ -14,7 +14,7 @@ __all__ = [
     "heartbeat_time",
     "judge_time",
     "plug_in",
-    "say_status",
+    "send_status",
     "unanswered_call",
     "unknown_action",
     "unplug",
@@ -73,19 +73,19 @@ def status_notification(play: Play, status: str) -> dict[str, object]:
 
 def plug_in(play: Play) -> Script:
     """What comes before a transaction: a free connector, a token that is accepted, a car."""
-    yield from say_status(play, "Available")
+    yield from send_status(play, "Available")
     yield from play.authorize()
-    yield from say_status(play, "Preparing" if play.is_16 else "Occupied")
+    yield from send_status(play, "Preparing" if play.is_16 else "Occupied")
 
 
 def unplug(play: Play) -> Script:
     """What comes after a transaction."""
     if play.is_16:
-        yield from say_status(play, "Finishing")
-    yield from say_status(play, "Available")
+        yield from send_status(play, "Finishing")
+    yield from send_status(play, "Available")
 
 
-def say_status(play: Play, status: str) -> Script:
+def send_status(play: Play, status: str) -> Script:
     """Send the status of the one connector."""
     yield from play.ask("StatusNotification", status_notification(play, status), status)
 

@@ -91,7 +91,7 @@ class Player:
             except Verdict as exc:
                 verdict, seen = exc.name, str(exc)
             if (farewell := play.farewell()) is not None and charge_point.is_open:
-                await self._say(farewell.action, dict(farewell.payload), min(self._timeout, FAREWELL))
+                await self._call(farewell.action, dict(farewell.payload), min(self._timeout, FAREWELL))
             return verdict, seen
         finally:
             await charge_point.close()
@@ -108,7 +108,7 @@ class Player:
     async def _perform(self, step: Step) -> Any:
         match step:
             case Say(action, payload):
-                return await self._say(action, dict(payload), self._timeout)
+                return await self._call(action, dict(payload), self._timeout)
             case Reconnect():
                 return await self._reconnect()
             case Pause(seconds):
@@ -118,9 +118,9 @@ class Player:
             case AwaitCall():
                 return await self._await_call()
             case LookAtBill(transaction_id, expected_wh):
-                return await self._look_at_bill(transaction_id, expected_wh)
+                return await self._read_bill(transaction_id, expected_wh)
 
-    async def _say(self, action: str, payload: dict[str, Any], timeout: float) -> Answer:
+    async def _call(self, action: str, payload: dict[str, Any], timeout: float) -> Answer:
         try:
             answer = await self._charge_point.call_unchecked(action, payload, timeout=timeout)
         except NotRegistered:
@@ -163,8 +163,8 @@ class Player:
             try:
                 await self._send_call(self._charge_point.id, PROBE)
             except CpsimError as exc:
-                return CsmsCall("", f"no CALL could be sent as the CSMS does: {exc}")
-            origin = "sent as the CSMS does"
+                return CsmsCall("", f"no CALL could be sent in place of the CSMS: {exc}")
+            origin = "sent in place of the CSMS"
         wait = self._timeout if self._send_call is not None else min(self._timeout, LONGEST_WAIT)
         await asyncio.wait([self._called], timeout=wait)
         if self._called.done():
@@ -173,7 +173,7 @@ class Player:
             return CsmsCall("", f"{PROBE}, {origin}, did not come within {wait:g} s")
         return CsmsCall("", f"the CSMS sent no CALL by itself within {wait:g} s")
 
-    async def _look_at_bill(self, transaction_id: str | int, expected_wh: float) -> Bill:
+    async def _read_bill(self, transaction_id: str | int, expected_wh: float) -> Bill:
         if self._ledger is None:
             return Bill(not_seen="no ledger was given")
         ledger, last = self._ledger, Bill(failure=f"the ledger did not answer within {self._timeout:g} s")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cpsim_kit.check_up import common
-from cpsim_kit.check_up.common import plug_in, say_status, unplug
+from cpsim_kit.check_up.common import plug_in, send_status, unplug
 from cpsim_kit.check_up.play import BEGIN_WH, HOURS, SESSION, WH, Play
 from cpsim_kit.check_up.steps import Reconnect, Script, Step
 from cpsim_kit.check_up.verdicts import Failed, NotTried
@@ -79,7 +79,7 @@ def _charge(play: Play, transaction: _Transaction) -> Generator[Step, Any, None]
     status = yield from _start(play, transaction)
     if status != "Accepted":
         play.blame(f"StartTransaction: {status}, although Authorize accepted the token")
-    yield from say_status(play, "Charging")
+    yield from send_status(play, "Charging")
     yield from play.ask("MeterValues", transaction.metered(0.5))
     yield from play.ask("StopTransaction", transaction.stop(play.token))
     yield from unplug(play)
@@ -91,7 +91,7 @@ def _refused_token(play: Play) -> Script:
     if not play.refused_token:
         raise NotTried(play.about_refused_token)
     for status in ("Available", "Preparing"):
-        yield from say_status(play, status)
+        yield from send_status(play, status)
     transaction = _Transaction(play)
     answer = yield from play.ask("StartTransaction", transaction.start(play.refused_token))
     found, transaction.id = answer["idTagInfo"]["status"], answer["transactionId"]
@@ -105,8 +105,8 @@ def _refused_token(play: Play) -> Script:
 
 def _cable_first(play: Play) -> Script:
     yield from play.begin()
-    yield from say_status(play, "Available")
-    yield from say_status(play, "Preparing")
+    yield from send_status(play, "Available")
+    yield from send_status(play, "Preparing")
     yield from play.authorize()
     yield from _charge(play, _Transaction(play))
 
@@ -134,7 +134,7 @@ def _repeated_start(play: Play) -> Script:
         transaction.id = first  # so that it does not go on for ever
         yield from play.ask("StopTransaction", transaction.stop(play.token, wh=0), "of the first id")
     yield from unplug(play)
-    yield from say_status(play, "Preparing")
+    yield from send_status(play, "Preparing")
     other = _Transaction(play)
     yield from _start(play, other, "of another transaction")
     yield from play.ask("StopTransaction", other.stop(play.token), "of another transaction")
@@ -156,7 +156,7 @@ def _repeated_stop(play: Play) -> Script:
 
 def _offline(play: Play) -> Script:
     yield from play.begin()
-    yield from say_status(play, "Available")
+    yield from send_status(play, "Available")
     yield from play.authorize()
     if problem := (yield Reconnect()):
         raise Failed(f"connecting again: {problem}")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cpsim_kit.check_up import common
-from cpsim_kit.check_up.common import plug_in, say_status, unplug
+from cpsim_kit.check_up.common import plug_in, send_status, unplug
 from cpsim_kit.check_up.play import BEGIN_WH, HOURS, SESSION, WH, Play, id_token
 from cpsim_kit.check_up.steps import Reconnect, Script, Step
 from cpsim_kit.check_up.verdicts import Failed, NotTried
@@ -116,7 +116,7 @@ def _reading(at: str, context: str, wh: float) -> dict[str, Any]:
     return {"timestamp": at, "sampledValue": [sample]}
 
 
-def _say(play: Play, event: dict[str, Any], what: str = "") -> Generator[Step, Any, dict[str, Any]]:
+def _send_event(play: Play, event: dict[str, Any], what: str = "") -> Generator[Step, Any, dict[str, Any]]:
     """Send an event. What its answer makes of the token is for the checks of that, and only noted here."""
     answer = yield from play.ask("TransactionEvent", event, f"{event['eventType']} {event['triggerReason']} {what}")
     if problem := _token_problem(event, answer):
@@ -124,7 +124,7 @@ def _say(play: Play, event: dict[str, Any], what: str = "") -> Generator[Step, A
     return answer
 
 
-def _say_authorized(play: Play, event: dict[str, Any]) -> Generator[Step, Any, None]:
+def _send_authorizing(play: Play, event: dict[str, Any]) -> Generator[Step, Any, None]:
     """Send the event that authorizes by the token; the answer has to accept the token."""
     name = f"{event['eventType']} {event['triggerReason']}"
     answer = yield from play.ask("TransactionEvent", event, name)
@@ -142,9 +142,9 @@ def _token_problem(event: dict[str, Any], answer: dict[str, Any]) -> str:
     return "" if status == "Accepted" else f"got {status}, although Authorize accepted the token"
 
 
-def _say_all(play: Play, *events: dict[str, Any]) -> Generator[Step, Any, None]:
+def _send_events(play: Play, *events: dict[str, Any]) -> Generator[Step, Any, None]:
     for event in events:
-        yield from _say(play, event)
+        yield from _send_event(play, event)
 
 
 def _refused_token(play: Play) -> Script:
@@ -152,7 +152,7 @@ def _refused_token(play: Play) -> Script:
     if not play.refused_token:
         raise NotTried(play.about_refused_token)
     for status in ("Available", "Occupied"):
-        yield from say_status(play, status)
+        yield from send_status(play, status)
     transaction = _Transaction(play)
     answer = yield from play.ask("TransactionEvent", transaction.started(token=play.refused_token), "Started")
     found = answer.get("idTokenInfo", {}).get("status")
@@ -168,13 +168,13 @@ def _refused_token(play: Play) -> Script:
 
 def _cable_first(play: Play) -> Script:
     yield from play.begin()
-    yield from say_status(play, "Available")
-    yield from say_status(play, "Occupied")
+    yield from send_status(play, "Available")
+    yield from send_status(play, "Occupied")
     transaction = _Transaction(play)
-    yield from _say(play, transaction.started("CablePluggedIn"))
+    yield from _send_event(play, transaction.started("CablePluggedIn"))
     yield from play.authorize()
-    yield from _say_authorized(play, transaction.event("Updated", "Authorized", 0, token=play.token))
-    yield from _say_all(
+    yield from _send_authorizing(play, transaction.event("Updated", "Authorized", 0, token=play.token))
+    yield from _send_events(
         play,
         transaction.event("Updated", "ChargingStateChanged", 0, state="Charging"),
         transaction.metered(0.5),
@@ -187,13 +187,13 @@ def _cable_first(play: Play) -> Script:
 
 def _token_first(play: Play) -> Script:
     yield from play.begin()
-    yield from say_status(play, "Available")
+    yield from send_status(play, "Available")
     yield from play.authorize()
     transaction = _Transaction(play)
-    yield from _say_authorized(play, transaction.started(token=play.token, evse=False))
-    yield from say_status(play, "Occupied")
+    yield from _send_authorizing(play, transaction.started(token=play.token, evse=False))
+    yield from send_status(play, "Occupied")
     first = {"Transaction.Begin": 0.0}
-    yield from _say_all(
+    yield from _send_events(
         play,
         transaction.event("Updated", "CablePluggedIn", 0, wh=first, state="EVConnected", evse=True),
         transaction.event("Updated", "ChargingStateChanged", 0, state="Charging"),
@@ -210,20 +210,20 @@ def _repeated_event(play: Play) -> Script:
     yield from plug_in(play)
     transaction = _Transaction(play)
     for event in (transaction.started(token=play.token), transaction.metered(0.5), transaction.ended()):
-        yield from _say(play, event)
-        yield from _say(play, event, "again")
+        yield from _send_event(play, event)
+        yield from _send_event(play, event, "again")
     yield from unplug(play)
     yield from play.bill(transaction.id)
 
 
 def _offline(play: Play) -> Script:
     yield from play.begin()
-    yield from say_status(play, "Available")
+    yield from send_status(play, "Available")
     yield from play.authorize()
     if problem := (yield Reconnect()):
         raise Failed(f"connecting again: {problem}")
     transaction = _Transaction(play, begins=-3 * HOURS, lasts=HOURS, offline=True)
-    yield from _say_all(
+    yield from _send_events(
         play,
         transaction.started(token=play.token),
         transaction.metered(0.25),
@@ -243,8 +243,8 @@ def _ended_first(play: Play) -> Script:
         transaction.metered(0.75),
         transaction.ended(),
     )
-    yield from _say_all(play, started, early, ended)
-    yield from _say(play, late, "after Ended")
+    yield from _send_events(play, started, early, ended)
+    yield from _send_event(play, late, "after Ended")
     yield from unplug(play)
     yield from play.bill(transaction.id)
 
@@ -253,10 +253,10 @@ def _seq_no_gap(play: Play) -> Script:
     yield from play.begin()
     yield from plug_in(play)
     transaction = _Transaction(play)
-    yield from _say_all(play, transaction.started(token=play.token), transaction.metered(0.25))
+    yield from _send_events(play, transaction.started(token=play.token), transaction.metered(0.25))
     transaction.seq_no += 1
-    yield from _say(play, transaction.metered(0.75), "after the gap")
-    yield from _say(play, transaction.ended())
+    yield from _send_event(play, transaction.metered(0.75), "after the gap")
+    yield from _send_event(play, transaction.ended())
     yield from unplug(play)
     yield from play.bill(transaction.id, may_wait=True)
 
@@ -265,9 +265,9 @@ def _register_back(play: Play) -> Script:
     yield from play.begin()
     yield from plug_in(play)
     transaction = _Transaction(play)
-    yield from _say_all(play, transaction.started(token=play.token), transaction.metered(0.5))
-    yield from _say(play, transaction.metered(0.6, wh=0.2 * WH), "with a lower register")
-    yield from _say_all(play, transaction.metered(0.75), transaction.ended())
+    yield from _send_events(play, transaction.started(token=play.token), transaction.metered(0.5))
+    yield from _send_event(play, transaction.metered(0.6, wh=0.2 * WH), "with a lower register")
+    yield from _send_events(play, transaction.metered(0.75), transaction.ended())
     yield from unplug(play)
     yield from play.bill(transaction.id, may_wait=True)
 

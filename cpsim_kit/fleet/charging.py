@@ -31,7 +31,7 @@ Drive = Callable[..., Awaitable[Any]]
 Options = Mapping[str, Any] | Callable[[str], Mapping[str, Any]]
 
 _NAN = math.nan
-_LOOK = 0.5  # seconds between two looks at a station that is offline
+_PAUSE = 0.5  # seconds between two looks at a station that is offline
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class Charger:
             await self._serve_one_by_one(began)
         else:
             await together((self._serve_one_by_one(began) for _ in range(places)), f"{self.station.id}.driver")
-        await self._say_all()
+        await self._send_all()
 
     async def _serve_one_by_one(self, began: datetime) -> None:
         station = self.station
@@ -205,7 +205,7 @@ class Charger:
             if left > 0:
                 await station.until(minutes=left / 60, evse=1, timeout=None)
             while station.speed == math.inf and not station.is_online:  # or else years would pass during an outage
-                await self._look_again()
+                await self._wait_a_little()
             await self._drive(random)
             await asyncio.sleep(0)  # a drive may wait for nothing
 
@@ -234,17 +234,17 @@ class Charger:
                 except CpsimError as exc:
                     self._on_error(exc)
 
-    async def _say_all(self) -> None:
+    async def _send_all(self) -> None:
         station = self.station
         while station.waiting:
             if station.is_online:
                 await station.until(minutes=1 / 60, evse=1, timeout=None)  # the next attempt is due by its clock
             else:
-                await self._look_again()
+                await self._wait_a_little()
 
-    async def _look_again(self) -> None:
+    async def _wait_a_little(self) -> None:
         await self.station.connect()  # raises what has ended the station
-        await asyncio.sleep(_LOOK)
+        await asyncio.sleep(_PAUSE)
 
     # -- What is reported ---------------------------------------------------------------------------------------------
 
@@ -308,8 +308,8 @@ class Charger:
             transaction.start_wh,
             transaction.end_wh,
             now_wh,
-            transaction.said_start_wh,
-            transaction.said_end_wh,
+            transaction.reported_start_wh,
+            transaction.reported_end_wh,
             transaction.seq_no,
             transaction.answered,
             transaction.given_up,

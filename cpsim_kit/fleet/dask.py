@@ -18,7 +18,7 @@ from cpsim_kit.basics.process import run_fast
 from cpsim_kit.errors import ConnectError, CpsimError
 from cpsim_kit.fleet.pickles import pack_errors, pack_plan
 from cpsim_kit.fleet.plan import Plan
-from cpsim_kit.fleet.report import SAMPLE, Report, ShareLost, take_faults
+from cpsim_kit.fleet.report import SAMPLE, Report, ShareLost, merge_faults
 from cpsim_kit.fleet.share import Share
 
 __all__ = ["ClusterShare", "open_cluster", "worker_addresses"]
@@ -174,7 +174,7 @@ class ClusterShare:
         while True:
             await asyncio.sleep(SAMPLE)
             report, packed = await self._answer(self._call("drain"))
-            take_faults(self.plan, report)
+            merge_faults(self.plan, report)
             reported(report)
             if packed:
                 self._over = True

@@ -24,7 +24,7 @@ from cpsim_kit.basics.process import run_fast
 from cpsim_kit.errors import CpsimError
 from cpsim_kit.fleet.pickles import pack_errors, pack_plan
 from cpsim_kit.fleet.plan import Plan
-from cpsim_kit.fleet.report import SAMPLE, Report, ShareLost, take_faults
+from cpsim_kit.fleet.report import SAMPLE, Report, ShareLost, merge_faults
 from cpsim_kit.fleet.share import Share
 
 __all__ = ["LocalShare", "ProcessShare"]
@@ -139,7 +139,7 @@ class ProcessShare:
         while True:
             match await self._read(self._silence, "has said nothing for"):
                 case Report() as report:
-                    take_faults(self.plan, report)
+                    merge_faults(self.plan, report)
                     reported(report)
                 case "done", bytes(packed):
                     self.errors, fault = pickle.loads(packed)  # noqa: S301 - of our own child

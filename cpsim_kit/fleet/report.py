@@ -11,12 +11,12 @@ from cpsim_kit.fleet.call_table import Rows
 from cpsim_kit.fleet.plan import Plan
 from cpsim_kit.fleet.session_table import SessionRow
 
-__all__ = ["SAMPLE", "Load", "Report", "ShareLost", "take_faults"]
+__all__ = ["SAMPLE", "Load", "Report", "ShareLost", "merge_faults"]
 
 SAMPLE = 0.5  # seconds between two reports
 
 
-def take_faults(plan: Plan, report: Report) -> None:
+def merge_faults(plan: Plan, report: Report) -> None:
     """Add the faults that another process reports to the network of the fleet."""
     network = plan.options.get("transport")
     if isinstance(network, Network):

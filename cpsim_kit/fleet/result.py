@@ -152,11 +152,11 @@ class FleetResult:
         Returns:
             charge_point_id; transaction_id, as the CSMS knows it, None without one; evse_id; token, the one that was
             accepted first; version; begin and end, UTC, by the station's clock: a session that went on when the run
-            ended has no end. true_wh is what the meter counted, until the end of the run where it went on. said_wh is
-            the same as the answered messages say it: their last register minus that of the start. messages is how many
-            messages the station made about the transaction: answered, waiting (for an answer or a connection, when the
-            run ended), and given_up (failed for the last time, or dropped from a full queue). offline: whether one of
-            them happened or waited without a connection. refused: why a token was refused last.
+            ended has no end. true_wh is what the meter counted, until the end of the run where it went on. reported_wh
+            is the same as the answered messages report it: their last register minus that of the start. messages is
+            how many messages the station made about the transaction: answered, waiting (for an answer or a connection,
+            when the run ended), and given_up (failed for the last time, or dropped from a full queue). offline: whether
+            one of them happened or waited without a connection. refused: why a token was refused last.
         """
         return self.session_table.to_frame()
 

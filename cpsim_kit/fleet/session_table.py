@@ -27,7 +27,7 @@ SESSIONS = (
     "begin",
     "end",
     "true_wh",
-    "said_wh",
+    "reported_wh",
     "messages",
     "answered",
     "waiting",
@@ -59,8 +59,8 @@ class SessionRow(NamedTuple):
         start_wh: The meter at its start.
         stop_wh: The meter at its end.
         now_wh: The meter when this was reported, or when the session ended.
-        said_start_wh: The meter at its start, as answered messages said it.
-        said_stop_wh: The last register of an answered message.
+        reported_start_wh: The meter at its start, as answered messages reported it.
+        reported_stop_wh: The last register of an answered message.
         messages: How many messages the station made about the transaction.
         answered: How many of them were answered.
         given_up: How many of them will not be sent any more.
@@ -82,8 +82,8 @@ class SessionRow(NamedTuple):
     start_wh: float
     stop_wh: float
     now_wh: float
-    said_start_wh: float
-    said_stop_wh: float
+    reported_start_wh: float
+    reported_stop_wh: float
     messages: int
     answered: int
     given_up: int
@@ -127,7 +127,7 @@ class SessionTable:
                 row.begin * 1e9,
                 row.end * 1e9,
                 row.true_wh,
-                row.said_stop_wh - row.said_start_wh,
+                row.reported_stop_wh - row.reported_start_wh,
                 row.messages,
                 row.answered,
                 row.waiting,
@@ -139,7 +139,7 @@ class SessionTable:
         ]
         frame = _frame(rows, SESSIONS).astype(
             {
-                **dict.fromkeys(("begin", "end", "true_wh", "said_wh"), "float64"),
+                **dict.fromkeys(("begin", "end", "true_wh", "reported_wh"), "float64"),
                 **dict.fromkeys(("evse_id", "messages", "answered", "waiting", "given_up"), "int64"),
                 "version": "category",
                 "offline": "bool",

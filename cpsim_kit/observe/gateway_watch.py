@@ -121,7 +121,7 @@ class LocalGateway:
     def __init__(self, process: _Process) -> None:
         self._process = process
         self._last: tuple[float, float] | None = None  # when, and CPU seconds by then
-        self._looks: dict[float, tuple[float, float, float]] = {}
+        self._samples: dict[float, tuple[float, float, float]] = {}
 
     @property
     def name(self) -> str:
@@ -149,11 +149,11 @@ class LocalGateway:
         now = time.perf_counter()
         cpu = math.nan if self._last is None else 100 * (usage.cpu_s - self._last[1]) / (now - self._last[0])
         self._last = now, usage.cpu_s
-        self._looks[at] = cpu, usage.memory_percent, usage.memory_mib
+        self._samples[at] = cpu, usage.memory_percent, usage.memory_mib
 
     def usage(self, at: float) -> tuple[float, float, float]:
         """As measured at that look; the first has no CPU, as nothing came before."""
-        return self._looks.get(at, _UNKNOWN)
+        return self._samples.get(at, _UNKNOWN)
 
 
 class GatewayWatch:
@@ -185,7 +185,7 @@ class GatewayWatch:
         self.error: CpsimError | None = None
         self.failed = 0
         self._source = source
-        self._looks: list[tuple[float, int | None, int | None]] = []  # seconds since the epoch, running, desired
+        self._samples: list[tuple[float, int | None, int | None]] = []  # seconds since the epoch, running, desired
         self._task: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
@@ -203,16 +203,16 @@ class GatewayWatch:
         return card("GatewayWatch", self._state, rows)
 
     def __len__(self) -> int:
-        return len(self._looks)
+        return len(self._samples)
 
     @property
     def _state(self) -> str:
-        return "open" if self._task is not None else "closed" if self._looks else "not open"
+        return "open" if self._task is not None else "closed" if self._samples else "not open"
 
     def _last(self) -> list[str]:
         words = [f"{len(self)} looks"]
-        if self._looks:
-            at, running, desired = self._looks[-1]
+        if self._samples:
+            at, running, desired = self._samples[-1]
             cpu = self._source.usage(at)[0]
             words += ["no answer"] if running is None else [f"{running} of {desired} tasks"]
             words += [] if math.isnan(cpu) else [f"{cpu:.0f} % CPU"]
@@ -230,7 +230,7 @@ class GatewayWatch:
             raise RuntimeError("this watch is open already; make another: stack.watch_gateway()")
         await self._source.find()
         began = time.perf_counter()
-        if error := await self._look():
+        if error := await self._measure():
             raise error
         self._task = asyncio.create_task(self._watch(began), name="cpsim[gateway].watch")
         return self
@@ -256,15 +256,15 @@ class GatewayWatch:
         Raises:
             AwsError: AWS refused.
         """
-        if self._looks and self._source.kind == "ecs":
-            await self._source.measure(self._looks[0][0], self._looks[-1][0])
+        if self._samples and self._source.kind == "ecs":
+            await self._source.measure(self._samples[0][0], self._samples[-1][0])
 
     def to_frame(self) -> pd.DataFrame:
         """One row per look, in the columns that ``observe.gateway_watch`` explains; also while it is open."""
         kind = self._source.kind
         rows = [
             (datetime.fromtimestamp(at, UTC), running, desired, *self._source.usage(at), kind)
-            for at, running, desired in self._looks
+            for at, running, desired in self._samples
         ]
         return table(rows, COLUMNS)
 
@@ -283,7 +283,7 @@ class GatewayWatch:
             passed = time.perf_counter() - began
             turn = max(turn + 1, math.ceil(passed / self.every))
             await asyncio.sleep(turn * self.every - passed)
-            error = await self._look()
+            error = await self._measure()
             if error is not None:
                 self.error = error.with_traceback(None)  # its frames would live as long as the error
                 self.failed += 1
@@ -293,17 +293,17 @@ class GatewayWatch:
                 logger.info("the gateway (%s) can be looked at again", self._source.name)
             failing = error is not None
 
-    async def _look(self) -> CpsimError | None:
+    async def _measure(self) -> CpsimError | None:
         """Add a row, and return the error if there was one. Tasks are kept also where CPU and memory fail."""
         error: CpsimError | None = None
         notice_step()
         at = epoch(time.perf_counter())
-        since = self._looks[0][0] if self._looks else at
+        since = self._samples[0][0] if self._samples else at
         tasks: Tasks = None, None
         try:
             tasks = await self._source.tasks()
             await self._source.measure(since, at)
         except CpsimError as exc:
             error = exc
-        self._looks.append((at, *tasks))
+        self._samples.append((at, *tasks))
         return error

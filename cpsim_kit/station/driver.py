@@ -138,7 +138,7 @@ class Driver:
             ConnectionLost: The connection closed.
         """
         self.error = None
-        self.take_heartbeat_interval()
+        self.adopt_heartbeat_interval()
         self._task = asyncio.create_task(self._drive(), name=f"cpsim[{self._charge_point.id}].station")
         await self.act(Accepted())
 
@@ -204,7 +204,7 @@ class Driver:
 
     # -- The connection -----------------------------------------------------------------------------------------------
 
-    def lose_connection(self, error: ConnectionLost) -> None:
+    def handle_loss(self, error: ConnectionLost) -> None:
         """The connection has ended: connect again, or stop, so that everybody who waits gets this error."""
         self.starter.loss = error
         if self._task is None or self.error is not None:
@@ -283,12 +283,12 @@ class Driver:
 
         Raises:
             ConnectError: The connection did not open; the station stays off.
-            ConnectionLost, CallTimeout, CallFailed, ProtocolViolation: As :meth:`Starter.boot_surely`.
+            ConnectionLost, CallTimeout, CallFailed, ProtocolViolation: As :meth:`Starter.keep_booting`.
         """
         await self.starter.connect()
-        await self.starter.boot_surely()
+        await self.starter.keep_booting()
         self.is_plugged = True
-        self.take_heartbeat_interval()
+        self.adopt_heartbeat_interval()
         await self.act(Accepted())
 
     def fail(self, error: BaseException) -> None:
@@ -299,7 +299,7 @@ class Driver:
             if not future.done():
                 future.set_exception(error)
 
-    def take_heartbeat_interval(self) -> None:
+    def adopt_heartbeat_interval(self) -> None:
         """Send heartbeats at the interval that the CSMS instructed at boot, and show it in the variable."""
         interval = self._charge_point.heartbeat_interval
         if interval is None:
@@ -309,7 +309,7 @@ class Driver:
         self._core.variables.set(name, min(max(1, round(interval)), 2**31 - 1))
         self._heartbeat_at = time.perf_counter() + interval
 
-    def take_connection(self) -> None:
+    def adopt_keepalive(self) -> None:
         """Let the variable say what keepalive the charge point has, or where it was set, the charge point follow it."""
         seconds, variables = self._charge_point.ping_interval, self._core.variables
         shown = 0 if seconds is None else max(1, round(seconds))
@@ -390,7 +390,7 @@ class Driver:
         try:
             await self._run()
         except ConnectionLost as exc:
-            self.lose_connection(exc)
+            self.handle_loss(exc)
         except Exception as exc:
             logger.exception("%s: the station stopped", self._charge_point.id)
             self.error = exc
@@ -469,7 +469,7 @@ class Driver:
         try:
             await self._charge_point.heartbeat()
         except ConnectionLost as exc:
-            self.lose_connection(exc)
+            self.handle_loss(exc)
         except CpsimError as exc:
             logger.log(self._level, "%s", exc)
 
@@ -482,7 +482,7 @@ class Driver:
         try:
             answer = self._read(message, await self._charge_point.call(message.payload, timeout=self._message_timeout))
         except ConnectionLost as exc:
-            self.lose_connection(exc)  # the message waits, if it is about a transaction
+            self.handle_loss(exc)  # the message waits, if it is about a transaction
         except CpsimError as exc:
             waited, is_final = isinstance(exc, CallTimeout), isinstance(exc, UnsupportedByCsms)
             is_sent_again = core.handle(Failure(message, waited, is_final), self.clock.now())

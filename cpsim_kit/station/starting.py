@@ -108,7 +108,7 @@ class Starter:
             ConnectError: The connection did not open.
             ConnectionLost: It has ended at once.
         """
-        self._core.triggers.take_early()
+        self._core.triggers.drain_early()
         await self._charge_point.connect()
         if not self._charge_point.is_open and self.loss is not None:  # it has ended at once
             raise self.loss.with_traceback(None)
@@ -183,7 +183,7 @@ class Starter:
             else:
                 return
 
-    async def boot_surely(self) -> None:
+    async def keep_booting(self) -> None:
         """Boot as :meth:`boot`, and again where the CSMS answers with an error, or not at all (B01 and B03; 4.2).
 
         What breaks a schema is no reason to say it again. The waits are those of ``reconnect`` where it has any.
@@ -213,7 +213,7 @@ class Starter:
         self._first_attempt_failed()
         until = time.perf_counter() + seconds
         while charge_point.is_open and (left := until - time.perf_counter()) > 0:
-            early = triggers.take_early()
+            early = triggers.drain_early()
             for build in early:
                 try:
                     await charge_point.call(build())
@@ -248,7 +248,7 @@ class Starter:
             try:
                 await self.boot("Triggered")
             except ConnectionLost as exc:
-                self._driver.lose_connection(exc)
+                self._driver.handle_loss(exc)
                 return
             except CpsimError as exc:
                 if not self.must_boot:
@@ -256,7 +256,7 @@ class Starter:
                     return
                 await self._pause(exc, next(own_waits))
             else:
-                self._driver.take_heartbeat_interval()
+                self._driver.adopt_heartbeat_interval()
                 return
 
     async def _pause(self, error: CpsimError, seconds: float) -> None:
@@ -308,7 +308,7 @@ class Starter:
                     await self._pause(exc, next(own_waits))
             self._task = None
             self.is_first_attempt = False
-            self._driver.take_heartbeat_interval()
+            self._driver.adopt_heartbeat_interval()
             with self._driver.stopped_clock() as now:
                 self._core.handle(Accepted(reason), now)
 

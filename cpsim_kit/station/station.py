@@ -264,12 +264,12 @@ class Station:
     async def _open(self) -> None:
         self._require_not_closed()
         charge_point = self.charge_point
-        self._driver.take_connection()
+        self._driver.adopt_keepalive()
         self._closes = self._closes or not charge_point.is_open
         await charge_point.connect()
         charge_point.on_other(self._commands.find_handler)
         if charge_point.boot_status != "Accepted" or self._own:
-            await self._driver.starter.boot_surely()
+            await self._driver.starter.keep_booting()
         self._require_not_closed()
         charge_point.on_close(self._connection_lost)
         charge_point.on_open(self._driver.open_connection)
@@ -296,7 +296,7 @@ class Station:
         self._commands.wake_up()
 
     def _connection_lost(self, error: ConnectionLost) -> None:
-        self._driver.lose_connection(error)
+        self._driver.handle_loss(error)
         self._commands.wake_up()
 
     def _require_not_closed(self) -> None:

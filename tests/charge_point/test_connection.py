@@ -425,19 +425,19 @@ async def test_the_socket_goes_when_no_subprotocol_is_shared() -> None:
 
 
 async def test_listeners_are_told_of_each_connection(csms: Csms, caplog: pytest.LogCaptureFixture) -> None:
-    told: list[str] = []
+    lines_of: list[str] = []
     cp = ChargePoint("CP1", csms.url)
-    cp.on_open(lambda: told.append(f"open, {cp.is_open}"))
-    cp.on_close(lambda error: told.append(f"{error.closed.code} by the {error.closed.by}, {cp.is_open}"))
+    cp.on_open(lambda: lines_of.append(f"open, {cp.is_open}"))
+    cp.on_close(lambda error: lines_of.append(f"{error.closed.code} by the {error.closed.by}, {cp.is_open}"))
     cp.on_close(lambda error: 1 / 0)
-    cp.on_close(lambda error: told.append(type(error).__name__))
+    cp.on_close(lambda error: lines_of.append(type(error).__name__))
     async with cp:
         pass
     await cp
     csms.once.append(close(1008, NOT_REGISTERED))
     with pytest.raises(NotRegistered):
         await cp.heartbeat()
-    assert told == [
+    assert lines_of == [
         *("open, True", "1000 by the charge point, False", "ConnectionLost"),
         *("open, True", "1008 by the gateway, False", "NotRegistered"),
     ]

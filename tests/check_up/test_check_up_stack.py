@@ -33,7 +33,7 @@ async def test_the_kits_own_csms_passes_all(stack: Stack, boto: Boto, version: s
     assert set(verdicts(report).values()) == {"passed"}, report.to_frame().to_string()
     assert "the bill says 1000 Wh" in report["offline"].seen
     assert "Blocked" in report["refused_token"].seen
-    assert "GetLocalListVersion sent as the CSMS does was left unanswered" in report["unanswered_call"].seen
+    assert "GetLocalListVersion sent in place of the CSMS was left unanswered" in report["unanswered_call"].seen
     assert things(boto) == []
     assert not [each for each in await stack.tokens.list() if each.id.startswith("CPSIM")]
 

@@ -54,7 +54,7 @@ async def test_workers_report_the_sessions_of_their_stations(client: Any, csms: 
     frame = result.sessions()
     assert len(frame) == 8
     assert (frame.answered == frame.messages).all()
-    assert (frame.said_wh == frame.true_wh).all()
+    assert (frame.reported_wh == frame.true_wh).all()
     by_station = [
         each.sessions().sort_values(["charge_point_id", "begin"]).true_wh.tolist() for each in (result, alone)
     ]

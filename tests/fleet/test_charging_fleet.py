@@ -58,7 +58,7 @@ async def test_each_arrival_is_a_session_with_what_was_said_and_what_is_true(csm
     assert frame.begin.is_monotonic_increasing
     assert (frame.end > frame.begin).all()
     assert frame.true_wh.between(4999, 20_001).all()
-    assert (frame.said_wh == frame.true_wh).all()
+    assert (frame.reported_wh == frame.true_wh).all()
     assert (frame.messages == frame.answered).all()
     events = sum(call.action == "TransactionEvent" for call in csms.calls)
     assert frame.messages.sum() == events > 9 * 4
@@ -90,7 +90,7 @@ async def test_a_reset_ends_a_session_and_the_next_drivers_come_all_the_same(csm
     assert len(frame) == 3
     assert frame.true_wh.iloc[0] < 4999
     assert frame.true_wh.iloc[1:].between(4999, 20_001).all()
-    assert (frame.said_wh == frame.true_wh).all()
+    assert (frame.reported_wh == frame.true_wh).all()
     assert set(result.to_frame().outcome) == {"answered"}
 
 
@@ -100,7 +100,7 @@ async def test_other_versions_have_the_same_columns(csms: Csms, version: str) ->
     csms.on["Authorize"] = answer({("idTagInfo" if version == "1.6" else "idTokenInfo"): {"status": "Accepted"}})
     frame = (await run(csms, 2, arrivals=one_at_once, version=version)).sessions()
     assert frame.version.tolist() == [version] * 2
-    assert (frame.said_wh == frame.true_wh).all()
+    assert (frame.reported_wh == frame.true_wh).all()
     assert frame.true_wh.min() > 4000
     assert (frame.answered == frame.messages).all()
     if version == "1.6":
@@ -224,7 +224,7 @@ async def test_without_drive_and_arrivals_one_driver_comes_after_the_other_until
 
 async def test_what_a_station_says_wrongly_is_not_what_is_true(csms: Csms) -> None:
     frame = (await run(csms, 2, station={**AT_ONCE, "quirks": ["register_rollback"]}, arrivals=one_at_once)).sessions()
-    assert (frame.said_wh < frame.true_wh).all()
+    assert (frame.reported_wh < frame.true_wh).all()
 
 
 # -- What goes wrong --------------------------------------------------------------------------------------------------
@@ -277,7 +277,7 @@ async def test_a_station_that_lost_its_connection_charges_on_and_says_all_when_i
     frame, calls = result.sessions(), result.to_frame()
     assert frame.offline.all()
     assert (frame.answered == frame.messages).all()
-    assert frame.true_wh.tolist() == frame.said_wh.tolist() == [917] * 3
+    assert frame.true_wh.tolist() == frame.reported_wh.tolist() == [917] * 3
     counts = Counter(zip(calls.action, calls.outcome, strict=True))
     assert counts["connect", "answered"] == 6, "the second time, too, is measured"
     assert counts["connection", "connection lost"] == 3
@@ -367,7 +367,7 @@ async def test_when_the_time_is_over_nothing_hangs_and_what_waits_is_counted(csm
     result = await run_long_enough(csms, fleet, 20 * UNIT, lambda each: sum(each.sessions().waiting > 0) == 3)
     frame = result.sessions()
     assert frame.end.isna().all()
-    assert frame.said_wh.isna().all()
+    assert frame.reported_wh.isna().all()
     assert (frame.waiting == frame.messages).all()
     assert frame.waiting.min() >= 1
     assert f"3 sessions, 0.0 kWh, 3 go on, {frame.waiting.sum()} messages wait, " in repr(result)
@@ -397,7 +397,7 @@ async def test_messages_given_up_are_counted(csms: Csms) -> None:
     frame = (await run(csms, 1, arrivals=one_at_once)).sessions()
     assert frame.given_up.tolist() == frame.messages.tolist()
     assert frame.answered.tolist() == frame.waiting.tolist() == [0]
-    assert frame.said_wh.isna().all()
+    assert frame.reported_wh.isna().all()
 
 
 async def test_an_interrupted_run_keeps_its_sessions(csms: Csms) -> None:

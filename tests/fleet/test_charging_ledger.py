@@ -48,7 +48,7 @@ async def test_the_ledger_is_compared_with_all_stations_of_a_fleet_at_once(stack
     frame = await compare(stack, result, 10)
     assert frame.charge_point_id.nunique() == 5
     assert frame.ledger_wh.sum() == result.sessions().true_wh.sum() > 10 * 3000
-    assert frame.ledger_wh.sum() == result.sessions().said_wh.sum()
+    assert frame.ledger_wh.sum() == result.sessions().reported_wh.sum()
 
 
 @pytest.mark.slow

@@ -35,8 +35,8 @@ def row(charge_point_id: str = "A", number: int = 0, **values: Any) -> SessionRo
         start_wh=500,
         stop_wh=2500,
         now_wh=2500.0,
-        said_start_wh=500.0,
-        said_stop_wh=2500.0,
+        reported_start_wh=500.0,
+        reported_stop_wh=2500.0,
         messages=6,
         answered=6,
         given_up=0,
@@ -45,7 +45,7 @@ def row(charge_point_id: str = "A", number: int = 0, **values: Any) -> SessionRo
     return usual._replace(**values)
 
 
-RUNNING = {"end": NAN, "stop": NAN, "stop_wh": NAN, "now_wh": 1400.4, "said_stop_wh": 1300.0, "messages": 3}
+RUNNING = {"end": NAN, "stop": NAN, "stop_wh": NAN, "now_wh": 1400.4, "reported_stop_wh": 1300.0, "messages": 3}
 
 
 def test_a_later_row_of_the_same_session_replaces_the_one_before() -> None:
@@ -68,14 +68,20 @@ def test_the_facts_of_a_session() -> None:
             row(),
             row("B", **RUNNING, answered=1, given_up=1, offline=True),
             row(
-                "C", transaction_id="", start_wh=NAN, stop_wh=NAN, said_start_wh=NAN, said_stop_wh=NAN, messages=0
+                "C",
+                transaction_id="",
+                start_wh=NAN,
+                stop_wh=NAN,
+                reported_start_wh=NAN,
+                reported_stop_wh=NAN,
+                messages=0,
             )._replace(answered=0, token="", refused="Blocked"),
         ]
     )
     frame = table.to_frame().set_index("charge_point_id")
     assert frame.true_wh.tolist() == [2000, 900, 0], "where it goes on, until now"
-    assert frame.said_wh[:2].tolist() == [2000, 800]
-    assert math.isnan(frame.said_wh["C"])
+    assert frame.reported_wh[:2].tolist() == [2000, 800]
+    assert math.isnan(frame.reported_wh["C"])
     assert frame.waiting.tolist() == [0, 1, 0]
     assert frame.given_up.tolist() == [0, 1, 0]
     assert frame.offline.tolist() == [False, True, False]

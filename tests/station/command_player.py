@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core_player import Player, Said
-from told import told
+from message_lines import lines_of
 
 from cpsim_kit.station.rules.events import Accepted, ShutDown
 from cpsim_kit.station.rules.restart import RESTART_SECONDS
@@ -40,9 +40,9 @@ def command(player: Player, words: str) -> list[str]:
             elif where:
                 fields["evse"] = dict(zip(("id", "connector_id"), map(int, where), strict=False))
         case _:
-            return told(player.act(words))
+            return lines_of(player.act(words))
     answer, said = player.command(action, **fields)
-    return [f"-> {answer.status}", *told(said)]
+    return [f"-> {answer.status}", *lines_of(said)]
 
 
 def restart(player: Player) -> list[Said]:

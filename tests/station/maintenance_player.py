@@ -62,15 +62,15 @@ def ask_update(player: Player, kind: str, *args: Any, **options: Any) -> tuple[s
 def timeline(player: Player, seconds: float) -> list[str]:
     """What is said in this time, each with the seconds since its begin; a restart is played as the driver does it."""
     begin, end = player.now, player.now + seconds
-    told = []
+    lines_of = []
     while True:
-        told += [f"{player.now - begin:g} {line}" for line in restart(player)]
+        lines_of += [f"{player.now - begin:g} {line}" for line in restart(player)]
         if player.core.due() > end:
             break
         said = player.wait(max(0.0, player.core.due() - player.now))
-        told += [f"{player.now - begin:g} {line}" for line in lines(said)]
+        lines_of += [f"{player.now - begin:g} {line}" for line in lines(said)]
     player.wait(end - player.now)
-    return told
+    return lines_of
 
 
 def restart(player: Player) -> list[str]:

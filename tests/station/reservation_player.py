@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from core_player import EPOCH, Player
-from told import told
+from message_lines import lines_of
 
 from cpsim_kit.station import Evse
 from cpsim_kit.station.rules.authorization import TokenInfo
@@ -44,12 +44,12 @@ def reserve(
         fields |= {"evse_id": evse_id, "connector_type": connector_type}
         fields |= {} if group is None else {"group_id_token": {"id_token": group, "type": "Central"}}
     answer, said = player.command("ReserveNow", **{name: value for name, value in fields.items() if value is not None})
-    return str(answer.status), told(said)
+    return str(answer.status), lines_of(said)
 
 
 def cancel(player: Player, number: int) -> tuple[str, list[str]]:
     answer, said = player.command("CancelReservation", reservation_id=number)
-    return str(answer.status), told(said)
+    return str(answer.status), lines_of(said)
 
 
 def act(player: Player, words: str) -> list[str]:
@@ -64,7 +64,7 @@ def act(player: Player, words: str) -> list[str]:
         case ["cancel", number]:
             status, lines = cancel(player, int(number))
             return [f"-> {status}", *lines]
-    return told(player.act(words))
+    return lines_of(player.act(words))
 
 
 def play(player: Player, acts: list[str]) -> list[str]:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from command_player import command, restart
 from core_player import Player
-from told import told
+from message_lines import lines_of
 
 from cpsim_kit.station import Evse
 from cpsim_kit.station.rules.events import Accepted, ChangeAvailability, Offline, Online, PowerOff
@@ -246,15 +246,15 @@ def test_it_outlives_power_loss_and_reset(version: str, how: str) -> None:
     command(player, "inoperative 1")
     if how == "power":
         player.do(PowerOff())
-        said = told(player.do(Accepted()))
+        said = lines_of(player.do(Accepted()))
     elif how == "reset":
         command(player, "reset Hard" if version == "1.6" else "reset Immediate")
-        said = told(restart(player))
+        said = lines_of(restart(player))
     else:
         data = json.loads(json.dumps(remember(player.core, player.now)))
         player = player_of(version, is_started=False)
         recall(player.core, data)
-        said = told(player.do(Accepted()))
+        said = lines_of(player.do(Accepted()))
     assert [line for line in said if line.startswith("status") and "status 0" not in line] == [
         "status 1 Unavailable",
         "status 2 Available",
@@ -275,9 +275,9 @@ def test_the_whole_charge_point_stays_out_of_service(how: str) -> None:
         data = json.loads(json.dumps(remember(player.core, player.now)))
         player = player_of("1.6", 1, is_started=False)
         recall(player.core, data)
-    assert told(player.do(Accepted())) == ["status 0 Unavailable", "status 1 Unavailable"]
+    assert lines_of(player.do(Accepted())) == ["status 0 Unavailable", "status 1 Unavailable"]
     player.do(Offline())
-    assert told(player.do(Online())) == []
+    assert lines_of(player.do(Online())) == []
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -293,7 +293,7 @@ def test_what_was_scheduled_happens_when_a_power_loss_ends_the_transaction(versi
         recall(player.core, data)
     else:
         player.do(PowerOff())
-    said = told(player.do(Accepted()))
+    said = lines_of(player.do(Accepted()))
     assert "status 1 Unavailable" in said
     assert command(player, "swipe TAG-1 1") == []
 
@@ -305,7 +305,7 @@ def test_a_transaction_that_outlives_the_power_loss_keeps_its_evse_in_service() 
     command(player, "plug")
     assert command(player, "inoperative 1") == ["-> Scheduled"]
     player.do(PowerOff())
-    assert "status 1 Occupied" in told(player.do(Accepted()))
+    assert "status 1 Occupied" in lines_of(player.do(Accepted()))
     assert command(player, "unplug")[-1] == "status 1 Unavailable"
 
 
@@ -315,7 +315,7 @@ def test_memory_of_before_says_nothing_of_it() -> None:
     del data["availability"]
     player = player_of("2.0.1", is_started=False)
     recall(player.core, data)
-    assert "status 1 Available" in told(player.do(Accepted()))
+    assert "status 1 Available" in lines_of(player.do(Accepted()))
 
 
 def test_an_evse_that_is_out_of_order_from_the_start_can_be_put_in_service() -> None:
@@ -327,7 +327,7 @@ def test_an_evse_that_is_out_of_order_from_the_start_can_be_put_in_service() -> 
     data = json.loads(json.dumps(remember(player.core, player.now)))
     other = Player("2.0.1", [Evse(available=False), Evse()], is_started=False)
     recall(other.core, data)
-    assert "status 1 Available" in told(other.do(Accepted()))
+    assert "status 1 Available" in lines_of(other.do(Accepted()))
 
 
 def test_what_happens_offline_is_said_afterwards() -> None:
@@ -337,7 +337,7 @@ def test_what_happens_offline_is_said_afterwards() -> None:
     command(player, "inoperative 0")
     player.do(Offline())
     command(player, "swipe TAG-1")
-    assert told(player.do(Online())) == [
+    assert lines_of(player.do(Online())) == [
         "stop 1 Local 0 Wh TAG-1 Begin:1 End:1",
         "status 0 Unavailable",
         "status 1 Unavailable",

@@ -6,8 +6,8 @@ import pytest
 from command_player import command, restart
 from core_player import Player
 from maintenance_player import ask_update, timeline
+from message_lines import lines_of
 from station_wire import VERSIONS
-from told import told
 
 from cpsim_kit.station import Evse
 from cpsim_kit.station.dialects import refusals
@@ -62,7 +62,7 @@ def test_an_evse_comes_back_from_its_reset_only_after_a_failed_installation(vers
     ask_update(player, version)
     player.wait(89)
     command(player, "reset Immediate 1")
-    assert "status 2 Available" in told(player.wait(2))
+    assert "status 2 Available" in lines_of(player.wait(2))
     assert (update_status(player), usable(player)) == ("InstallationFailed", [2])
     player.wait(RESTART_SECONDS)
     assert usable(player) == [1, 2]
@@ -146,13 +146,13 @@ def test_the_charge_point_is_reported_in_service_again_after_a_start(end: str) -
     assert command(player, "inoperative 0") == ["-> Scheduled"]
     if end == "restart":
         command(player, "reset Hard")
-        said = told(restart(player))
+        said = lines_of(restart(player))
     else:
         player.do(PowerOff())
-        said = told(player.do(Accepted()))
+        said = lines_of(player.do(Accepted()))
     assert "status 0 Unavailable" in said
     assert player.act("offline") == []
-    assert "status 0 Unavailable" not in told(player.act("online"))
+    assert "status 0 Unavailable" not in lines_of(player.act("online"))
     assert "status 0 Available" in command(player, "operative 0")
 
 
@@ -192,7 +192,7 @@ def test_a_reservation_that_the_power_took_its_driver_from_is_told_after_the_sta
     reserve(player)
     player.act("swipe TAG-1")
     assert player.do(PowerOff()) == []
-    assert told(player.do(Accepted()))[-1] == "reservation 9 NoTransaction"
+    assert lines_of(player.do(Accepted()))[-1] == "reservation 9 NoTransaction"
 
 
 @pytest.mark.parametrize("version", VERSIONS)

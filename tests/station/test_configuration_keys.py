@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from core_player import Player
+from message_lines import lines_of
 from ocpp.exceptions import OccurrenceConstraintViolationError
-from told import told
 
 from cpsim_kit.station import Evse
 from cpsim_kit.station.device_model.device_model import MAX_ITEMS
@@ -171,7 +171,7 @@ def test_what_is_changed_takes_effect_at_once(
             player.act(act)
         if is_set:
             assert change(player, key, value) == "Accepted"
-        lines: list[Any] = told(player.act(after))
+        lines: list[Any] = lines_of(player.act(after))
         counts.append(len([line for line in lines if not line.startswith(("status", "-> "))]))
     assert counts == [without, with_it]
 
@@ -180,8 +180,8 @@ def test_who_waits_waits_as_long_as_the_key_says_now() -> None:
     player = Player("1.6")
     player.act("plug")  # B6 of 4.9: a vehicle for which no token comes
     assert change(player, "ConnectionTimeOut", "100") == "Accepted"
-    assert told(player.wait(90)) == []
-    assert told(player.wait(20)) != []
+    assert lines_of(player.wait(90)) == []
+    assert lines_of(player.wait(20)) != []
 
 
 def test_the_authorization_key_is_set_in_hexadecimal_digits_and_never_told() -> None:

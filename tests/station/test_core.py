@@ -14,8 +14,8 @@ import pytest
 from core_player import EPOCH, Player, Said
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from message_lines import lines_of
 from strict_v16 import MOVES
-from told import told
 
 from cpsim_kit.station import Evse, Vehicle
 from cpsim_kit.station.rules.authorization import IdToken, TokenInfo
@@ -193,7 +193,7 @@ def charging(version: str = "2.0.1", **variables: object) -> Player:
 
 
 def contexts(player: Player, words: str) -> list[str]:
-    return told(player.act(words))
+    return lines_of(player.act(words))
 
 
 def test_meter_values_come_at_the_interval_from_the_start_of_the_transaction() -> None:
@@ -259,11 +259,11 @@ def test_the_last_message_of_a_long_session_fits_into_a_message(version: str, va
 def test_clock_aligned_values_come_at_multiples_since_midnight_in_and_out_of_a_transaction() -> None:
     player = Player(variables={"AlignedDataCtrlr.Interval": 900, "SampledDataCtrlr.TxUpdatedInterval": 0})
     player.act("wait 100")  # the station started at 08:00:00
-    assert told(player.act("wait 800")) == ["meter 0 Clock:1", "meter 1 Clock:1"]
+    assert lines_of(player.act("wait 800")) == ["meter 0 Clock:1", "meter 1 Clock:1"]
     assert player.said[-1][1]["meterValue"][0]["timestamp"] == "2027-01-15T08:15:00.000Z"
     player.act("plug")
     player.act("swipe TAG-1")
-    assert told(player.act("wait 900")) == ["meter 0 Clock:1", "Updated 2 MeterValueClock Clock:1"]
+    assert lines_of(player.act("wait 900")) == ["meter 0 Clock:1", "Updated 2 MeterValueClock Clock:1"]
 
 
 def test_clock_aligned_intervals_begin_anew_each_midnight() -> None:
@@ -279,7 +279,7 @@ def test_clock_aligned_values_stop_during_a_transaction_if_asked_for() -> None:
     )
     assert player.act("wait 900") == []
     player.act("swipe TAG-1")
-    assert told(player.act("wait 900")) == ["meter 0 Clock:1", "meter 1 Clock:1"]
+    assert lines_of(player.act("wait 900")) == ["meter 0 Clock:1", "meter 1 Clock:1"]
 
 
 def test_clock_aligned_values_stop_at_every_evse_while_one_has_a_transaction() -> None:
@@ -290,12 +290,12 @@ def test_clock_aligned_values_stop_at_every_evse_while_one_has_a_transaction() -
     player.act("swipe TAG-1 2")
     assert player.act("wait 900") == []
     player.act("swipe TAG-1 2")
-    assert told(player.act("wait 900")) == ["meter 0 Clock:1", "meter 1 Clock:1", "meter 2 Clock:1"]
+    assert lines_of(player.act("wait 900")) == ["meter 0 Clock:1", "meter 1 Clock:1", "meter 2 Clock:1"]
 
 
 def test_clock_aligned_values_of_16_have_the_transaction() -> None:
     player = charging("1.6", ClockAlignedDataInterval=900, MeterValueSampleInterval=0, StopTxnAlignedData="Voltage")
-    assert told(player.act("wait 900")) == ["meter 0 Clock:1", "meter 1 transaction 1 Clock:1"]
+    assert lines_of(player.act("wait 900")) == ["meter 0 Clock:1", "meter 1 transaction 1 Clock:1"]
     assert contexts(player, "swipe TAG-1")[0] == "stop 1 Local 2750 Wh TAG-1 Begin:1 Clock:3 End:1"
 
 
@@ -428,15 +428,15 @@ def test_change_configuration_of_16(key: str, value: str, status: str) -> None:
     ],
 )
 def test_a_start_reports_every_connector(version: str, lines: list[str]) -> None:
-    assert told(Player(version, [Evse(), Evse(available=False)]).said) == lines
+    assert lines_of(Player(version, [Evse(), Evse(available=False)]).said) == lines
 
 
 def test_a_token_in_the_cache_starts_and_stops_without_a_question_if_the_variables_say_so() -> None:
     player = Player(variables={"AuthCtrlr.LocalPreAuthorize": True}, tokens={"TAG-1B": TokenInfo("Accepted", "GROUP")})
     player.act("plug")
-    assert told(player.act("swipe TAG-1"))[0] == "authorize TAG-1"
+    assert lines_of(player.act("swipe TAG-1"))[0] == "authorize TAG-1"
     player.act("swipe TAG-1")
-    assert told(player.act("swipe TAG-1"))[0].startswith("Started 0 Authorized")
+    assert lines_of(player.act("swipe TAG-1"))[0].startswith("Started 0 Authorized")
 
 
 def test_a_known_token_of_the_same_group_stops_without_a_question() -> None:
@@ -446,7 +446,7 @@ def test_a_known_token_of_the_same_group_stops_without_a_question() -> None:
     player.act("swipe TAG-1B")
     player.act("swipe TAG-1B")
     player.act("swipe TAG-1")
-    assert told(player.act("swipe TAG-1B")) == ["Ended 2 StopAuthorized EVConnected Local TAG-1B Begin:1 End:1"]
+    assert lines_of(player.act("swipe TAG-1B")) == ["Ended 2 StopAuthorized EVConnected Local TAG-1B Begin:1 End:1"]
 
 
 @pytest.mark.parametrize("version", ["1.6", "2.0.1", "2.1"])
@@ -463,7 +463,7 @@ def test_the_group_that_the_answer_to_a_transaction_names_counts(
     )
     player.act("plug")
     player.act(start)
-    lines = told(player.act("swipe TAG-1B"))
+    lines = lines_of(player.act("swipe TAG-1B"))
     assert lines[0] == "authorize TAG-1B"
     assert (len(lines) > 1) is stops
     assert (player.core.evses[1].authorization is None) is stops
@@ -475,14 +475,14 @@ def test_the_cache_forgets_after_its_lifetime() -> None:
     player.act("swipe TAG-1")
     player.act("swipe TAG-1")
     player.act("wait 101")
-    assert told(player.act("swipe TAG-1"))[0] == "authorize TAG-1"
+    assert lines_of(player.act("swipe TAG-1"))[0] == "authorize TAG-1"
 
 
 def test_a_token_for_other_evses_is_refused_here() -> None:
     player = Player(evses=[Evse(), Evse()], tokens={"TAG-1": TokenInfo("Accepted", "", (2,))})
     player.act("plug 1")
     swipe = Swipe(IdToken("TAG-1"), 1)
-    assert told(player.do(swipe)) == ["authorize TAG-1"]
+    assert lines_of(player.do(swipe)) == ["authorize TAG-1"]
     assert swipe.result is not None
     assert (swipe.result.effect, swipe.result.status) == ("refused", "Accepted")
     assert swipe.result.reason == "the token is accepted at EVSE 2 only"
@@ -496,17 +496,17 @@ def test_a_remote_start_is_refused_where_the_csms_does_not_accept_the_token(vers
     variables = {"AuthCtrlr.AuthorizeRemoteStart": True}
     player = Player(version, [Evse(), Evse()], variables, ONLY_AT_2)
     player.act("plug 1")
-    assert told(player.act("remote start TAG-1 1")[1:]) == ["authorize TAG-1"]
+    assert lines_of(player.act("remote start TAG-1 1")[1:]) == ["authorize TAG-1"]
     assert player.core.sessions[0].refused == "the token is accepted at EVSE 2 only"
     player.act("plug 2")
-    assert told(player.act("remote start TAG-1 2")[1:])[1].startswith("Started 0 RemoteStart EVConnected")
+    assert lines_of(player.act("remote start TAG-1 2")[1:])[1].startswith("Started 0 RemoteStart EVConnected")
 
 
 @pytest.mark.parametrize("token", [IdToken("5", "Central"), IdToken("", "NoAuthorization")])
 def test_a_remote_start_never_asks_about_some_types_of_tokens(token: IdToken) -> None:
     player = Player(variables={"AuthCtrlr.AuthorizeRemoteStart": True})
     player.act("plug")
-    assert told(player.do(RemoteStart(token, 5, 1)))[0].startswith("Started 0 RemoteStart EVConnected remote 5")
+    assert lines_of(player.do(RemoteStart(token, 5, 1)))[0].startswith("Started 0 RemoteStart EVConnected remote 5")
 
 
 @pytest.mark.parametrize(("version", "line"), [("2.0.1", "Started 0 RemoteStart"), ("1.6", "start 1 TAG-1")])
@@ -517,22 +517,22 @@ def test_a_remote_start_asks_the_cache_first_if_the_variables_say_so(version: st
     player.act("plug")
     player.act("swipe TAG-1")
     player.act("swipe TAG-1")
-    said = [each for each in told(player.act("remote start TAG-1 1")[1:]) if not each.startswith("status")]
+    said = [each for each in lines_of(player.act("remote start TAG-1 1")[1:]) if not each.startswith("status")]
     assert said[0].startswith(line)
 
 
 def test_a_remote_start_waits_for_the_vehicle_where_the_csms_accepts_the_token() -> None:
     player = Player(evses=[Evse(), Evse()], variables={"AuthCtrlr.AuthorizeRemoteStart": True}, tokens=ONLY_AT_2)
     player.act("remote start TAG-1")
-    assert told(player.act("plug 1")) == ["status 1 Occupied"]
-    assert told(player.act("plug 2"))[1].startswith("Started 0 RemoteStart EVConnected")
+    assert lines_of(player.act("plug 1")) == ["status 1 Occupied"]
+    assert lines_of(player.act("plug 2"))[1].startswith("Started 0 RemoteStart EVConnected")
 
 
 def test_a_vehicle_at_another_evse_does_not_take_the_token_that_the_csms_looks_at() -> None:
     player = Player(evses=[Evse(), Evse()], tokens=ONLY_AT_2)
     meanwhile(player, PlugIn(Vehicle(), 1))
-    assert told(player.act("swipe TAG-1")) == ["authorize TAG-1", "status 1 Occupied"]
-    assert told(player.act("plug 2"))[1].startswith("Started 0 CablePluggedIn EVConnected TAG-1")
+    assert lines_of(player.act("swipe TAG-1")) == ["authorize TAG-1", "status 1 Occupied"]
+    assert lines_of(player.act("plug 2"))[1].startswith("Started 0 CablePluggedIn EVConnected TAG-1")
 
 
 REMOTE = {"1.6": "AuthorizeRemoteTxRequests", "2.0.1": "AuthCtrlr.AuthorizeRemoteStart"}
@@ -558,12 +558,12 @@ def test_a_token_presented_twice_while_the_csms_looks_at_it_authorizes_once(vers
     second = Swipe(token)
     meanwhile(player, second)
     player.act("plug")
-    said = told(player.act("swipe TAG-1"))
+    said = lines_of(player.act("swipe TAG-1"))
     assert said[:2] == ["authorize TAG-1", "authorize TAG-1"]
     assert second.result is not None
     assert second.result.effect == "authorized"
     assert player.core.evses[1].charging_state == "Charging"
-    assert len(told(player.act("swipe TAG-1"))) == (1 if version == "2.0.1" else 2)  # and now it stops
+    assert len(lines_of(player.act("swipe TAG-1"))) == (1 if version == "2.0.1" else 2)  # and now it stops
     assert player.core.evses[1].transaction is None
 
 
@@ -582,14 +582,14 @@ def test_a_transaction_of_a_token_that_waited_meanwhile_has_its_evse_and_its_end
     play(player, ["plug 1", "swipe TAG-1 1"])
     meanwhile(player, Unplug(1))
     player.act("swipe TAG-9")
-    assert told(player.act("plug 2"))[1].startswith("Updated 1 CablePluggedIn EVConnected evse 2")
-    assert told(player.act("unplug 2"))[1].startswith("Ended 3 EVCommunicationLost")
+    assert lines_of(player.act("plug 2"))[1].startswith("Updated 1 CablePluggedIn EVConnected evse 2")
+    assert lines_of(player.act("unplug 2"))[1].startswith("Ended 3 EVCommunicationLost")
 
 
 @pytest.mark.parametrize("version", ["2.0.1", "1.6"])
 def test_a_token_that_waits_for_the_csms_keeps_its_place_when_another_message_fails(version: str) -> None:
     player = Player(version, [Evse(), Evse()])
-    player.core.say(player.core.dialect.version.calls.Heartbeat)
+    player.core.send(player.core.dialect.version.calls.Heartbeat)
     player.answers = lambda message, said: None if said[0] == "Heartbeat" else player.answer(message, said)
     play(player, ["swipe TAG-9", "plug 2"])
     assert player.core.evses[2].power_kw(player.now) > 0
@@ -612,7 +612,7 @@ def test_a_token_is_refused_without_a_question_where_every_evse_is_out_of_order(
     player = Player(version, [Evse(available=False), Evse()])
     player.act("fault GroundFault 2")
     swipe = Swipe(player.core.dialect.token("TAG-1", "ISO14443"))
-    assert told(player.do(swipe)) == []
+    assert lines_of(player.do(swipe)) == []
     assert swipe.result is not None
     assert (swipe.result.effect, swipe.result.reason) == ("refused", "EVSE 1 is out of service")
 
@@ -622,15 +622,15 @@ def test_a_token_of_the_group_stops_a_session_beside_an_evse_that_is_out_of_orde
     player.act("plug 1")
     player.act("plug 2")
     player.act("swipe TAG-1")
-    assert told(player.act("swipe TAG-1B"))[1].startswith("Ended 2 StopAuthorized EVConnected Local TAG-1B")
+    assert lines_of(player.act("swipe TAG-1B"))[1].startswith("Ended 2 StopAuthorized EVConnected Local TAG-1B")
 
 
 def test_a_vehicle_at_a_repaired_connector_of_16_is_given_up_without_a_token() -> None:
     player = Player("1.6")
     player.act("fault GroundFault")
     player.act("plug")
-    assert told(player.act("clear fault")) == ["status 1 Preparing"]
-    assert told(player.act("wait 61")) == ["status 1 Finishing"]
+    assert lines_of(player.act("clear fault")) == ["status 1 Preparing"]
+    assert lines_of(player.act("wait 61")) == ["status 1 Finishing"]
 
 
 def test_a_message_without_an_answer_changes_nothing() -> None:
@@ -638,7 +638,7 @@ def test_a_message_without_an_answer_changes_nothing() -> None:
     player.answers = lambda message, _said: None
     player.act("plug")
     swipe = Swipe(IdToken("TAG-1"))
-    assert told(player.do(swipe)) == ["authorize TAG-1"]
+    assert lines_of(player.do(swipe)) == ["authorize TAG-1"]
     assert swipe.result is None
     assert player.core.transactions == []
 
@@ -649,16 +649,16 @@ def test_a_transaction_of_16_without_an_id_is_named_minus_one() -> None:
     usual = player.answer
     player.answers = lambda message, said: None if said[0] == "StartTransaction" else usual(message, said)
     player.act("plug")
-    assert told(player.act("swipe TAG-1")) == ["authorize TAG-1", "start 1 TAG-1 0 Wh", "status 1 Charging"]
-    assert not any("-1" in line for line in told(player.act("wait 30")))  # the answer may come yet
-    assert told(player.act("wait 90"))[-1].startswith("meter 1 transaction -1 Periodic")
-    assert told(player.act("swipe TAG-1")) == [
+    assert lines_of(player.act("swipe TAG-1")) == ["authorize TAG-1", "start 1 TAG-1 0 Wh", "status 1 Charging"]
+    assert not any("-1" in line for line in lines_of(player.act("wait 30")))  # the answer may come yet
+    assert lines_of(player.act("wait 90"))[-1].startswith("meter 1 transaction -1 Periodic")
+    assert lines_of(player.act("swipe TAG-1")) == [
         "stop -1 Local 367 Wh TAG-1 Begin:1 Periodic:1 Periodic:1 End:1",
         "status 1 Finishing",
     ]
     player.answers = None
     player.act("swipe TAG-1")
-    assert told(player.act("swipe TAG-1"))[0].startswith("stop 1 Local")
+    assert lines_of(player.act("swipe TAG-1"))[0].startswith("stop 1 Local")
 
 
 def test_an_answer_that_comes_after_the_session_changes_nothing() -> None:
@@ -691,7 +691,7 @@ def test_what_cannot_be_done_is_said_in_plain_words_and_changes_nothing(acts: li
         player.act(act)
     with pytest.raises(ValueError, match=text):
         player.act(acts[-1])
-    assert told(player.act("wait 3600")) == []
+    assert lines_of(player.act("wait 3600")) == []
 
 
 @pytest.mark.parametrize(
@@ -739,10 +739,10 @@ def test_each_status_but_accepted_refuses_before_the_session_and_ends_it_later(v
     player = Player(version, tokens={"TAG-1": refused}, in_transaction={"TAG-2": refused})
     player.act("plug")
     swipe = Swipe(player.core.dialect.token("TAG-1", "ISO14443"))
-    assert told(player.do(swipe)) == ["authorize TAG-1"]
+    assert lines_of(player.do(swipe)) == ["authorize TAG-1"]
     assert swipe.result is not None
     assert (swipe.result.effect, swipe.result.status) == ("refused", status)
-    lines = told(player.act("swipe TAG-2"))
+    lines = lines_of(player.act("swipe TAG-2"))
     ends = "stop 1 DeAuthorized 0 Wh" if version == "1.6" else "Ended 2 Deauthorized EVConnected DeAuthorized"
     assert any(line.startswith(ends) for line in lines), lines
     session = player.core.evses[1].session
@@ -803,7 +803,7 @@ def test_a_message_that_waits_for_its_next_attempt_is_sent_at_once_after_a_recon
     player.act("suspend ev")
     player.answers = usual
     player.act("offline")
-    assert "Updated 2 ChargingStateChanged SuspendedEV" in told(player.act("online"))
+    assert "Updated 2 ChargingStateChanged SuspendedEV" in lines_of(player.act("online"))
 
 
 @pytest.mark.parametrize("stop", ["Authorized", "EnergyTransfer", "Authorized,EnergyTransfer"])
@@ -830,7 +830,7 @@ def test_a_transaction_that_nobody_authorized_waits_for_its_vehicle_to_come_back
     }
     player = Player("2.0.1", variables=variables)
     player.act("plug")
-    assert [line for line in told(player.act("unplug ev")) if line[:6] != "status"] == [
+    assert [line for line in lines_of(player.act("unplug ev")) if line[:6] != "status"] == [
         "Updated 1 EVCommunicationLost Idle"
     ]
     assert player.act("wait 59") == []
@@ -840,7 +840,7 @@ def test_a_transaction_that_nobody_authorized_waits_for_its_vehicle_to_come_back
         assert player.act("wait 1e6") == []
         player.core.variables.set("TxCtrlr.EVConnectionTimeOut", 60)
         player.do(VariablesChanged({"TxCtrlr.EVConnectionTimeOut": 0}))
-    assert [line for line in told(player.act("wait 60")) if line[:6] != "status"] == [
+    assert [line for line in lines_of(player.act("wait 60")) if line[:6] != "status"] == [
         "Ended 4 EVCommunicationLost EVDisconnected Begin:1 End:1"
     ]
     assert player.core.evses[1].transaction is None

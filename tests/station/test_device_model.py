@@ -555,6 +555,6 @@ def test_a_report_before_the_station_is_accepted_is_sent_outside_of_the_queue() 
     assert (answer.status, said) == ("Accepted", [])
     again, _ = player.command("GetReport", request_id=2)
     assert again.status == "Rejected"
-    (build,) = player.core.triggers.take_early()
+    (build,) = player.core.triggers.drain_early()
     assert build().request_id == 1
     assert player.command("GetReport", request_id=2)[0].status == "Accepted"

@@ -100,16 +100,16 @@ def test_firmware_from_what_is_no_url_is_installed_too(kind: str) -> None:
 def test_download_and_installation_wait_for_their_dates(kind: str) -> None:  # L01.FR.13, .16; TC_L_02, TC_L_03
     player = make(kind)
     assert ask_update(player, kind, retrieve_in=100, install_in=500)[1] == ["DownloadScheduled 7"]
-    told = timeline(player, 2000)
+    lines_of = timeline(player, 2000)
     verified = ["130 SignatureVerified 7"] if kind.endswith("signed") else []
-    assert told[: 3 + len(verified)] == [
+    assert lines_of[: 3 + len(verified)] == [
         "100 Downloading 7",
         "130 Downloaded 7",
         *verified,
         "130 InstallScheduled 7",
     ]
-    assert told[3 + len(verified) : 5 + len(verified)] == ["500 connector 1 Unavailable", "500 Installing 7"]
-    assert "565 boot FirmwareUpdate" in told
+    assert lines_of[3 + len(verified) : 5 + len(verified)] == ["500 connector 1 Unavailable", "500 Installing 7"]
+    assert "565 boot FirmwareUpdate" in lines_of
 
 
 def test_a_date_to_retrieve_counts_in_1_6_too_and_has_no_status_there() -> None:
@@ -133,11 +133,11 @@ def charging(kind: str, **options: object) -> Player:
 def test_installing_waits_for_transactions_and_free_evses_are_unavailable(kind: str) -> None:  # L01.FR.06, .07, .34
     player = charging(kind)
     ask_update(player, kind)
-    told = [line for line in timeline(player, 500) if line.split()[1] not in ("Updated", "MeterValues")]
-    assert told[-1] == "30 connector 2 Unavailable"
+    lines_of = [line for line in timeline(player, 500) if line.split()[1] not in ("Updated", "MeterValues")]
+    assert lines_of[-1] == "30 connector 2 Unavailable"
     if kind != "1.6":
-        assert "30 InstallScheduled 7" in told
-    assert not any("Installing" in line for line in told)
+        assert "30 InstallScheduled 7" in lines_of
+    assert not any("Installing" in line for line in lines_of)
 
     said = lines(player.act("unplug 1"))
     installing = "Installing" if kind == "1.6" else "Installing 7"
@@ -186,8 +186,8 @@ def test_a_token_that_waits_for_its_vehicle_is_waited_for_where_new_sessions_are
 def test_an_install_date_that_comes_during_a_transaction_is_waited_beyond() -> None:
     player = charging("2.0.1 signed")
     ask_update(player, "2.0.1 signed", install_in=300)
-    told = [line for line in timeline(player, 400) if not line.endswith("Updated")]
-    assert told[-2:] == ["30 InstallScheduled 7", "300 connector 2 Unavailable"]
+    lines_of = [line for line in timeline(player, 400) if not line.endswith("Updated")]
+    assert lines_of[-2:] == ["30 InstallScheduled 7", "300 connector 2 Unavailable"]
     assert lines(player.act("unplug 1"))[-1] == "Installing 7"
 
 
@@ -198,9 +198,9 @@ def test_a_vehicle_that_stayed_begins_nothing_by_itself_after_the_update() -> No
     ask_update(player, "2.0.1")
     timeline(player, 40)
     player.act("swipe TAG-1")
-    told = timeline(player, 100)
-    assert "65 boot FirmwareUpdate" in told
-    assert not any("Started" in line for line in told)
+    lines_of = timeline(player, 100)
+    assert "65 boot FirmwareUpdate" in lines_of
+    assert not any("Started" in line for line in lines_of)
     assert player.core.evses[1].vehicle is not None
 
 
@@ -357,9 +357,9 @@ def test_another_update_takes_the_place_of_one_that_is_not_being_installed(kind:
     ask_update(player, kind, 7, retrieve_in=10, install_in=500)
     timeline(player, when)
     assert ask_update(player, kind, 8) == ("AcceptedCanceled", ["Downloading 8"])
-    told = timeline(player, 1000)
-    assert not any(line.endswith(" 7") for line in told)
-    assert "95 Installed 8" in told
+    lines_of = timeline(player, 1000)
+    assert not any(line.endswith(" 7") for line in lines_of)
+    assert "95 Installed 8" in lines_of
 
 
 def test_the_evses_are_free_again_when_another_update_takes_the_place_of_one_that_waits() -> None:

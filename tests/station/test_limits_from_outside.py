@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from core_player import Player
+from message_lines import lines_of
 from profile_payloads import DEFAULT, put
 from station_wire import VERSIONS
-from told import told
 
 from cpsim_kit.station import Evse, Vehicle
 from cpsim_kit.station.rules.events import Accepted, LimitFromOutside, Offline, Online, PlugIn
@@ -28,7 +28,7 @@ def charging(version: str = "2.0.1", **variables: Any) -> Player:
 
 
 def lines(said: Any) -> list[str]:
-    return [line.split(" ", 2)[2] if line.startswith("Updated") else line for line in told(said)]
+    return [line.split(" ", 2)[2] if line.startswith("Updated") else line for line in lines_of(said)]
 
 
 @pytest.mark.parametrize("version", VERSIONS)

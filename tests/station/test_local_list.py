@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from core_player import EPOCH, Player
+from message_lines import lines_of
 from ocpp.exceptions import PropertyConstraintViolationError
-from told import told
 
 from cpsim_kit.station.rules.authorization import MAX_TOKENS, AuthorizationCache, IdToken, LocalList, TokenInfo
 from cpsim_kit.station.rules.events import Accepted, PowerOff
@@ -158,14 +158,14 @@ def test_a_token_of_the_list_needs_no_question_where_the_variables_say_so(versio
     player = player_of(version, local=True)
     send_list(player, 1, "Full", "TAG-1 TAG-2=Blocked TAG-3=Accepted@60")
     player.act("plug")
-    lines = told(player.act("swipe TAG-1"))
+    lines = lines_of(player.act("swipe TAG-1"))
     assert lines
     assert not any(line.startswith("authorize") for line in lines)
     player.act("swipe TAG-1")
-    assert told(player.act("swipe TAG-2"))[0] == "authorize TAG-2"  # C14.FR.03: the CSMS may know better
+    assert lines_of(player.act("swipe TAG-2"))[0] == "authorize TAG-2"  # C14.FR.03: the CSMS may know better
     player.act("swipe TAG-2")
     player.wait(60)
-    assert told(player.act("swipe TAG-3"))[0] == "authorize TAG-3"  # C14.FR.05
+    assert lines_of(player.act("swipe TAG-3"))[0] == "authorize TAG-3"  # C14.FR.05
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -255,14 +255,14 @@ def test_in_ocpp_16_a_conflict_of_the_list_with_the_csms_is_told(entry: str, sta
     player = player_of("1.6", {"TAG-1": TokenInfo(status)})
     send_list(player, 1, "Full", entry)
     player.act("plug")
-    assert sorted(told(player.act("swipe TAG-1"))) == sorted(lines)
+    assert sorted(lines_of(player.act("swipe TAG-1"))) == sorted(lines)
 
 
 def test_in_ocpp_201_no_message_tells_a_conflict() -> None:
     player = player_of("2.0.1", {"TAG-1": TokenInfo("Blocked")})
     send_list(player, 1, "Full", "TAG-1")
     player.act("plug")
-    assert told(player.act("swipe TAG-1")) == ["authorize TAG-1"]
+    assert lines_of(player.act("swipe TAG-1")) == ["authorize TAG-1"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -275,7 +275,7 @@ def test_clear_cache_forgets_what_the_csms_said(version: str) -> None:
     assert (answer.status, said) == ("Accepted", [])
     assert not accepts(player, "TAG-1")
     player.act("plug")
-    assert told(player.act("swipe TAG-1"))[0] == "authorize TAG-1"
+    assert lines_of(player.act("swipe TAG-1"))[0] == "authorize TAG-1"
 
 
 @pytest.mark.parametrize("version", VERSIONS)

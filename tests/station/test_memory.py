@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from core_player import Player, Said
 from csms_stub import Csms, answer
-from told import told
+from message_lines import lines_of
 
 from cpsim_kit.station import Evse, Station, Vehicle
 from cpsim_kit.station.rules.authorization import TokenInfo
@@ -39,7 +39,7 @@ def test_the_queue_outlives_the_process_and_is_sent_in_order(version: str) -> No
     assert waiting == 3
 
     other = after_a_power_loss(player, version)
-    lines = told(other.do(Accepted()))
+    lines = lines_of(other.do(Accepted()))
 
     if version == "1.6":
         assert [line for line in lines if line.startswith(("meter", "stop"))] == [
@@ -66,7 +66,7 @@ def test_variables_and_known_tokens_outlive_it() -> None:
     other.do(Accepted())
     assert other.core.variables["TxCtrlr.TxStartPoint"] == ("EVConnected",)
     other.act("plug")
-    assert told(other.act("swipe TAG-1"))[0].startswith("Updated 1 Authorized TAG-1")
+    assert lines_of(other.act("swipe TAG-1"))[0].startswith("Updated 1 Authorized TAG-1")
 
 
 def test_ended_transactions_stay_in_the_truth() -> None:
@@ -85,12 +85,12 @@ def test_a_transaction_of_which_nothing_was_said_yet_is_told_by_another_process(
     for act in ("offline", "plug", "swipe TAG-1", "wait 200"):
         player.act(act)
     (before,) = player.core.transactions
-    assert math.isnan(before.said_start_wh)
+    assert math.isnan(before.reported_start_wh)
     other = after_a_power_loss(player, version)
     (transaction,) = other.core.transactions
-    assert [math.isnan(wh) for wh in (transaction.said_start_wh, transaction.said_end_wh)] == [True, True]
+    assert [math.isnan(wh) for wh in (transaction.reported_start_wh, transaction.reported_end_wh)] == [True, True]
     other.do(Accepted())
-    assert (transaction.said_start_wh, transaction.said_end_wh) == (0, transaction.end_wh)
+    assert (transaction.reported_start_wh, transaction.reported_end_wh) == (0, transaction.end_wh)
 
 
 def test_a_transaction_whose_start_was_refused_is_told_further_by_another_process() -> None:
@@ -106,14 +106,14 @@ def test_a_transaction_whose_start_was_refused_is_told_further_by_another_proces
     other = after_a_power_loss(player, "2.0.1")
     other.do(Accepted())
     (transaction,) = other.core.transactions
-    assert (transaction.said_start_wh, transaction.said_end_wh) == (0, transaction.end_wh)
+    assert (transaction.reported_start_wh, transaction.reported_end_wh) == (0, transaction.end_wh)
 
 
 def test_a_transaction_without_an_evse_ends_when_another_process_starts() -> None:
     player = Player(evses=[Evse(), Evse()], variables={"TxCtrlr.TxStartPoint": "Authorized"})
-    assert told(player.act("swipe TAG-1")) == ["authorize TAG-1", "Started 0 Authorized Idle TAG-1"]
+    assert lines_of(player.act("swipe TAG-1")) == ["authorize TAG-1", "Started 0 Authorized Idle TAG-1"]
     other = after_a_power_loss(player, "2.0.1", 2)
-    assert "Ended 1 AbnormalCondition PowerLoss" in told(other.do(Accepted()))
+    assert "Ended 1 AbnormalCondition PowerLoss" in lines_of(other.do(Accepted()))
     assert other.core.transactions[0].end == other.now
     other.act("plug 1")
     other.act("swipe TAG-1")

@@ -12,7 +12,7 @@ import pytest
 from core_player import Player, Said
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from told import told
+from message_lines import lines_of
 
 from cpsim_kit.station import Evse
 from cpsim_kit.station.rules.authorization import IdToken, TokenInfo
@@ -68,7 +68,7 @@ def test_tc_e_40_a_connection_lost_during_a_transaction_queues_its_messages() ->
     assert player.act("offline") == []
     assert player.act("wait 180") == []
     said = player.act("online")
-    assert told(said) == [
+    assert lines_of(said) == [
         *[f"Updated {number} MeterValuePeriodic Periodic:9" for number in (2, 3, 4)],
         "status 1 Occupied",  # longer offline than OfflineThreshold
     ]
@@ -105,7 +105,7 @@ def test_tc_e_43_and_51_a_whole_transaction_while_offline_is_told_afterwards() -
     said = [player.act(words) for words in ("plug", "swipe TAG-1", "wait 60", "swipe TAG-1", "unplug")]
     assert said == [[], [], [], [], []]
     said_later = player.act("online")
-    assert told(said_later) == [
+    assert lines_of(said_later) == [
         "Started 0 Authorized EVConnected TAG-1 evse 1 32 A Begin:1",
         "Updated 1 ChargingStateChanged Charging 3 phases",
         "Updated 2 MeterValuePeriodic Periodic:9",
@@ -119,7 +119,7 @@ def test_tc_e_44_a_transaction_stopped_while_offline() -> None:
     player.act("offline")
     assert [player.act("swipe TAG-1"), player.act("unplug")] == [[], []]
     said = player.act("online")
-    assert told(said) == [
+    assert lines_of(said) == [
         "Ended 2 StopAuthorized EVConnected Local TAG-1 Begin:1 End:1",
         "status 1 Available",
     ]
@@ -134,7 +134,7 @@ def test_tc_e_45_a_transaction_stopped_by_the_same_group_while_offline() -> None
     player.act("swipe TAG-1")
     player.act("offline")
     assert player.act("swipe TAG-1B") == []
-    assert told(player.act("online")) == ["Ended 2 StopAuthorized EVConnected Local TAG-1B Begin:1 End:1"]
+    assert lines_of(player.act("online")) == ["Ended 2 StopAuthorized EVConnected Local TAG-1B Begin:1 End:1"]
 
 
 def test_tc_e_50_a_message_answered_by_an_error_waits_for_the_interval_only() -> None:
@@ -167,9 +167,9 @@ def test_other_messages_overtake_one_that_waits_and_transaction_messages_do_not(
     player = charging(variables=QUIET)
     Attempts(player, 1, waited=False)
     player.act("suspend ev")
-    assert told(player.act("swipe TAG-9")) == ["authorize TAG-9"]
-    assert told(player.act("unplug")) == ["status 1 Available"]
-    assert told(player.act("wait 10")) == [
+    assert lines_of(player.act("swipe TAG-9")) == ["authorize TAG-9"]
+    assert lines_of(player.act("unplug")) == ["status 1 Available"]
+    assert lines_of(player.act("wait 10")) == [
         "Updated 2 ChargingStateChanged SuspendedEV",
         "Ended 3 EVCommunicationLost Idle EVDisconnected Begin:1 End:1",
     ]
@@ -184,7 +184,7 @@ def test_16_binds_the_id_of_a_transaction_that_began_offline_when_it_is_known() 
     player.act("offline")
     for words in ("plug", "swipe TAG-1", "wait 60", "swipe TAG-1", "unplug"):
         assert player.act(words) == []
-    assert told(player.act("online")) == [
+    assert lines_of(player.act("online")) == [
         "start 1 TAG-1 0 Wh",
         "meter 1 transaction 2 Periodic:9",
         "stop 2 Local 183 Wh TAG-1 Begin:1 Periodic:1 End:1",
@@ -219,7 +219,7 @@ def test_a_token_accepted_offline_and_refused_afterwards_ends_the_transaction() 
     player.act("offline")
     player.act("swipe TAG-9")
     player.act("wait 60")
-    assert told(player.act("online"))[-1] == "Ended 3 Deauthorized EVConnected DeAuthorized Begin:1 End:1"
+    assert lines_of(player.act("online"))[-1] == "Ended 3 Deauthorized EVConnected DeAuthorized Begin:1 End:1"
     assert player.said[-1][1].get("offline") is None
 
 
@@ -228,14 +228,14 @@ def test_connectors_are_reported_after_an_offline_time_if_they_changed_or_if_it_
     player.act("offline")
     player.act("plug 1")
     player.act("wait 30")
-    assert told(player.act("online")) == ["status 1 Occupied"]
+    assert lines_of(player.act("online")) == ["status 1 Occupied"]
     player.act("offline")
     player.act("unplug 1")
     player.act("plug 1")
-    assert told(player.act("online")) == []
+    assert lines_of(player.act("online")) == []
     player.act("offline")
     player.act("wait 61")
-    assert told(player.act("online")) == ["status 1 Occupied", "status 2 Available"]
+    assert lines_of(player.act("online")) == ["status 1 Occupied", "status 2 Available"]
 
 
 def test_a_full_queue_drops_every_second_update_and_never_a_start_or_an_end() -> None:
@@ -357,31 +357,31 @@ def test_a_power_loss_ends_the_transaction_and_is_told_after_the_boot(version: s
     player.act("wait 60")
     assert player.do(PowerOff()) == []
     assert player.act("wait 600") == []
-    lines = told(player.do(Accepted()))
+    lines = lines_of(player.do(Accepted()))
     assert any(line.startswith(stop) for line in lines), lines
     assert player.core.evses[1].reading_wh(player.now) == 183
     assert player.core.transactions[0].end_wh == 183
-    assert told(player.act("swipe TAG-1"))[0] == "authorize TAG-1"
+    assert lines_of(player.act("swipe TAG-1"))[0] == "authorize TAG-1"
 
 
 def test_a_transaction_that_needs_its_vehicle_only_survives_a_power_loss() -> None:
     player = charging(variables={"TxCtrlr.TxStopPoint": "EVConnected", **QUIET})
     player.do(PowerOff())
     player.act("wait 600")
-    assert "Updated 2 ChargingStateChanged EVConnected" in told(player.do(Accepted()))
-    assert told(player.act("swipe TAG-1")) == [
+    assert "Updated 2 ChargingStateChanged EVConnected" in lines_of(player.do(Accepted()))
+    assert lines_of(player.act("swipe TAG-1")) == [
         "authorize TAG-1",
         "Updated 3 Authorized TAG-1",
         "Updated 4 ChargingStateChanged Charging",
     ]
-    assert told(player.act("unplug"))[-1].startswith("Ended 5 EVCommunicationLost")
+    assert lines_of(player.act("unplug"))[-1].startswith("Ended 5 EVCommunicationLost")
 
 
 def test_a_vehicle_that_leaves_while_there_is_no_power_ends_the_transaction() -> None:
     player = charging(variables={"TxCtrlr.TxStopPoint": "EVConnected"})
     player.do(PowerOff())
     assert player.act("unplug") == []
-    assert "Ended 2 AbnormalCondition Idle PowerLoss Begin:1 End:1" in told(player.do(Accepted()))
+    assert "Ended 2 AbnormalCondition Idle PowerLoss Begin:1 End:1" in lines_of(player.do(Accepted()))
 
 
 def test_a_token_without_power_does_nothing() -> None:

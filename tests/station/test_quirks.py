@@ -16,8 +16,8 @@ from core_player import Player, Said
 from csms_stub import Csms
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from message_lines import lines_of
 from station_wire import accept_all, words
-from told import told
 
 from cpsim_kit.station import QUIRKS, Evse, Station, Vehicle
 from cpsim_kit.station.charging.session import truth_frame
@@ -55,7 +55,7 @@ def registers(said: list[Said]) -> list[list[float]]:
 
 
 def plain(said: list[Said]) -> list[str]:
-    return told(said[2:])  # without the start
+    return lines_of(said[2:])  # without the start
 
 
 # -- Each of them -----------------------------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def test_a_last_message_that_was_given_up_does_not_come_twice() -> None:
 def test_the_end_comes_before_the_last_update(version: str, lines: list[str]) -> None:
     player = play(version, "ended_before_updated")
     assert plain(player.said)[-5:] == lines
-    assert sorted(told(player.said)) == sorted(told(play(version).said))
+    assert sorted(lines_of(player.said)) == sorted(lines_of(play(version).said))
     assert player.quirks.counts == {"ended_before_updated": 1}
     assert len(player.core.queue) == 0
 
@@ -209,16 +209,16 @@ def test_an_update_that_waits_for_the_end_is_in_the_queue_and_holds_up_nobody_el
     for act in ("plug 1", "swipe TAG-1 1", "wait 1", "plug 2"):
         player.act(act)
     assert [message.report.trigger for message in player.core.queue if message.report] == ["ChargingStateChanged"]
-    assert told(player.act("swipe TAG-2 2")) == [
+    assert lines_of(player.act("swipe TAG-2 2")) == [
         "authorize TAG-2",
         "Started 0 Authorized EVConnected TAG-2 evse 2 32 A Begin:1",
     ]
-    assert told(player.act("unplug 1")) == [
+    assert lines_of(player.act("unplug 1")) == [
         "status 1 Available",
         "Ended 2 EVCommunicationLost Idle EVDisconnected Begin:1 End:1",
         "Updated 1 ChargingStateChanged Charging 3 phases",
     ]
-    assert told(player.act("unplug 2"))[1:] == [
+    assert lines_of(player.act("unplug 2"))[1:] == [
         "Ended 2 EVCommunicationLost Idle EVDisconnected Begin:1 End:1",
         "Updated 1 ChargingStateChanged Charging 3 phases",
     ]
@@ -227,7 +227,7 @@ def test_an_update_that_waits_for_the_end_is_in_the_queue_and_holds_up_nobody_el
 def test_an_update_with_a_token_waits_no_longer_than_for_the_charging_state() -> None:
     player = Player(variables={"TxCtrlr.TxStartPoint": "EVConnected"}, quirks=["ended_before_updated"])
     player.act("plug")
-    assert told(player.act("swipe TAG-1")) == ["authorize TAG-1", "Updated 1 Authorized TAG-1"]
+    assert lines_of(player.act("swipe TAG-1")) == ["authorize TAG-1", "Updated 1 Authorized TAG-1"]
 
 
 def test_an_end_does_not_come_before_its_start() -> None:
@@ -281,7 +281,7 @@ def times(said: list[Said]) -> list[str]:
 def test_the_clock_is_a_day_ahead_in_each_message_with_a_time(version: str) -> None:
     variables = {"ClockAlignedDataInterval" if version == "1.6" else "AlignedDataCtrlr.Interval": 100}
     right, wrong = (play(version, *quirks, variables=variables) for quirks in ((), ("clock_a_day_off",)))
-    assert [told([each]) for each in wrong.said] == [told([each]) for each in right.said]
+    assert [lines_of([each]) for each in wrong.said] == [lines_of([each]) for each in right.said]
     assert len(times(right.said)) > 10
     assert times(wrong.said) == [text.replace("2027-01-15", "2027-01-16") for text in times(right.said)]
     without = [action for action, _payload in wrong.said if action == "Authorize"]
@@ -335,7 +335,7 @@ def test_the_numbers_begin_again_for_a_transaction_that_began_offline_and_for_no
     ],
 )
 def test_the_connector_is_available_while_charging(version: str, first: str) -> None:
-    right, wrong = told(play(version).said), told(play(version, "available_while_charging").said)
+    right, wrong = lines_of(play(version).said), lines_of(play(version, "available_while_charging").said)
     place = right.index(first) + 1
     assert wrong == [*right[:place], "status 1 Available", *right[place:]]
 
@@ -387,7 +387,7 @@ def test_a_message_that_is_sent_again_counts_once() -> None:
     )
     player.act("swipe TAG-1")
     player.act("wait 40")
-    said = told(player.said)
+    said = lines_of(player.said)
     assert said.count("Started 0 Authorized EVConnected TAG-1 evse 1 32 A Begin:1") == 2
     assert player.quirks.counts["clock_a_day_off"] - before == 3  # StatusNotification, Started, Updated
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from core_player import Player
-from told import told
+from message_lines import lines_of
 
 from cpsim_kit.station import Evse
 from cpsim_kit.station.rules.authorization import TokenInfo
@@ -48,7 +48,7 @@ def remote_start(player: Player, token: str = "TAG-9", place: int | None = None,
         fields = {"id_token": {"id_token": token, "type": "ISO14443"}, "remote_start_id": 5}
         fields |= {} if place is None else {"evse_id": place}
         answer, said = player.command("RequestStartTransaction", **fields, **more)
-    return answer, told(said)
+    return answer, lines_of(said)
 
 
 def authorizing(version: str, **more: Any) -> Player:
@@ -168,7 +168,7 @@ def test_a_start_with_a_charging_profile_obeys_it_from_the_beginning(acts: list[
     evse = player.core.evses[1]
     assert (evse.limit_kw, evse.limit_by, evse.charging_state) == (pytest.approx(1), "1", "SuspendedEVSE")
     assert "Charging" not in [row.state for row in player.core.sessions[0].rows]
-    assert all("Charging" not in line.split() for line in told(player.said))
+    assert all("Charging" not in line.split() for line in lines_of(player.said))
     player.act("unplug 1")
     player.act("plug 1")
     player.act("swipe TAG-9 1")
@@ -185,7 +185,7 @@ def test_a_token_of_the_group_stops_what_was_started_remotely(version: str) -> N
     for words in ("plug", "swipe TAG-1B", "swipe TAG-1B"):  # the cache knows its group
         player.act(words)
     remote_start(player, "TAG-1", 1)
-    lines = told(player.act("swipe TAG-1B"))
+    lines = lines_of(player.act("swipe TAG-1B"))
     assert not any(line.startswith("authorize") for line in lines)
     assert player.core.evses[1].authorization is None
     assert lines
@@ -197,9 +197,9 @@ def test_the_group_of_the_request_counts(version: str) -> None:
     player.act("plug")
     remote_start(player, "PAID-7", 1, group_id_token={"id_token": "Group", "type": "Central"})
     assert player.core.evses[1].charging_state == "Charging"
-    assert told(player.act("swipe TAG-9"))[:1] == ["authorize TAG-9"]
+    assert lines_of(player.act("swipe TAG-9"))[:1] == ["authorize TAG-9"]
     assert player.core.evses[1].charging_state == "Charging"
-    lines = told(player.act("swipe TAG-1"))
+    lines = lines_of(player.act("swipe TAG-1"))
     assert lines[0] == "authorize TAG-1"
     assert lines[1].startswith("Ended 2 StopAuthorized EVConnected Local TAG-1")
 
@@ -222,7 +222,7 @@ def remote_stop(player: Player, transaction_id: str) -> tuple[str, list[str]]:
         answer, said = player.command("RemoteStopTransaction", transaction_id=int(transaction_id))
     else:
         answer, said = player.command("RequestStopTransaction", transaction_id=transaction_id)
-    return str(answer.status), told(said)
+    return str(answer.status), lines_of(said)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -259,7 +259,7 @@ def test_a_remote_stop_ends_what_the_stop_point_says(stop_point: str, lines: lis
         player.act(words)
     assert remote_stop(player, player.core.transactions[0].id) == ("Accepted", lines)
     assert player.core.evses[1].offered_kw == 0
-    assert [line for line in told(player.act("unplug")) if not line.startswith("status")] == unplugged
+    assert [line for line in lines_of(player.act("unplug")) if not line.startswith("status")] == unplugged
 
 
 def test_a_remote_stop_of_a_transaction_that_nobody_has_authorized() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from core_player import Player, Said
+from message_lines import lines_of
 from reservation_player import CABLE, TOKENS, VERSIONS, act, play, player_of, reserve
-from told import told
 
 from cpsim_kit.station import Evse, Vehicle
 from cpsim_kit.station.rules.events import Accepted, ChangeAvailability, PlugIn, PowerOff, Swipe
@@ -138,7 +138,7 @@ def test_a_remote_start_takes_the_evse_of_its_own_token_before_that_of_its_group
         group_id_token={"id_token": "GROUP", "type": "Central"},
         remote_start_id=5,
     )
-    assert told(said) == ["status 2 Available"]
+    assert lines_of(said) == ["status 2 Available"]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -185,7 +185,7 @@ def test_a_remote_start_with_the_group_of_the_reservation(group: str, status: st
         evse_id=1,
     )
     assert answer.status == status
-    assert told(said) == (["status 1 Available"] if status == "Accepted" else [])
+    assert lines_of(said) == (["status 1 Available"] if status == "Accepted" else [])
 
 
 # -- Start points, and reservations that come to nothing --------------------------------------------------------------
@@ -238,7 +238,7 @@ def test_an_authorization_without_an_evse_that_the_station_ends_is_told(event: P
     said = player.do(event)
     if isinstance(event, PowerOff):
         said = player.do(Accepted())
-    assert NO_TRANSACTION in told(said)
+    assert NO_TRANSACTION in lines_of(said)
 
 
 # -- Without a connection, and without power --------------------------------------------------------------------------
@@ -286,10 +286,10 @@ def test_a_reservation_outlives_a_power_loss(version: str, is_new_process: bool,
         player = Player(version, tokens=TOKENS, is_started=False)
         recall(player.core, data)
         player.wait(now)
-    lines = [line for line in told(player.do(Accepted())) if line.startswith(("status 1", "reservation"))]
+    lines = [line for line in lines_of(player.do(Accepted())) if line.startswith(("status 1", "reservation"))]
     assert lines == (["status 1 Reserved"] if seconds == 600 else ["status 1 Available", *EXPIRED[version]])
     act(player, "plug")
-    assert act(player, "swipe TAG-9") == (["authorize TAG-9"] if seconds == 600 else told(player.said)[-3:])
+    assert act(player, "swipe TAG-9") == (["authorize TAG-9"] if seconds == 600 else lines_of(player.said)[-3:])
     if seconds == 600:
         assert any("reservation 7" in line for line in act(player, "swipe TAG-1B"))
 
@@ -300,4 +300,4 @@ def test_what_was_not_told_before_a_power_loss_is_told_after_it() -> None:
     data = json.loads(json.dumps(remember(player.core, player.now)))
     other = Player("2.0.1", is_started=False)
     recall(other.core, data)
-    assert told(other.do(Accepted()))[-1] == "reservation 7 Expired"
+    assert lines_of(other.do(Accepted()))[-1] == "reservation 7 Expired"

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from command_player import command, restart
 from core_player import Player
+from message_lines import lines_of
 from reservation_player import TOKENS, act, player_of, reserve
-from told import told
 
 from cpsim_kit.station import Evse
 
@@ -24,7 +24,7 @@ def change(player: Player, *, is_operative: bool, evse_id: int | None = None) ->
         fields: dict[str, Any] = {"operational_status": "Operative" if is_operative else "Inoperative"}
         fields |= {} if evse_id is None else {"evse": {"id": evse_id}}
         answer, said = player.command("ChangeAvailability", **fields)
-    return str(answer.status), told(said)
+    return str(answer.status), lines_of(said)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -60,7 +60,7 @@ def test_a_triggered_status_is_reserved(version: str) -> None:
     act(player, "reserve 7 TAG-1 evse 1")
     place = {"connector_id": 1} if version == "1.6" else {"evse": {"id": 1, "connector_id": 1}}
     answer, said = player.command("TriggerMessage", requested_message="StatusNotification", **place)
-    assert (answer.status, told(said)) == ("Accepted", ["status 1 Reserved"])
+    assert (answer.status, lines_of(said)) == ("Accepted", ["status 1 Reserved"])
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -68,7 +68,7 @@ def test_a_reset_leaves_reservations(version: str) -> None:
     player = player_of(version)
     act(player, "reserve 7 TAG-1 evse 1")
     assert command(player, "reset Hard" if version == "1.6" else "reset Immediate") == ["-> Accepted"]
-    assert "status 1 Reserved" in told(restart(player))
+    assert "status 1 Reserved" in lines_of(restart(player))
     assert act(player, "swipe TAG-9") == []
     assert "authorize TAG-1" in act(player, "swipe TAG-1")
 
@@ -84,7 +84,7 @@ def test_the_reset_of_an_evse_leaves_its_reservation(version: str, where: str) -
     assert command(player, "reset Immediate 1") == ["-> Accepted"]
     assert reserve(player, 8, "TAG-2", 1)[0] == "Occupied"
     assert act(player, "swipe TAG-1") == []  # nothing begins there yet
-    assert told(player.wait(10)) == []
+    assert lines_of(player.wait(10)) == []
     if where != "with a vehicle":
         assert act(player, "plug 1") == []
     assert any("TAG-1 reservation 7" in line for line in act(player, "swipe TAG-1 1"))
@@ -99,7 +99,7 @@ def test_a_reset_that_waits_for_a_transaction_leaves_reservations(version: str, 
     act(player, "reserve 7 TAG-1" if where == "of any" else "reserve 7 TAG-1 evse 2")
     assert command(player, "reset OnIdle") == ["-> Scheduled"]
     act(player, "swipe TAG-2 1")
-    assert "status 2 Reserved" in told(restart(player)) or where == "of any"
+    assert "status 2 Reserved" in lines_of(restart(player)) or where == "of any"
     assert [each.id for each in player.core.reservations.all()] == [7]
 
 
@@ -110,7 +110,7 @@ def test_a_reservation_of_any_is_kept_at_the_evse_that_has_no_reset(version: str
     act(player, "reserve 7 TAG-1")
     assert command(player, "reset Immediate 1") == ["-> Accepted", "status 1 Unavailable", "status 2 Reserved"]
     assert reserve(player, 8, "TAG-2", 1)[0] == "Unavailable"
-    assert told(player.wait(10)) == ["status 1 Available", "status 2 Available"]
+    assert lines_of(player.wait(10)) == ["status 1 Available", "status 2 Available"]
 
 
 @pytest.mark.parametrize("version", VERSIONS[1:])
@@ -120,7 +120,7 @@ def test_an_evse_that_is_taken_out_of_service_during_its_reset_loses_its_reserva
     command(player, "reset Immediate 1")
     status, lines = change(player, is_operative=False, evse_id=1)
     assert (status, lines) == ("Accepted", ["status 1 Unavailable", "reservation 7 Removed"])
-    assert told(player.wait(10)) == []
+    assert lines_of(player.wait(10)) == []
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from command_player import command, restart
 from core_player import Player, Said
-from told import told
+from message_lines import lines_of
 
 from cpsim_kit.station import Evse
 from cpsim_kit.station.rules.events import (
@@ -49,7 +49,7 @@ def test_without_a_transaction_it_resets_at_once(version: str, kind: str) -> Non
     assert command(player, f"reset {kind}") == ["-> Accepted"]
     assert player.core.restarts.boot_reason == "RemoteReset"
     said = restart(player)
-    assert told(said) == ["status 1 Available", "status 2 Available", "SecurityEventNotification"]
+    assert lines_of(said) == ["status 1 Available", "status 2 Available", "SecurityEventNotification"]
     assert security_events(said) == ["ResetOrReboot"]
     assert player.core.restarts.step == ""
 
@@ -71,7 +71,7 @@ def test_immediate_ends_each_transaction_and_the_cable_stays(version: str) -> No
         "Ended 8 ResetCommand EVConnected ImmediateReset Begin:1 End:1",
     ]
     assert player.core.restarts.boot_reason == "RemoteReset"
-    assert told(restart(player)) == ["status 1 Occupied", "status 2 Occupied", "SecurityEventNotification"]
+    assert lines_of(restart(player)) == ["status 1 Occupied", "status 2 Occupied", "SecurityEventNotification"]
     assert [each.end_wh for each in player.core.transactions] == [1100, 1100]
     assert all(evse.vehicle is not None and evse.offered_kw == 0 for evse in player.core.evses.values())
     assert "Started" in command(player, "swipe TAG-1 1")[1]  # it works again
@@ -86,7 +86,7 @@ def test_ocpp_16_stops_transactions_with_the_kind_of_the_reset(kind: str) -> Non
         f"stop 1 {kind}Reset 0 Wh Begin:1 End:1",
         "status 1 Finishing",
     ]
-    assert told(restart(player)) == ["status 0 Available", "status 1 Finishing"]
+    assert lines_of(restart(player)) == ["status 0 Available", "status 1 Finishing"]
     assert command(player, "unplug") == ["status 1 Available"]
 
 
@@ -111,7 +111,7 @@ def test_on_idle_waits_for_all_transactions_and_starts_none(version: str) -> Non
     assert command(player, "swipe TAG-2 2")[-1] == "status 2 Unavailable"
 
     assert player.core.restarts.boot_reason == "ScheduledReset"
-    assert told(restart(player))[:3] == ["status 1 Occupied", "status 2 Occupied", "status 3 Occupied"]
+    assert lines_of(restart(player))[:3] == ["status 1 Occupied", "status 2 Occupied", "status 3 Occupied"]
     assert player.core.transactions[1].end_wh == 1100
     assert "Started" in command(player, "swipe TAG-3 3")[1]
 
@@ -144,9 +144,9 @@ def test_an_evse_stays_out_of_service_where_the_station_waits_for_a_reset() -> N
     begin(player, 2)
     command(player, "reset Immediate 1")
     assert command(player, "reset OnIdle") == ["-> Scheduled"]
-    assert told(player.wait(RESTART_SECONDS)) == []
+    assert lines_of(player.wait(RESTART_SECONDS)) == []
     command(player, "unplug 2")
-    assert told(restart(player))[0] == "status 1 Available"
+    assert lines_of(restart(player))[0] == "status 1 Available"
 
 
 def test_a_transaction_without_an_evse_ends_too() -> None:
@@ -186,7 +186,7 @@ def test_an_end_that_has_no_answer_is_said_after_the_reset(version: str) -> None
     assert player.core.restarts.is_ready(player.now)
     assert len(player.core.queue) == 1
     player.answers = None
-    lines = [line for line in told(restart(player)) if line.startswith(("Ended", "stop"))]
+    lines = [line for line in lines_of(restart(player)) if line.startswith(("Ended", "stop"))]
     assert lines == [
         "stop 1 HardReset 0 Wh Begin:1 End:1"
         if version == "1.6"
@@ -204,7 +204,7 @@ def test_offline_it_waits_all_the_same_and_resets_then() -> None:
     player.do(Offline())
     assert not player.core.restarts.is_ready(player.now)
     command(player, "unplug")
-    assert "Ended 2 EVCommunicationLost Idle EVDisconnected Begin:1 End:1" in told(restart(player))
+    assert "Ended 2 EVCommunicationLost Idle EVDisconnected Begin:1 End:1" in lines_of(restart(player))
 
 
 @pytest.mark.parametrize("version", TWO)
@@ -215,20 +215,20 @@ def test_one_evse(version: str) -> None:
     assert command(player, "reset OnIdle 1") == ["-> Accepted", "status 1 Unavailable"]
     assert command(player, "plug 1") == []
     assert command(player, "swipe TAG-1 1") == []
-    assert told(player.wait(RESTART_SECONDS)) == ["status 1 Occupied"]
+    assert lines_of(player.wait(RESTART_SECONDS)) == ["status 1 Occupied"]
     assert command(player, "reset Immediate 2") == [
         "-> Accepted",
         "Ended 2 ResetCommand EVConnected ImmediateReset Begin:1 End:1",
         "status 2 Unavailable",
     ]
-    assert told(player.wait(RESTART_SECONDS)) == ["status 2 Occupied"]
+    assert lines_of(player.wait(RESTART_SECONDS)) == ["status 2 Occupied"]
 
     command(player, "swipe TAG-1 1")
     assert command(player, "reset OnIdle 1") == ["-> Scheduled"]
-    assert told(player.wait(30)) == []
+    assert lines_of(player.wait(30)) == []
     assert player.core.evses[1].power_kw(player.now) > 0
     assert command(player, "swipe TAG-1 1")[-1] == "status 1 Unavailable"
-    assert told(player.wait(RESTART_SECONDS)) == ["status 1 Occupied"]
+    assert lines_of(player.wait(RESTART_SECONDS)) == ["status 1 Occupied"]
     assert player.core.restarts.step == ""
     assert "Started" in command(player, "swipe TAG-1 1")[1]
 
@@ -248,15 +248,15 @@ def test_the_reset_of_an_evse_ends_with_that_of_the_station() -> None:
     begin(player)
     command(player, "reset OnIdle 1")
     command(player, "reset Immediate")
-    assert told(restart(player))[0] == "status 1 Occupied"
+    assert lines_of(restart(player))[0] == "status 1 Occupied"
     assert player.wait(60) == []
 
 
 def test_the_reset_of_an_evse_goes_on_where_the_station_boots_without_a_power_loss() -> None:
     player = player_of("2.0.1", 2)
     command(player, "reset Immediate 1")
-    assert told(player.do(Accepted()))[:2] == ["status 1 Unavailable", "status 2 Available"]
-    assert told(player.wait(RESTART_SECONDS)) == ["status 1 Available"]
+    assert lines_of(player.do(Accepted()))[:2] == ["status 1 Unavailable", "status 2 Available"]
+    assert lines_of(player.wait(RESTART_SECONDS)) == ["status 1 Available"]
 
 
 def test_a_reset_that_waits_goes_on_where_the_station_boots_without_a_power_loss() -> None:
@@ -265,7 +265,7 @@ def test_a_reset_that_waits_goes_on_where_the_station_boots_without_a_power_loss
     command(player, "reset OnIdle")
     player.do(Accepted())
     command(player, "swipe TAG-1 1")
-    assert told(restart(player))[:2] == ["status 1 Occupied", "status 2 Available"]
+    assert lines_of(restart(player))[:2] == ["status 1 Occupied", "status 2 Available"]
 
 
 @pytest.mark.parametrize("words", ["reset Immediate 3", "reset OnIdle 0"])
@@ -297,7 +297,7 @@ def test_a_power_loss_takes_a_reset_that_waits() -> None:
     assert player.core.restarts.step == ""
     said = player.do(Accepted())
     assert security_events(said) == ["StartupOfTheDevice"]
-    assert "status 1 Occupied" in told(said)
+    assert "status 1 Occupied" in lines_of(said)
     assert not player.core.restarts.is_ready(player.now)
 
 
@@ -312,14 +312,14 @@ def test_nothing_happens_while_the_station_is_away() -> None:
     player.wait(1)
     assert player.core.restarts.step == "boots"
     assert player.core.due() == float("inf")
-    assert told(player.do(Accepted("RemoteReset")))[0] == "status 1 Occupied"
+    assert lines_of(player.do(Accepted("RemoteReset")))[0] == "status 1 Occupied"
 
 
 def test_a_lost_connection_is_no_reset() -> None:
     player = player_of("2.0.1")
     player.do(Offline())
     player.do(Online())
-    assert "SecurityEventNotification" not in told(player.said[2:])
+    assert "SecurityEventNotification" not in lines_of(player.said[2:])
 
 
 def test_what_waits_for_a_restart_is_applied_before_anything_is_said() -> None:

@@ -1,8 +1,8 @@
 """Each situation of a session, as a table: acts in, messages out, for OCPP 2.0.1 and 1.6.
 
-The messages are abbreviated by ``told``; ``test_whole_sessions`` has all fields. Requirements are those of OCPP 2.0.1
-part 2 and its errata; a letter and a number after "1.6" is a move in its table of connector states (4.9), numbers with
-dots are its chapters.
+The messages are abbreviated by ``lines_of``; ``test_whole_sessions`` has all fields. Requirements are those of
+OCPP 2.0.1 part 2 and its errata; a letter and a number after "1.6" is a move in its table of connector states (4.9),
+numbers with dots are its chapters.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from core_player import Player
-from told import told
+from message_lines import lines_of
 
 from cpsim_kit.station import Evse
 from cpsim_kit.station.rules.authorization import TokenInfo
@@ -773,5 +773,5 @@ def test_ocpp_16_says_what_the_situation_demands(situation: Situation) -> None:
 
 def require(version: str, situation: Situation, column: int, variables: dict[str, object]) -> None:
     player = Player(version, situation.evses, variables, TOKENS, IN_TRANSACTION)
-    said = [(row[0], told(player.act(row[0]))) for row in situation.acts]
+    said = [(row[0], lines_of(player.act(row[0]))) for row in situation.acts]
     assert said == [(row[0], row[column]) for row in situation.acts]

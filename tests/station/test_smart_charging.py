@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from core_player import Player
+from message_lines import lines_of
 from profile_payloads import DEFAULT, MAX, TX, at, payload, put, transaction_id
 from station_wire import VERSIONS
-from told import told
 
 from cpsim_kit.station import Evse, Vehicle
 from cpsim_kit.station.profiles.smart_charging import MAX_PERIODS
@@ -54,7 +54,7 @@ def test_below_6_a_the_evse_suspends_and_above_it_resumes(version: str) -> None:
     evse = player.core.evses[1]
     put(player, 1, DEFAULT, [(0, 6), (90, 5.9), (210, 0), (330, 16)])
     assert (evse.charging_state, evse.offered_kw) == ("Charging", pytest.approx(6 * KW_PER_A))
-    lines = [line for line in told(player.wait(400)) if "eriodic" not in line]
+    lines = [line for line in lines_of(player.wait(400)) if "eriodic" not in line]
     if version == "1.6":
         assert lines == ["status 1 SuspendedEVSE", "status 1 Charging"]
     else:
@@ -169,7 +169,7 @@ def test_energy_transfer_as_stop_point_ends_the_transaction_when_a_profile_suspe
     player = charging("2.0.1", variables={"TxCtrlr.TxStopPoint": stop})
     _, said = put(player, 1, DEFAULT, [(0, 0)])
     expected = "Ended 2 ChargingStateChanged SuspendedEVSE Other" if stop == ["EnergyTransfer"] else "Updated 2 Charg"
-    assert told(said)[0].startswith(expected)
+    assert lines_of(said)[0].startswith(expected)
 
 
 # -- The station's limit ----------------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def test_where_the_limit_is_too_little_the_last_one_waits() -> None:
     _, said = put(player, 0, MAX, [(0, 20)])
     assert powers(player) == [4.6, 4.6, 4.6, 0]
     assert player.core.evses[4].charging_state == "SuspendedEVSE"
-    assert "ChargingStateChanged SuspendedEVSE" in " ".join(told(said))
+    assert "ChargingStateChanged SuspendedEVSE" in " ".join(lines_of(said))
 
 
 def test_a_vehicle_that_takes_nothing_is_offered_the_least_and_counts_for_nothing() -> None:
@@ -391,8 +391,8 @@ def test_a_composite_schedule_covers_no_more_than_a_schedule_may_have(
 ) -> None:
     player = Player(version)  # its clock begins at 8 o'clock
     put(player, 0, DEFAULT, periods, kind="Recurring", start=-8 * 3600)
-    told, found = composite(player, place, duration=duration)
-    assert (told, len(found)) == (covered, count)
+    lines_of, found = composite(player, place, duration=duration)
+    assert (lines_of, len(found)) == (covered, count)
     assert composite(player, place, duration=covered) == (covered, found)
 
 
@@ -455,8 +455,8 @@ def test_the_first_and_the_last_time_that_there_is_stand_for_always(version: str
     player.wait(60)
     if version != "1.6":
         _, said = player.command("GetChargingProfiles", request_id=1, charging_profile={})
-        (told,) = said[0][1]["chargingProfile"]
-        assert (told["validFrom"], told["validTo"]) == ("0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.000Z")
+        (lines_of,) = said[0][1]["chargingProfile"]
+        assert (lines_of["validFrom"], lines_of["validTo"]) == ("0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.000Z")
 
 
 @pytest.mark.parametrize("version", ["2.0.1", "2.1"])

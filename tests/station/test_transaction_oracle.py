@@ -411,15 +411,15 @@ def test_both_readings_hold_and_bind_what_follows(name: str) -> None:
     start, stop, before, parting, following = BOTH[name]
     parting_otherwise, following_otherwise = OTHERWISE[name]
 
-    def told(*said: list[str]) -> str:
+    def lines_of(*said: list[str]) -> str:
         steps = [*before, (parting[0], said[0]), (following[0], said[1])]
         events = [[event(words) for words in each] for _, each in steps]
         return check_run(frozenset(start), frozenset(stop), [act for act, _ in steps], events)
 
-    assert told(parting[1], following[1]) == ""
-    assert told(parting_otherwise, following_otherwise) == ""
-    assert f"Act {len(before) + 2}, {following[0]}" in told(parting[1], following_otherwise)
-    assert f"Act {len(before) + 2}, {following[0]}" in told(parting_otherwise, following[1])
+    assert lines_of(parting[1], following[1]) == ""
+    assert lines_of(parting_otherwise, following_otherwise) == ""
+    assert f"Act {len(before) + 2}, {following[0]}" in lines_of(parting[1], following_otherwise)
+    assert f"Act {len(before) + 2}, {following[0]}" in lines_of(parting_otherwise, following[1])
 
 
 def legal(messages: Sequence[Expected], choose: random.Random) -> list[dict[str, Any]]:

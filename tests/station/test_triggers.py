@@ -188,9 +188,9 @@ def test_before_it_is_accepted_the_station_sends_only_what_it_is_asked_for(versi
     assert player.core.triggers.wants_boot
     assert command(player, "trigger Heartbeat") == ["-> Accepted"]
     assert command(player, "trigger StatusNotification 1") == ["-> Accepted"]
-    names = [type(build()).__name__ for build in player.core.triggers.take_early()]
+    names = [type(build()).__name__ for build in player.core.triggers.drain_early()]
     assert names == ["Heartbeat", "StatusNotification"]
-    assert player.core.triggers.take_early() == []
+    assert player.core.triggers.drain_early() == []
 
 
 def test_before_it_is_accepted_there_is_no_transaction_event() -> None:

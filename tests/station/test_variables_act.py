@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from core_player import Player
-from told import told
+from message_lines import lines_of
 
 from cpsim_kit.station.device_model.device_model import model
 from cpsim_kit.station.device_model.variable import Address
@@ -25,7 +25,7 @@ class Effect:
         value: What the CSMS sets.
         before: Acts before that.
         after: Acts after that.
-        without: What is said after it where nothing was set, in the words of ``told``, without seqNo and status.
+        without: What is said after it where nothing was set, in the words of ``lines_of``, without seqNo and status.
         with_it: What is said where it was set.
         given: Variables that the station has from its start.
         tokens: What the CSMS says of tokens.
@@ -71,7 +71,7 @@ def play(effect: Effect, *, is_set: bool) -> list[str]:
     before = len(player.said)
     for act in effect.after:
         player.act(act)
-    return brief(told(player.said[before:]))
+    return brief(lines_of(player.said[before:]))
 
 
 STARTED = "Started Authorized EVConnected TAG-1 evse 1 32 A Begin:1"
@@ -324,7 +324,7 @@ def test_offline_threshold() -> None:
         put(player, "OCPPCommCtrlr.OfflineThreshold", value)
         player.do(Offline())
         player.wait(30)
-        assert told(player.do(Online())) == said
+        assert lines_of(player.do(Online())) == said
 
 
 @pytest.mark.parametrize(
@@ -430,7 +430,7 @@ def test_an_interval_goes_on_when_something_else_is_set(name: str, value: str) -
     for act in (*CHARGING, "wait 40"):
         player.act(act)
     assert put(player, name, value) == "Accepted"
-    assert brief(told(player.act("wait 20"))) == [SAMPLE]
+    assert brief(lines_of(player.act("wait 20"))) == [SAMPLE]
 
 
 def test_the_interval_of_the_last_message_goes_on_when_the_other_one_is_set() -> None:

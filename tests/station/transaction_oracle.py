@@ -241,19 +241,19 @@ def _with_progress(
     """
     final = after.reportable
     optional_state = _ABSENT if None in unchanged and unchanged & final else frozenset[str | None]()
-    told = replace(first, charging_state=final | optional_state)
+    lines_of = replace(first, charging_state=final | optional_state)
     if isinstance(first.trigger_reason, frozenset):
-        told = replace(told, trigger_reason=first.trigger_reason | state_triggers)
+        lines_of = replace(lines_of, trigger_reason=first.trigger_reason | state_triggers)
     if unchanged - _ABSENT <= final <= unchanged:
-        return (replace(told, trigger_reason=first.trigger_reason), *then)
+        return (replace(lines_of, trigger_reason=first.trigger_reason), *then)
     waiting = _any("SuspendedEVSE")
     earlier = unchanged - final if len(final) == 1 else unchanged  # what comes after it has to be a change
-    messages = _in_form("together", told, then)
+    messages = _in_form("together", lines_of, then)
     passes = after.connected and after.holder is not None and final != waiting
     between = [_change(waiting, optional=True)] if passes else []
     messages += _in_form("apart", replace(first, charging_state=earlier), then, *between, _change(final))
     if passes:
-        waits = replace(told, charging_state=waiting)
+        waits = replace(lines_of, charging_state=waiting)
         messages += _in_form("by way of SuspendedEVSE", waits, then, _change(final))
     return tuple(messages)
 
@@ -283,8 +283,8 @@ def _plug_in(start: frozenset[str], now: Situation) -> list[Reading]:
     connected = _any("EVConnected")
     if (transaction := now.transaction) is not None:
         first = Expected(_any("Updated"), trigger, connected, has_evse=DONT_CARE if transaction.evse_sent else True)
-        told = after.going_on(evse_sent=True, reported=after.reportable)
-        return [Reading(_with_progress(first, unchanged=connected, after=after), told)]
+        lines_of = after.going_on(evse_sent=True, reported=after.reportable)
+        return [Reading(_with_progress(first, unchanged=connected, after=after), lines_of)]
     then: tuple[Expected, ...] = ()
     if after.remote_due:  # E02.FR.17: not forbidden to tell the plug-in, too
         plugged = _any("CablePluggedIn")
@@ -309,8 +309,8 @@ def _authorize(start: frozenset[str], now: Situation, token: str, *, remote: boo
     if (transaction := now.transaction) is not None:
         first = Expected(_any("Updated"), trigger, None, has_id_token=True, has_remote_start_id=remote)
         messages = _with_progress(first, unchanged=_ABSENT | transaction.reported, after=after)
-        told = after.going_on(initial=transaction.initial or token, reported=after.reportable, causes=frozenset())
-        return [Reading(messages, told)]
+        lines_of = after.going_on(initial=transaction.initial or token, reported=after.reportable, causes=frozenset())
+        return [Reading(messages, lines_of)]
     # Part 6 lets table 428 send nothing before the power path is closed or energy flows, and table 430 tell it then
     # by ChargingStateChanged; E02.FR.20 asks for Authorized in whatever comes next. Both are right.
     late = frozenset[str | None]() if remote or "Authorized" in start else _STATE_CHANGED
@@ -399,16 +399,16 @@ def _deauthorize(stop: frozenset[str], now: Situation) -> list[Reading]:
     first = Expected(_any("Updated"), _any("Deauthorized"), unchanged)
     ended = replace(first, event_type=_any("Ended"), charging_state=states, stopped_reason=now.reasons("DeAuthorized"))
     ends = Reading((ended,), after.ended())
-    told = after.going_on(reported=stopped, causes=transaction.causes | {"DeAuthorized"})
+    lines_of = after.going_on(reported=stopped, causes=transaction.causes | {"DeAuthorized"})
     if now.holder is None:
         if stop & _END_WITH_AUTHORIZATION:
             return [*_nothing(now), ends]
         unheard = replace(first, charging_state=states, optional=True)
-        return [Reading((unheard,), told)]
+        return [Reading((unheard,), lines_of)]
     if stop & _END_WITH_AUTHORIZATION:
         return [ends]
     if not now.connected:
-        return [Reading((replace(first, charging_state=states),), told)]
+        return [Reading((replace(first, charging_state=states),), lines_of)]
     settled = _change(_any("EVConnected"), optional=True)  # SuspendedEVSE need not be followed by EVConnected
     messages = (
         replace(first, charging_state=states, form="together"),
@@ -417,7 +417,7 @@ def _deauthorize(stop: frozenset[str], now: Situation) -> list[Reading]:
         _change(stopped, form="apart"),
         replace(settled, form="apart"),
     )
-    return [Reading(messages, told)]
+    return [Reading(messages, lines_of)]
 
 
 def _unplug(stop: frozenset[str], now: Situation) -> list[Reading]:

@@ -113,7 +113,7 @@ def _main() -> None:
         try:
             result = handler(message["event"], _Context(init, message["ctx"]))
         except Exception as exc:  # noqa: BLE001 - of the function; it is the answer
-            answer(status="error", error=str(exc), trace=_told(type(exc).__name__, str(exc), exc, code))
+            answer(status="error", error=str(exc), trace=_format_error(type(exc).__name__, str(exc), exc, code))
             continue
         try:
             json.dumps(result)
@@ -175,15 +175,16 @@ def _load(module: str, name: str, code: str) -> tuple[Any, str]:
     try:
         found = importlib.import_module(module)
     except SyntaxError as exc:
-        return None, _told("Runtime.UserCodeSyntaxError", f"Syntax error in module '{module}': {exc}", exc, code)
+        text = f"Syntax error in module '{module}': {exc}"
+        return None, _format_error("Runtime.UserCodeSyntaxError", text, exc, code)
     except BaseException as exc:  # noqa: BLE001 - as in _main
-        return None, _told("Runtime.ImportModuleError", f"Unable to import module '{module}': {exc}", exc, code)
+        return None, _format_error("Runtime.ImportModuleError", f"Unable to import module '{module}': {exc}", exc, code)
     if not callable(handler := getattr(found, name, None)):
         return None, f"[ERROR] Runtime.HandlerNotFound: Handler '{name}' missing on module '{module}'"
     return handler, ""
 
 
-def _told(kind: str, text: str, error: BaseException, code: str) -> str:
+def _format_error(kind: str, text: str, error: BaseException, code: str) -> str:
     """An error as AWS logs it, with the function's own frames."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(code)]
     lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)] if frames else []

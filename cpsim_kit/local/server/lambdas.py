@@ -44,7 +44,7 @@ _LIFE = 600  # seconds that the address of a function's code is valid, as on AWS
 _PAGE = 10_000  # events, as on AWS
 _LOG_TIMEOUT = 2.0  # seconds for the rest of the log on a busy computer; it is in the pipe already
 _EXIT_TIMEOUT = 2.0  # seconds for a process to end that has closed its pipes
-_LOOK = 0.02  # seconds between two looks whether a worker has died
+_PAUSE = 0.02  # seconds between two looks whether a worker has died
 
 
 def install(lambda_svc: Any, lambda_runtime: Any, cloudwatch_logs: Any, key: AccessKey, url: str, region: str) -> None:
@@ -160,7 +160,7 @@ def _read_log(worker: Any, **_waits: float) -> str:
     while time.monotonic() < end:
         is_last = not worker._stderr_thread.is_alive()  # asked first: what it has read is in the queue then
         try:
-            line: str = worker._stderr_queue.get(timeout=_LOOK)
+            line: str = worker._stderr_queue.get(timeout=_PAUSE)
         except queue.Empty:
             if is_last:
                 break

@@ -52,8 +52,8 @@ class Transaction:
         answered: How many of its messages were answered.
         given_up: How many of them will not be sent any more: they failed for the last time, or were dropped.
         was_offline: Whether one of them happened, or waited, without a connection.
-        said_start_wh: The meter at its start as the answered messages said it; not a number before the first.
-        said_end_wh: The meter as the last answered message that has a reading said it.
+        reported_start_wh: The meter at its start, as answered messages reported it; not a number before the first.
+        reported_end_wh: The meter as the last answered message with a reading reported it.
     """
 
     key: str
@@ -78,8 +78,8 @@ class Transaction:
     answered: int = 0
     given_up: int = 0
     was_offline: bool = False
-    said_start_wh: float = math.nan
-    said_end_wh: float = math.nan
+    reported_start_wh: float = math.nan
+    reported_end_wh: float = math.nan
 
     def __repr__(self) -> str:
         place = f" at EVSE {self.evse_id}" if self.evse_id else ""

@@ -22,4 +22,4 @@ def _clear_cache(core: Core, _now: float, _fields: Mapping[str, Any]) -> Any:
 
 def clear_cache(source: str) -> Handler:
     """The handler, with the version's source."""
-    return Handler(_clear_cache, "forgets what the CSMS said of tokens", source)
+    return Handler(_clear_cache, "forgets what the CSMS answered about tokens", source)

@@ -194,7 +194,7 @@ class Dialect(ABC):
         """Authorize."""
 
     @abstractmethod
-    def is_said(self, report: Report) -> bool:
+    def can_report(self, report: Report) -> bool:
         """Whether the version has a message for it."""
 
     @abstractmethod
@@ -206,7 +206,7 @@ class Dialect(ABC):
         """MeterValues that are no transaction message; of a transaction only where the CSMS asked for them."""
 
     @abstractmethod
-    def registers_said(self, payload: Any) -> Iterator[tuple[float, bool]]:
+    def reported_registers(self, payload: Any) -> Iterator[tuple[float, bool]]:
         """The energy registers that a transaction's message holds, in Wh, and whether each is that of the start."""
 
     @staticmethod

@@ -201,12 +201,12 @@ class Firmware:
             case "Installing":
                 self._install(now)
             case _:
-                self.say_again()
+                self.resend_status()
 
-    def say_again(self) -> None:
+    def resend_status(self) -> None:
         """Say the last status if the CSMS does not know it."""
         if self.update is not None and not self.update.is_reported:
-            self._say(self.update)
+            self._send_status(self.update)
 
     # -- Steps --------------------------------------------------------------------------------------------------------
 
@@ -286,14 +286,14 @@ class Firmware:
     def _enter(self, status: str, due: float = math.inf) -> None:
         update = self._running
         update.status, update.due = status, due
-        self._say(update)
+        self._send_status(update)
 
-    def _say(self, update: Update) -> None:
+    def _send_status(self, update: Update) -> None:
         """Say the status, where the version has a word for it (L01.FR.01)."""
         message = self._core.dialect.firmware_status(update.status, update.request_id, update.is_signed)
         update.is_reported = message is None
         if message is not None:
-            self._core.say(lambda: message, partial(self._reported, update, update.status))
+            self._core.send(lambda: message, partial(self._reported, update, update.status))
 
     @staticmethod
     def _reported(update: Update, status: str, _answer: Answer, _now: float) -> None:

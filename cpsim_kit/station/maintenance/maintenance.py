@@ -81,10 +81,10 @@ class Maintenance:
 
     def start(self, now: float) -> None:
         """The CSMS has accepted the station after a start."""
-        self._say_events()
+        self._send_events()
         if self.upload is not None:  # asked for while the CSMS had not accepted the station yet, or broken off
             self.upload.due = max(self.upload.due, now)
-        self._say_upload_again()
+        self._resend_upload_status()
         self.firmware.start(now)
 
     def power_off(self) -> None:
@@ -94,9 +94,9 @@ class Maintenance:
 
     def online(self) -> None:
         """There is a connection again: say what the CSMS does not know."""
-        self.firmware.say_again()
-        self._say_upload_again()
-        self._say_events()
+        self.firmware.resend_status()
+        self._resend_upload_status()
+        self._send_events()
 
     # -- Uploads ------------------------------------------------------------------------------------------------------
 
@@ -164,18 +164,18 @@ class Maintenance:
 
     def _enter(self, upload: Upload, status: str, due: float = math.inf) -> None:
         upload.status, upload.due = status, due
-        self._say(upload)
+        self._send_status(upload)
 
-    def _say(self, upload: Upload) -> None:
+    def _send_status(self, upload: Upload) -> None:
         message = self._core.dialect.log_status(upload.status, upload.request_id, upload.is_diagnostics)
         upload.is_reported = message is None
         if message is not None:
-            self._core.say(lambda: message, partial(self._reported, upload, upload.status))
+            self._core.send(lambda: message, partial(self._reported, upload, upload.status))
 
-    def _say_upload_again(self) -> None:
+    def _resend_upload_status(self) -> None:
         """Say its last status if the CSMS does not know it."""
         if self.upload is not None and not self.upload.is_reported:
-            self._say(self.upload)
+            self._send_status(self.upload)
 
     @staticmethod
     def _reported(upload: Upload, status: str, _answer: Answer, _now: float) -> None:
@@ -187,15 +187,15 @@ class Maintenance:
         """Say a critical security event, surely: it waits while there is no connection (A04.FR.01, .02)."""
         self._events.append((kind, now))
         del self._events[:-_MAX_EVENTS]
-        self._say_event((kind, now))
+        self._send_event((kind, now))
 
-    def _say_events(self) -> None:
+    def _send_events(self) -> None:
         for event in self._events:
-            self._say_event(event)
+            self._send_event(event)
 
-    def _say_event(self, event: SecurityEvent) -> None:
+    def _send_event(self, event: SecurityEvent) -> None:
         kind, at = event
-        self._core.say(partial(self._core.dialect.security_event, kind, at), partial(self._event_answered, event))
+        self._core.send(partial(self._core.dialect.security_event, kind, at), partial(self._event_answered, event))
 
     def _event_answered(self, event: SecurityEvent, _answer: Answer, _now: float) -> None:
         if event in self._events:

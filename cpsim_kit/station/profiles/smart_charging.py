@@ -66,7 +66,7 @@ class SmartCharging:
         "_reshare_at",
         "_rule",
         "_seen",
-        "_unsaid",
+        "_unreported",
         "profiles",
         "supplies",
         "visits",
@@ -78,7 +78,7 @@ class SmartCharging:
         self.supplies = _supplies_of(visits.evses)
         self._demands: dict[int, tuple[Vehicle, float]] = {}  # what a vehicle that takes less and less can still use
         self._is_sharing = False  # whether the station's limit is too little for all
-        self._unsaid: dict[int, Notice] = {}  # limits from outside that the CSMS does not know
+        self._unreported: dict[int, Notice] = {}  # limits from outside that the CSMS does not know
         self._reported_kw: dict[int, float] = {}  # limits from outside as the CSMS was told last
         self._rates: dict[int, tuple[Transaction, float]] = {}  # before changes that were too small to be told
         self._seen: object = None  # what the last look depended on
@@ -171,7 +171,7 @@ class SmartCharging:
             now: The moment.
             is_from_outside: Whether a limit from outside has changed: then the CSMS is told of changed rates, too.
         """
-        if now < self._change_at and self._look() == self._seen:  # as for most of what happens
+        if now < self._change_at and self._inputs() == self._seen:  # as for most of what happens
             return
         evses = self.visits.evses
         for number, evse in evses.items():
@@ -186,7 +186,7 @@ class SmartCharging:
                 break
         self._schedule(now)
 
-    def _look(self) -> object:
+    def _inputs(self) -> object:
         """All that the limits depend on, but for time and profiles."""
         return [
             (
@@ -231,7 +231,7 @@ class SmartCharging:
         self.react(now)
 
     def _schedule(self, now: float) -> None:
-        self._seen = self._look()
+        self._seen = self._inputs()
         at, numbers = self._at(now), (_STATION, *self.visits.evses)
         change = min(self.profiles.next_change(number, at, self.charging(number)) for number in numbers)
         self._change_at = max(now, change - self.visits.epoch)
@@ -335,22 +335,22 @@ class SmartCharging:
 
     def _tell(self, evse_id: int, notice: Notice, _now: float) -> None:
         """Tell the CSMS of a limit from outside, now or when there is a connection."""
-        self._unsaid.pop(evse_id, None)
+        self._unreported.pop(evse_id, None)
         with_schedule = self.visits.variables.value("SmartChargingCtrlr.NotifyChargingLimitWithSchedules")
         build = self.visits.dialect.limit_from_outside(evse_id, *notice, with_schedule=with_schedule)
         if build is None:
             return
         if self.visits.reporter.queue.is_online:
-            self.visits.reporter.say(build, lost=partial(self._lost, evse_id, notice))
+            self.visits.reporter.send(build, lost=partial(self._lost, evse_id, notice))
         else:
-            self._unsaid[evse_id] = notice
+            self._unreported[evse_id] = notice
 
     def _lost(self, evse_id: int, notice: Notice, _now: float) -> None:
-        self._unsaid.setdefault(evse_id, notice)
+        self._unreported.setdefault(evse_id, notice)
 
     def online(self, now: float) -> None:
         """There is a connection again: tell what the CSMS does not know."""
-        for evse_id, notice in list(self._unsaid.items()):
+        for evse_id, notice in list(self._unreported.items()):
             self._tell(evse_id, notice, now)
 
     # -- Memory -------------------------------------------------------------------------------------------------------

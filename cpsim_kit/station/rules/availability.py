@@ -108,7 +108,7 @@ class Availability:
         if self.is_operative == self._is_reported or not reporter.queue.is_online:
             return
         for build in self.start_messages(now):
-            reporter.say(build, lost=self._report_lost)
+            reporter.send(build, lost=self._report_lost)
 
     def start_messages(self, now: float) -> Sequence[Callable[[], object]]:
         """The messages on the station as a whole, where the version has any; they are said now."""

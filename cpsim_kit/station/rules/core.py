@@ -114,7 +114,7 @@ class Core:
         "_offline_since",
         "_reporter",
         "_tokens",
-        "_unsaid",
+        "_unanswered",
         "_visits",
         "device",
         "dialect",
@@ -164,7 +164,7 @@ class Core:
         self._aligned_end_at = math.inf
         self._offline_since = 0.0
         self._is_accepted = False
-        self._unsaid: list[Callable[[], object]] = []  # reports of the start that the connection was lost with
+        self._unanswered: list[Callable[[], object]] = []  # reports of the start that the connection was lost with
         self._maintenance: Maintenance | None = None  # until the CSMS asks for it
         self.on_firmware: Callable[[str], object] | None = None
         self.evses = self._visits.evses
@@ -233,16 +233,16 @@ class Core:
         """The reservations."""
         return self._visits.reservations
 
-    def say(self, build: Callable[[], object], then: Callable[[Answer, float], None] | None = None) -> None:
+    def send(self, build: Callable[[], object], then: Callable[[Answer, float], None] | None = None) -> None:
         """Put a message into the queue; without a connection it is not sent."""
-        self._reporter.say(build, then)
+        self._reporter.send(build, then)
 
-    def say_asked(self, build: Callable[[], object]) -> None:
+    def send_requested(self, build: Callable[[], object]) -> None:
         """Say what the CSMS has asked for, also before it has accepted the station (B02.FR.02)."""
         if self._is_accepted:
-            self._reporter.say(build)
+            self._reporter.send(build)
         else:
-            self.triggers.say_early(build)
+            self.triggers.add_early(build)
 
     def connecting_failed(self) -> None:
         """An attempt to connect failed: after some of them the next network connection is tried (B10.FR.03)."""
@@ -254,9 +254,9 @@ class Core:
             place = slots.index(used) if used in slots else -1
             self.network_profile = slots[(place + 1) % len(slots)]
 
-    def say_again(self, report: Report, attempts: int) -> None:
+    def requeue(self, report: Report, attempts: int) -> None:
         """Put a transaction message of before a power loss into the queue."""
-        self._reporter.say_again(report, attempts)
+        self._reporter.requeue(report, attempts)
 
     def recall_transaction(self, transaction: Transaction) -> None:
         """Take a transaction of before a power loss. One that ran ends at the start, also where it has no EVSE yet."""
@@ -358,25 +358,25 @@ class Core:
             self._power_on(now)
         self._visits.keep_reservations(now)
         self._reporter.queue.is_online = True
-        self._unsaid.clear()
+        self._unanswered.clear()
         for build in self.availability.start_messages(now):
-            self._say_surely(build)
+            self._send_until_answered(build)
         for evse in self.evses.values():
             self._reporter.status(evse, now, anyway=True)
         for build in self.dialect.last_start_messages(now, event.reason):
-            self._say_surely(build)
+            self._send_until_answered(build)
         self.triggers.wants_boot = False  # one was just sent
-        for build in self.triggers.take_early():
-            self._reporter.say(build)
+        for build in self.triggers.drain_early():
+            self._reporter.send(build)
         if self._maintenance is not None:
             self._maintenance.start(now)
         if self.has_profiles:
             self.smart.online(now)
         self._align(now)
 
-    def _say_surely(self, build: Callable[[], object]) -> None:
+    def _send_until_answered(self, build: Callable[[], object]) -> None:
         """Say it, and where the connection is lost before the answer, again after that (A04.FR.02)."""
-        self._reporter.say(build, lost=lambda _now: self._unsaid.append(build))
+        self._reporter.send(build, lost=lambda _now: self._unanswered.append(build))
 
     def _align(self, now: float) -> None:
         """Begin the clock-aligned intervals."""
@@ -549,12 +549,12 @@ class Core:
             return
         for evse in self._visits.keep_reservations(now):
             self._visits.await_token(evse, now)
-        if self.reservations.unsaid and self._is_accepted and self.queue.is_online:
-            unsaid, self.reservations.unsaid = self.reservations.unsaid, None
-            for number, status in unsaid:
+        if self.reservations.unreported and self._is_accepted and self.queue.is_online:
+            unreported, self.reservations.unreported = self.reservations.unreported, None
+            for number, status in unreported:
                 build = self.dialect.reservation_status(number, status)
                 if build is not None:
-                    self._reporter.say(build, lost=partial(self._reservation_status_lost, number, status))
+                    self._reporter.send(build, lost=partial(self._reservation_status_lost, number, status))
 
     def _reservation_status_lost(self, number: int, status: str, _now: float) -> None:
         self.reservations.tell(number, status)
@@ -595,7 +595,7 @@ class Core:
         self.network_profile = ""
         if self._maintenance is not None:
             self._maintenance.power_off()
-        self._visits.lose_lobby(now)
+        self._visits.end_lobby(now)
         for evse in self.evses.values():
             record(evse, now)
             evse.has_power = False
@@ -624,7 +624,7 @@ class Core:
         for apply in self.restarts.at_start:
             apply()
         self.availability.restore()
-        self._visits.lose_lobby(now)
+        self._visits.end_lobby(now)
         stops = self.variables.value("TxCtrlr.TxStopPoint")
         for evse in self.evses.values():
             evse.has_power = True
@@ -647,9 +647,9 @@ class Core:
     def _online(self, _event: Online, now: float) -> None:
         """Report the connectors that changed; all of them after a longer time (B04)."""
         self._reporter.queue.is_online = True
-        unsaid, self._unsaid = self._unsaid, []
-        for build in unsaid:
-            self._say_surely(build)
+        unreported, self._unanswered = self._unanswered, []
+        for build in unreported:
+            self._send_until_answered(build)
         self.availability.report(now)
         is_long = now - self._offline_since > self.variables.value("OCPPCommCtrlr.OfflineThreshold")
         for evse in self.evses.values():

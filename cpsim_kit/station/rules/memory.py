@@ -81,7 +81,7 @@ def recall(core: Core, data: Mapping[str, Any]) -> None:
             core.recall_transaction(transaction)
         core.availability.load(data.get("availability"))
         for saved in data["queue"]:
-            core.say_again(_make_report(saved, by_key, epoch), attempts=saved["attempts"])
+            core.requeue(_make_report(saved, by_key, epoch), attempts=saved["attempts"])
         if (profiles := data.get("profiles")) is not None:
             core.smart.load(profiles, 0.0)
         if (saved := data.get("maintenance")) is not None:
@@ -126,7 +126,7 @@ def _make_transaction(saved: Mapping[str, Any], epoch: float) -> Transaction:
     values["token"] = None if values["token"] is None else IdToken(**values["token"])
     values["begin"] = _make_reading(values["begin"], epoch)
     values["readings"] = [_make_reading(reading, epoch) for reading in values["readings"]]
-    for name in ("start_wh", "end_wh", "said_start_wh", "said_end_wh"):
+    for name in ("start_wh", "end_wh", "reported_start_wh", "reported_end_wh"):
         values[name] = math.nan if values[name] is None else values[name]
     return Transaction(**values)
 

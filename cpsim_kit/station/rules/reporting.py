@@ -81,7 +81,7 @@ class Reporter:
         self.cause: object = None
         self.on_start: Callable[[LiveEvse, float], object] | None = None
 
-    def say(
+    def send(
         self,
         build: Callable[[], object],
         then: Callable[[Answer, float], None] | None = None,
@@ -94,10 +94,10 @@ class Reporter:
         """Put a message into the queue."""
         self.queue.add(Outgoing(build, then, self.cause, session, lost=lost, report=report, attempts=attempts))
 
-    def say_again(self, report: Report, attempts: int) -> None:
+    def requeue(self, report: Report, attempts: int) -> None:
         """Put a transaction message of before into the queue."""
         then = partial(self._answered, report.transaction, report.token, None)
-        self.say(partial(self._dialect.transaction_message, report), then, report=report, attempts=attempts)
+        self.send(partial(self._dialect.transaction_message, report), then, report=report, attempts=attempts)
 
     # -- Connector status ---------------------------------------------------------------------------------------------
 
@@ -109,7 +109,7 @@ class Reporter:
         if status != evse.reported_status or anyway:
             evse.reported_status = status
             build = partial(self._dialect.status_notification, evse.id, status, evse.fault, evse.is_ev_gone, now)
-            self.say(build, session=evse.session, lost=partial(self._status_lost, evse))
+            self.send(build, session=evse.session, lost=partial(self._status_lost, evse))
 
     def current_status(self, evse: LiveEvse, now: float) -> object:
         """StatusNotification of the connector as it is now."""
@@ -223,12 +223,12 @@ class Reporter:
             readings = [transaction.begin, *readings] if kind == "Updated" else readings
             transaction.is_begin_reported = True
         report.readings = [reading for reading in readings if reading.values]
-        if not self._dialect.is_said(report):
+        if not self._dialect.can_report(report):
             return
         transaction.seq_no += 1
         asked = None if report.token is None or kind == "Ended" else authorization
         then = partial(self._answered, transaction, report.token, asked)
-        self.say(partial(self._dialect.transaction_message, report), then, evse.session, report=report)
+        self.send(partial(self._dialect.transaction_message, report), then, evse.session, report=report)
 
     def _add_connection(self, evse: LiveEvse, now: float, report: Report) -> None:
         transaction = report.transaction
@@ -251,10 +251,10 @@ class Reporter:
         if answer.transaction_id is not None:
             transaction.csms_id = answer.transaction_id
         transaction.answered += 1
-        for register_wh, is_start in self._dialect.registers_said(answer.to.payload):
-            if is_start or math.isnan(transaction.said_start_wh):
-                transaction.said_start_wh = register_wh
-            transaction.said_end_wh = register_wh
+        for register_wh, is_start in self._dialect.reported_registers(answer.to.payload):
+            if is_start or math.isnan(transaction.reported_start_wh):
+                transaction.reported_start_wh = register_wh
+            transaction.reported_end_wh = register_wh
         if answer.info is None or token is None:
             return
         self._on_answer(token, answer, now)
@@ -308,12 +308,12 @@ class Reporter:
             for evse in evses:
                 record(evse, now)
             return
-        self._say_meter_values(0, read_all(evses, now, measurands))
+        self._send_meter_values(0, read_all(evses, now, measurands))
         for evse in evses:
             transaction = evse.transaction
             reading = read(evse, now, "Sample.Clock", measurands)
             if transaction is None:
-                self._say_meter_values(evse.id, reading)
+                self._send_meter_values(evse.id, reading)
             elif transaction.begin is not None and reading.values:
                 state = transaction.charging_state
                 self._emit(evse, now, "Updated", "MeterValueClock", state, readings=[reading])
@@ -326,9 +326,9 @@ class Reporter:
             if evse.transaction is not None and measurands:
                 self._keep(evse.transaction, read(evse, now, "Sample.Clock", measurands))
 
-    def _say_meter_values(self, evse_id: int, reading: Reading) -> None:
+    def _send_meter_values(self, evse_id: int, reading: Reading) -> None:
         if reading.values:
-            self.say(partial(self._dialect.meter_values, evse_id, reading))
+            self.send(partial(self._dialect.meter_values, evse_id, reading))
 
     @staticmethod
     def _keep(transaction: Transaction, reading: Reading) -> None:

@@ -52,15 +52,15 @@ class Reservations:
     """The reservations of one station.
 
     Attributes:
-        unsaid: Ends that the CSMS was not told yet: ids and ReservationUpdateStatusEnumType values of OCPP 2.x.
+        unreported: Ends that the CSMS does not know yet: ids and ReservationUpdateStatusEnumType values of OCPP 2.x.
     """
 
-    __slots__ = ("_by_id", "_holds", "unsaid")
+    __slots__ = ("_by_id", "_holds", "unreported")
 
     def __init__(self) -> None:
         self._by_id: dict[int, Reservation] | None = None  # most stations have none
         self._holds = False  # whether an EVSE is marked
-        self.unsaid: list[tuple[int, str]] | None = None
+        self.unreported: list[tuple[int, str]] | None = None
 
     def __len__(self) -> int:
         return len(self._by_id or ())
@@ -68,7 +68,7 @@ class Reservations:
     @property
     def is_idle(self) -> bool:
         """Whether there is nothing to do: no reservation, no EVSE that was held, and nothing to tell."""
-        return not (self._by_id or self._holds or self.unsaid)
+        return not (self._by_id or self._holds or self.unreported)
 
     def all(self) -> list[Reservation]:
         """The reservations, oldest first."""
@@ -128,7 +128,7 @@ class Reservations:
 
     def tell(self, reservation_id: int, status: str) -> None:
         """Remember that the CSMS has to be told this."""
-        self.unsaid = [*(self.unsaid or ()), (reservation_id, status)]
+        self.unreported = [*(self.unreported or ()), (reservation_id, status)]
 
     def _end(self, ended: Sequence[Reservation], status: str) -> None:
         for each in ended:
@@ -191,7 +191,7 @@ class Reservations:
         """All of them, as JSON can hold it."""
         return {
             "reservations": [asdict(each) for each in self.all()],
-            "unsaid": [list(each) for each in self.unsaid or ()],
+            "unreported": [list(each) for each in self.unreported or ()],
         }
 
     def load(self, saved: Mapping[str, Any]) -> None:
@@ -200,7 +200,7 @@ class Reservations:
             each["id"]: Reservation(**{**each, "token": IdToken(**each["token"]), "evse_ids": tuple(each["evse_ids"])})
             for each in saved["reservations"]
         }
-        self.unsaid = [(number, status) for number, status in saved["unsaid"]]
+        self.unreported = [(number, status) for number, status in saved["unreported"]]
 
 
 def reservations_frame(reservations: Reservations) -> pd.DataFrame:

@@ -66,7 +66,7 @@ class Tokens:
         event.running = tuple(each.authorization for each in places if each.authorization is not None)
         then = partial(self._authorize_answered, event, evse)
         lost = partial(self._decide_offline, event, evse)
-        self._visits.reporter.say(partial(self._dialect.authorize, token), then, evse.session, lost=lost)
+        self._visits.reporter.send(partial(self._dialect.authorize, token), then, evse.session, lost=lost)
 
     def _decide_offline(self, event: Swipe, evse: LiveEvse, now: float) -> None:
         """What a token does without the CSMS (C10, C15; OCPP 1.6, 3.5.3 and 3.5.4)."""
@@ -206,7 +206,7 @@ class Tokens:
         else:
             then = partial(self._remote_answered, authorization, evse)
             lost = partial(self._decide_remote_offline, authorization, evse)
-            self._visits.reporter.say(partial(self._dialect.authorize, event.token), then, evse.session, lost=lost)
+            self._visits.reporter.send(partial(self._dialect.authorize, event.token), then, evse.session, lost=lost)
         return "Accepted", running
 
     def _remote_answered(self, authorization: Authorization, evse: LiveEvse, answer: Answer, now: float) -> None:

@@ -65,21 +65,21 @@ class Triggers:
         builds = self._find(event, now)
         for build in builds:
             if is_accepted:
-                self._visits.reporter.say(build)
+                self._visits.reporter.send(build)
             else:
-                self.say_early(build)
+                self.add_early(build)
         return "Accepted" if builds else "Rejected"
 
     @property
     def early(self) -> Sequence[Callable[[], Any]]:
-        """The messages that :meth:`take_early` gives."""
+        """The messages that :meth:`drain_early` gives."""
         return self._early or ()
 
-    def say_early(self, build: Callable[[], Any]) -> None:
+    def add_early(self, build: Callable[[], Any]) -> None:
         """Say something that was asked for, although the CSMS has not accepted the station yet."""
         self._early = [*self.early, build]
 
-    def take_early(self) -> list[Callable[[], Any]]:
+    def drain_early(self) -> list[Callable[[], Any]]:
         """The messages that are to be sent although the CSMS has not accepted the station yet."""
         early, self._early = self._early or [], None
         return early

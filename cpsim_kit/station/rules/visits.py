@@ -252,7 +252,7 @@ class Visits:
         if listed is not None and listed.is_accepted != answer.info.is_accepted:
             build = self.dialect.list_conflict(now, self.availability.is_operative)
             if build is not None:
-                self.reporter.say(build)
+                self.reporter.send(build)
         if value("AuthCacheCtrlr.Enabled") and (listed is None or self.dialect.caches_listed):
             self.cache.keep(token, answer.info, self.epoch + now, value("AuthCacheCtrlr.LifeTime") or math.inf)
 
@@ -369,7 +369,7 @@ class Visits:
         self.lobby = None
         self._begin_profile(evse)
 
-    def lose_lobby(self, now: float) -> None:
+    def end_lobby(self, now: float) -> None:
         """The station loses its power: an authorization without an EVSE is gone, and its transaction ends."""
         lobby = self.lobby
         if lobby is None:

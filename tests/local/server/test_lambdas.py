@@ -159,10 +159,10 @@ async def test_a_batch_that_fails_comes_back_and_ends_as_dead_letters(
 
     [message] = await eventually(dead, 4 * SOON)
     assert json.loads(message["Body"]) == {"message": [2, "d1", "Heartbeat", {}], "chargePointId": charge_point_id}
-    told = log(aws)
-    assert told.count("[ERROR] ZeroDivisionError: division by zero") == 3
-    assert 'File "/var/task/message_processor.py", line 3, in lambda_handler' in told
-    assert "got 1" in told
+    lines_of = log(aws)
+    assert lines_of.count("[ERROR] ZeroDivisionError: division by zero") == 3
+    assert 'File "/var/task/message_processor.py", line 3, in lambda_handler' in lines_of
+    assert "got 1" in lines_of
 
 
 @pytest.mark.slow

@@ -170,7 +170,7 @@ class V16(Dialect):
     def authorize(self, token: IdToken) -> Any:
         return self._calls.Authorize(id_tag=token.id)
 
-    def is_said(self, report: Report) -> bool:
+    def can_report(self, report: Report) -> bool:
         """Start, stop and meter values are; changes of the charging state are states of the connector."""
         return report.kind != "Updated" or (bool(report.readings) and report.trigger.startswith("MeterValue"))
 
@@ -209,7 +209,7 @@ class V16(Dialect):
             transaction_id=None if transaction is None else transaction.csms_id,
         )
 
-    def registers_said(self, payload: Any) -> Iterator[tuple[float, bool]]:
+    def reported_registers(self, payload: Any) -> Iterator[tuple[float, bool]]:
         match type(payload).__name__:
             case "StartTransaction":
                 yield float(payload.meter_start), True

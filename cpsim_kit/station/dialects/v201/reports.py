@@ -91,11 +91,11 @@ def _is_running(core: Core) -> bool:
     return any(isinstance(build, _Part) for build in builds)
 
 
-def _say(core: Core, now: float, request_id: int, names: Sequence[str]) -> None:
+def _send(core: Core, now: float, request_id: int, names: Sequence[str]) -> None:
     """Report these variables, in parts."""
     for number, first in enumerate(range(0, len(names), PART)):
         part = names[first : first + PART]
-        core.say_asked(_Part(core, request_id, number, part, now, is_last=first + PART >= len(names)))
+        core.send_requested(_Part(core, request_id, number, part, now, is_last=first + PART >= len(names)))
 
 
 def _get_base_report(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
@@ -111,7 +111,7 @@ def _get_base_report(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
         case _:
             found = addresses(core.dialect.evse_count)
             names = [each.name for each in entries if found[each.name].variable in _SUMMARY]
-    _say(core, now, fields["request_id"], names)
+    _send(core, now, fields["request_id"], names)
     return results.GetBaseReport(status="Accepted")
 
 
@@ -135,7 +135,7 @@ def _get_report(core: Core, now: float, fields: Mapping[str, Any]) -> Any:
     ]
     if not names:  # B08.FR.15
         return results.GetReport(status="EmptyResultSet", status_info={"reasonCode": "NotFound"})
-    _say(core, now, fields["request_id"], names)
+    _send(core, now, fields["request_id"], names)
     return results.GetReport(status="Accepted")
 
 

@@ -243,7 +243,7 @@ def _get_charging_profiles(core: Core, _now: float, fields: Mapping[str, Any]) -
             evse_id=evse_id,
             tbc=number < len(parts),  # K09.FR.02
         )
-        core.say_asked(build)
+        core.send_requested(build)
     return results.GetChargingProfiles(status="Accepted")
 
 

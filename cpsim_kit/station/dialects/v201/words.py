@@ -114,7 +114,7 @@ class V201(Dialect):
     def authorize(self, token: IdToken) -> Any:
         return self._calls.Authorize(id_token=write_token(token))
 
-    def is_said(self, _report: Report) -> bool:
+    def can_report(self, _report: Report) -> bool:
         return True
 
     def transaction_message(self, report: Report) -> Any:
@@ -145,7 +145,7 @@ class V201(Dialect):
             id_token=None if report.token is None else write_token(report.token),
         )
 
-    def registers_said(self, payload: Any) -> Iterator[tuple[float, bool]]:
+    def reported_registers(self, payload: Any) -> Iterator[tuple[float, bool]]:
         return self._registers_in(payload.meter_value or ())
 
     def meter_values(self, evse_id: int, reading: Reading, _transaction: Transaction | None = None) -> Any:

@@ -1,4 +1,4 @@
-"""What a station remembers of its messages: the registers that they said, and which were answered, offline or lost."""
+"""What a station remembers of its messages: registers that they reported; which were answered, offline or lost."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def event(meter_value: list[dict[str, Any]] | None) -> Any:
     ],
 )
 def test_the_registers_that_a_message_says(version: str, payload: Any, said: list[tuple[float, bool]]) -> None:
-    assert list(dialect_of(version, 0, 1).registers_said(payload)) == said
+    assert list(dialect_of(version, 0, 1).reported_registers(payload)) == said
 
 
 async def charge(station: Station) -> None:
@@ -64,7 +64,10 @@ async def test_what_was_answered_is_counted_and_what_was_said_is_what_is_true(cs
         transaction = station.sessions[0].transactions[0]
         assert transaction.answered == transaction.seq_no > 10
         assert (transaction.given_up, transaction.was_offline, station.waiting) == (0, False, 0)
-        assert (transaction.said_start_wh, transaction.said_end_wh) == (transaction.start_wh, transaction.end_wh)
+        assert (transaction.reported_start_wh, transaction.reported_end_wh) == (
+            transaction.start_wh,
+            transaction.end_wh,
+        )
         assert station.is_online
     assert not station.is_online
 
@@ -73,7 +76,7 @@ async def test_a_quirk_is_said_and_not_true(csms: Csms) -> None:
     async with Station("CP1", csms.url, speed=math.inf, quirks=["register_rollback"]) as station:
         await charge(station)
         transaction = station.sessions[0].transactions[0]
-        assert transaction.said_end_wh != transaction.end_wh
+        assert transaction.reported_end_wh != transaction.end_wh
 
 
 async def test_messages_that_fail_for_the_last_time_are_given_up(csms: Csms) -> None:
@@ -86,7 +89,7 @@ async def test_messages_that_fail_for_the_last_time_are_given_up(csms: Csms) -> 
         transaction = station.sessions[0].transactions[0]
         assert transaction.given_up == transaction.seq_no - station.waiting > 0
         assert transaction.answered == 0
-        assert math.isnan(transaction.said_end_wh)
+        assert math.isnan(transaction.reported_end_wh)
 
 
 async def test_what_waits_without_a_connection_is_counted(csms: Csms) -> None:

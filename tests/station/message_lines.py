@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 
-def told(said: Iterable[tuple[str, Mapping[str, Any]]]) -> list[str]:
+def lines_of(said: Iterable[tuple[str, Mapping[str, Any]]]) -> list[str]:
     """One line for each message: what matters of it, in the order of the fields below."""
     return [_LINES[action](payload) if action in _LINES else action for action, payload in said]
 
