@@ -323,6 +323,7 @@ async def test_throttling_without_an_end_is_an_error(stack: Stack, proxy: AwsPro
     proxy.heal()
 
 
+@pytest.mark.slow
 async def test_a_cut_connection_is_survived(stack: Stack, proxy: AwsProxy) -> None:
     for operation in ("ListThings", "DescribeThing", "GetItem"):
         proxy.cut(operation)

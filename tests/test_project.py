@@ -228,6 +228,7 @@ def test_no_module_of_the_kit_is_imported_by_a_string() -> None:
                 assert "cpsim_kit" not in ast.unparse(node), place(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("library", DOORS)
 def test_a_library_has_its_doors(library: str) -> None:
     users = {

@@ -51,6 +51,7 @@ def all_things(boto: Boto) -> set[str]:
 # -- Opening a local one ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_local_stacks_are_one_per_set_of_options(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("CPSIM_STACK", " local ")
     first, second, third, another = await asyncio.gather(
@@ -207,6 +208,7 @@ async def test_an_interrupted_start_leaves_no_process(environment: pytest.Monkey
     assert not children()
 
 
+@pytest.mark.slow
 async def test_a_closed_stack_is_not_found_again_nor_kept() -> None:
     stack = await Stack.open()
     await stack.close()
@@ -645,6 +647,7 @@ print(one, two, first is second, first.endpoint_url == second.endpoint_url)
 """
 
 
+@pytest.mark.slow
 def test_a_stack_that_another_event_loop_left_open_is_of_use_in_the_next_one(environment: pytest.MonkeyPatch) -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=False, timeout=120)
     assert done.stdout.split() == ["Accepted", "Accepted", "False", "True"], done.stderr

@@ -522,6 +522,7 @@ async def test_a_handler_that_goes_on_though_cancelled_answers_nobody(
 # -- In the place of the stack's own CSMS -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_each_call_gets_exactly_one_answer_however_often_the_block_begins_and_ends(
     stack: Stack, shared: LocalProcess, register: Register
 ) -> None:
@@ -737,6 +738,7 @@ async def test_a_station_charges_against_a_handler(stack: Stack, register: Regis
     assert answers.actions["Authorize"] >= 1
 
 
+@pytest.mark.slow
 async def test_a_csms_that_is_a_lambda_function_is_silent_too(environment: pytest.MonkeyPatch) -> None:
     async with Stack.local(name="AnswersLambda", csms="lambda") as stack:
         await stack.things.create("CP1")
@@ -749,6 +751,7 @@ async def test_a_csms_that_is_a_lambda_function_is_silent_too(environment: pytes
             assert len(monitor.messages) == 2, "each was answered once"
 
 
+@pytest.mark.slow
 async def test_interrupted_while_the_function_is_silenced_lets_it_answer_again(environment: pytest.MonkeyPatch) -> None:
     loop, asked, interrupted = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
 

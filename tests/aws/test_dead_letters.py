@@ -51,6 +51,7 @@ def waiting_in(boto: Boto, url: str) -> list[str]:
     return [message["Body"] for message in found.values()]
 
 
+@pytest.mark.slow
 async def test_all_are_read_once_and_stay(stack: Stack, boto: Boto, queues: tuple[str, str]) -> None:
     send(boto, queues, *([2, f"m{number}", "Heartbeat", {}] for number in range(25)))  # more than a queue gives at once
     letters = letters_of(stack, queues)

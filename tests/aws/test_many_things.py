@@ -126,6 +126,7 @@ async def test_failures_are_listed_and_the_rest_is_done(proxied: Stack, proxy: A
     proxy.heal()
 
 
+@pytest.mark.slow
 async def test_throttling_and_a_broken_connection_are_tried_again(proxied: Stack, proxy: AwsProxy) -> None:
     ids = new_ids(6)
     proxy.fail("CreateThing", "ThrottlingException", status=429, subject=ids[1])
@@ -252,6 +253,7 @@ async def test_a_registry_that_does_not_learn_of_them_is_said(proxied: Stack, pr
     assert (await proxied.things.create_many(ids, progress=False)).kept == ids
 
 
+@pytest.mark.slow
 async def test_progress_is_shown_where_it_takes_long_and_asked_for(
     proxied: Stack, proxy: AwsProxy, capsys: pytest.CaptureFixture[str]
 ) -> None:

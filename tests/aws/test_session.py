@@ -132,6 +132,7 @@ def aws(door: tuple[Endpoint, Aws]) -> Aws:
 # -- Answers that are errors ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "kind", "said"),
     [

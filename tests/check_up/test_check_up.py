@@ -250,6 +250,7 @@ async def test_a_csms_that_is_broken_from_the_start(version: str, csms: Csms, na
     assert len(report["boot"].seen) < 500
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_hang")
 @pytest.mark.parametrize("name", BROKEN)
 async def test_a_csms_that_is_broken_once_it_has_booted(version: str, csms: Csms, name: str) -> None:

@@ -37,6 +37,7 @@ def test_lab_takes_the_checkouts_notebooks(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_lab_takes_no_file_of_the_working_directory_for_a_module(tmp_path: Path) -> None:
     (tmp_path / "calendar.py").write_text("raise SystemExit('taken for the module of that name')\n")
     with socket.create_server(("127.0.0.1", 0)) as listener:  # so that it ends when it has been started

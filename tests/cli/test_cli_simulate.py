@@ -81,6 +81,7 @@ def test_simulate_uses_the_stack_that_cpsim_stack_names(running: RunningStack) -
     assert json.loads(done.stdout)["reason"] == "PowerUp"
 
 
+@pytest.mark.slow
 def test_simulate_says_when_the_connection_is_lost() -> None:
     stack = RunningStack("--thing", "CP1", "--interval", "1")
     process = subprocess.Popen(
@@ -121,6 +122,7 @@ def booted(interval: int, status: str = "Accepted") -> Behaviour:
     return answer({"currentTime": "2026-11-23T10:00:00Z", "interval": interval, "status": status})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["1.6", "2.0.1"])
 @pytest.mark.parametrize("interval", [0, -1])
 async def test_simulate_chooses_the_interval_where_the_csms_instructs_none(
@@ -149,6 +151,7 @@ async def test_simulate_says_that_the_csms_instructs_another_interval_than_was_c
     assert "CP1: --interval is not used: the CSMS instructs 1 s" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "modem"),
     [
@@ -189,6 +192,7 @@ async def test_simulate_keeps_an_interval_of_ages(csms: Csms) -> None:
     assert "ERROR:root:CP1: received 1001 (going away) going away" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["Pending", "Rejected"])
 @pytest.mark.parametrize("interval", [60, 10**18])
 async def test_simulate_notices_the_lost_connection_while_it_waits_to_boot_again(

@@ -61,6 +61,7 @@ def test_stack_prints_one_json_object_first(running: RunningStack) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_stack_ends_with_its_child(signal_number: signal.Signals) -> None:
     stack = RunningStack()
@@ -72,6 +73,7 @@ def test_stack_ends_with_its_child(signal_number: signal.Signals) -> None:
     assert not psutil.wait_procs(children, timeout=ENDED)[1]
 
 
+@pytest.mark.slow
 def test_no_process_is_left_when_the_parent_is_killed() -> None:
     stack = RunningStack("--thing", "CP1")
     children = stack.children()

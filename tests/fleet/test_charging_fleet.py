@@ -107,6 +107,7 @@ async def test_other_versions_have_the_same_columns(csms: Csms, version: str) ->
         assert frame.transaction_id.tolist() == ["7", "7"]
 
 
+@pytest.mark.slow
 async def test_the_same_seed_gives_the_same_sessions_over_however_many_processes(csms: Csms) -> None:
     def energies(result: FleetResult) -> dict[str, list[tuple[int, str, float]]]:
         frame = result.sessions()

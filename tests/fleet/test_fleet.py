@@ -145,6 +145,7 @@ class EndsEachProcess(EndsTheFirstProcess):
         return os._exit, (3,)
 
 
+@pytest.mark.slow
 async def test_a_process_that_does_not_start_leaves_the_others_to_go_on(csms: Csms, tmp_path: Path) -> None:
     fleet = fleet_of(csms, 2, processes=2, attributes=EndsTheFirstProcess(tmp_path / "marker"))
     result = await run_long_enough(csms, fleet, 2 * FACTOR, lambda each: each.connected)

@@ -136,6 +136,7 @@ def test_a_process_that_dies_before_its_share_begins_is_lost(loop: str) -> None:
         runner.run(start_and_die())
 
 
+@pytest.mark.slow
 async def test_a_process_that_hangs_is_lost(csms: Csms) -> None:
     share = ProcessShare(Plan(csms.url, {"CP1": (0, 0)}, 6 * SOON, UNIT), silence=2 * FACTOR, closing=MS)
     reports: list[Report] = []
@@ -190,6 +191,7 @@ def start_child(plan: Plan) -> subprocess.Popen[bytes]:
     return child
 
 
+@pytest.mark.slow
 async def test_a_child_whose_parent_reads_nothing_ends_its_share_and_keeps_every_row(csms: Csms) -> None:
     with start_child(Plan(csms.url, {"CP1": (0, 0)}, 2 * ALL, scenario=many_calls, cancel_timeout=UNIT)) as child:
         await until(lambda: len(csms.calls) == MANY_CALLS, "all calls", ALL)
@@ -206,6 +208,7 @@ async def test_a_child_whose_parent_reads_nothing_ends_its_share_and_keeps_every
     assert sum(len(report.calls[0]["sent"]) for report in reports) == 1 + MANY_CALLS
 
 
+@pytest.mark.slow
 async def test_a_child_whose_parent_goes_without_reading_ends(csms: Csms) -> None:
     with start_child(Plan(csms.url, {"CP1": (0, 0)}, 2 * ALL, scenario=many_calls, cancel_timeout=UNIT)) as child:
         await until(lambda: len(csms.calls) == MANY_CALLS, "all calls", ALL)

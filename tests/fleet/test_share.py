@@ -127,6 +127,7 @@ async def wrong_payload_now_and_then(cp: ChargePoint) -> None:
     await cp.heartbeat()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("processes", [None, 2])
 async def test_a_call_with_a_wrong_payload_is_a_failure_also_where_the_scenario_goes_on(
     csms: Csms, processes: int | None
@@ -154,6 +155,7 @@ async def wait_in_vain(cp: ChargePoint) -> None:
         await asyncio.sleep(SOON)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scenario", "fault", "action", "detail"),
     [
@@ -235,6 +237,7 @@ async def test_a_charge_point_that_is_not_accepted_sends_no_heartbeat(csms: Csms
     assert "Heartbeat" not in csms.actions
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interval", [0, -1])
 async def test_charge_points_do_not_flood_a_csms_that_leaves_the_next_boot_to_them(csms: Csms, interval: int) -> None:
     csms.on["BootNotification"] = answer(REJECTED | {"interval": interval})
@@ -362,6 +365,7 @@ async def test_a_stall_shows_in_the_time_since_due_of_every_call_that_was_due(cs
     assert (beats.response_ms >= beats.latency_ms - 0.01).all()
 
 
+@pytest.mark.slow
 async def test_a_gateway_that_hangs_to_the_end_shows_in_every_call_that_was_due(csms: Csms) -> None:
     csms.once.append(answer())  # the boot
     csms.on["Heartbeat"] = silent
@@ -439,6 +443,7 @@ async def test_the_waits_of_a_reconnection_begin_anew_after_a_success(csms: Csms
     assert waits[:3] == [UNIT] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [LocalShare, ProcessShare])
 async def test_a_share_that_starts_late_ends_in_the_time_that_is_left(
     csms: Csms, kind: type[LocalShare | ProcessShare]

@@ -136,6 +136,7 @@ async def test_it_ends_with_a_parent_that_ends_without_closing(parents: dict[str
     assert not parent.log.exists()
 
 
+@pytest.mark.slow
 async def test_it_ends_with_a_parent_that_is_killed_whatever_connections_are_open(parents: dict[str, Parent]) -> None:
     parent = parents["killed"]
     parent.go()
@@ -162,6 +163,7 @@ async def test_it_ends_with_a_killed_parent_that_has_forked(parents: dict[str, P
 # -- Signals and stop() -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_an_interrupt_does_not_end_it_and_sigterm_does(own: Callable[..., LocalProcess]) -> None:
     process = own()
     boto = Boto(process)
@@ -306,6 +308,7 @@ def hostile(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
         environment.setenv(name, nowhere)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["calendar.py", "queue.py", "boto3/__init__.py", "websockets/__init__.py"])
 def test_files_of_the_working_directory_are_not_imported(
     own: Callable[..., LocalProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str

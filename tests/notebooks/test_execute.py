@@ -96,6 +96,7 @@ def test_execute_names_the_cell_that_ended_the_kernel(copies: Path) -> None:
     assert "cell 2 (two) failed: DeadKernelError" in done.stderr
 
 
+@pytest.mark.slow
 def test_execute_saves_only_what_says_something_else(copies: Path) -> None:
     path = write(copies, "99_clock.ipynb", "import time\ntime.perf_counter()", "print('one')")
     assert "99_clock: 2 cells" in (done := run_execute(copies, "99")).stdout, done.stderr

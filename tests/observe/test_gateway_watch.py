@@ -302,6 +302,7 @@ async def test_tasks_are_kept_where_only_the_metrics_fail(deploy: Callable[..., 
 # -- A local stack ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 async def test_a_local_stack_is_measured_while_a_fleet_runs(environment: pytest.MonkeyPatch) -> None:
     mpl.use("agg")
     async with Stack.local(name=new_id("Watched")) as stack:

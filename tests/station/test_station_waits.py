@@ -662,6 +662,7 @@ async def test_the_interval_of_the_boot_is_the_variable(csms: Csms) -> None:
         assert station.charge_point.heartbeat_interval == 10
 
 
+@pytest.mark.slow
 async def test_a_heartbeat_interval_that_the_csms_sets_takes_effect(csms: Csms, version: str) -> None:
     accept_all(csms, version)
     async with Station("CP1", csms.url, version=version) as station:

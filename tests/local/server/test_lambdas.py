@@ -308,6 +308,7 @@ def test_a_function_has_no_address_of_its_own(process: LocalProcess, aws: Boto) 
 # -- Its processes ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["stop", "SIGKILL"])
 async def test_no_process_and_no_folder_outlives_the_stack(end: str, tmp_path: Path) -> None:
     name, began = f"Ends-{uuid.uuid4().hex[:8]}", tmp_path / "began"

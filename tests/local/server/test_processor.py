@@ -545,6 +545,7 @@ async def test_sample_validates_nothing(sample_boto: Boto, sample_ws: ClientConn
     assert (await ask(sample_ws, "Heartbeat", {"who": "me"}))[0] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("culprit", ['[3,"asked",{"status":"Accepted"}]', '[4,"asked","GenericError","",{}]'])
 async def test_sample_retries_the_batch_in_which_one_record_fails(
     sample: LocalProcess, sample_ws: ClientConnection, culprit: str

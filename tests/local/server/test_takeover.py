@@ -96,6 +96,7 @@ async def test_200_takeovers_in_a_row_leave_one_connection_only(
         await eventually(lambda: descriptors(process) <= before + 2)
 
 
+@pytest.mark.slow
 async def test_200_ids_reconnecting_at_once_leave_one_connection_each_only(process: LocalProcess, stack: Stack) -> None:
     ids = [new_id() for _ in range(MANY)]
     assert len((await stack.things.create_many(ids, progress=False)).done) == MANY
