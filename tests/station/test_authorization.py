@@ -61,7 +61,7 @@ def test_an_authorization_is_ended_by_its_token_or_its_group(
 def test_a_new_authorization_lets_energy_flow_everywhere_without_end() -> None:
     authorization = Authorization(IdToken("TAG-1"))
     assert (authorization.is_blocked, authorization.until_wh, authorization.evse_ids) == (False, None, ())
-    assert [authorization.is_reported, authorization.is_remote, authorization.has_lost_vehicle] == [False] * 3
+    assert (authorization.is_reported, authorization.is_remote) == (False, False)
 
 
 # -- The cache --------------------------------------------------------------------------------------------------------
